@@ -1,0 +1,5 @@
+//! Health.
+
+/// Placeholder until the state machine is written.
+#[derive(Debug, Default)]
+pub struct Health;
