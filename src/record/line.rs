@@ -32,7 +32,7 @@ impl Line<'_> {
     fn json(&self, query: bool, out: &mut Vec<u8>) {
         let outcome = self.outcome;
         out.extend_from_slice(b"{\"ts\":\"");
-        timestamp(self.now.unix_micros, out);
+        write_timestamp(self.now.unix_micros, out);
         out.push(b'"');
         text(out, "request_id", outcome.request_id.as_deref());
         text(out, "service", Some(self.service.as_str()));
@@ -232,8 +232,14 @@ fn hex(byte: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
 }
 
-/// RFC 3339 with microseconds, UTC.
-pub(crate) fn timestamp(unix_micros: u64, out: &mut Vec<u8>) {
+/// A time in microseconds since 1970 as RFC 3339 in UTC, to the microsecond.
+pub fn timestamp(unix_micros: u64) -> String {
+    let mut out = Vec::with_capacity(27);
+    write_timestamp(unix_micros, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn write_timestamp(unix_micros: u64, out: &mut Vec<u8>) {
     let time = Civil::of(unix_micros / 1_000_000);
     for (value, width, end) in [
         (time.year, 4, b'-'),

@@ -30,6 +30,7 @@ use callers::CallerCounts;
 use counts::{ServiceCounts, ShardCounts};
 use sampler::Sampler;
 
+pub use line::timestamp;
 pub use outcome::{CallerNote, End, Outcome};
 
 /// How many refusals of one caller are kept each second for `/api/v1/refusals` when there is no access log to say it.
