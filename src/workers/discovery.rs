@@ -159,3 +159,126 @@ fn failing_since(workers: &Workers, now: Moment) -> Moment {
 fn jittered(wait: Duration, chance: f64) -> Duration {
     wait.mul_f64(1.0 - JITTER * chance.clamp(0.0, 1.0))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::workers::Wanted;
+
+    const MAX_TTL: Duration = Duration::from_secs(30);
+
+    fn now(seconds: u64) -> Moment {
+        Moment::at((1 + seconds) * 1_000_000_000)
+    }
+
+    fn discovery() -> (Discovery, Arc<Workers>) {
+        (Discovery::new("_web._http.example.test".into(), MAX_TTL), Workers::new(1))
+    }
+
+    fn answer(workers: u16, ttl: u64) -> Result<Answer, LookupFailure> {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Ok(Answer {
+            records: (1..=workers).map(|port| Wanted { address: at(port), priority: 0, weight: 1 }).collect(),
+            ttl: Duration::from_secs(ttl),
+            addresses: Addresses::new(),
+            incomplete: None,
+        })
+    }
+
+    fn broken() -> Result<Answer, LookupFailure> {
+        Err(LookupFailure::Broken { why: "no answer in time".to_owned() })
+    }
+
+    fn absent(ttl: u64) -> Result<Answer, LookupFailure> {
+        Err(LookupFailure::Absent { why: "NXDOMAIN".to_owned(), ttl: Duration::from_secs(ttl) })
+    }
+
+    fn count(workers: &Workers) -> usize {
+        workers.load().members.len()
+    }
+
+    #[test]
+    fn a_good_answer_is_asked_again_after_its_ttl() {
+        let (mut discovery, workers) = discovery();
+        assert_eq!(discovery.apply(answer(2, 7), &workers, now(0)).as_secs(), 7);
+        assert_eq!(count(&workers), 2);
+        assert_eq!(workers.load().dns.as_ref().unwrap().answered_at, Some(now(0)));
+    }
+
+    #[test]
+    fn a_broken_answer_never_empties_the_set_however_often_it_comes() {
+        let (mut discovery, workers) = discovery();
+        discovery.apply(answer(2, 7), &workers, now(0));
+        let waits: Vec<u64> =
+            (1..=8).map(|second| discovery.apply(broken(), &workers, now(second)).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(count(&workers), 2);
+        let dns = workers.load().dns.clone().unwrap();
+        assert_eq!(dns.answered_at, Some(now(0)));
+        assert_eq!(dns.failure.as_deref(), Some("no answer in time"));
+        assert_eq!(dns.failing_since, Some(now(1)));
+        discovery.apply(answer(1, 7), &workers, now(20));
+        assert_eq!(count(&workers), 1);
+        assert_eq!(workers.load().dns.clone().unwrap().failure, None);
+        assert_eq!(discovery.apply(broken(), &workers, now(21)).as_secs(), 1, "the back-off begins anew");
+    }
+
+    #[test]
+    fn a_name_that_is_gone_empties_the_set_at_the_third_time_only() {
+        let (mut discovery, workers) = discovery();
+        discovery.apply(answer(2, 7), &workers, now(0));
+        assert_eq!(discovery.apply(absent(12), &workers, now(1)).as_secs(), 12, "its negative TTL");
+        assert_eq!(discovery.apply(absent(0), &workers, now(2)).as_secs(), 1, "never at once");
+        assert_eq!(count(&workers), 2);
+        let failure = workers.load().dns.clone().unwrap().failure.unwrap();
+        assert!(failure.contains("2 of 3"), "{failure}");
+        assert_eq!(discovery.apply(absent(500), &workers, now(3)).as_secs(), 30, "not after max_ttl");
+        assert_eq!(count(&workers), 0);
+        assert_eq!(workers.load().dns.clone().unwrap().failing_since, Some(now(1)));
+    }
+
+    #[test]
+    fn a_timeout_in_between_starts_the_count_of_absences_anew() {
+        let (mut discovery, workers) = discovery();
+        discovery.apply(answer(2, 7), &workers, now(0));
+        for second in 1..20 {
+            discovery.apply(absent(1), &workers, now(second));
+            discovery.apply(absent(1), &workers, now(second));
+            discovery.apply(broken(), &workers, now(second));
+        }
+        assert_eq!(count(&workers), 2);
+    }
+
+    #[test]
+    fn the_target_dot_empties_the_set_at_once() {
+        let (mut discovery, workers) = discovery();
+        discovery.apply(answer(2, 7), &workers, now(0));
+        discovery.apply(answer(0, 7), &workers, now(7));
+        assert_eq!(count(&workers), 0);
+        assert_eq!(workers.load().dns.clone().unwrap().failure, None);
+    }
+
+    #[test]
+    fn an_incomplete_answer_is_used_and_asked_again_soon() {
+        let (mut discovery, workers) = discovery();
+        let incomplete = || {
+            let mut answer = answer(1, 3).unwrap();
+            answer.incomplete = Some("the address of b: no answer in time".to_owned());
+            Ok(answer)
+        };
+        let waits: Vec<u64> =
+            (0..4).map(|n| discovery.apply(incomplete(), &workers, now(n)).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 3, 3]);
+        assert_eq!(count(&workers), 1);
+        assert_eq!(workers.load().dns.clone().unwrap().failing_since, Some(now(0)));
+    }
+
+    #[test]
+    fn jitter_only_shortens_and_by_a_tenth_at_most() {
+        let whole = Duration::from_secs(10);
+        assert_eq!(jittered(whole, 0.0), whole);
+        assert_eq!(jittered(whole, 1.0), Duration::from_secs(9));
+    }
+}

@@ -148,3 +148,205 @@ fn gcd(mut a: u64, mut b: u64) -> u64 {
     }
     a
 }
+
+#[cfg(test)]
+mod tests {
+    use hickory_resolver::proto::op::{MessageType, OpCode};
+    use hickory_resolver::proto::rr::rdata::{A, AAAA};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
+    }
+
+    fn srv(priority: u16, weight: u16, port: u16, target: &str) -> SRV {
+        SRV::new(priority, weight, port, name(target))
+    }
+
+    fn addresses(of: &[(&str, &[&str])]) -> Addresses {
+        let parsed = |list: &[&str]| list.iter().map(|ip| ip.parse().unwrap()).collect();
+        of.iter().map(|(target, list)| (name(target), parsed(list))).collect()
+    }
+
+    fn shown(workers: &[Wanted]) -> Vec<String> {
+        workers.iter().map(|one| format!("{} {} {}", one.priority, one.weight, one.address)).collect()
+    }
+
+    #[test]
+    fn priority_weight_and_port_come_from_the_record() {
+        let records = [srv(1, 5, 81, "b."), srv(0, 65_535, 80, "a."), srv(0, 0, 82, "a.")];
+        let known = addresses(&[("a.", &["10.0.0.1"]), ("b.", &["2001:db8::1"])]);
+        assert_eq!(
+            shown(&gather(&records, &known)),
+            ["0 65535 10.0.0.1:80", "0 0 10.0.0.1:82", "1 5 [2001:db8::1]:81"]
+        );
+    }
+
+    #[test]
+    fn several_addresses_share_the_weight_of_their_target() {
+        let records = [srv(0, 10, 80, "a."), srv(0, 10, 80, "b.")];
+        let known = addresses(&[("a.", &["10.0.0.1", "10.0.0.2"]), ("b.", &["10.0.0.3"])]);
+        assert_eq!(
+            shown(&gather(&records, &known)),
+            ["0 5 10.0.0.1:80", "0 5 10.0.0.2:80", "0 10 10.0.0.3:80"]
+        );
+    }
+
+    #[test]
+    fn a_weight_that_does_not_divide_makes_all_weights_of_its_priority_finer() {
+        let records = [srv(0, 1, 80, "a."), srv(0, 1, 80, "b."), srv(1, 7, 80, "c.")];
+        let known = addresses(&[
+            ("a.", &["10.0.0.1", "10.0.0.2", "10.0.0.3"]),
+            ("b.", &["10.0.0.4", "10.0.0.5"]),
+            ("c.", &["10.0.0.6"]),
+        ]);
+        let workers = gather(&records, &known);
+        let weights: Vec<u16> = workers.iter().map(|one| one.weight).collect();
+        assert_eq!(weights, [2, 2, 2, 3, 3, 7]);
+    }
+
+    #[test]
+    fn where_weights_cannot_be_finer_the_sum_still_holds_and_nobody_gets_nothing() {
+        let records = [srv(0, 65_535, 80, "a."), srv(0, 1, 80, "b.")];
+        let known = addresses(&[("a.", &["10.0.0.1", "10.0.0.2"]), ("b.", &["10.0.0.3", "10.0.0.4"])]);
+        let weights: Vec<u16> = gather(&records, &known).iter().map(|one| one.weight).collect();
+        assert_eq!(weights, [32_768, 32_767, 1, 1]);
+    }
+
+    #[test]
+    fn weight_zero_stays_zero_for_all_addresses() {
+        let known = addresses(&[("a.", &["10.0.0.1", "10.0.0.2"])]);
+        let workers = gather(&[srv(0, 0, 80, "a.")], &known);
+        assert!(workers.iter().all(|one| one.weight == 0) && workers.len() == 2);
+    }
+
+    #[test]
+    fn a_worker_named_twice_is_one_worker() {
+        let known = addresses(&[("a.", &["10.0.0.1", "10.0.0.1"]), ("b.", &["10.0.0.1"])]);
+        let same_priority = [srv(0, 10, 80, "a."), srv(0, 5, 80, "b.")];
+        assert_eq!(shown(&gather(&same_priority, &known)), ["0 15 10.0.0.1:80"]);
+        let two_priorities = [srv(3, 10, 80, "a."), srv(2, 5, 80, "b.")];
+        assert_eq!(shown(&gather(&two_priorities, &known)), ["2 5 10.0.0.1:80"]);
+        let full = [srv(0, 65_535, 80, "a."), srv(0, 5, 80, "b.")];
+        assert_eq!(shown(&gather(&full, &known)), ["0 65535 10.0.0.1:80"]);
+    }
+
+    #[test]
+    fn what_nobody_can_connect_to_is_left_out() {
+        let known = addresses(&[(".", &["10.0.0.9"]), ("a.", &["0.0.0.0", "::", "224.0.0.1", "ff02::1"])]);
+        let records =
+            [srv(0, 1, 0, "a."), srv(0, 1, 80, "a."), srv(0, 1, 80, "."), srv(0, 1, 80, "unknown.")];
+        assert_eq!(gather(&records, &known), []);
+    }
+
+    #[test]
+    fn only_the_target_dot_alone_says_that_there_are_none() {
+        assert!(says_none(&[srv(0, 0, 0, ".")]));
+        assert!(!says_none(&[srv(0, 0, 0, "."), srv(0, 0, 80, "a.")]));
+        assert!(!says_none(&[]));
+    }
+
+    #[test]
+    fn more_than_a_thousand_records_are_cut_from_the_worst_priority() {
+        let records: Vec<SRV> =
+            (0..1_500).map(|n| srv(u16::from(n >= 900), 1, 1_000 + n, "a.")).rev().collect();
+        let mut message = Message::new(1, MessageType::Response, OpCode::Query);
+        for record in records {
+            message.add_answer(Record::from_rdata(name("_x._tcp."), 60, RData::SRV(record)));
+        }
+        let read = read(&name("_x._tcp."), &message);
+        assert_eq!(read.records.len(), MAX_RECORDS);
+        assert_eq!(read.records.iter().filter(|srv| srv.priority == 0).count(), 900);
+    }
+
+    #[test]
+    fn many_addresses_of_one_target_are_cut() {
+        let many: Vec<IpAddr> = (0..1_000_u32).map(|n| IpAddr::V4((0x0A00_0001 + n).into())).collect();
+        let workers = gather(&[srv(0, 100, 80, "a.")], &Addresses::from([(name("a."), many)]));
+        assert_eq!(workers.len(), MAX_ADDRESSES);
+        assert_eq!(workers[0].address.to_string(), "10.0.0.1:80");
+    }
+
+    #[test]
+    fn a_message_gives_records_addresses_of_their_targets_and_the_shortest_ttl() {
+        let mut message = Message::new(1, MessageType::Response, OpCode::Query);
+        let owner = name("_web._http.example.test.");
+        message.add_answer(Record::from_rdata(
+            owner.clone(),
+            60,
+            RData::SRV(srv(0, 1, 80, "W.example.test.")),
+        ));
+        message.add_answer(Record::from_rdata(
+            owner.clone(),
+            60,
+            RData::SRV(srv(0, 1, 80, "w.example.test.")),
+        ));
+        message.add_answer(Record::from_rdata(name("other."), 1, RData::SRV(srv(0, 1, 80, "evil."))));
+        let mut additional = |of: &str, ttl, data| {
+            message.add_additional(Record::from_rdata(name(of), ttl, data));
+        };
+        additional("w.EXAMPLE.test.", 30, RData::A(A::new(10, 0, 0, 1)));
+        additional("w.example.test.", 40, RData::AAAA(AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)));
+        additional("evil.", 1, RData::A(A::new(10, 6, 6, 6)));
+        let read = read(&name("_WEB._http.example.test."), &message);
+        assert_eq!(read.records, [srv(0, 1, 80, "w.example.test.")]);
+        assert_eq!(read.addresses, addresses(&[("w.example.test.", &["10.0.0.1", "2001:db8::1"])]));
+        assert_eq!(read.ttl, 30);
+    }
+
+    proptest! {
+        #[test]
+        fn every_target_keeps_its_share(
+            targets in prop::collection::vec((0_u16..=200, 1_usize..6), 1..12),
+        ) {
+            let mut records = Vec::new();
+            let mut known = Addresses::new();
+            let mut next = 0x0A00_0001_u32;
+            for (place, (weight, count)) in targets.iter().enumerate() {
+                let target = format!("t{place}.");
+                records.push(srv(0, *weight, 80, &target));
+                let list = (0..*count).map(|_| { next += 1; IpAddr::V4(next.into()) }).collect();
+                known.insert(name(&target), list);
+            }
+            let workers = gather(&records, &known);
+            let sum: f64 = workers.iter().map(|one| f64::from(one.weight)).sum();
+            let wanted: f64 = targets.iter().map(|(weight, _)| f64::from(*weight)).sum();
+            prop_assume!(wanted > 0.0);
+            for (place, (weight, _)) in targets.iter().enumerate() {
+                let list = &known[&name(&format!("t{place}."))];
+                let got: f64 = workers.iter().filter(|one| list.contains(&one.address.ip()))
+                    .map(|one| f64::from(one.weight)).sum();
+                // 1..6 addresses: a factor of 60 is always enough, and 200 * 60 fits.
+                prop_assert!((got / sum - f64::from(*weight) / wanted).abs() < 1e-9);
+            }
+        }
+
+        #[test]
+        fn no_bytes_on_the_wire_break_it(bytes in prop::collection::vec(0_u8.., 0..600)) {
+            if let Ok(message) = Message::from_vec(&bytes) {
+                let owner = message.answers.first().map_or_else(Name::root, |record| record.name.clone());
+                let read = read(&owner, &message);
+                prop_assert!(gather(&read.records, &read.addresses).len() <= MAX_RECORDS);
+            }
+        }
+
+        #[test]
+        fn no_records_break_it(
+            records in prop::collection::vec((0_u16..3, 0_u16.., 0_u16.., 0_usize..5), 0..60),
+            lists in prop::collection::vec(prop::collection::vec(any::<IpAddr>(), 0..100), 5),
+        ) {
+            let target = |place: usize| if place == 0 { Name::root() } else { name(&format!("t{place}.")) };
+            let records: Vec<SRV> = records.into_iter()
+                .map(|(priority, weight, port, place)| SRV::new(priority, weight, port, target(place))).collect();
+            let known: Addresses = lists.into_iter().enumerate().map(|(place, list)| (target(place), list)).collect();
+            let workers = gather(&records, &known);
+            prop_assert!(workers.len() <= MAX_RECORDS);
+            let mut seen: Vec<SocketAddr> = workers.iter().map(|one| one.address).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            prop_assert_eq!(seen.len(), workers.len());
+        }
+    }
+}
