@@ -17,16 +17,17 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::admit::caller::{CachedCaller, Caller};
-use crate::admit::limit::{Grant, Standing};
-use crate::admit::{Facts, Shadow, headers as limit_headers, permission};
+use crate::admit::headers::Standing;
+use crate::admit::limit::Grant;
+use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
-use crate::config::{LimitHeaders, Timeouts};
+use crate::config::Timeouts;
 use crate::forward::headers::{self, Told};
-use crate::forward::upload::Upload;
-use crate::forward::{Answer, Trail};
+use crate::forward::Answer;
+use crate::forward::upload::{Progress, Upload};
 use crate::record::{CallerNote, Outcome};
 use crate::refusal::page::{self, Asked};
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::{Reason, Reason as R, Refusal};
 use crate::service::{Desk, Place};
 pub use reply::Reply;
 use request_id::RequestId;
@@ -103,7 +104,8 @@ struct Journey<'a> {
     request_id: RequestId,
     caller: Option<Caller>,
     standing: Option<Standing>,
-    trail: Trail,
+    upload: Option<Rc<Progress>>,
+    refused: Option<Reason>,
 }
 
 /// Serves one request, whatever becomes of it.
@@ -121,7 +123,8 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Respons
         request_id: RequestId::of(&parts.headers, trusted, now),
         caller: None,
         standing: None,
-        trail: Trail::default(),
+        upload: None,
+        refused: None,
     };
     journey.outcome.request(&parts.method, &parts.uri, parts.version, &parts.headers);
     journey.outcome.request_id(journey.request_id.shared());
@@ -167,7 +170,7 @@ async fn pass(
             return Err(journey.refused(refused.refusal, &shadows));
         }
     };
-    journey.standing = grant.standing().cloned();
+    journey.standing = grant.standing;
     journey.note_shadows(&shadows);
 
     // Which worker, and what does it say?
@@ -179,13 +182,13 @@ async fn pass(
         version: parts.version,
         authority: asked.authority.as_deref(),
         chunked: parts.headers.contains_key(TRANSFER_ENCODING),
-        worker_host: service.config.name.as_str(),
+        nameless_host: service.config.name.as_str(),
     };
     let order = order(parts, body, asked.uri(&parts.uri)?, &told, service.config.bounds.body_bytes);
     #[allow(clippy::disallowed_methods, reason = "the deadline of a request begins here, at an edge")]
     let until = service.config.timeouts.total.map(|total| Instant::now() + total);
-    let response = desk.route.send(order, until, &mut journey.trail).await?;
-    journey.outcome.first_byte(Moment::read());
+    journey.upload = Some(order.body().progress());
+    let response = desk.route.send(order, until, &mut journey.outcome).await?;
     Ok((response, Some(grant)))
 }
 
@@ -232,6 +235,7 @@ impl Journey<'_> {
 
     fn refuse(&mut self, refusal: &Refusal, accept: Option<HeaderValue>) -> Response<Answer> {
         self.outcome.refused(refusal);
+        self.refused = Some(refusal.reason);
         let mut headers = HeaderMap::new();
         if let Some(accept) = accept {
             headers.insert(ACCEPT, accept);
@@ -259,33 +263,16 @@ impl Journey<'_> {
         if let Ok(id) = HeaderValue::from_str(self.request_id.as_str()) {
             head.headers.insert(page::REQUEST_ID, id);
         }
-        if let Some(standing) = self.standing.as_ref().filter(|_| self.tells_limits()) {
-            limit_headers::tell(&mut head.headers, standing);
+        if let (Some(standing), Some(caller)) = (&self.standing, &self.caller) {
+            let limited = matches!(self.refused, Some(R::CallerRate | R::CallerConcurrency | R::ServiceLimit));
+            self.desk.service.limits.write_headers(caller, standing, limited, &mut head.headers);
         }
         if visitor.is_draining() {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         self.outcome.status(head.status.as_u16());
-        if let Some(worker) = &self.trail.worker {
-            self.outcome.attempted(&worker.name, self.trail.priority, self.trail.attempts);
-            self.outcome.connected(self.trail.connect);
-        }
-        let upload = self.trail.upload.take();
-        let reply = Reply::new(answer, self.outcome, grant, upload, Rc::clone(visitor), method);
+        let reply = Reply::new(answer, self.outcome, grant, self.upload, Rc::clone(visitor), method);
         Response::from_parts(head, reply)
-    }
-
-    fn tells_limits(&self) -> bool {
-        let refused = matches!(
-            self.outcome.reason_so_far(),
-            Some(Reason::CallerRate | Reason::CallerConcurrency | Reason::ServiceLimit)
-        );
-        match self.desk.service.limits.headers() {
-            LimitHeaders::Always => true,
-            LimitHeaders::Named => refused || self.caller.as_ref().is_some_and(|c| c.known().is_some()),
-            LimitHeaders::Refused => refused,
-            LimitHeaders::Never => false,
-        }
     }
 }
 

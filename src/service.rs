@@ -46,8 +46,9 @@ impl Service {
         ledger: &Arc<Ledger>,
         shards: usize,
         before: Option<&Self>,
+        now: Moment,
     ) -> Arc<Self> {
-        let limits = LimitBook::new(config, callers.callers(), ledger);
+        let limits = LimitBook::new(config, callers.callers(), Arc::clone(ledger), now);
         let workers = before
             .filter(|before| inherits_workers(&before.config.workers, &config.workers))
             .map_or_else(|| Workers::new(shards), |before| Arc::clone(&before.workers));

@@ -1,7 +1,7 @@
 //! How the process is: starting, running or draining; how the newest reload went; what the kernel says of it.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock::Moment;
 use crate::record::counts::ProcessCounts;
@@ -46,7 +46,7 @@ pub struct ProcessState {
     /// When it started.
     pub started: Moment,
     /// Panics and failed accepts.
-    pub counts: ProcessCounts,
+    pub counts: Arc<ProcessCounts>,
     phase: AtomicU8,
     reload: Mutex<Reload>,
 }
@@ -57,7 +57,7 @@ impl ProcessState {
         let reload = Reload { at: now, failure: None, in_use_since: now };
         Self {
             started: now,
-            counts: ProcessCounts::default(),
+            counts: Arc::default(),
             phase: AtomicU8::new(Phase::Starting as u8),
             reload: Mutex::new(reload),
         }

@@ -25,6 +25,8 @@ use crate::refusal::{Reason, Refusal};
 const LINGER: Duration = Duration::from_secs(5);
 /// The most that is thrown away meanwhile.
 const LINGER_BYTES: u64 = 16 * 1024 * 1024;
+/// The same for a connection beyond `bounds.connections`: short, since it is not counted among them.
+const TURNED_AWAY_LINGER: Duration = Duration::from_millis(500);
 /// How long an idle connection stays open once the service drains: time for a request that is already on its way.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
 
@@ -167,6 +169,11 @@ fn failed(error: &hyper::Error, line: &Line) {
 fn reset(line: &Line) {
     // Without lingering, close sends RST (see socket(7)); if it cannot be set, the close is a plain one.
     let _ = SockRef::from(&*line.stream.borrow()).set_linger(Some(Duration::ZERO));
+}
+
+/// Closes a connection that was turned away, in a way that lets the client read why.
+pub(super) async fn say_goodbye(mut stream: tokio::net::TcpStream) {
+    let _ = timeout(TURNED_AWAY_LINGER, discard(&mut stream)).await;
 }
 
 async fn linger(line: &Line) {
