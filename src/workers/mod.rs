@@ -1,6 +1,8 @@
 //! The workers of a service: who they are, how they are, where they come from. Choosing one is `balance`'s work.
 //!
-//! A [`Worker`] lives as long as it is in the set, over reloads and DNS changes: its health and counts stay.
+//! A [`Worker`] lives as long as it is in the set, over reloads and DNS changes: its health and counts stay. The set
+//! comes from a written list, or from DNS: [`discovery`] asks again and again, [`resolver`] puts one question, [`srv`]
+//! knows what an answer means. [`health`] judges a worker by the connections that it takes or refuses.
 
 pub mod discovery;
 pub mod health;
@@ -186,8 +188,8 @@ impl Workers {
         }
     }
 
-    /// A connection to this worker was made, or an answer came over one that was kept. One relaxed load if the worker
-    /// is well.
+    /// A connection to this worker was made, or an answer came over one that was kept (which ends a trial well too).
+    /// One relaxed load if the worker is well.
     pub fn connected(&self, worker: &Worker, now: Moment) {
         if !worker.troubled.load(Ordering::Relaxed) {
             return;

@@ -1,1 +1,3 @@
 //! x
+mod bind;
+mod srv_bind;
