@@ -63,18 +63,20 @@ def pinned(cpus, command):
 class Server:
     """A server that was started here: its process, its port and the log of what it says."""
 
-    def __init__(self, name, command, port, folder):
+    def __init__(self, name, port, folder):
         self.name, self.port = name, port
         self.log = folder / f"{name}.log"
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, start_new_session=True)
+        self.process = None
 
     @property
     def pid(self):
         return self.process.pid
 
-    def wait_until_ready(self):
+    def start(self, command):
+        """Starts the program and returns once its port answers."""
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.log.parent, start_new_session=True)
         end = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < end:
             if self.process.poll() is not None:
@@ -85,7 +87,9 @@ class Server:
         raise Failed(f"{self.name} did not listen on 127.0.0.1:{self.port} within {READY_WITHIN_S} s{self.last_words()}")
 
     def stop(self):
-        stop(self.process)
+        """Ends the program, if it was ever started."""
+        if self.process:
+            stop(self.process)
 
     def last_words(self):
         """What it said last, to be put after an error message."""
