@@ -298,3 +298,6 @@ impl<T> Prefixes<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
