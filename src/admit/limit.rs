@@ -197,9 +197,9 @@ impl LimitBook {
         if let Some(claim) = total {
             charge(claim).map_err(|denied| claim.rate_refusal(denied))?;
         }
-        let Some(claim) = own else { return Ok(Grant { standing: None, permits: permits }) };
+        let Some(claim) = own else { return Ok(Grant { standing: None, permits }) };
         match charge(claim) {
-            Ok(standing) => Ok(Grant { standing, permits: permits }),
+            Ok(standing) => Ok(Grant { standing, permits }),
             Err(denied) => {
                 if let Some(total) = total
                     && let (Some(meter), Place::Account(number)) = (&total.limit.meter, total.place)
