@@ -117,10 +117,29 @@ impl Ledger {
         accounts.entry(key).or_default().clone()
     }
 
+    /// One account under several keys: that of the first key which has one, unless it is among `taken`. So a group
+    /// whose members change keeps its debt as long as one of them stays.
+    pub(super) fn group_account(&self, keys: &[u64], taken: &[Arc<Account>]) -> Arc<Account> {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = |account: &&Arc<Account>| !taken.iter().any(|other| Arc::ptr_eq(other, account));
+        let account =
+            keys.iter().filter_map(|key| accounts.get(key)).find(is_free).cloned().unwrap_or_default();
+        accounts.extend(keys.iter().map(|key| (*key, account.clone())));
+        account
+    }
+
     /// Forgets accounts that no configuration holds any more and that owe nothing at `now`.
     pub(super) fn forget_settled_accounts(&self, now: u64) {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        accounts.retain(|_, account| Arc::strong_count(account) > 1 || account.tat.load(Relaxed) > now);
+        let mut own_handles: HashMap<_, usize> = HashMap::new();
+        for account in accounts.values() {
+            *own_handles.entry(Arc::as_ptr(account)).or_default() += 1;
+        }
+        accounts.retain(|_, account| {
+            let held =
+                Arc::strong_count(account) > own_handles.get(&Arc::as_ptr(account)).copied().unwrap_or(0);
+            held || account.tat.load(Relaxed) > now
+        });
     }
 
     pub(super) fn strangers_in_progress(&self) -> &InProgress {
@@ -360,6 +379,20 @@ mod tests {
         assert_eq!(ledger.account(7).read(u64::MAX >> 2), 500);
         ledger.forget_settled_accounts(500);
         assert_eq!(ledger.account(7).read(u64::MAX >> 2), 0);
+    }
+
+    #[test]
+    fn a_group_keeps_its_account_while_one_member_stays() {
+        let ledger = ledger(4);
+        let first = ledger.group_account(&[1, 2], &[]);
+        assert!(Arc::ptr_eq(&first, &ledger.group_account(&[3, 2], &[])));
+        assert!(Arc::ptr_eq(&first, &ledger.group_account(&[3], &[])));
+        let second = ledger.group_account(&[1, 4], &[first.clone()]);
+        assert!(!Arc::ptr_eq(&first, &second), "two groups of one configuration never share");
+        assert!(Arc::ptr_eq(&second, &ledger.group_account(&[4], &[first.clone()])));
+        drop((first, second));
+        ledger.forget_settled_accounts(1);
+        assert!(ledger.accounts.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -15,15 +15,17 @@ use super::{Agreed, Limit, LimitBook, Plan};
 pub(super) fn book(service: &Service, callers: &Arc<Callers>, ledger: Arc<Ledger>, now: Moment) -> LimitBook {
     let name = service.name.as_str();
     let limits = &service.limits;
-    let shared = limits.agreements.iter().filter(|agreement| agreement.shared);
     // The order of places: callers of `known`, shared agreements, the total.
-    let keys = callers
-        .known
-        .iter()
-        .map(|caller| keyed_hash((name, "caller", &*caller.name)))
-        .chain(shared.map(|agreement| keyed_hash((name, "shared", &*agreement.quota.rule_ref.name))))
-        .chain([keyed_hash((name, "total", ""))]);
-    let accounts: Arc<[Arc<Account>]> = keys.map(|key| ledger.account(key)).collect();
+    let own = callers.known.iter().map(|caller| ledger.account(keyed_hash((name, "caller", &*caller.name))));
+    let mut accounts: Vec<Arc<Account>> = own.collect();
+    for agreement in limits.agreements.iter().filter(|agreement| agreement.shared) {
+        let members = agreement.callers.iter().filter_map(|number| callers.known.get(*number));
+        let keys: Vec<u64> = members.map(|member| keyed_hash((name, "shared", &*member.name))).collect();
+        let account = ledger.group_account(&keys, &accounts);
+        accounts.push(account);
+    }
+    accounts.push(ledger.account(keyed_hash((name, "total"))));
+    let accounts: Arc<[Arc<Account>]> = accounts.into();
     ledger.forget_settled_accounts(now.nanos);
 
     let mut book = LimitBook {

@@ -336,6 +336,17 @@ fn a_reload_grants_nobody_a_token() {
 }
 
 #[test]
+fn a_shared_agreement_keeps_its_debt_when_its_members_change() {
+    let (ledger, shared) = (ledger(), |callers: &[usize]| {
+        let mut limits = limits(None);
+        limits.agreements.push(agreement(callers, true, quota("agreement a", SECOND, 6)));
+        limits
+    });
+    assert_eq!(pass(&book(shared(&[0, 1]), &ledger), &known(0), START), 6);
+    assert_eq!(pass(&book(shared(&[2, 1]), &ledger), &known(2), START), 0);
+}
+
+#[test]
 fn a_debt_of_a_slow_rule_does_not_outlive_the_rule() {
     for who in [stranger(0), known(0)] {
         let ledger = ledger();
