@@ -337,3 +337,6 @@ impl<T> Prefixes<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
