@@ -70,10 +70,13 @@ pub struct ServiceView {
     /// Its workers.
     pub workers: Arc<Workers>,
     /// What is left of a caller's quota at this moment, by the caller's name. None: it has no quota, or nobody knows.
-    pub left: Box<dyn Fn(&str, Moment) -> Option<Left> + Send + Sync>,
+    pub left: Box<LeftOf>,
     /// DNS questions that failed since the start; 0 for a written list.
     pub dns_failures: Box<dyn Fn() -> u64 + Send + Sync>,
 }
+
+/// Looks up what is left of a caller's quota.
+pub type LeftOf = dyn Fn(&str, Moment) -> Option<Left> + Send + Sync;
 
 /// What is left of a quota.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -161,7 +164,7 @@ async fn serve_one(
     desk: Arc<Desk>,
 ) -> hyper::Result<()> {
     let service = service_fn(move |request| {
-        let denied = access::check(&desk, peer, &request).err();
+        let denied = access::denial(&desk, peer, &request);
         let router = router.clone();
         async move {
             match denied {
