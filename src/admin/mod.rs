@@ -135,7 +135,11 @@ pub async fn serve(listener: TcpListener, desk: Arc<Desk>) {
     let router = TowerToHyperService::new(pages::router(Arc::clone(&desk)));
     let mut open = JoinSet::new();
     loop {
-        while open.try_join_next().is_some() {}
+        while let Some(ended) = open.try_join_next() {
+            if ended.is_err_and(|error| error.is_panic()) {
+                desk.state.counts.panicked();
+            }
+        }
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,

@@ -281,19 +281,6 @@ fn the_combined_format_is_apaches() {
     assert_eq!(world.text(), expected);
 }
 
-#[test]
-fn times_are_written_as_rfc_3339() {
-    for (micros, text) in [
-        (0, "1970-01-01T00:00:00.000000Z"),
-        (951_782_399_999_999, "2000-02-28T23:59:59.999999Z"),
-        (951_868_800_000_001, "2000-03-01T00:00:00.000001Z"),
-        (4_107_542_400_000_000, "2100-03-01T00:00:00.000000Z"),
-        (1_798_761_600_000_000, "2027-01-01T00:00:00.000000Z"),
-    ] {
-        assert_eq!(super::timestamp(micros), text);
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -325,18 +312,6 @@ proptest! {
         prop_assert_eq!(lines[0]["request_id"].as_str(), Some(id.as_str()));
         if let Some(agent) = agent.ok().and_then(|agent| agent.to_str().map(str::to_owned).ok()) {
             prop_assert_eq!(lines[0]["user_agent"].as_str(), Some(agent.as_str()));
-        }
-    }
-
-    #[test]
-    fn escaped_bytes_are_always_a_json_string(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let mut out = vec![b'"'];
-        super::line::escape_json(&bytes, &mut out);
-        out.push(b'"');
-        prop_assert!(out.iter().all(|b| *b >= 0x20));
-        let text: String = serde_json::from_slice(&out).unwrap();
-        if let Ok(valid) = std::str::from_utf8(&bytes) {
-            prop_assert_eq!(text, valid);
         }
     }
 }
