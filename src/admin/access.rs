@@ -7,9 +7,9 @@ use std::path::Path;
 
 use aws_lc_rs::{constant_time, digest};
 use axum::body::Body;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 
 use super::{Desk, pages};
 
@@ -45,36 +45,36 @@ impl Token {
     }
 }
 
-/// Whether this request may be answered; otherwise the answer that says why not.
-pub(super) fn check<B>(desk: &Desk, peer: SocketAddr, request: &Request<B>) -> Result<(), Response<Body>> {
+/// The answer that says why this request may not be answered; none if it may.
+pub(super) fn denial<B>(desk: &Desk, peer: SocketAddr, request: &Request<B>) -> Option<Response<Body>> {
     let headers = request.headers();
     // Probes of an orchestrator carry no token, and learn nothing that an open port would not tell.
     if matches!(request.uri().path(), "/livez" | "/readyz") && request.uri().query().is_none() {
-        return Ok(());
+        return None;
     }
-    if headers.contains_key(ORIGIN) && request.method() != http::Method::GET {
-        return Err(denied("a page in a browser may not do this"));
+    if headers.contains_key(ORIGIN) && request.method() != Method::GET {
+        return Some(denied("a page in a browser may not do this"));
     }
     match &desk.token {
-        Some(token) if bearer(headers).is_some_and(|shown| token.is(shown)) => Ok(()),
+        Some(token) if bearer(headers).is_some_and(|shown| token.is(shown)) => None,
         Some(_) => {
             let words = "the token of admin.token_file is needed, as \"Authorization: Bearer …\"";
             let mut answer = pages::problem(StatusCode::UNAUTHORIZED, words);
-            answer.headers_mut().insert(WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
-            Err(answer)
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            Some(answer)
         }
         None if !peer.ip().to_canonical().is_loopback() => {
-            Err(denied("without admin.token_file only this machine may ask"))
+            Some(denied("without admin.token_file only this machine may ask"))
         }
-        None if !names_this_machine(headers, desk.listen) => Err(denied(
+        None if !names_this_machine(headers, desk.listen) => Some(denied(
             "the Host is not this machine's: ask for localhost or the address that admin listens on",
         )),
-        None => Ok(()),
+        None => None,
     }
 }
 
 fn denied(why: &str) -> Response<Body> {
-    pages::problem(StatusCode::FORBIDDEN, why).into_response()
+    pages::problem(StatusCode::FORBIDDEN, why)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {

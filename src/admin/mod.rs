@@ -70,10 +70,13 @@ pub struct ServiceView {
     /// Its workers.
     pub workers: Arc<Workers>,
     /// What is left of a caller's quota at this moment, by the caller's name. None: it has no quota, or nobody knows.
-    pub left: Box<dyn Fn(&str, Moment) -> Option<Left> + Send + Sync>,
+    pub left: Box<LeftOf>,
     /// DNS questions that failed since the start; 0 for a written list.
     pub dns_failures: Box<dyn Fn() -> u64 + Send + Sync>,
 }
+
+/// Looks up what is left of a caller's quota.
+pub type LeftOf = dyn Fn(&str, Moment) -> Option<Left> + Send + Sync;
 
 /// What is left of a quota.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -132,7 +135,11 @@ pub async fn serve(listener: TcpListener, desk: Arc<Desk>) {
     let router = TowerToHyperService::new(pages::router(Arc::clone(&desk)));
     let mut open = JoinSet::new();
     loop {
-        while open.try_join_next().is_some() {}
+        while let Some(ended) = open.try_join_next() {
+            if ended.is_err_and(|error| error.is_panic()) {
+                desk.state.counts.panicked();
+            }
+        }
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -161,7 +168,7 @@ async fn serve_one(
     desk: Arc<Desk>,
 ) -> hyper::Result<()> {
     let service = service_fn(move |request| {
-        let denied = access::check(&desk, peer, &request).err();
+        let denied = access::denial(&desk, peer, &request);
         let router = router.clone();
         async move {
             match denied {

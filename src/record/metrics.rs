@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::callers::OTHERS;
 use super::counts::ServiceCounts;
-use super::durations::{BOUNDS_MICROS, DurationSum};
 use super::labels::{CLASSES, CODES, METHODS};
+use super::page::{Page, seconds};
 use crate::config::ServiceName;
 use crate::refusal::Reason;
 
@@ -370,63 +370,5 @@ impl ProcessReading {
         }
         page.gauge("process_start_time_seconds", "When the process started, since 1970")?
             .gauge_f64(&[], seconds(self.started_unix_micros))
-    }
-}
-
-/// Microseconds as seconds.
-fn seconds(micros: u64) -> f64 {
-    Duration::from_micros(micros).as_secs_f64()
-}
-
-/// The page that is written, one family after another.
-struct Page<'a>(DescriptorEncoder<'a>);
-
-impl Page<'_> {
-    fn family<'s>(
-        &'s mut self,
-        name: &'s str,
-        help: &str,
-        unit: Option<&'s Unit>,
-        kind: MetricType,
-    ) -> Result<Family<'s>, fmt::Error> {
-        self.0.encode_descriptor(name, help, unit, kind).map(Family)
-    }
-
-    fn counter<'s>(&'s mut self, name: &'s str, help: &str) -> Result<Family<'s>, fmt::Error> {
-        self.family(name, help, None, MetricType::Counter)
-    }
-
-    fn gauge<'s>(&'s mut self, name: &'s str, help: &str) -> Result<Family<'s>, fmt::Error> {
-        self.family(name, help, None, MetricType::Gauge)
-    }
-}
-
-/// One metric and its series.
-struct Family<'a>(MetricEncoder<'a>);
-
-type Labels<'a> = [(&'a str, &'a str)];
-
-impl Family<'_> {
-    fn counter(&mut self, labels: &Labels<'_>, value: u64) -> fmt::Result {
-        self.0.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&value, None)
-    }
-
-    fn gauge(&mut self, labels: &Labels<'_>, value: u64) -> fmt::Result {
-        self.0.encode_family(&labels)?.encode_gauge(&value)
-    }
-
-    fn gauge_f64(&mut self, labels: &Labels<'_>, value: f64) -> fmt::Result {
-        self.0.encode_family(&labels)?.encode_gauge(&value)
-    }
-
-    fn info(&mut self, labels: &Labels<'_>) -> fmt::Result {
-        self.0.encode_info(&labels)
-    }
-
-    fn histogram(&mut self, labels: &Labels<'_>, sum: &DurationSum) -> fmt::Result {
-        let bounds = BOUNDS_MICROS.iter().map(|bound| seconds(*bound)).chain([f64::MAX]);
-        let buckets: Vec<(f64, u64)> = bounds.zip(sum.buckets).collect();
-        let mut series = self.0.encode_family(&labels)?;
-        series.encode_histogram::<NoLabelSet>(seconds(sum.sum_micros), sum.count(), &buckets, None)
     }
 }

@@ -13,6 +13,7 @@ pub mod limited;
 mod line;
 pub mod metrics;
 mod outcome;
+mod page;
 pub mod refusals;
 mod sampler;
 pub mod top;
@@ -97,3 +98,6 @@ impl Drop for OpenConnection {
         self.0.mine().connections.sub(1);
     }
 }
+
+#[cfg(test)]
+mod tests;
