@@ -94,6 +94,8 @@ impl Client {
 
 async fn connect(address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, NoAnswer> {
     let stream = TcpStream::connect(address).await.map_err(|error| NoAnswer(error.to_string()))?;
+    // Otherwise a request written in two parts would wait for the peer's delayed acknowledgement.
+    stream.set_nodelay(true).map_err(|error| NoAnswer(error.to_string()))?;
     let (sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| NoAnswer(error.to_string()))?;
     // Ends when the sender is dropped or the peer closes; its error reaches us through the sender.

@@ -163,6 +163,9 @@ async fn converse(
     served: Arc<AtomicU64>,
     mut stopped: watch::Receiver<bool>,
 ) {
+    if stream.set_nodelay(true).is_err() {
+        return; // The connection is gone already.
+    }
     let service = service_fn(move |request| {
         served.fetch_add(1, Ordering::Relaxed);
         let answer = answer(name, &request);
