@@ -1,1 +1,3 @@
 //! listen
+
+pub mod wire;
