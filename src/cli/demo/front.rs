@@ -22,7 +22,7 @@ use super::{EXIT_FAILED, Failure};
 
 /// How long Buckler may take until it is ready and its first answer comes through.
 const START: Duration = Duration::from_secs(15);
-/// How long it may take to end after TERM; after that it is killed.
+/// How long it may take to end after TERM, more than the 2 s of its `shutdown.grace`; after that it is killed.
 const END: Duration = Duration::from_secs(5);
 /// How often the start and the end are looked at.
 const POLL: Duration = Duration::from_millis(25);
@@ -81,6 +81,8 @@ services:
           burst: {AGREED_RATE}
           owner: playlist-squad
           reason: \"batch import\"
+
+shutdown: {{ grace: 2s }}
 "
     )
 }
