@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::demo::DemoArgs;
+
 const AFTER_HELP: &str = "\
 Examples:
   buckler demo                        see it work: workers, DNS, callers and limits, all on this machine
@@ -40,7 +42,6 @@ Data goes to standard output, everything for people to standard error.
 #[command(
     name = "buckler",
     version,
-    about,
     after_help = AFTER_HELP,
     subcommand_required = true,
     arg_required_else_help = true,
@@ -49,24 +50,20 @@ Data goes to standard output, everything for people to standard error.
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
-
-    /// The configuration
-    #[arg(short = 'c', long, global = true, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Start, and serve until a signal
-    Run,
+    Run(ConfigFile),
     /// Say everything that is wrong with the configuration (also: buckler -t)
     #[command(after_help = "\
 Every error and warning comes with file, line and column, the line itself, what was expected and the nearest right
 name. Nothing is opened but the files: no port, no name lookup. Ends with 0, or with 78 if Buckler would not start.")]
     Check(Check),
     /// Print the effective configuration, each value with the line it comes from
-    Config(Printed),
+    Config(Effective),
     /// Print the JSON Schema of the configuration, for editors
     #[command(after_help = "\
 Example, as the first line of the file, for editors with a YAML language server:
@@ -93,6 +90,8 @@ Asks the admin listener (POST /api/v1/reload) and waits for the result, which is
 Its address and token_file are taken from the configuration; --admin names another address.
 Ends with 0 if the new configuration serves, with 4 if it was refused (the old one serves on).")]
     Reload(Reload),
+    /// See it at work on this machine: workers, DNS, callers and limits
+    Demo(DemoArgs),
     /// Print completions for a shell
     #[command(after_help = "\
 Examples:
@@ -104,11 +103,21 @@ Examples:
         shell: Shell,
     },
     /// Print the version
-    Version(Printed),
+    Version(Version),
+}
+
+/// Which configuration is meant.
+#[derive(Debug, Args)]
+pub(super) struct ConfigFile {
+    /// The configuration [default: ./buckler.yaml, then /etc/buckler/buckler.yaml]
+    #[arg(short = 'c', long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
     /// Warnings count as errors
     #[arg(long)]
     pub(super) strict: bool,
@@ -118,7 +127,16 @@ pub(super) struct Check {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Printed {
+pub(super) struct Effective {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Version {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -136,6 +154,8 @@ pub(super) struct Key {
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
     /// The service
     #[arg(long, value_name = "NAME")]
     pub(super) service: String,
@@ -161,6 +181,8 @@ pub(super) struct Explain {
 
 #[derive(Debug, Args)]
 pub(super) struct Reload {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
     /// The address of the admin listener, instead of the configuration's
     #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "config")]
     pub(super) admin: Option<SocketAddr>,

@@ -23,12 +23,12 @@ pub(super) fn hint(arguments: &[OsString]) -> Option<&'static str> {
         ("hash-password" | "hash" | "keygen" | "genkey", _) => Some("use `buckler key`"),
         ("completion", _) => Some("use `buckler completions SHELL`"),
         ("help", _) => Some("use `buckler --help`"),
+        ("-c" | "--config", _) if at == 0 => {
+            Some("the command comes first: `buckler run -c FILE`, `buckler check -c FILE`")
+        }
         _ => None,
     })
 }
-
-/// The hint for a command line without a command.
-pub(super) const NO_COMMAND: &str = "say what to do with it: `buckler run -c FILE`, `buckler check -c FILE`";
 
 #[cfg(test)]
 mod tests {
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn old_habits_are_told_the_new_word() {
         assert_eq!(hint_for("buckler -s reload"), Some("use `buckler reload` or send HUP"));
-        assert_eq!(hint_for("buckler -c x.yaml -s reopen"), Some("send USR1: it opens the access log again"));
+        assert_eq!(hint_for("buckler -s reopen"), Some("send USR1: it opens the access log again"));
         assert_eq!(hint_for("buckler validate --config x"), Some("use `buckler check`"));
         assert_eq!(hint_for("buckler -f haproxy.cfg"), Some("name the configuration with -c FILE"));
         assert_eq!(hint_for("buckler fly"), None);

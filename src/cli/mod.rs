@@ -28,17 +28,11 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
 }
 
 fn obey(arguments: Arguments) -> Exit {
-    let config = arguments.config.as_deref();
     match arguments.command {
-        Command::Run => run::run(config),
-        Command::Check(check) => check::run(&check, config),
-        Command::Config(printed) => config::run(printed.json, config),
-        Command::Schema => schema::run(),
-        Command::Key(key) => key::run(&key),
-        Command::Explain(explain) => explain::run(&explain, config),
-        Command::Reload(reload) => reload::run(&reload, config),
-        Command::Demo(demo) => Exit::of(demo::run(&demo)),
+                                        Command::Key(key) => key::run(&key),
+                        Command::Demo(demo) => Exit::of(demo::run(&demo)),
         Command::Completions { shell } => completions::run(shell),
+        _ => Exit::Failed,
         Command::Version(printed) => version::run(printed.json),
     }
 }

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::arguments::Reload;
@@ -27,22 +27,10 @@ const ANSWER_BYTES: u64 = 1 << 20;
 const FIELDS: usize = 64;
 
 /// Runs the command.
-pub(super) fn run(arguments: &Reload, config: Option<&Path>) -> Exit {
-    let (admin, token_file) = match arguments.admin {
-        Some(admin) => (admin, arguments.token_file.clone()),
-        None => match load::load(config) {
-            Ok(loaded) => match &loaded.config.admin {
-                Some(admin) => (admin.listen, admin.token_file.clone()),
-                None => {
-                    let file = loaded.file.display();
-                    return output::failed(&format!(
-                        "{file} has no admin listener to ask; add `admin: {{ listen: 127.0.0.1:9900 }}`, or send HUP"
-                    ));
-                }
-            },
-            // The running one would refuse it as well; here it is said with every line.
-            Err(exit) => return exit,
-        },
+pub(super) fn run(arguments: &Reload) -> Exit {
+    let (admin, token_file) = match where_to_ask(arguments) {
+        Ok(place) => place,
+        Err(exit) => return exit,
     };
     let token = match token_file.as_deref().map(read_token).transpose() {
         Ok(token) => token,
@@ -52,6 +40,21 @@ pub(super) fn run(arguments: &Reload, config: Option<&Path>) -> Exit {
         Ok(answer) => report(&answer),
         Err(error) => output::failed(&format!("cannot ask the admin listener at {admin}: {error}")),
     }
+}
+
+/// The admin listener's address and the file with its token.
+fn where_to_ask(arguments: &Reload) -> Result<(SocketAddr, Option<PathBuf>), Exit> {
+    if let Some(admin) = arguments.admin {
+        return Ok((admin, arguments.token_file.clone()));
+    }
+    // A file that the running one would refuse is not sent to it: here every mistake is shown with its line.
+    let sound = load::sound(&arguments.file)?;
+    sound.config.admin.map(|admin| (admin.listen, admin.token_file)).ok_or_else(|| {
+        output::failed(&format!(
+            "{} has no admin listener to ask; add `admin: {{ listen: 127.0.0.1:9900 }}`, or send HUP",
+            sound.path.display()
+        ))
+    })
 }
 
 struct Answer {
