@@ -83,7 +83,9 @@ fn service(name: &str, config: &Config) -> Result<Arc<Service>, String> {
 fn read_key(file: &Path) -> Result<String, String> {
     let key = match file.to_str() {
         Some("-") => first_line(io::stdin().lock()),
-        _ => File::open(file).map_err(|error| error.to_string()).and_then(|file| first_line(BufReader::new(file))),
+        _ => File::open(file)
+            .map_err(|error| error.to_string())
+            .and_then(|file| first_line(BufReader::new(file))),
     };
     key.map_err(|why| format!("cannot read a key from {}: {why}", file.display()))
 }
@@ -116,15 +118,15 @@ fn judge(
 
     let callers = CallerBook::new(config.callers.clone());
     let headers = credentials(asked, config).map_err(plain)?;
-    let caller = callers
-        .identify(asked.arguments.address, &headers, &mut CachedCaller::default())
-        .map_err(plain)?;
+    let caller =
+        callers.identify(asked.arguments.address, &headers, &mut CachedCaller::default()).map_err(plain)?;
     let name = callers.name(&caller);
     told.names(&caller, name, config);
 
     let facts = Facts { method: &method, host: &host, path: target.as_str() };
     told.traces(&service.permissions, &trace(&service.permissions, (&caller, name), &facts, now));
-    let limits = LimitBook::new(service, &config.callers, Arc::new(Ledger::new(config.callers.max_keys)), now);
+    let limits =
+        LimitBook::new(service, &config.callers, Arc::new(Ledger::new(config.callers.max_keys)), now);
     told.limits(service, config, (&caller, limits.own_rule(&caller, now)), limits.cost(&facts), now);
 
     let mut shadows = Vec::new();

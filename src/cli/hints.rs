@@ -15,9 +15,9 @@ pub(super) fn hint(arguments: &[OsString]) -> Option<&'static str> {
         ("-T" | "adapt" | "config_dump", _) => Some("use `buckler config`"),
         ("-V" | "-v" | "-vv", _) => Some("use `buckler version`"),
         ("-f" | "--config-path" | "--file", _) => Some("name the configuration with -c FILE"),
-        ("-D" | "-d" | "--daemon" | "-g", _) => {
-            Some("`buckler run` stays in the foreground; let systemd or a container keep it in the background")
-        }
+        ("-D" | "-d" | "--daemon" | "-g", _) => Some(
+            "`buckler run` stays in the foreground; let systemd or a container keep it in the background",
+        ),
         ("validate" | "test" | "configtest" | "--mode", _) => Some("use `buckler check`"),
         ("start" | "serve" | "server" | "up", _) => Some("use `buckler run`"),
         ("hash-password" | "hash" | "keygen" | "genkey", _) => Some("use `buckler key`"),

@@ -1,7 +1,7 @@
 //! `buckler key`: makes an API key, or hashes a given one. The configuration takes the hash; the key itself is shown
 //! once, here, and kept nowhere.
 
-use std::io::{self, BufRead, Read as _};
+use std::io::{self, BufRead};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
@@ -72,7 +72,8 @@ pub(super) fn first_line(input: impl BufRead) -> Result<String, String> {
         _ if line.len() > LONGEST_KEY => Err(format!("the key is longer than {LONGEST_KEY} bytes")),
         _ => match std::str::from_utf8(line) {
             Ok(key) if key.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(key.to_owned()),
-            _ => Err("the key may only have visible ASCII characters, and no blanks: a header carries it".to_owned()),
+            _ => Err("the key may only have visible ASCII characters, and no blanks: a header carries it"
+                .to_owned()),
         },
     }
 }

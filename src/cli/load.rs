@@ -28,7 +28,9 @@ pub(super) fn find(file: &ConfigFile) -> Result<PathBuf, Exit> {
     let here = || PLACES.iter().map(PathBuf::from).find(|path| path.exists());
     file.config.clone().or_else(here).ok_or_else(|| {
         let [here, there] = PLACES;
-        output::say(&format!("buckler: no configuration: neither ./{here} nor {there} exists; name one with -c FILE"));
+        output::say(&format!(
+            "buckler: no configuration: neither ./{here} nor {there} exists; name one with -c FILE"
+        ));
         Exit::BadConfiguration
     })
 }

@@ -126,7 +126,9 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
 fn join_chunks(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut joined = Vec::new();
     loop {
-        let httparse::Status::Complete((line, size)) = httparse::parse_chunk_size(rest).ok()? else { return None };
+        let httparse::Status::Complete((line, size)) = httparse::parse_chunk_size(rest).ok()? else {
+            return None;
+        };
         let size = usize::try_from(size).ok()?;
         if size == 0 {
             return Some(joined);
@@ -145,7 +147,8 @@ mod tests {
     fn answers_are_read_with_and_without_chunks() {
         let plain = parse(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").unwrap();
         assert_eq!((plain.status, plain.body.as_str()), (200, "{}"));
-        let chunked = b"HTTP/1.1 409 Conflict\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n";
+        let chunked =
+            b"HTTP/1.1 409 Conflict\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n";
         let chunked = parse(chunked).unwrap();
         assert_eq!((chunked.status, chunked.body.as_str()), (409, "{}"));
         assert!(parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{").is_none(), "cut off");

@@ -72,7 +72,13 @@ impl Silence {
 
 impl Streaming {
     /// The rest of an answer whose head has just come over `link`.
-    pub(super) fn new(body: Incoming, link: Link, upload: Rc<Progress>, active: Active, silence: Silence) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        link: Link,
+        upload: Rc<Progress>,
+        active: Active,
+        silence: Silence,
+    ) -> Self {
         Self { body, link: Some(link), upload, silence, active }
     }
 
@@ -93,12 +99,12 @@ impl Streaming {
                 self.finish(cx);
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(_))) => {
-                Poll::Ready(Some(Err(self.cut(Reason::WorkerReset, "the worker's body ended before it was complete"))))
-            }
-            Poll::Pending if self.silence.too_long(cx) => {
-                Poll::Ready(Some(Err(self.cut(Reason::WorkerTimeout, "the worker stopped in the middle of its body"))))
-            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(
+                self.cut(Reason::WorkerReset, "the worker's body ended before it was complete")
+            ))),
+            Poll::Pending if self.silence.too_long(cx) => Poll::Ready(Some(Err(
+                self.cut(Reason::WorkerTimeout, "the worker stopped in the middle of its body")
+            ))),
             Poll::Pending => Poll::Pending,
         }
     }

@@ -101,7 +101,9 @@ pub fn keep_alive_timeout(fields: &HeaderMap) -> Option<u64> {
 fn takes_trailers(fields: &HeaderMap) -> bool {
     fields.get_all(header::TE).iter().any(|value| {
         let value = value.to_str().unwrap_or("");
-        value.split(',').any(|part| part.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("trailers"))
+        value
+            .split(',')
+            .any(|part| part.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("trailers"))
     })
 }
 
@@ -111,7 +113,9 @@ fn remove_hop_by_hop(fields: &mut HeaderMap) {
         let (_, options) = connection.remove_entry_mult();
         let named: Vec<HeaderName> = options
             .filter_map(|value| value.to_str().ok().map(str::to_owned))
-            .flat_map(|value| value.split(',').map(|option| option.trim().to_ascii_lowercase()).collect::<Vec<_>>())
+            .flat_map(|value| {
+                value.split(',').map(|option| option.trim().to_ascii_lowercase()).collect::<Vec<_>>()
+            })
             .filter(|option| !matches!(option.as_str(), "close" | "keep-alive" | ""))
             .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
             // These two say how long the message is and whom it is for: they are not a client's to take away.
@@ -138,7 +142,8 @@ fn remove_forged(fields: &mut HeaderMap, trusted: bool) {
             name.contains('_')
                 || name.starts_with("x-buckler-")
                 || name == "x-forwarded-client-cert"
-                || (!trusted && (name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-real-ip"))
+                || (!trusted
+                    && (name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-real-ip"))
         })
         .cloned()
         .collect();
@@ -266,7 +271,8 @@ mod tests {
 
     #[test]
     fn look_alikes_with_underscores_do_not_pass() {
-        let mut fields = map(&[("host", "a"), ("x_buckler_caller", "admin"), ("x_forwarded_for", "10.0.0.1")]);
+        let mut fields =
+            map(&[("host", "a"), ("x_buckler_caller", "admin"), ("x_forwarded_for", "10.0.0.1")]);
         to_worker(&mut fields, &told(true));
         assert!(fields.keys().all(|name| !name.as_str().contains('_')));
     }

@@ -80,7 +80,8 @@ impl Route {
         before: Option<&Self>,
     ) -> Self {
         let picker = Picker::new(fastrand::u64(..));
-        let lanes = before.map_or_else(|| (Arc::default(), Lanes::new()), |before| before.lanes.borrow().clone());
+        let lanes =
+            before.map_or_else(|| (Arc::default(), Lanes::new()), |before| before.lanes.borrow().clone());
         Self {
             workers,
             picker: RefCell::new(picker),
@@ -179,7 +180,8 @@ impl Route {
     }
 
     async fn connect(&self, lane: &Lane, until: Option<Instant>) -> Result<Link, ConnectFailure> {
-        let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::from_std(now_std())));
+        let left = until
+            .map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::from_std(now_std())));
         let terms = ConnectTerms {
             timeout: self.timeouts.connect.min(left),
             response_head_bytes: self.bounds.response_head_bytes,
@@ -393,7 +395,8 @@ fn copy(order: &Order) -> Order {
 /// What an error of hyper's client says of the worker.
 fn broken(error: &hyper::Error) -> Broken {
     if error.is_parse() || error.is_parse_too_large() {
-        let detail = "the worker's answer is not HTTP/1.1, or its head is longer than `bounds.response_head_bytes`";
+        let detail =
+            "the worker's answer is not HTTP/1.1, or its head is longer than `bounds.response_head_bytes`";
         return Broken::TooLate(Refusal::new(Reason::WorkerProtocol, detail));
     }
     Broken::Sent(reset())
@@ -409,7 +412,9 @@ fn overload() -> Refusal {
 
 const fn not_connected(failure: &ConnectFailure) -> Refusal {
     match failure {
-        ConnectFailure::TimedOut => Refusal::new(Reason::WorkerTimeout, "no worker took the connection in time"),
+        ConnectFailure::TimedOut => {
+            Refusal::new(Reason::WorkerTimeout, "no worker took the connection in time")
+        }
         _ => Refusal::new(Reason::WorkerConnect, "every worker that was tried refused the connection"),
     }
 }

@@ -40,7 +40,8 @@ impl ConnectionBound {
     }
 
     fn take(self: &Arc<Self>, most: u64) -> Option<ConnectionPermit> {
-        let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < most).then_some(n + 1));
+        let taken =
+            self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < most).then_some(n + 1));
         taken.ok().map(|_| ConnectionPermit(Arc::clone(self)))
     }
 }
@@ -121,11 +122,16 @@ impl Lane {
     ///
     /// # Errors
     /// Says why there is none; the worker's count of failures is kept here, its health by the caller.
-    pub async fn connect(&self, bound: &Arc<ConnectionBound>, terms: ConnectTerms) -> Result<Link, ConnectFailure> {
+    pub async fn connect(
+        &self,
+        bound: &Arc<ConnectionBound>,
+        terms: ConnectTerms,
+    ) -> Result<Link, ConnectFailure> {
         let permit = bound.take(terms.most).ok_or(ConnectFailure::Bound)?;
         let counts = self.worker.counts.of(self.shard);
         counts.connects.add(1);
-        let stream = match tokio::time::timeout(terms.timeout, TcpStream::connect(self.worker.address)).await {
+        let stream = match tokio::time::timeout(terms.timeout, TcpStream::connect(self.worker.address)).await
+        {
             Ok(Ok(stream)) => stream,
             failed => {
                 counts.connect_failures.add(1);
@@ -202,7 +208,10 @@ impl Drop for Open {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("closed", &self.closed).field("reused", &self.reused).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("closed", &self.closed)
+            .field("reused", &self.reused)
+            .finish_non_exhaustive()
     }
 }
 

@@ -113,7 +113,8 @@ impl Body for Upload {
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 progress.bytes.set(progress.bytes.get() + length);
                 if progress.bytes.get() > this.most {
-                    let refusal = Refusal::new(Reason::BodyTooLarge, "the body is longer than `bounds.body_bytes`");
+                    let refusal =
+                        Refusal::new(Reason::BodyTooLarge, "the body is longer than `bounds.body_bytes`");
                     return Poll::Ready(Some(Err(this.fail(refusal))));
                 }
                 Poll::Ready(Some(Ok(frame)))

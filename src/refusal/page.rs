@@ -48,7 +48,11 @@ pub fn page(refusal: &Refusal, asked: &Asked<'_>) -> Response<Bytes> {
     match refusal.reason {
         // RFC 9110 section 11.6.1 asks for a challenge with every 401, section 15.5.6 for Allow with every 405.
         Reason::NoIdentity => {
-            set(fields, WWW_AUTHENTICATE, &format!("ApiKey header=\"{}\"", asked.key_header.unwrap_or("x-api-key")));
+            set(
+                fields,
+                WWW_AUTHENTICATE,
+                &format!("ApiKey header=\"{}\"", asked.key_header.unwrap_or("x-api-key")),
+            );
         }
         Reason::MethodRefused => {
             fields.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
@@ -95,7 +99,8 @@ pub fn wants_plain(headers: &HeaderMap) -> bool {
                 media.as_str(),
                 "*/*" | "application/*" | "application/json" | "application/problem+json"
             );
-            let refused = parts.any(|p| matches!(p.strip_prefix("q=").map(str::parse::<f32>), Some(Ok(q)) if q <= 0.0));
+            let refused =
+                parts.any(|p| matches!(p.strip_prefix("q=").map(str::parse::<f32>), Some(Ok(q)) if q <= 0.0));
             if takes && !refused {
                 return false;
             }
@@ -147,7 +152,9 @@ fn sf_string(text: &str) -> String {
 /// The problem types that the RateLimit draft (draft-ietf-httpapi-ratelimit-headers-10) registers; else none.
 fn problem_type(reason: Reason) -> &'static str {
     match reason {
-        Reason::CallerRate | Reason::CallerConcurrency => "https://iana.org/assignments/http-problem-types#quota-exceeded",
+        Reason::CallerRate | Reason::CallerConcurrency => {
+            "https://iana.org/assignments/http-problem-types#quota-exceeded"
+        }
         Reason::ServiceLimit | Reason::Overload | Reason::Connections => {
             "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
         }
@@ -219,7 +226,9 @@ mod tests {
 
     fn limited() -> Refusal {
         let rule = RuleRef { name: "agreement \"office\"".into(), at: "buckler.yaml:3".into(), reason: None };
-        Refusal::new(Reason::CallerRate, "one every 10 ms").by(Arc::new(rule)).after(Duration::from_millis(10))
+        Refusal::new(Reason::CallerRate, "one every 10 ms")
+            .by(Arc::new(rule))
+            .after(Duration::from_millis(10))
     }
 
     #[test]
@@ -236,7 +245,10 @@ mod tests {
         assert_eq!(body["reason"], "caller_rate");
         assert_eq!(body["rule"], "agreement \"office\"");
         assert_eq!(body["request_id"], "id-1");
-        assert!(!page.body().windows(12).any(|w| w == b"buckler.yaml"), "the file's name is for the log only");
+        assert!(
+            !page.body().windows(12).any(|w| w == b"buckler.yaml"),
+            "the file's name is for the log only"
+        );
     }
 
     #[test]

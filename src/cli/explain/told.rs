@@ -11,8 +11,8 @@ use serde::Serialize;
 use crate::admit::Shadow;
 use crate::admit::caller::{Caller, Via, Who};
 use crate::admit::permission::RuleTrace;
-use crate::clock::Moment;
 use crate::cli::arguments::Explain;
+use crate::clock::Moment;
 use crate::config::{Config, Mode, Permissions, Quota, Rate, Service, Verdict};
 use crate::refusal::{Refusal, RuleRef};
 
@@ -269,7 +269,11 @@ fn rate_text(rate: Rate) -> String {
 
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "request     {} {} for {} to service {}", self.method, self.path, self.host, self.service)?;
+        writeln!(
+            f,
+            "request     {} {} for {} to service {}",
+            self.method, self.path, self.host, self.service
+        )?;
         if let Some(sent) = &self.path_as_sent {
             writeln!(f, "            sent as {sent}")?;
         }
@@ -302,7 +306,11 @@ impl fmt::Display for Told {
             writeln!(f, "cost        {cost}")?;
         }
         for shadow in &self.shadows {
-            writeln!(f, "shadow      {} would {} ({})  [{}]", shadow.rule, shadow.would, shadow.reason, shadow.at)?;
+            writeln!(
+                f,
+                "shadow      {} would {} ({})  [{}]",
+                shadow.rule, shadow.would, shadow.reason, shadow.at
+            )?;
         }
         self.answer.fmt(f)
     }
