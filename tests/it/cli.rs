@@ -106,7 +106,7 @@ fn a_wrong_command_line_ends_with_2_and_old_habits_get_a_hint() {
         (vec!["-s", "reload"], "hint: use `buckler reload` or send HUP"),
         (vec!["validate", "--config", "x"], "hint: use `buckler check`"),
         (vec!["-c", "buckler.yaml"], "hint: the command comes first"),
-        (vec!["chekc"], "similar subcommand exists: 'check'"),
+        (vec!["chekc"], "'check'"),
         (vec!["explain", "--service", "a"], "--path <PATH>"),
         (vec![], "Usage: buckler"),
     ];
@@ -166,7 +166,10 @@ fn a_given_key_is_hashed_as_sha256sum_does() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let done = buckler_in(root, &["key", "--stdin"], "web-secret");
     assert_eq!(done.code, 0);
-    assert!(done.out.starts_with("hash: sha256:761fed9dbb22427bedbc73c3f0ab93fff41104aa77eb145025d0113be8c035a3\n"));
+    assert!(
+        done.out
+            .starts_with("hash: sha256:761fed9dbb22427bedbc73c3f0ab93fff41104aa77eb145025d0113be8c035a3\n")
+    );
     assert!(!done.out.contains("web-secret"));
     let empty = buckler_in(root, &["key", "--stdin"], "");
     assert_eq!((empty.code, empty.out.as_str()), (1, ""));
@@ -194,34 +197,212 @@ fn a_sound_file_is_fine_under_each_name_of_check() {
 }
 
 #[test]
-fn the_contract_s_files_are_fine() {
-    for name in ["one-port", "discovery"] {
-        let file = format!("conf/examples/{name}.yaml");
-        if Path::new(env!("CARGO_MANIFEST_DIR")).join(&file).exists() {
-            let done = buckler(&["check", "-c", &file]);
-            assert_eq!(done.code, 0, "{file}: {}", done.err);
-        }
-    }
-}
-
-#[test]
 fn every_mistake_is_shown_at_once_with_its_line_and_a_caret() {
     let folder = folder("mistakes", BAD);
     let done = buckler_in(&folder, &["check"], "");
     assert_eq!((done.code, done.out.as_str()), (78, ""));
-    insta::assert_snapshot!(done.err);
+    assert_eq!(
+        done.err,
+        "\
+error: buckler.yaml:2:3: `workers` is missing [B0012]
+  |
+2 |   playlist:
+  |   ^^^^^^^^
+  = write `addresses: [\"127.0.0.1:9001\"]`, or `srv:` with a DNS name
+
+error: buckler.yaml:4:5: unknown key `worker` [B0010]
+  |
+4 |     worker:
+  |     ^^^^^^
+  = did you mean `workers`?
+  = expected one of `listen`, `workers`, `permissions`, `limits`, `timeouts`, `bounds`
+
+error: buckler.yaml:8:24: `20` is not a rate: a number alone has no unit [B0014]
+  |
+8 |       default: { rate: 20 }
+  |                        ^^
+  = write how many in which time: `100/s`, `6000/min`, `10/h` or `5/d`
+
+buckler.yaml: 3 errors
+"
+    );
     let json = buckler_in(&folder, &["check", "--json"], "");
     assert_eq!(json.code, 78);
     assert_eq!(json.json()["valid"], false);
-    assert_eq!(json.json()["problems"][0]["line"], 4);
+    assert_eq!(json.json()["problems"][1]["line"], 4);
+    assert_eq!(json.json()["problems"][1]["code"], "B0010");
+}
+
+#[test]
+fn warnings_are_shown_and_strict_takes_none() {
+    let yaml = "services: { a: { listen: 127.0.0.1:4070, workers: { addresses: [127.0.0.1:9001] } } }\n";
+    let folder = folder("warning", yaml);
+    let done = buckler_in(&folder, &["check"], "");
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.err.contains("[B0100]") && done.err.contains("fine, with 1 warning"), "{}", done.err);
+    assert_eq!(buckler_in(&folder, &["check", "--strict"], "").code, 78);
+    let json = buckler_in(&folder, &["check", "--strict", "--json"], "").json();
+    assert_eq!((&json["valid"], &json["warnings"]), (&Value::from(false), &Value::from(1)));
 }
 
 #[test]
 fn a_missing_file_is_a_bad_configuration() {
     let folder = folder("missing", GOOD);
-    for command in ["check", "config", "run"] {
-        let done = buckler_in(&folder, &[command, "-c", "nowhere.yaml"], "");
-        assert_eq!((done.code, done.out.as_str()), (78, ""), "{command}: {}", done.err);
-        assert!(done.err.contains("nowhere.yaml"), "{command}: {}", done.err);
+    let explain = ["explain", "--service", "a", "--path", "/"];
+    for command in [&["check"][..], &["config"], &["reload"], &explain] {
+        let done = buckler_in(&folder, &[command, &["-c", "nowhere.yaml"]].concat(), "");
+        assert_eq!((done.code, done.out.as_str()), (78, ""), "{command:?}: {}", done.err);
+        assert!(done.err.contains("nowhere.yaml: cannot be read"), "{command:?}: {}", done.err);
     }
+}
+
+#[test]
+fn the_committed_schema_is_the_printed_one() {
+    let printed = buckler(&["schema"]);
+    assert_eq!(printed.code, 0);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let committed = fs::read_to_string(root.join("conf/buckler.schema.json")).unwrap_or_default();
+    assert!(printed.out == committed, "run: buckler schema > conf/buckler.schema.json");
+}
+
+fn explained(name: &str, arguments: &[&str], input: &str) -> Done {
+    let folder = folder(name, GOOD);
+    let all = [&["explain", "--service", "playlist"], arguments].concat();
+    let done = buckler_in(&folder, &all, input);
+    assert_eq!((done.code, done.err.as_str()), (0, ""), "{arguments:?}");
+    done
+}
+
+#[test]
+fn explain_names_the_rule_and_its_line() {
+    let done = explained("explain-text", &["--path", "/x/../admin/y", "--address", "192.0.2.7"], "");
+    assert_eq!(
+        done.out,
+        "\
+request     GET /admin/y for 127.0.0.1 to service playlist
+            sent as /x/../admin/y
+caller      address:192.0.2.7 by address
+rules       permissions.rules[1]  deny   buckler.yaml:19  does not match: another method
+            permissions.rules[2]  allow  buckler.yaml:20  does not match: another caller
+            permissions.rules[3]  deny   buckler.yaml:21  matches and decides
+            permissions.default   allow  built in         is not asked
+quota       default: 20/s, burst 40, 50 in progress  [buckler.yaml:23]
+total       total: 20000/s, burst 20000  [buckler.yaml:24]
+cost        1
+answer      403 denied_by_rule: a rule denies it, by permissions.rules[3]  [buckler.yaml:21] \"staff only\"
+"
+    );
+}
+
+#[test]
+fn explain_knows_callers_quotas_and_costs() {
+    let known = ["--path", "/search/x", "--key-file", "-", "--json"];
+    let told = explained("explain-known", &known, "web-secret\n").json();
+    assert_eq!(told["caller"]["name"], "web");
+    assert_eq!((&told["caller"]["via"], &told["caller"]["tier"]), (&"api_key".into(), &"partner".into()));
+    assert_eq!((&told["cost"], &told["limits"][0]["rule"]), (&5.into(), &"tier partner".into()));
+    assert_eq!(told["answer"]["passes"], true);
+    assert_eq!(told["answer"]["headers"][0], "ratelimit: \"tier partner\";r=1995;t=1");
+
+    let told = explained("explain-wrong-key", &known, "wrong-secret\n").json();
+    assert_eq!((&told["answer"]["status"], &told["answer"]["reason"]), (&401.into(), &"no_identity".into()));
+    assert_eq!(told.get("caller"), None, "nobody is known, so nothing more is asked");
+
+    let shadow = ["--method", "DELETE", "--path", "/a", "--address", "127.0.0.9", "--json"];
+    let told = explained("explain-shadow", &shadow, "").json();
+    assert_eq!((&told["caller"]["name"], &told["answer"]["passes"]), (&"office".into(), &true.into()));
+    assert_eq!(
+        (&told["shadows"][0]["would"], &told["shadows"][0]["at"]),
+        (&"deny".into(), &"buckler.yaml:19".into())
+    );
+}
+
+#[test]
+fn explain_refuses_on_the_wire_what_run_would() {
+    let cases = [
+        (vec!["--path", "/a%2fb"], 400, "the path holds an encoded slash"),
+        (vec!["--path", "/a b"], 400, "the request line does not end with a version and CRLF"),
+        (vec!["--path", "/a", "--method", "TRACE"], 405, "TRACE is never forwarded"),
+        (vec!["--path", "/a", "--host", "a b"], 400, ""),
+    ];
+    for (number, (arguments, status, detail)) in cases.into_iter().enumerate() {
+        let arguments = [arguments.as_slice(), &["--json"]].concat();
+        let answer = explained(&format!("explain-wire-{number}"), &arguments, "").json()["answer"].clone();
+        assert_eq!(answer["status"], status, "{arguments:?}: {answer}");
+        assert!(answer["detail"].as_str().unwrap().contains(detail), "{arguments:?}: {answer}");
+    }
+}
+
+#[test]
+fn explain_asks_for_what_it_needs() {
+    let folder = folder("explain-usage", GOOD);
+    let cases = [
+        (
+            ["--service", "playlst", "--path", "/a"],
+            "there is no service playlst; the configuration has: playlist",
+        ),
+        (["--service", "playlist", "--path", "a"], "--path begins with a slash; try /a"),
+        (["--service", "playlist", "--path", "/a\r\nhost: b"], "a line break"),
+    ];
+    for (arguments, said) in cases {
+        let done = buckler_in(&folder, &[&["explain"][..], &arguments].concat(), "");
+        assert_eq!((done.code, done.out.as_str()), (2, ""), "{arguments:?}: {}", done.err);
+        assert!(done.err.contains(said), "{arguments:?}: {}", done.err);
+    }
+}
+
+/// An admin listener that takes one request, answers it and gives back what it read.
+fn admin_that_answers(answer: &'static str) -> (String, thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let handle = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut read = Vec::new();
+        while !read.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            read.push(byte[0]);
+        }
+        stream.write_all(answer.as_bytes()).unwrap();
+        String::from_utf8(read).unwrap()
+    });
+    (address, handle)
+}
+
+#[test]
+fn reload_asks_the_admin_listener_and_tells_its_answer() {
+    let (address, asked) =
+        admin_that_answers("HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"generation\":");
+    let done = buckler(&["reload", "--admin", &address]);
+    assert_eq!((done.code, done.out.as_str()), (0, "{\"generation\":\n"), "{}", done.err);
+    assert!(done.err.contains("reloaded"), "{}", done.err);
+    let asked = asked.join().unwrap();
+    assert!(asked.starts_with("POST /api/v1/reload HTTP/1.1\r\n"), "{asked}");
+    assert!(asked.contains(&format!("host: {address}\r\n")), "{asked}");
+}
+
+#[test]
+fn reload_takes_address_and_token_from_the_configuration_and_ends_with_4_when_refused() {
+    let (address, asked) =
+        admin_that_answers("HTTP/1.1 409 Conflict\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n");
+    let yaml = format!("admin: {{ listen: \"{address}\", token_file: token }}\n{GOOD}");
+    let folder = folder("reload-token", &yaml);
+    fs::write(folder.join("token"), "sesame\n").unwrap();
+    let done = buckler_in(&folder, &["reload"], "");
+    assert_eq!((done.code, done.out.as_str()), (4, "{}\n"), "{}", done.err);
+    assert!(done.err.contains("not reloaded (409); the old configuration serves on"), "{}", done.err);
+    assert!(asked.join().unwrap().contains("authorization: Bearer sesame\r\n"));
+}
+
+#[test]
+fn reload_says_why_nobody_could_be_asked() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let done = buckler(&["reload", "--admin", &nobody]);
+    assert_eq!((done.code, done.out.as_str()), (1, ""));
+    assert!(done.err.contains(&nobody), "{}", done.err);
+    let folder = folder("reload-without-admin", GOOD);
+    let done = buckler_in(&folder, &["reload"], "");
+    assert_eq!(done.code, 1);
+    assert!(done.err.contains("has no admin listener to ask"), "{}", done.err);
+    assert_eq!(buckler(&["reload", "--admin", "127.0.0.1:1", "-c", "x.yaml"]).code, 2);
 }

@@ -120,7 +120,7 @@ impl Told {
     pub(super) fn judges(&mut self, host: &str, path: &str) {
         host.clone_into(&mut self.host);
         let sent = std::mem::replace(&mut self.path, path.to_owned());
-        self.path_as_sent = (sent != self.path).then_some(sent);
+        self.path_as_sent = (sent.split('?').next() != Some(&self.path)).then_some(sent);
     }
 
     /// Who the caller is.
