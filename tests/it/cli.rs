@@ -1,12 +1,13 @@
 //! The commands as a user meets them: the real binary, its exit code, standard output and standard error. `run` and
 //! `demo` are tested where traffic flows.
 
+mod explain;
+mod reload;
+
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
 
 use serde_json::Value;
 
@@ -265,144 +266,29 @@ fn the_committed_schema_is_the_printed_one() {
     assert!(printed.out == committed, "run: buckler schema > conf/buckler.schema.json");
 }
 
-fn explained(name: &str, arguments: &[&str], input: &str) -> Done {
-    let folder = folder(name, GOOD);
-    let all = [&["explain", "--service", "playlist"], arguments].concat();
-    let done = buckler_in(&folder, &all, input);
-    assert_eq!((done.code, done.err.as_str()), (0, ""), "{arguments:?}");
-    done
+#[test]
+fn the_effective_configuration_names_where_each_value_comes_from() {
+    let folder = folder("effective", GOOD);
+    let json = buckler_in(&folder, &["config", "--json"], "").json();
+    let value = |path: &str| (json[path]["value"].clone(), json[path]["from"].as_str().unwrap().to_owned());
+    assert_eq!(value("services.playlist.listen"), ("127.0.0.1:4070".into(), "buckler.yaml:13".to_owned()));
+    assert_eq!(value("services.playlist.timeouts.keep_alive"), ("75s".into(), "default".to_owned()));
 }
 
 #[test]
-fn explain_names_the_rule_and_its_line() {
-    let done = explained("explain-text", &["--path", "/x/../admin/y", "--address", "192.0.2.7"], "");
-    assert_eq!(
-        done.out,
-        "\
-request     GET /admin/y for 127.0.0.1 to service playlist
-            sent as /x/../admin/y
-caller      address:192.0.2.7 by address
-rules       permissions.rules[1]  deny   buckler.yaml:19  does not match: another method
-            permissions.rules[2]  allow  buckler.yaml:20  does not match: another caller
-            permissions.rules[3]  deny   buckler.yaml:21  matches and decides
-            permissions.default   allow  built in         is not asked
-quota       default: 20/s, burst 40, 50 in progress  [buckler.yaml:23]
-total       total: 20000/s, burst 20000  [buckler.yaml:24]
-cost        1
-answer      403 denied_by_rule: a rule denies it, by permissions.rules[3]  [buckler.yaml:21] \"staff only\"
-"
-    );
-}
-
-#[test]
-fn explain_knows_callers_quotas_and_costs() {
-    let known = ["--path", "/search/x", "--key-file", "-", "--json"];
-    let told = explained("explain-known", &known, "web-secret\n").json();
-    assert_eq!(told["caller"]["name"], "web");
-    assert_eq!((&told["caller"]["via"], &told["caller"]["tier"]), (&"api_key".into(), &"partner".into()));
-    assert_eq!((&told["cost"], &told["limits"][0]["rule"]), (&5.into(), &"tier partner".into()));
-    assert_eq!(told["answer"]["passes"], true);
-    assert_eq!(told["answer"]["headers"][0], "ratelimit: \"tier partner\";r=1995;t=1");
-
-    let told = explained("explain-wrong-key", &known, "wrong-secret\n").json();
-    assert_eq!((&told["answer"]["status"], &told["answer"]["reason"]), (&401.into(), &"no_identity".into()));
-    assert_eq!(told.get("caller"), None, "nobody is known, so nothing more is asked");
-
-    let shadow = ["--method", "DELETE", "--path", "/a", "--address", "127.0.0.9", "--json"];
-    let told = explained("explain-shadow", &shadow, "").json();
-    assert_eq!((&told["caller"]["name"], &told["answer"]["passes"]), (&"office".into(), &true.into()));
-    assert_eq!(
-        (&told["shadows"][0]["would"], &told["shadows"][0]["at"]),
-        (&"deny".into(), &"buckler.yaml:19".into())
-    );
-}
-
-#[test]
-fn explain_refuses_on_the_wire_what_run_would() {
-    let cases = [
-        (vec!["--path", "/a%2fb"], 400, "the path holds an encoded slash"),
-        (vec!["--path", "/a b"], 400, "the request line does not end with a version and CRLF"),
-        (vec!["--path", "/a", "--method", "TRACE"], 405, "TRACE is never forwarded"),
-        (vec!["--path", "/a", "--host", "a b"], 400, ""),
-    ];
-    for (number, (arguments, status, detail)) in cases.into_iter().enumerate() {
-        let arguments = [arguments.as_slice(), &["--json"]].concat();
-        let answer = explained(&format!("explain-wire-{number}"), &arguments, "").json()["answer"].clone();
-        assert_eq!(answer["status"], status, "{arguments:?}: {answer}");
-        assert!(answer["detail"].as_str().unwrap().contains(detail), "{arguments:?}: {answer}");
-    }
-}
-
-#[test]
-fn explain_asks_for_what_it_needs() {
-    let folder = folder("explain-usage", GOOD);
-    let cases = [
-        (
-            ["--service", "playlst", "--path", "/a"],
-            "there is no service playlst; the configuration has: playlist",
-        ),
-        (["--service", "playlist", "--path", "a"], "--path begins with a slash; try /a"),
-        (["--service", "playlist", "--path", "/a\r\nhost: b"], "a line break"),
-    ];
-    for (arguments, said) in cases {
-        let done = buckler_in(&folder, &[&["explain"][..], &arguments].concat(), "");
-        assert_eq!((done.code, done.out.as_str()), (2, ""), "{arguments:?}: {}", done.err);
-        assert!(done.err.contains(said), "{arguments:?}: {}", done.err);
-    }
-}
-
-/// An admin listener that takes one request, answers it and gives back what it read.
-fn admin_that_answers(answer: &'static str) -> (String, thread::JoinHandle<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let handle = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut read = Vec::new();
-        while !read.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            read.push(byte[0]);
-        }
-        stream.write_all(answer.as_bytes()).unwrap();
-        String::from_utf8(read).unwrap()
-    });
-    (address, handle)
-}
-
-#[test]
-fn reload_asks_the_admin_listener_and_tells_its_answer() {
-    let (address, asked) =
-        admin_that_answers("HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"generation\":");
-    let done = buckler(&["reload", "--admin", &address]);
-    assert_eq!((done.code, done.out.as_str()), (0, "{\"generation\":\n"), "{}", done.err);
-    assert!(done.err.contains("reloaded"), "{}", done.err);
-    let asked = asked.join().unwrap();
-    assert!(asked.starts_with("POST /api/v1/reload HTTP/1.1\r\n"), "{asked}");
-    assert!(asked.contains(&format!("host: {address}\r\n")), "{asked}");
-}
-
-#[test]
-fn reload_takes_address_and_token_from_the_configuration_and_ends_with_4_when_refused() {
-    let (address, asked) =
-        admin_that_answers("HTTP/1.1 409 Conflict\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n");
-    let yaml = format!("admin: {{ listen: \"{address}\", token_file: token }}\n{GOOD}");
-    let folder = folder("reload-token", &yaml);
-    fs::write(folder.join("token"), "sesame\n").unwrap();
-    let done = buckler_in(&folder, &["reload"], "");
-    assert_eq!((done.code, done.out.as_str()), (4, "{}\n"), "{}", done.err);
-    assert!(done.err.contains("not reloaded (409); the old configuration serves on"), "{}", done.err);
-    assert!(asked.join().unwrap().contains("authorization: Bearer sesame\r\n"));
-}
-
-#[test]
-fn reload_says_why_nobody_could_be_asked() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let done = buckler(&["reload", "--admin", &nobody]);
-    assert_eq!((done.code, done.out.as_str()), (1, ""));
-    assert!(done.err.contains(&nobody), "{}", done.err);
-    let folder = folder("reload-without-admin", GOOD);
-    let done = buckler_in(&folder, &["reload"], "");
-    assert_eq!(done.code, 1);
-    assert!(done.err.contains("has no admin listener to ask"), "{}", done.err);
-    assert_eq!(buckler(&["reload", "--admin", "127.0.0.1:1", "-c", "x.yaml"]).code, 2);
+fn the_effective_configuration_can_be_loaded_again_and_means_the_same() {
+    let first = folder("effective-first", GOOD);
+    let printed = buckler_in(&first, &["config"], "");
+    assert_eq!(printed.code, 0, "{}", printed.err);
+    let second = folder("effective-second", &printed.out);
+    let again = buckler_in(&second, &["config"], "");
+    assert_eq!(again.code, 0, "{}", again.err);
+    let values = |yaml: &str| {
+        yaml.lines().map(|line| line.split("  # ").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&again.out), values(&printed.out));
+    let bad = folder("effective-bad", BAD);
+    let refused = buckler_in(&bad, &["config"], "");
+    assert_eq!((refused.code, refused.out.as_str()), (78, ""));
+    assert!(refused.err.contains("did you mean `workers`?"), "{}", refused.err);
 }
