@@ -92,34 +92,25 @@ fn read_key(file: &Path) -> Result<String, String> {
 
 fn explain(asked: &Asked<'_>, config: &Config, now: Moment) -> Told {
     let mut told = Told::about(&asked.service, asked.arguments, &asked.host);
-    match judge(asked, config, now, &mut told) {
-        Ok(headers) => told.answer = Answer::passes(&headers),
-        Err((refusal, headers)) => told.answer = Answer::refused(&refusal, &headers),
-    }
+    told.answer = judge(asked, config, now, &mut told)
+        .unwrap_or_else(|refusal| Answer::refused(&refusal, &HeaderMap::new()));
     told
 }
 
 /// The way of a request to its verdict; what is learned on it goes to `told`.
-fn judge(
-    asked: &Asked<'_>,
-    config: &Config,
-    now: Moment,
-    told: &mut Told,
-) -> Result<HeaderMap, (Refusal, HeaderMap)> {
-    let plain = |refusal| (refusal, HeaderMap::new());
+fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Result<Answer, Refusal> {
     let service = &asked.service;
-    judge_framing(asked).map_err(plain)?;
+    judge_framing(asked)?;
     let method = Method::from_bytes(asked.arguments.method.as_bytes())
-        .map_err(|_| plain(Refusal::new(Reason::BadRequest, "the method is not a token")))?;
-    let (host, _) = host::canonical(&asked.host).map_err(|fault| plain(fault.refusal()))?;
+        .map_err(|_| Refusal::new(Reason::BadRequest, "the method is not a token"))?;
+    let (host, _) = host::canonical(&asked.host).map_err(|fault| fault.refusal())?;
     let written = asked.arguments.path.split('?').next().unwrap_or_default();
-    let target = path::target(&method, written).map_err(|fault| plain(fault.refusal()))?;
+    let target = path::target(&method, written).map_err(|fault| fault.refusal())?;
     told.judges(&host, target.as_str());
 
     let callers = CallerBook::new(config.callers.clone());
-    let headers = credentials(asked, config).map_err(plain)?;
-    let caller =
-        callers.identify(asked.arguments.address, &headers, &mut CachedCaller::default()).map_err(plain)?;
+    let headers = credentials(asked, config)?;
+    let caller = callers.identify(asked.arguments.address, &headers, &mut CachedCaller::default())?;
     let name = callers.name(&caller);
     told.names(&caller, name, config);
 
@@ -132,17 +123,17 @@ fn judge(
     let mut shadows = Vec::new();
     let verdict = admit::decide((&service.permissions, &limits), (&caller, name), &facts, now, &mut shadows);
     told.shadows(&shadows);
-    let written = |standing: Option<_>, refused| {
-        let mut headers = HeaderMap::new();
+    let fields = |standing: Option<_>, is_refused| {
+        let mut fields = HeaderMap::new();
         if let Some(standing) = &standing {
-            limits.write_headers(&caller, standing, refused, &mut headers);
+            limits.write_headers(&caller, standing, is_refused, &mut fields);
         }
-        headers
+        fields
     };
-    match verdict {
-        Ok(grant) => Ok(written(grant.standing, false)),
-        Err(refused) => Err((refused.refusal, written(refused.standing, true))),
-    }
+    Ok(match verdict {
+        Ok(grant) => Answer::passes(&fields(grant.standing, false)),
+        Err(refused) => Answer::refused(&refused.refusal, &fields(refused.standing, true)),
+    })
 }
 
 /// What the framing scanner says of the request line and Host.

@@ -272,7 +272,7 @@ fn the_effective_configuration_names_where_each_value_comes_from() {
     let json = buckler_in(&folder, &["config", "--json"], "").json();
     let value = |path: &str| (json[path]["value"].clone(), json[path]["from"].as_str().unwrap().to_owned());
     assert_eq!(value("services.playlist.listen"), ("127.0.0.1:4070".into(), "buckler.yaml:13".to_owned()));
-    assert_eq!(value("services.playlist.timeouts.keep_alive"), ("75s".into(), "default".to_owned()));
+    assert_eq!(value("services.playlist.timeouts.connect"), ("1s".into(), "default".to_owned()));
 }
 
 #[test]
