@@ -29,6 +29,7 @@
 //! as long as the smallest debt in its line lasts. Make the table larger if `evictions` grows.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -51,13 +52,18 @@ const CUT_SLACK: u64 = 1_000_000_000;
 const INHERITED: u64 = 1 << 63;
 
 /// All debts. One per process; it outlives every configuration.
-#[derive(Debug)]
 pub struct Ledger {
     lines: Box<[Line]>,
     evictions: AtomicU64,
     /// Behind a lock that only building a [`super::limit::LimitBook`] takes.
     accounts: Mutex<HashMap<u64, Arc<Account>>>,
     strangers_in_progress: InProgress,
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("capacity", &self.capacity()).finish_non_exhaustive()
+    }
 }
 
 /// One line of the processor's cache.
@@ -111,10 +117,29 @@ impl Ledger {
         accounts.entry(key).or_default().clone()
     }
 
+    /// One account under several keys: that of the first key which has one, unless it is among `taken`. So a group
+    /// whose members change keeps its debt as long as one of them stays.
+    pub(super) fn group_account(&self, keys: &[u64], taken: &[Arc<Account>]) -> Arc<Account> {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = |account: &&Arc<Account>| !taken.iter().any(|other| Arc::ptr_eq(other, account));
+        let account =
+            keys.iter().filter_map(|key| accounts.get(key)).find(is_free).cloned().unwrap_or_default();
+        accounts.extend(keys.iter().map(|key| (*key, account.clone())));
+        account
+    }
+
     /// Forgets accounts that no configuration holds any more and that owe nothing at `now`.
     pub(super) fn forget_settled_accounts(&self, now: u64) {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        accounts.retain(|_, account| Arc::strong_count(account) > 1 || account.tat.load(Relaxed) > now);
+        let mut own_handles: HashMap<_, usize> = HashMap::new();
+        for account in accounts.values() {
+            *own_handles.entry(Arc::as_ptr(account)).or_default() += 1;
+        }
+        accounts.retain(|_, account| {
+            let held =
+                Arc::strong_count(account) > own_handles.get(&Arc::as_ptr(account)).copied().unwrap_or(0);
+            held || account.tat.load(Relaxed) > now
+        });
     }
 
     pub(super) fn strangers_in_progress(&self) -> &InProgress {
@@ -254,5 +279,177 @@ impl Account {
     /// The number of requests in progress.
     pub(super) fn in_progress(&self) -> &AtomicU64 {
         &self.in_progress
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::atomic::AtomicUsize;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One every 10 ns, 5 at once.
+    const INTERVAL: u64 = 10;
+    const BURST: u64 = 5;
+    const START: u64 = 1_000_000;
+
+    /// GCRA for one request.
+    fn gcra(now: u64) -> impl Fn(u64) -> Result<((), u64), u64> {
+        move |tat| {
+            let next = tat.max(now) + INTERVAL;
+            if next > now + INTERVAL * BURST { Err(next - now - INTERVAL * BURST) } else { Ok(((), next)) }
+        }
+    }
+
+    fn ask(ledger: &Ledger, key: u64, now: u64) -> bool {
+        ledger.update(key, now, now + INTERVAL * BURST, gcra(now)).is_ok()
+    }
+
+    fn ledger(keys: usize) -> Ledger {
+        Ledger::new(NonZeroUsize::new(keys).unwrap())
+    }
+
+    #[test]
+    fn a_slot_is_sixteen_bytes_and_a_line_one_cache_line() {
+        assert_eq!((size_of::<Line>(), align_of::<Line>()), (64, 64));
+        assert_eq!(ledger(1_000).capacity(), 1_000);
+        assert_eq!(ledger(1_001).capacity(), 1_004);
+    }
+
+    #[test]
+    fn slots_change_in_one_step_on_this_machine() {
+        assert!(AtomicU128::is_lock_free());
+    }
+
+    #[test]
+    fn a_settled_debt_makes_room_and_is_no_eviction() {
+        let ledger = ledger(4);
+        for (round, key) in (1..=40).enumerate() {
+            assert!(ask(&ledger, key, START + 100 * INTERVAL * round as u64 / 4));
+        }
+        assert_eq!(ledger.evictions(), 0);
+        assert_eq!(ledger.live_keys(Moment::at(u64::MAX / 2)), 0);
+    }
+
+    #[test]
+    fn a_newcomer_to_a_full_line_inherits_the_smallest_debt() {
+        let ledger = ledger(4);
+        for key in 1..=4 {
+            for _ in 0..=key {
+                ask(&ledger, key, START);
+            }
+        }
+        assert_eq!(ledger.live_keys(Moment::at(START)), 4);
+        // The smallest debt is of 2 requests: 3 are left for whoever takes it over.
+        assert_eq!((0..BURST).filter(|_| ask(&ledger, 9, START)).count(), 3);
+        assert_eq!(ledger.evictions(), 1);
+    }
+
+    #[test]
+    fn a_debt_is_not_cut_while_its_line_holds_an_inherited_one() {
+        let ledger = ledger(4);
+        let far = START + 100 * CUT_SLACK;
+        let owe = |key: u64, tat: u64| {
+            ledger.update(key, START, u64::MAX >> 2, |_| Ok::<_, ()>(((), tat))).unwrap()
+        };
+        (1..=4).for_each(|key| owe(key, far));
+        assert_eq!(ledger.read(1, START, START + 50), START + 50, "a shorter rule cuts it");
+        owe(1, far);
+        owe(9, far + 1);
+        assert!(ledger.evictions() == 1);
+        let pushed_out =
+            (1..=4).find(|key| ledger.line(1).load().iter().all(|slot| slot.owner() != *key)).unwrap();
+        for key in (1..=4).chain([9]) {
+            assert!(ledger.read(key, START, START + 50) >= far, "{key} ({pushed_out} is out)");
+        }
+    }
+
+    #[test]
+    fn accounts_are_kept_while_they_are_held_or_owe() {
+        let ledger = ledger(4);
+        let account = ledger.account(7);
+        account.update(u64::MAX >> 2, |_| Ok::<_, ()>(((), 500))).unwrap();
+        ledger.forget_settled_accounts(900);
+        assert_eq!(account.read(u64::MAX >> 2), 500);
+        drop(account);
+        ledger.forget_settled_accounts(499);
+        assert_eq!(ledger.account(7).read(u64::MAX >> 2), 500);
+        ledger.forget_settled_accounts(500);
+        assert_eq!(ledger.account(7).read(u64::MAX >> 2), 0);
+    }
+
+    #[test]
+    fn a_group_keeps_its_account_while_one_member_stays() {
+        let ledger = ledger(4);
+        let first = ledger.group_account(&[1, 2], &[]);
+        assert!(Arc::ptr_eq(&first, &ledger.group_account(&[3, 2], &[])));
+        assert!(Arc::ptr_eq(&first, &ledger.group_account(&[3], &[])));
+        let second = ledger.group_account(&[1, 4], &[first.clone()]);
+        assert!(!Arc::ptr_eq(&first, &second), "two groups of one configuration never share");
+        assert!(Arc::ptr_eq(&second, &ledger.group_account(&[4], &[first.clone()])));
+        drop((first, second));
+        ledger.forget_settled_accounts(1);
+        assert!(ledger.accounts.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_refund_gives_back_what_was_charged_and_no_more() {
+        let account = Account::default();
+        let owe = |tat: u64| account.update(u64::MAX >> 2, |_| Ok::<_, ()>(((), tat))).unwrap();
+        owe(1_300);
+        account.refund(100, 1_000);
+        assert_eq!(account.read(u64::MAX >> 2), 1_200);
+        account.refund(500, 1_000);
+        assert_eq!(account.read(u64::MAX >> 2), 1_000);
+        account.refund(500, 2_000);
+        assert_eq!(account.read(u64::MAX >> 2), 1_000);
+    }
+
+    #[test]
+    fn threads_that_fight_over_one_line_never_admit_more_than_the_bursts() {
+        for round in 0..200 {
+            let ledger = ledger(4);
+            let admitted: [AtomicUsize; 7] = Default::default();
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    let (ledger, admitted) = (&ledger, &admitted);
+                    scope.spawn(move || {
+                        for step in 0..60 {
+                            let key = (step * (thread + 1) + round) % 7;
+                            if ask(ledger, key as u64 + 1, START) {
+                                admitted[key].fetch_add(1, SeqCst);
+                            }
+                        }
+                    });
+                }
+            });
+            let admitted = admitted.map(AtomicUsize::into_inner);
+            assert!(admitted.iter().all(|count| *count <= BURST as usize), "{admitted:?}");
+            assert!(admitted.iter().sum::<usize>() <= SLOTS * BURST as usize, "{admitted:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn eviction_never_increases_what_a_caller_may_send(
+            steps in proptest::collection::vec((1..12_u64, 0..30_u64), 1..400),
+        ) {
+            let ledger = ledger(4);
+            let mut truth: HashMap<u64, u64> = HashMap::new();
+            let mut now = START;
+            for (key, passed) in steps {
+                now += passed / 4;
+                let tat = truth.entry(key).or_default();
+                prop_assert!(ledger.read(key, now, u64::MAX >> 2).max(now) >= *tat);
+                if ask(&ledger, key, now) {
+                    let allowed = gcra(now)(*tat);
+                    prop_assert!(allowed.is_ok(), "a store without bounds would have refused");
+                    *tat = allowed.unwrap().1;
+                }
+            }
+        }
     }
 }

@@ -6,6 +6,8 @@
 //! A [`LimitBook`] is built anew for every configuration and keeps nothing: debts lie in the [`Ledger`] under keys made of
 //! the service's and the caller's names, so the next book finds them again.
 
+mod build;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +15,13 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::clock::Moment;
-use crate::config::{Callers, LimitHeaders, Mode, Quota, Service, Verdict};
+use crate::config::{Callers, LimitHeaders, Mode, Service, Verdict};
 use crate::refusal::{Reason, Refusal, RuleRef};
 
 use super::caller::{Caller, Who};
 use super::concurrency::Permit;
 use super::cost::Costs;
-use super::headers::{RATELIMIT, RATELIMIT_POLICY, Standing, quoted, seconds_up};
+use super::headers::{RATELIMIT, RATELIMIT_POLICY, Standing, seconds_up};
 use super::ledger::{Account, Ledger};
 use super::meter::{Denied, Level, Meter, Place};
 use super::permission::is_past;
@@ -49,7 +51,8 @@ pub struct LimitBook {
 pub struct Grant {
     /// How the caller stands with its own rate. None: it has none that is enforced.
     pub standing: Option<Standing>,
-    _permits: [Option<Permit>; 3],
+    /// Of the caller's own limit and of the total, where they count requests in progress.
+    permits: [Option<Permit>; 2],
 }
 
 /// A request that did not pass. Nothing was charged.
@@ -124,10 +127,10 @@ impl LimitBook {
         let claims = [self.own(caller, now), self.total()];
         let [own, total] = claims.map(|claim| claim.filter(|claim| claim.limit.mode == Mode::Enforce));
         let mut grant = self.enforce(own, total, cost, now)?;
-        for (claim, spare) in
-            claims.into_iter().flatten().filter(|claim| claim.limit.mode == Mode::Shadow).zip(1..)
-        {
-            self.shadow(claim, cost, now, shadows, &mut grant._permits[spare]);
+        for (claim, permit) in claims.into_iter().zip(&mut grant.permits) {
+            if let Some(claim) = claim.filter(|claim| claim.limit.mode == Mode::Shadow) {
+                *permit = self.shadow(claim, cost, now, shadows);
+            }
         }
         Ok(grant)
     }
@@ -184,7 +187,7 @@ impl LimitBook {
         {
             meter.check(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))?;
         }
-        let permits = [self.permit(own, now)?, self.permit(total, now)?, None];
+        let permits = [self.permit(own, now)?, self.permit(total, now)?];
         let charge = |claim: Claim<'_>| match &claim.limit.meter {
             Some(meter) => {
                 meter.charge(claim.place, cost, now).map(|level| Some(claim.limit.told(meter, level)))
@@ -194,9 +197,9 @@ impl LimitBook {
         if let Some(claim) = total {
             charge(claim).map_err(|denied| claim.rate_refusal(denied))?;
         }
-        let Some(claim) = own else { return Ok(Grant { standing: None, _permits: permits }) };
+        let Some(claim) = own else { return Ok(Grant { standing: None, permits }) };
         match charge(claim) {
-            Ok(standing) => Ok(Grant { standing, _permits: permits }),
+            Ok(standing) => Ok(Grant { standing, permits }),
             Err(denied) => {
                 if let Some(total) = total
                     && let (Some(meter), Place::Account(number)) = (&total.limit.meter, total.place)
@@ -230,33 +233,14 @@ impl LimitBook {
         cost: NonZeroU32,
         now: Moment,
         shadows: &mut Vec<Shadow>,
-        permit: &mut Option<Permit>,
-    ) {
-        let mut note = |reason| {
-            shadows.push(Shadow { rule: claim.limit.rule.clone(), reason, would: Verdict::Deny });
-        };
-        let Some(most) = claim.limit.concurrent.map(|most| u64::from(most.get())) else {
-            if let Some(meter) = &claim.limit.meter
-                && meter.charge(claim.place, cost, now).is_err()
-            {
-                note(claim.reasons.0);
+    ) -> Option<Permit> {
+        match self.enforce(Some(claim), None, cost, now) {
+            Ok(Grant { permits: [permit, _], .. }) => permit,
+            Err(Refused { refusal, .. }) => {
+                let rule = claim.limit.rule.clone();
+                shadows.push(Shadow { rule, reason: refusal.reason, would: Verdict::Deny });
+                None
             }
-            return;
-        };
-        *permit = self.take(claim.place, most);
-        let Some(meter) = &claim.limit.meter else {
-            if permit.is_none() {
-                note(claim.reasons.1);
-            }
-            return;
-        };
-        // The rate speaks first, as it does where it is enforced; whoever is refused by the one is not counted by the other.
-        if permit.is_none() {
-            let rate_says_no = meter.check(claim.place, cost, now).is_err();
-            note(if rate_says_no { claim.reasons.0 } else { claim.reasons.1 });
-        } else if meter.charge(claim.place, cost, now).is_err() {
-            *permit = None;
-            note(claim.reasons.0);
         }
     }
 
@@ -319,76 +303,5 @@ impl Limit {
     }
 }
 
-/// Building a book: numbers in place of names, an account for everybody named.
-mod build {
-    use super::super::seed::keyed_hash;
-    use super::*;
-
-    pub(super) fn book(
-        service: &Service,
-        callers: &Arc<Callers>,
-        ledger: Arc<Ledger>,
-        now: Moment,
-    ) -> LimitBook {
-        let name = service.name.as_str();
-        let limits = &service.limits;
-        let shared = limits.agreements.iter().filter(|agreement| agreement.shared);
-        // The order of places: callers of `known`, shared agreements, the total.
-        let keys = callers
-            .known
-            .iter()
-            .map(|caller| keyed_hash((name, "caller", &*caller.name)))
-            .chain(shared.map(|agreement| keyed_hash((name, "shared", &*agreement.quota.rule_ref.name))))
-            .chain([keyed_hash((name, "total", ""))]);
-        let accounts: Arc<[Arc<Account>]> = keys.map(|key| ledger.account(key)).collect();
-        ledger.forget_settled_accounts(now.nanos);
-
-        let mut book = LimitBook {
-            service: keyed_hash((name, "strangers")),
-            costs: Costs::new(&limits.costs),
-            headers: limits.headers,
-            limits: Vec::new(),
-            plans: Vec::new(),
-            default: None,
-            total: None,
-            accounts,
-            ledger,
-        };
-        book.default = limits.default.as_ref().map(|quota| book.add(quota));
-        let total_place = Place::Account(book.accounts.len() - 1);
-        book.total = limits.total.as_ref().map(|quota| (book.add(quota), total_place));
-        let tiers: Vec<usize> = callers.tiers.iter().map(|tier| book.add(&tier.quota)).collect();
-        for known in &callers.known {
-            let tier = known.tier.and_then(|tier| tiers.get(tier).copied());
-            book.plans.push(Plan { agreement: None, otherwise: tier.or(book.default) });
-        }
-        let mut shared_place = callers.known.len();
-        for agreement in &limits.agreements {
-            let limit = book.add(&agreement.quota);
-            for &number in &agreement.callers {
-                let place = Place::Account(if agreement.shared { shared_place } else { number });
-                if let Some(plan) = book.plans.get_mut(number) {
-                    plan.agreement = Some(Agreed { limit, place, until: agreement.until });
-                }
-            }
-            shared_place += usize::from(agreement.shared);
-        }
-        book
-    }
-
-    impl LimitBook {
-        fn add(&mut self, quota: &Quota) -> usize {
-            let meter = quota.rate.map(|rate| Meter::new(rate, self.ledger.clone(), self.accounts.clone()));
-            self.limits.push(Limit {
-                name: quoted(&quota.rule_ref.name),
-                // Above 65,535 limits the numbers end; those behind show the last one's name.
-                number: u16::try_from(self.limits.len()).unwrap_or(u16::MAX),
-                rule: quota.rule_ref.clone(),
-                mode: quota.mode,
-                meter,
-                concurrent: quota.concurrent,
-            });
-            self.limits.len() - 1
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

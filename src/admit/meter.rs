@@ -145,7 +145,7 @@ impl Clock for CallClock {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     place: Place,
     /// False: governor computes its verdict and the ledger keeps what it has.

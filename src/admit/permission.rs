@@ -146,3 +146,6 @@ fn is_caller(pattern: &CallerPattern, caller: &Caller, name: &str) -> bool {
         CallerPattern::Glob(glob) => glob_matches(glob, name),
     }
 }
+
+#[cfg(test)]
+mod tests;

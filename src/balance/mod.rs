@@ -154,3 +154,6 @@ fn not_before(usable: &Use) -> Option<u64> {
         Use::Full | Use::Trial => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

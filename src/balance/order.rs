@@ -1,11 +1,20 @@
 //! The order in which the workers of one priority take their turns: by weight, and evenly in short runs too.
 //!
-//! Three ways were measured (the largest difference between the turns a worker had in any window and its share of
-//! that window; see the tests): smooth weighted round robin and earliest-deadline-first are even, but the first costs
-//! a look at every worker for each turn and the second a heap; earliest-deadline-first without release times (as it is
-//! often built) gives a heavy worker its turns in one run. Golden-ratio steps over the added-up weights cost the same
-//! for any number of workers and any weights, and stay within a few turns, but with few workers they are less even
-//! than people expect of a round robin: of four equal workers one may have two of four turns. So there are two forms:
+//! Measured: the largest difference, in any window of 200,000 turns, between the turns that a worker had and its share
+//! of the window (20,000 turns for the 1000 workers; fewer is better; below 2 nobody is ever a turn off).
+//!
+//! ```text
+//! weights               smooth WRR   EDF    golden ratio   cycle   rotation
+//! 3:1:1:1                  1.00      1.50       4.83        0.83
+//! 1:1:1:1                  0.75      0.75       4.75        0.75
+//! 60000:5535               1.00      1.00       4.57                 2.26
+//! 7919:104:65535:5:1       1.95      3.56       4.67                 4.49
+//! 1000 different           1.50      1.15       2.90                 3.28
+//! ```
+//!
+//! Smooth weighted round robin looks at every worker for each turn, earliest-deadline-first keeps a heap; golden-ratio
+//! steps over the added-up weights cost the same for any workers, but with few of them they are less even than people
+//! expect of a round robin: of four equal workers one may have two of four turns. So there are two forms:
 //!
 //! - **A cycle** when the weights, divided by their greatest common divisor, add up to at most [`LONGEST_CYCLE`]:
 //!   the whole schedule is laid out once, earliest deadline first among the turns already released (the windows of
@@ -131,6 +140,10 @@ pub(super) fn units(weights: &[u16]) -> Vec<u64> {
 
 /// Turn k of an item with `unit` of `ring` turns is released at floor(k·ring/unit) and due at ceil((k+1)·ring/unit).
 fn schedule(units: &[u64], ring: u64) -> Box<[u32]> {
+    // Equal weights are common, and this is ten times as quick.
+    if units.len() as u64 == ring {
+        return (0_u32..).take(units.len()).collect();
+    }
     let released = |item: usize, k: u64| k * ring / units[item];
     let due = |item: usize, k: u64| ((k + 1) * ring).div_ceil(units[item]);
     let mut waiting: BinaryHeap<_> = (0..units.len()).map(|item| Reverse((0, item, 0))).collect();
@@ -179,4 +192,145 @@ fn gcd(mut a: u64, mut b: u64) -> u64 {
         (a, b) = (b, a % b);
     }
     a
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// For each item, the largest difference in any window between its turns and its share of the window: the spread
+    /// of "turns so far minus share so far".
+    fn unevenness_of(weights: &[u16], turns: impl Iterator<Item = usize>) -> Vec<f64> {
+        let units = units(weights);
+        let ring: f64 = units.iter().sum::<u64>() as f64;
+        let shares: Vec<f64> = units.iter().map(|unit| *unit as f64 / ring).collect();
+        let (mut ahead, mut low, mut high) =
+            (vec![0.0; weights.len()], vec![0.0_f64; weights.len()], vec![0.0_f64; weights.len()]);
+        for turn in turns {
+            for item in 0..weights.len() {
+                ahead[item] += f64::from(u8::from(item == turn)) - shares[item];
+                low[item] = low[item].min(ahead[item]);
+                high[item] = high[item].max(ahead[item]);
+            }
+        }
+        low.iter().zip(&high).map(|(low, high)| high - low).collect()
+    }
+
+    fn turns(weights: &[u16], random: u64) -> impl Iterator<Item = usize> {
+        let mut order = Order::new(weights, random).unwrap();
+        std::iter::from_fn(move || Some(order.next()))
+    }
+
+    fn worst(unevenness: Vec<f64>) -> f64 {
+        unevenness.into_iter().fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn three_to_one_to_one_to_one_is_even_in_every_six_turns() {
+        let order: Vec<usize> = turns(&[3, 1, 1, 1], 0).take(12).collect();
+        assert_eq!(order, [0, 1, 0, 2, 0, 3, 0, 1, 0, 2, 0, 3]);
+    }
+
+    #[test]
+    fn equal_weights_take_turns_one_after_the_other() {
+        for weight in [1, 7, 65_535] {
+            let order: Vec<usize> = turns(&[weight; 4], 1).take(8).collect();
+            assert_eq!(order, [1, 2, 3, 0, 1, 2, 3, 0]);
+        }
+    }
+
+    #[test]
+    fn all_of_weight_zero_share_evenly() {
+        let order: Vec<usize> = turns(&[0; 3], 0).take(6).collect();
+        assert_eq!(order, [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn weight_zero_gets_one_turn_in_1024_for_all_zeros_together() {
+        for weights in [vec![1, 0], vec![65_535, 3, 0], vec![5, 0, 7, 0, 0]] {
+            let lap = units(&weights).iter().sum::<u64>();
+            let mut rare = 0_u64;
+            for turn in turns(&weights, 3).take(usize::try_from(lap).unwrap()) {
+                rare += u64::from(weights[turn] == 0);
+            }
+            assert_eq!(rare * ZERO_WEIGHT_TURNS, lap, "{weights:?}");
+        }
+    }
+
+    #[test]
+    fn a_lap_of_a_rotation_is_exact_to_the_unit() {
+        for weights in [vec![65_535, 1], vec![60_000, 5_536, 7, 1], vec![1; 1_025]] {
+            let mut counts = vec![0_u64; weights.len()];
+            let lap: u64 = units(&weights).iter().sum();
+            for turn in turns(&weights, 99).take(usize::try_from(lap).unwrap()) {
+                counts[turn] += 1;
+            }
+            assert_eq!(counts, units(&weights), "{weights:?}");
+        }
+    }
+
+    #[test]
+    fn the_heaviest_ring_there_can_be_still_fits() {
+        let mut weights = vec![65_535_u16; 999];
+        weights.push(0);
+        weights[0] = 65_534;
+        let mut order = Order::new(&weights, u64::MAX).unwrap();
+        for _ in 0..10_000 {
+            assert!(order.next() < weights.len());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn shares_are_within_two_percent_over_a_hundred_thousand_turns(
+            weights in prop::collection::vec(0_u16.., 1..40), random in 0_u64..,
+        ) {
+            let units = units(&weights);
+            let ring: u64 = units.iter().sum();
+            let mut counts = vec![0_u64; weights.len()];
+            for turn in turns(&weights, random).take(100_000) {
+                counts[turn] += 1;
+            }
+            for (count, unit) in counts.iter().zip(&units) {
+                let share = 100_000.0 * *unit as f64 / ring as f64;
+                // Two percent of the share; of a worker that gets less than 300 turns, six turns.
+                let allowed = (share * 0.02).max(6.0);
+                prop_assert!((*count as f64 - share).abs() <= allowed, "{count} for {share}, of {weights:?}");
+            }
+        }
+
+        #[test]
+        fn in_a_cycle_nobody_is_a_turn_ahead_or_behind(
+            weights in prop::collection::vec(1_u16..60, 1..17), random in 0_u64..,
+        ) {
+            prop_assume!(units(&weights).iter().sum::<u64>() <= LONGEST_CYCLE);
+            // From anywhere in the cycle: the spread over all windows stays below two turns.
+            prop_assert!(worst(unevenness_of(&weights, turns(&weights, random).take(3_000))) < 2.0);
+            // From the start of the cycle: below one.
+            let mut ahead = vec![0.0; weights.len()];
+            let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+            for turn in turns(&weights, 0).take(1_024) {
+                for (item, weight) in weights.iter().enumerate() {
+                    ahead[item] += f64::from(u8::from(item == turn)) - f64::from(*weight) / sum;
+                    prop_assert!(f64::abs(ahead[item]) < 1.0 + 1e-6);
+                }
+            }
+        }
+
+        #[test]
+        fn in_a_rotation_every_window_of_ten_thousand_turns_is_even_to_a_few(
+            weights in prop::collection::vec(0_u16.., 2..12), random in 0_u64..,
+        ) {
+            let worst = worst(unevenness_of(&weights, turns(&weights, random).take(10_000)));
+            prop_assert!(worst <= 6.0, "{worst} of {weights:?}");
+        }
+
+        #[test]
+        fn steps_visit_every_unit_of_the_ring(ring in 2_u64..1 << 46) {
+            let step = golden_step(ring);
+            prop_assert!((1..ring).contains(&step) && gcd(step, ring) == 1);
+        }
+    }
 }

@@ -46,8 +46,8 @@ pub struct Told<'a> {
     pub authority: Option<&'a str>,
     /// Whether the body comes in chunks, so its length is not known.
     pub chunked: bool,
-    /// The worker's address, for `Host` where an HTTP/1.0 client gave none.
-    pub worker_host: &'a str,
+    /// The service's name, for `Host` where an HTTP/1.0 client gave none.
+    pub nameless_host: &'a str,
 }
 
 /// Makes the fields of a request fit for the worker.
@@ -156,7 +156,7 @@ fn tell_origin(fields: &mut HeaderMap, told: &Told<'_>) {
     if let Some(authority) = told.authority {
         set(fields, header::HOST, authority);
     } else if !fields.contains_key(header::HOST) {
-        set(fields, header::HOST, told.worker_host);
+        set(fields, header::HOST, told.nameless_host);
     }
     let peer = told.peer.to_canonical().to_string();
     let chain = match joined(fields, &FORWARDED_FOR) {
@@ -225,7 +225,7 @@ mod tests {
             version: Version::HTTP_11,
             authority: None,
             chunked: false,
-            worker_host: "127.0.0.1:9001",
+            nameless_host: "playlist",
         }
     }
 

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::balance::Picker;
 use crate::clock::Moment;
 use crate::config::{Bounds, Timeouts};
+use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 use crate::shard::ShardId;
 use crate::workers::{Worker, WorkerSet, Workers};
@@ -50,21 +51,6 @@ pub struct Route {
     timeouts: Timeouts,
     bounds: Bounds,
     shard: ShardId,
-}
-
-/// What came of forwarding, for the record.
-#[derive(Debug, Default)]
-pub struct Trail {
-    /// The worker of the last attempt.
-    pub worker: Option<Arc<Worker>>,
-    /// Its priority.
-    pub priority: u16,
-    /// Attempts made, also those that only failed to connect.
-    pub attempts: u32,
-    /// Time that the last connection took to make; zero for one that was already there.
-    pub connect: Duration,
-    /// How the request's body stands.
-    pub upload: Option<Rc<Progress>>,
 }
 
 /// A request ready to be sent.
@@ -137,29 +123,28 @@ impl Route {
         &self,
         mut order: Order,
         until: Option<Instant>,
-        trail: &mut Trail,
+        outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Refusal> {
         let mut tried: Vec<SocketAddr> = Vec::new();
         let mut last = Refusal::new(Reason::NoWorkers, "neither the configuration nor DNS names a worker")
             .after(Duration::from_secs(1));
         let mut fresh = false;
-        trail.upload = Some(order.body().progress());
-        while trail.attempts < ATTEMPTS_MAX {
-            let now = Moment::read();
+        let mut now = outcome.begun();
+        for _ in 0..ATTEMPTS_MAX {
             let Some((lane, priority)) = self.choose(now, &tried) else { break };
-            trail.attempts += 1;
-            (trail.worker, trail.priority) = (Some(Arc::clone(&lane.worker)), priority);
+            outcome.attempt(&lane.worker.name, priority);
             let idle = if fresh { None } else { lane.idle(now).await };
             let link = match idle {
                 Some(link) => link,
                 None => match self.connect(&lane, until).await {
                     Ok(link) => {
-                        trail.connect = Moment::read().since(now);
+                        outcome.connected(Moment::read().since(now));
                         link
                     }
                     Err(ConnectFailure::Bound) => return Err(overload()),
                     Err(failure) => {
-                        self.workers.connect_failed(&lane.worker, Moment::read());
+                        now = Moment::read();
+                        self.workers.connect_failed(&lane.worker, now);
                         tried.push(lane.worker.address);
                         last = not_connected(&failure);
                         continue;
@@ -167,11 +152,16 @@ impl Route {
                 },
             };
             match self.attempt(&lane, link, order, until).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    now = Moment::read();
+                    outcome.first_byte(now);
+                    self.workers.connected(&lane.worker, now);
+                    return Ok(answer);
+                }
                 Err(Failed { order: Some(back), .. }) => {
                     // It came back from a connection that was dead: the same worker may well take it on a new one.
-                    order = back;
-                    fresh = true;
+                    (order, fresh) = (back, true);
+                    now = Moment::read();
                 }
                 Err(Failed { refusal, .. }) => return Err(refusal),
             }
@@ -187,15 +177,16 @@ impl Route {
             response_head_bytes: self.bounds.response_head_bytes,
             most: self.bounds.worker_connections,
         };
-        let connected = match lane.connect(&self.open, terms).await {
+        match lane.connect(&self.open, terms).await {
             // All may be in use, or some idle at other workers: one of those makes room.
             Err(ConnectFailure::Bound) if self.make_room() => lane.connect(&self.open, terms).await,
-            connected => connected,
-        };
-        if connected.is_ok() {
-            self.workers.connected(&lane.worker, Moment::read());
+            connected => {
+                if connected.is_ok() {
+                    self.workers.connected(&lane.worker, Moment::read());
+                }
+                connected
+            }
         }
-        connected
     }
 
     fn make_room(&self) -> bool {

@@ -4,12 +4,13 @@
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::config::{self, LogFormat};
 
@@ -19,19 +20,23 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// Buffers that wait for the writing thread, of all shards together: at most 4 MiB and a line each.
 const WAITING: usize = 64;
 
+/// How long [`AccessLog::finish`] waits for a disk.
+const FINISH_WAIT: Duration = Duration::from_secs(5);
+
 /// The access log of the process. Lives until [`AccessLog::finish`] or a reload replaces it.
 #[derive(Debug)]
 pub struct AccessLog {
     settings: config::AccessLog,
-    // None once the log is finished.
-    to_writer: Mutex<Option<SyncSender<Lines>>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    to_writer: SyncSender<Lines>,
+    // Nothing is ever sent on it: its other end goes away with the thread.
+    thread: Mutex<Receiver<()>>,
     state: Arc<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     reopen: AtomicBool,
+    finish: AtomicBool,
     dropped: AtomicU64,
     write_errors: AtomicU64,
 }
@@ -59,46 +64,49 @@ impl AccessLog {
         Self::into_sink(settings, sink).map(Some)
     }
 
-    fn into_sink(settings: &config::AccessLog, sink: Box<dyn Write + Send>) -> io::Result<Arc<Self>> {
+    pub(super) fn into_sink(
+        settings: &config::AccessLog,
+        sink: Box<dyn Write + Send>,
+    ) -> io::Result<Arc<Self>> {
         let (to_writer, lines) = sync_channel(WAITING);
+        let (alive, thread) = sync_channel::<()>(1);
         let state = Arc::new(State::default());
         let writer = Writer { sink, path: settings.path.clone(), state: Arc::clone(&state), failing: false };
-        let thread =
-            std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run(&lines))?;
-        Ok(Arc::new(Self {
-            settings: settings.clone(),
-            to_writer: Mutex::new(Some(to_writer)),
-            writer: Mutex::new(Some(thread)),
-            state,
-        }))
+        std::thread::Builder::new().name("access-log".into()).spawn(move || {
+            writer.run(&lines);
+            // In this order: whoever sees the thread gone must see that nothing can be handed over any more.
+            drop(lines);
+            drop(alive);
+        })?;
+        Ok(Arc::new(Self { settings: settings.clone(), to_writer, thread: Mutex::new(thread), state }))
     }
 
     /// A shard's own end of the log.
     pub fn shard(self: &Arc<Self>) -> Rc<ShardLog> {
-        let to_writer = self.to_writer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Rc::new(ShardLog { log: Arc::clone(self), to_writer, lines: RefCell::default() })
+        Rc::new(ShardLog { log: Arc::clone(self), lines: RefCell::default() })
     }
 
     /// Opens the file anew before the next lines are written (USR1, after the old one was renamed). Standard output
     /// stays as it is. If the file cannot be opened, the old one is written on, and the operator's log says so.
     pub fn reopen(&self) {
-        self.state.reopen.store(true, Relaxed);
-        // An empty message wakes the thread; if there is no room for it, the thread is awake.
-        if let Some(to_writer) = &*self.to_writer.lock().unwrap_or_else(PoisonError::into_inner) {
-            let _ = to_writer.try_send(Lines::default());
+        self.state.reopen.store(true, Release);
+        self.wake();
+    }
+
+    /// Ends the log: waits, at most 5 s, until everything that was handed over is written. What shards hand over
+    /// later is dropped and counted, so let them flush first.
+    pub fn finish(&self) {
+        self.state.finish.store(true, Release);
+        self.wake();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.recv_timeout(FINISH_WAIT) == Err(RecvTimeoutError::Timeout) {
+            tracing::error!("the access log could not be written within 5 s; its last lines are lost");
         }
     }
 
-    /// Waits until everything that was handed over is written. Call it when the shards have let go of their
-    /// [`ShardLog`]s: it waits for them.
-    pub fn finish(&self) {
-        self.to_writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the access log's thread panicked; its last lines are lost");
-        }
+    fn wake(&self) {
+        // An empty message. If there is no room for it, the thread has enough to wake it.
+        let _ = self.to_writer.try_send(Lines::default());
     }
 
     /// Lines that were lost because the thread could not keep up.
@@ -116,7 +124,6 @@ impl AccessLog {
 #[derive(Debug)]
 pub struct ShardLog {
     log: Arc<AccessLog>,
-    to_writer: Option<SyncSender<Lines>>,
     lines: RefCell<Lines>,
 }
 
@@ -146,10 +153,7 @@ impl ShardLog {
 
     fn hand_over(&self, lines: &mut Lines) {
         let full = std::mem::take(lines);
-        let sent = match &self.to_writer {
-            Some(to_writer) => to_writer.try_send(full),
-            None => Err(TrySendError::Disconnected(full)),
-        };
+        let sent = self.log.to_writer.try_send(full);
         if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = sent {
             self.log.state.dropped.fetch_add(lost.count, Relaxed);
         }
@@ -165,18 +169,22 @@ impl Drop for ShardLog {
 /// The thread that writes.
 struct Writer {
     sink: Box<dyn Write + Send>,
-    path: Option<std::path::PathBuf>,
+    path: Option<PathBuf>,
     state: Arc<State>,
     failing: bool,
 }
 
 impl Writer {
     fn run(mut self, lines: &Receiver<Lines>) {
-        for lines in lines {
-            if self.state.reopen.swap(false, Relaxed) {
+        while let Ok(first) = lines.recv() {
+            if self.state.reopen.swap(false, AcqRel) {
                 self.reopen();
             }
-            self.write(&lines.bytes);
+            self.write(&first.bytes);
+            if self.state.finish.load(Acquire) {
+                lines.try_iter().for_each(|rest| self.write(&rest.bytes));
+                return;
+            }
         }
     }
 
@@ -208,4 +216,86 @@ impl Writer {
 
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    fn settings(path: Option<PathBuf>) -> config::AccessLog {
+        config::AccessLog { format: LogFormat::Json, path, refusals_per_second: 10, query: false }
+    }
+
+    /// Each write waits for a permit; without its sender every write fails.
+    struct Gate(Receiver<()>);
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.0.recv() {
+                Ok(()) => Ok(bytes.len()),
+                Err(_) => Err(io::Error::other("the disk is full")),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn hand_over(shard: &ShardLog, line: &str) {
+        shard.write(|_, out| out.extend_from_slice(line.as_bytes()));
+        shard.flush();
+    }
+
+    #[test]
+    fn a_disk_that_hangs_costs_lines_and_never_time() {
+        let (permit, gate) = channel();
+        let log = AccessLog::into_sink(&settings(None), Box::new(Gate(gate))).unwrap();
+        let shard = log.shard();
+        // The writer holds one at most; all beyond the queue must be lost, and none of this may wait.
+        let handed = WAITING + 10;
+        (0..handed).for_each(|_| hand_over(&shard, "line\n"));
+        let lost = log.dropped();
+        assert!((9..=10).contains(&lost), "{lost} lost");
+        (0..handed).for_each(|_| permit.send(()).unwrap());
+        log.finish();
+        assert_eq!((log.dropped(), log.write_errors()), (lost, 0));
+    }
+
+    #[test]
+    fn failed_writes_are_counted() {
+        let (permit, gate) = channel();
+        drop(permit);
+        let log = AccessLog::into_sink(&settings(None), Box::new(Gate(gate))).unwrap();
+        hand_over(&log.shard(), "line\n");
+        log.finish();
+        assert_eq!(log.write_errors(), 1);
+        hand_over(&log.shard(), "too late\n");
+        assert_eq!(log.dropped(), 1);
+    }
+
+    #[test]
+    fn a_renamed_file_is_left_alone_after_reopening() {
+        let place = |end: &str| std::env::temp_dir().join(format!("buckler-log-{}{end}", std::process::id()));
+        let log = AccessLog::start(&settings(Some(place("")))).unwrap().unwrap();
+        let shard = log.shard();
+        // The file exists from the start; whether this line was written before the rename does not matter.
+        hand_over(&shard, "one\n");
+        std::fs::rename(place(""), place(".1")).unwrap();
+        log.reopen();
+        hand_over(&shard, "two\n");
+        log.finish();
+        let (old, new) =
+            (std::fs::read_to_string(place(".1")).unwrap(), std::fs::read_to_string(place("")).unwrap());
+        assert_eq!(format!("{old}{new}"), "one\ntwo\n");
+        assert!(new.ends_with("two\n"));
+        [place(""), place(".1")].iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_an_error_at_start() {
+        assert!(AccessLog::start(&settings(Some("/nonexistent/access.log".into()))).is_err());
+    }
 }

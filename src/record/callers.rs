@@ -56,13 +56,14 @@ pub struct CallerTable {
     pub others: Tally,
 }
 
-/// What was shown last, so that [`CallerTable::others`] only ever grows: it grows by what came in since, less what
-/// came in for those that are shown now and were shown then. What a caller did before it was shown stays counted here.
+/// What was read last, so that [`CallerTable::others`] only ever grows: it grows by what came in since, less what of
+/// that came in for those that are shown now. What a caller did before it was shown stays counted there.
 #[derive(Debug, Default)]
 pub struct Shown {
     all: Tally,
     others: Tally,
-    top: HashMap<String, Tally>,
+    // All that the shards follow, at most `top::TRACKED` each, whether shown or not.
+    tracked: HashMap<String, Tally>,
 }
 
 impl ServiceCounts {
@@ -86,11 +87,12 @@ impl ServiceCounts {
             all = all.plus(Tally { allowed: unnamed.allowed.get(), refused: unnamed.refused.get() });
             merge(&mut merged, &top);
         }
-        let mut top: Vec<_> = merged.into_iter().collect();
-        top.sort_by(|(a_name, (a, _)), (b_name, (b, _))| b.cmp(a).then_with(|| a_name.cmp(b_name)));
-        top.truncate(SHOWN);
-        let top: Vec<_> = top.into_iter().map(|(name, (_, tally))| (name, tally)).collect();
-        let others = shown.update(all, &top);
+        let mut heaviest: Vec<_> = merged.iter().collect();
+        heaviest.sort_by(|(a_name, (a, _)), (b_name, (b, _))| b.cmp(a).then_with(|| a_name.cmp(b_name)));
+        heaviest.truncate(SHOWN);
+        let top: Vec<_> = heaviest.into_iter().map(|(name, (_, tally))| (name.clone(), *tally)).collect();
+        let tracked = merged.into_iter().map(|(name, (_, tally))| (name, tally)).collect();
+        let others = shown.update(all, &top, tracked);
         CallerTable { named, top, others }
     }
 }
@@ -104,16 +106,17 @@ fn merge(merged: &mut HashMap<String, (u64, Tally)>, top: &Top) {
 }
 
 impl Shown {
-    fn update(&mut self, all: Tally, top: &[(String, Tally)]) -> Tally {
+    fn update(&mut self, all: Tally, top: &[(String, Tally)], tracked: HashMap<String, Tally>) -> Tally {
         let mut grown = all.minus(self.all).unwrap_or_default();
         for (name, now) in top {
-            let since = self.top.get(name).and_then(|then| now.minus(*then)).unwrap_or_default();
+            // Less than last time means that it left the table and came back: all that it has is new.
+            let since = self.tracked.get(name).and_then(|then| now.minus(*then)).unwrap_or(*now);
             grown.allowed = grown.allowed.saturating_sub(since.allowed);
             grown.refused = grown.refused.saturating_sub(since.refused);
         }
         self.others = self.others.plus(grown);
         self.all = all;
-        self.top = top.iter().cloned().collect();
+        self.tracked = tracked;
         self.others
     }
 }
@@ -139,6 +142,8 @@ mod tests {
         }
         asks(&counts, "address:192.0.2.1", 500);
         let table = counts.callers();
+        let shown: u64 = table.top.iter().map(|(_, tally)| tally.allowed).sum();
+        assert_eq!(shown + table.others.allowed, 1500);
         assert_eq!(table.top.len(), SHOWN);
         assert_eq!(table.top[0].0, "address:192.0.2.1");
         assert!(table.top[0].1.allowed >= 490);

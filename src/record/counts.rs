@@ -1,8 +1,10 @@
 //! The counts of one service: written by its shards, each in its own slot, read as sums by whoever looks.
 //!
-//! They live as long as the service does, over reloads. Callers' counts stand in `callers.rs`.
+//! They live as long as the service does, over reloads. Callers' counts stand in `callers.rs`. The few counts of the
+//! whole process are here too.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::callers::{CallerCounts, Shown};
@@ -190,5 +192,34 @@ impl DurationTable {
     /// The cell of this method and code.
     pub(super) fn cell(&self, method: usize, code: usize) -> &Durations {
         self.0[method * CODES.len() + code].get_or_init(Box::default)
+    }
+}
+
+/// What is counted of the process as a whole; from any thread, and rarely.
+#[derive(Debug, Default)]
+pub struct ProcessCounts {
+    panics: AtomicU64,
+    accept_errors: AtomicU64,
+}
+
+impl ProcessCounts {
+    /// A panic was caught.
+    pub fn panicked(&self) {
+        self.panics.fetch_add(1, Relaxed);
+    }
+
+    /// An accept failed.
+    pub fn accept_failed(&self) {
+        self.accept_errors.fetch_add(1, Relaxed);
+    }
+
+    /// Panics that were caught.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Relaxed)
+    }
+
+    /// Accepts that failed.
+    pub fn accept_errors(&self) -> u64 {
+        self.accept_errors.load(Relaxed)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use crate::refusal::Reason;
 
 /// Rules counted by name on one shard; more (only after very many reloads) are counted as [`OTHER_RULE`].
@@ -12,14 +14,19 @@ const OTHER_RULE: &str = "_other";
 
 /// Counts by rule, mode and reason.
 #[derive(Debug, Default)]
-pub struct Limited(HashMap<Box<str>, Box<PerRule>>);
+pub struct Limited(HashMap<Box<str>, Box<PerRule>, RandomState>);
 
 type PerRule = [[u64; Reason::COUNT]; 2];
 
 impl Limited {
     /// Counts one refusal by this rule; with `shadow`, one that was not given.
     pub fn add(&mut self, rule: &str, shadow: bool, reason: Reason) {
-        self.rule(rule)[usize::from(shadow)][reason.index()] += 1;
+        // Looked up first: the way of a flood, which must not copy the name.
+        let counts = match self.0.get_mut(rule) {
+            Some(counts) => counts,
+            None => self.rule(rule),
+        };
+        counts[usize::from(shadow)][reason.index()] += 1;
     }
 
     /// Adds another shard's counts.

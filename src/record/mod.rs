@@ -13,6 +13,7 @@ pub mod limited;
 mod line;
 pub mod metrics;
 mod outcome;
+mod page;
 pub mod refusals;
 mod sampler;
 pub mod top;
@@ -30,6 +31,7 @@ use callers::CallerCounts;
 use counts::{ServiceCounts, ShardCounts};
 use sampler::Sampler;
 
+pub use line::timestamp;
 pub use outcome::{CallerNote, End, Outcome};
 
 /// How many refusals of one caller are kept each second for `/api/v1/refusals` when there is no access log to say it.
@@ -96,3 +98,6 @@ impl Drop for OpenConnection {
         self.0.mine().connections.sub(1);
     }
 }
+
+#[cfg(test)]
+mod tests;

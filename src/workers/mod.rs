@@ -1,10 +1,15 @@
 //! The workers of a service: who they are, how they are, where they come from. Choosing one is `balance`'s work.
 //!
-//! A [`Worker`] lives as long as it is in the set, over reloads and DNS changes: its health and counts stay.
+//! A [`Worker`] lives as long as it is in the set, over reloads and DNS changes: its health and counts stay. The set
+//! comes from a written list, or from DNS: [`discovery`] asks again and again, [`resolver`] puts one question, [`srv`]
+//! knows what an answer means. [`health`] judges a worker by the connections that it takes or refuses.
 
+pub mod discovery;
 pub mod health;
+pub mod resolver;
+pub mod srv;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -128,14 +133,15 @@ impl Workers {
     }
 
     /// Makes these the workers. Those that stay, by address, keep their health and counts. Of an address that is
-    /// named twice, the entry with the lower priority number stays.
-    pub fn replace(&self, mut wanted: Vec<Wanted>, dns: Option<DnsAnswer>, now: Moment) {
+    /// named twice, the entry with the lower priority number stays. Returns whether the members or their places are
+    /// not the same as before.
+    pub fn replace(&self, mut wanted: Vec<Wanted>, dns: Option<DnsAnswer>, now: Moment) -> bool {
         let _one_at_a_time = held(&self.replacing);
         let old = self.set.load_full();
         let known: HashMap<SocketAddr, &Arc<Worker>> =
             old.members.iter().map(|member| (member.worker.address, &member.worker)).collect();
         wanted.sort_by_key(|one| (one.priority, one.address));
-        let mut seen = std::collections::HashSet::with_capacity(wanted.len());
+        let mut seen = HashSet::with_capacity(wanted.len());
         let members: Vec<Member> = wanted
             .into_iter()
             .filter(|one| seen.insert(one.address))
@@ -155,6 +161,7 @@ impl Workers {
         if !same {
             self.changed();
         }
+        !same
     }
 
     /// DNS gave no usable answer: the workers stay as they are, and the failure is shown.
@@ -181,8 +188,8 @@ impl Workers {
         }
     }
 
-    /// A connection to this worker was made, or an answer came over one that was kept. One relaxed load if the worker
-    /// is well.
+    /// A connection to this worker was made, or an answer came over one that was kept (which ends a trial well too).
+    /// One relaxed load if the worker is well.
     pub fn connected(&self, worker: &Worker, now: Moment) {
         if !worker.troubled.load(Ordering::Relaxed) {
             return;

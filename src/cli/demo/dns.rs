@@ -193,6 +193,10 @@ fn malformed(datagram: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use hickory_resolver::TokioResolver;
+    use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+    use hickory_resolver::net::runtime::TokioRuntimeProvider;
+
     use super::*;
 
     fn zone() -> Zone {
@@ -267,16 +271,22 @@ mod tests {
     }
 
     #[test]
-    fn the_server_answers_over_udp_and_ends_when_dropped() {
+    fn a_resolver_finds_the_workers_over_udp_and_the_server_ends_when_dropped() {
         let server = DnsServer::start(zone()).unwrap();
-        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let mut question = Message::query();
-        question.add_query(Query::query(Name::from_ascii("a.example.test.").unwrap(), RecordType::A));
-        client.send_to(&question.to_vec().unwrap(), server.address()).unwrap();
-        let mut buffer = [0; 512];
-        let (length, _) = client.recv_from(&mut buffer).unwrap();
-        assert_eq!(Message::from_vec(&buffer[..length]).unwrap().answers.len(), 1);
+        let mut connection = ConnectionConfig::udp();
+        connection.port = server.address().port();
+        let servers = vec![NameServerConfig::new(server.address().ip(), true, vec![connection])];
+        let config = ResolverConfig::from_name_servers(servers);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+            let resolver = resolver.build().unwrap();
+            let found = resolver.lookup(SERVICE, RecordType::SRV).await.unwrap();
+            assert_eq!(found.answers().len(), 2);
+            assert!(found.answers().iter().all(|record| record.ttl == TTL));
+            assert_eq!(found.message().additionals.len(), 2);
+            assert!(resolver.lookup("nobody.example.test.", RecordType::A).await.is_err());
+        });
         drop(server);
     }
 }

@@ -22,7 +22,7 @@ use super::{EXIT_FAILED, Failure};
 
 /// How long Buckler may take until it is ready and its first answer comes through.
 const START: Duration = Duration::from_secs(15);
-/// How long it may take to end after TERM; after that it is killed.
+/// How long it may take to end after TERM, more than the 2 s of its `shutdown.grace`; after that it is killed.
 const END: Duration = Duration::from_secs(5);
 /// How often the start and the end are looked at.
 const POLL: Duration = Duration::from_millis(25);
@@ -81,6 +81,8 @@ services:
           burst: {AGREED_RATE}
           owner: playlist-squad
           reason: \"batch import\"
+
+shutdown: {{ grace: 2s }}
 "
     )
 }
@@ -283,6 +285,8 @@ fn tail_of(path: &Path) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Moment;
+    use crate::config;
 
     #[test]
     fn the_configuration_names_every_caller_by_the_hash_of_its_key_and_never_the_key() {
@@ -297,9 +301,18 @@ mod tests {
             sha256_hex("web-secret"),
             "761fed9dbb22427bedbc73c3f0ab93fff41104aa77eb145025d0113be8c035a3"
         );
-        let parsed: serde_json::Value = serde_yaml::from_str(&text).unwrap();
-        assert_eq!(parsed["services"]["playlist"]["workers"]["srv"], SRV_NAME);
-        assert_eq!(parsed["services"]["playlist"]["limits"]["default"]["rate"], "20/s");
+    }
+
+    #[test]
+    fn the_configuration_is_one_that_check_has_nothing_to_say_about() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 4070));
+        let admin = SocketAddr::from(([127, 0, 0, 1], 9900));
+        let text = configuration(&Addresses { service: address, admin, dns: address });
+        let loaded = config::load_str("buckler.yaml", &text, &config::NoFiles, Moment::read(), &|_| None);
+        assert_eq!(loaded.render(), "");
+        let loaded = loaded.config.unwrap();
+        assert_eq!(loaded.callers.known.len(), CAST.len());
+        assert!(loaded.shutdown_grace < END);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! `buckler demo`: the whole of Buckler on one machine with nothing else installed. Three workers, a DNS server, Buckler
-//! started as an operator starts it, and four callers; a table each second says what happens.
+//! `buckler demo`: the whole of Buckler on one machine with nothing else installed. Three workers, a DNS server,
+//! Buckler started as an operator starts it, and four callers; a table each second says what happens.
 //!
 //! Here: the arguments, the play from curtain to curtain, and its exit code. The players stand in the files beside.
 //! All figures come from what the callers saw and the workers counted, none from Buckler's own admin port.
@@ -42,7 +42,7 @@ const WORKERS: [(&str, u16, u16); 3] = [("a", 10, 3), ("b", 10, 1), ("c", 20, 1)
 /// One table each so often.
 const TICK: Duration = Duration::from_secs(1);
 /// The play starts again after this where `--for` is left out.
-const PLAY: Duration = Duration::from_secs(40);
+const PLAY: Duration = Duration::from_secs(30);
 /// Bounds of `--for`.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -283,8 +283,8 @@ impl Scene {
         let percent = elapsed.as_millis() % length.as_millis().max(1) * 100 / length.as_millis().max(1);
         match percent {
             0..30 => Self::Opening,
-            30..50 => Self::WithoutB,
-            50..60 => Self::WithoutAAndB,
+            30..45 => Self::WithoutB,
+            45..55 => Self::WithoutAAndB,
             _ => Self::Return,
         }
     }
@@ -302,7 +302,7 @@ impl Scene {
             Self::Opening => "a and b share 3 to 1, c is their backup",
             Self::WithoutB => "b is stopped, its share goes to a",
             Self::WithoutAAndB => "a and b are stopped, the backup c serves",
-            Self::Return => "a and b are back and get their shares again",
+            Self::Return => "a and b are back; Buckler tries each after a short pause",
         }
     }
 }
