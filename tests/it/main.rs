@@ -1,3 +1,4 @@
 //! x
 mod bind;
+mod cli;
 mod srv_bind;
