@@ -1,1 +1,12 @@
-//! x
+//! Buckler as its users meet it: the real binary, real sockets, real processes, one file for each behaviour.
+//!
+//! `world` is the harness: its verbs start workers that behave or misbehave, start Buckler in front of them, and
+//! speak to it byte by byte. Logic that needs no socket is tested beside its code in `src/`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop, loudly")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests stand outside: they read the clock and wait for processes"
+)]
+
+mod world;
