@@ -9,4 +9,5 @@
     reason = "tests stand outside: they read the clock and wait for processes"
 )]
 
+mod framing;
 mod world;
