@@ -9,5 +9,7 @@
     reason = "tests stand outside: they read the clock and wait for processes"
 )]
 
+mod forwarding;
 mod framing;
+mod streaming;
 mod world;

@@ -219,6 +219,26 @@ impl Raw {
         }
     }
 
+    /// Reads on until these bytes have come.
+    #[track_caller]
+    pub(crate) fn read_until(&mut self, bytes: &[u8]) {
+        while find(&self.buffer, bytes).is_none() {
+            self.more()
+                .unwrap_or_else(|end| panic!("{end:?} instead of {:?}", String::from_utf8_lossy(bytes)));
+        }
+    }
+
+    /// Reads until the connection ends or the head of an answer has come.
+    #[track_caller]
+    pub(crate) fn read_to_end_or_answer(&mut self) -> (Vec<u8>, Option<End>) {
+        while find(&self.buffer, b"\r\n\r\n").is_none() {
+            if let Err(end) = self.more() {
+                return (std::mem::take(&mut self.buffer), Some(end));
+            }
+        }
+        (std::mem::take(&mut self.buffer), None)
+    }
+
     /// Waits for the end of the connection and fails if anything else comes.
     #[track_caller]
     pub(crate) fn closed(&mut self) -> End {
