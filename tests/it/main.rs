@@ -11,5 +11,7 @@
 
 mod forwarding;
 mod framing;
+mod slow_clients;
 mod streaming;
+mod worker_faults;
 mod world;

@@ -5,6 +5,7 @@
 
 mod ask;
 mod buckler;
+mod contract;
 mod metrics;
 mod ports;
 mod raw;
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) use ask::{Ask, get, request};
 pub(crate) use buckler::Buckler;
+pub(crate) use contract::{ONE_PORT, callers};
 pub(crate) use raw::{End, Raw};
 pub(crate) use response::Response;
 pub(crate) use script::Step;
@@ -178,11 +180,19 @@ impl Filled {
     }
 }
 
-/// The text of a configuration with one service `api` on `{port}` and the worker `a`.
+/// The text of a configuration with one service `api` on `{port}` and the worker `a`; `more` stands beside its workers.
 pub(crate) fn one_service(more: &str) -> String {
-    let mut text = String::from(
-        "services:\n  api:\n    listen: 127.0.0.1:{port}\n    workers:\n      addresses: [{ address: \"{worker:a}\" }]\n",
-    );
+    service(&["a"], more)
+}
+
+/// The same with these workers, each as `name` or as `name, priority: 1, weight: 2`.
+pub(crate) fn service(workers: &[&str], more: &str) -> String {
+    let mut text =
+        String::from("services:\n  api:\n    listen: 127.0.0.1:{port}\n    workers:\n      addresses:\n");
+    for worker in workers {
+        let (name, rest) = worker.split_at(worker.find(',').unwrap_or(worker.len()));
+        text.push_str(&format!("        - {{ address: \"{{worker:{name}}}\"{rest} }}\n"));
+    }
     for line in more.lines() {
         text.push_str(&format!("    {line}\n"));
     }
