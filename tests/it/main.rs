@@ -9,8 +9,11 @@
     reason = "tests stand outside: they read the clock and wait for processes"
 )]
 
+mod callers;
 mod forwarding;
 mod framing;
+mod limits;
+mod permissions;
 mod slow_clients;
 mod streaming;
 mod worker_faults;
