@@ -9,11 +9,14 @@
     reason = "tests stand outside: they read the clock and wait for processes"
 )]
 
+mod balance;
 mod callers;
 mod forwarding;
 mod framing;
+mod lifecycle;
 mod limits;
 mod permissions;
+mod seen;
 mod slow_clients;
 mod streaming;
 mod worker_faults;
