@@ -13,6 +13,7 @@ mod balance;
 mod callers;
 mod forwarding;
 mod framing;
+mod harness;
 mod lifecycle;
 mod limits;
 mod permissions;

@@ -115,12 +115,6 @@ impl Raw {
         self.read(false)
     }
 
-    /// Reads the answer to a HEAD request: a head, whatever lengths it speaks of.
-    #[track_caller]
-    pub(crate) fn read_head_response(&mut self) -> Response {
-        self.read(true)
-    }
-
     /// Reads only the head of an answer and leaves the body where it is.
     #[track_caller]
     pub(crate) fn read_head(&mut self) -> Response {
