@@ -10,7 +10,9 @@
 )]
 
 mod balance;
+mod bind;
 mod callers;
+mod discovery;
 mod forwarding;
 mod framing;
 mod harness;
@@ -19,6 +21,7 @@ mod limits;
 mod permissions;
 mod seen;
 mod slow_clients;
+mod srv_bind;
 mod streaming;
 mod worker_faults;
 mod world;

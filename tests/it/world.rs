@@ -26,7 +26,7 @@ pub(crate) use contract::{ONE_PORT, callers};
 pub(crate) use raw::{End, Raw};
 pub(crate) use response::Response;
 pub(crate) use script::Step;
-pub(crate) use wait::{eventually, eventually_some, steady};
+pub(crate) use wait::{eventually, steady};
 pub(crate) use worker::Worker;
 
 /// One test's surroundings.

@@ -1,0 +1,344 @@
+//! Who is calling. The credentials are looked at in the order of `identify`; the first that is *present* decides: right,
+//! it names the caller; wrong, the request ends with 401 and never falls through to a weaker identity.
+//!
+//! - A key header that comes twice is refused (400): two readers could take two different ones. A comma is part of a
+//!   key. An empty key header is present and wrong. Keys are known by their SHA-256 and compared in constant time.
+//! - The address is the peer's, or what trusted proxies say ([`super::forwarded`]). A caller of `known` is found by
+//!   the longest prefix; others are named after their address, cut to `ipv4_prefix` or `ipv6_prefix`.
+//!
+//! Not here: what a caller may do ([`super::permission`], [`super::limit`]).
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use aws_lc_rs::{constant_time, digest};
+use http::HeaderMap;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::PrefixMap;
+
+use crate::config::{Callers, Credential, UnknownKey};
+use crate::refusal::{Reason, Refusal};
+
+use super::forwarded::{parse_forwarded_for, unmapped};
+use super::seed::keyed_hash;
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+/// A longer key is hashed on every request instead of being remembered by its connection.
+const LONGEST_REMEMBERED_KEY: usize = 256;
+
+/// One caller, as one request sees it. Belongs to the shard that made it; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who it is.
+    pub who: Who,
+    /// Its tier, as an index into [`Callers::tiers`]; only callers of `known` have one.
+    pub tier: Option<usize>,
+    /// What named it.
+    pub via: Via,
+    /// The address that is believed to be the client's; also for callers known by a key.
+    pub client: IpAddr,
+    /// Its name under a hash keyed once per process; what ledgers know it by.
+    pub hash: u64,
+}
+
+/// A caller of `known`, or another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The index into [`Callers::known`] of the configuration that identified it.
+    Known(usize),
+    /// Its name: `address:…` or `api_key:…`.
+    Other(Arc<str>),
+}
+
+/// Which credential named a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// A key.
+    ApiKey,
+    /// An address.
+    Address,
+}
+
+impl Caller {
+    /// Its number in [`Callers::known`], if it is named there.
+    pub const fn known(&self) -> Option<usize> {
+        match self.who {
+            Who::Known(number) => Some(number),
+            Who::Other(_) => None,
+        }
+    }
+}
+
+impl Via {
+    /// The word in logs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api_key",
+            Self::Address => "address",
+        }
+    }
+}
+
+/// What one connection remembers between requests, so that a keep-alive request hashes and allocates nothing. Empty
+/// at the start; a new [`CallerBook`] (after a reload) forgets what the old one knew.
+#[derive(Debug, Default)]
+pub struct CachedCaller {
+    book: u64,
+    peer: Option<PeerMemo>,
+    forwarded: Option<(IpAddr, Caller)>,
+    key: Option<(Box<[u8]>, Caller)>,
+}
+
+#[derive(Debug)]
+struct PeerMemo {
+    peer: IpAddr,
+    trusted: bool,
+    caller: Caller,
+}
+
+/// Everything needed to tell callers apart.
+#[derive(Debug)]
+pub struct CallerBook {
+    callers: Arc<Callers>,
+    /// No two books of a process have the same.
+    number: u64,
+    /// By the keyed hash of a digest; the digest itself is then compared in constant time.
+    keys: HashMap<u64, Vec<([u8; 32], usize)>, foldhash::fast::FixedState>,
+    known: Prefixes<usize>,
+    trusted: Prefixes<()>,
+    /// The ledger hash of each known caller.
+    hashes: Box<[u64]>,
+}
+
+impl CallerBook {
+    /// The book for these callers.
+    pub fn new(callers: Arc<Callers>) -> Self {
+        static BOOKS: AtomicU64 = AtomicU64::new(1);
+        let mut keys: HashMap<u64, Vec<_>, _> = HashMap::default();
+        let (mut known, mut trusted) = (Prefixes::default(), Prefixes::default());
+        for (number, caller) in callers.known.iter().enumerate() {
+            for key in &caller.api_keys {
+                keys.entry(keyed_hash(key)).or_default().push((*key, number));
+            }
+            caller.addresses.iter().for_each(|net| known.insert(*net, number));
+        }
+        callers.trusted_proxies.iter().for_each(|net| trusted.insert(*net, ()));
+        let hashes = callers.known.iter().map(|caller| keyed_hash(("known", &*caller.name))).collect();
+        Self { number: BOOKS.fetch_add(1, Relaxed), keys, known, trusted, hashes, callers }
+    }
+
+    /// Who sends this request over a connection from `peer`.
+    ///
+    /// # Errors
+    /// 401 `no_identity` if the first credential that is present is wrong, or none is; 400 `bad_request` if the key
+    /// header comes more than once.
+    pub fn identify(
+        &self,
+        peer: IpAddr,
+        headers: &HeaderMap,
+        cached: &mut CachedCaller,
+    ) -> Result<Caller, Refusal> {
+        let memo = self.peer_memo(peer, cached);
+        let client = match memo.trusted && headers.contains_key(FORWARDED_FOR) {
+            true => {
+                let lines = headers.get_all(FORWARDED_FOR).iter().map(http::HeaderValue::as_bytes);
+                parse_forwarded_for(memo.peer, lines, |address| self.is_trusted(address))
+            }
+            false => memo.peer,
+        };
+        for credential in &self.callers.identify {
+            match credential {
+                Credential::ApiKey => {
+                    if let Some(answer) = self.by_key(client, headers, cached) {
+                        return answer;
+                    }
+                }
+                Credential::Address => return Ok(self.by_address(client, cached)),
+            }
+        }
+        Err(Refusal::new(Reason::NoIdentity, "no credential was sent"))
+    }
+
+    /// The name of a caller that this book identified: the same in logs, metrics and towards the worker.
+    pub fn name<'a>(&'a self, caller: &'a Caller) -> &'a str {
+        match &caller.who {
+            Who::Known(number) => self.callers.known.get(*number).map_or("", |known| &known.name),
+            Who::Other(name) => name,
+        }
+    }
+
+    /// The same, to be kept beyond the request.
+    pub fn shared_name(&self, caller: &Caller) -> Arc<str> {
+        match &caller.who {
+            Who::Known(number) => {
+                self.callers.known.get(*number).map_or_else(|| "".into(), |k| Arc::clone(&k.name))
+            }
+            Who::Other(name) => Arc::clone(name),
+        }
+    }
+
+    /// The caller that has this name, for people who look at quotas. None for a name that cannot be led back to a
+    /// credential, which is that of an anonymous key.
+    pub fn of_name(&self, name: &str) -> Option<Caller> {
+        let nowhere = IpAddr::from([0, 0, 0, 0]);
+        if let Some(number) = self.callers.known.iter().position(|known| *known.name == *name) {
+            return Some(self.known_caller(number, Via::Address, nowhere));
+        }
+        let address = name.strip_prefix("address:")?;
+        let client = address.split('/').next().and_then(|text| text.parse().ok())?;
+        Some(self.address_caller(client))
+    }
+
+    /// Whether this peer's X-Forwarded-For, -Proto, -Host and X-Request-Id are believed.
+    pub fn is_trusted(&self, peer: IpAddr) -> bool {
+        self.trusted.longest(unmapped(peer)).is_some()
+    }
+
+    /// What the book was made from.
+    pub fn callers(&self) -> &Arc<Callers> {
+        &self.callers
+    }
+
+    /// What is remembered of this connection's peer; whatever another book left behind is forgotten first.
+    fn peer_memo<'a>(&self, peer: IpAddr, cached: &'a mut CachedCaller) -> &'a PeerMemo {
+        if cached.book != self.number {
+            *cached = CachedCaller { book: self.number, ..CachedCaller::default() };
+        }
+        if cached.peer.as_ref().is_some_and(|memo| memo.peer != unmapped(peer)) {
+            cached.peer = None;
+        }
+        cached.peer.get_or_insert_with(|| {
+            let peer = unmapped(peer);
+            PeerMemo { peer, trusted: self.is_trusted(peer), caller: self.address_caller(peer) }
+        })
+    }
+
+    fn by_address(&self, client: IpAddr, cached: &mut CachedCaller) -> Caller {
+        if let Some(memo) = &cached.peer
+            && memo.peer == client
+        {
+            return memo.caller.clone();
+        }
+        match &cached.forwarded {
+            Some((address, caller)) if *address == client => caller.clone(),
+            _ => {
+                let caller = self.address_caller(client);
+                cached.forwarded = Some((client, caller.clone()));
+                caller
+            }
+        }
+    }
+
+    fn address_caller(&self, client: IpAddr) -> Caller {
+        if let Some(number) = self.known.longest(client) {
+            return self.known_caller(*number, Via::Address, client);
+        }
+        let (length, full) = match client {
+            IpAddr::V4(_) => (self.callers.ipv4_prefix, 32),
+            IpAddr::V6(_) => (self.callers.ipv6_prefix, 128),
+        };
+        // A length above the full one cannot come out of a checked configuration; the whole address is then meant.
+        let net =
+            IpNet::new(client, length.min(full)).map_or_else(|_| IpNet::from(client), |net| net.trunc());
+        let name: Arc<str> = match net.prefix_len() == full {
+            true => format!("address:{}", net.addr()).into(),
+            false => format!("address:{net}").into(),
+        };
+        Caller {
+            who: Who::Other(name),
+            tier: None,
+            via: Via::Address,
+            client,
+            hash: keyed_hash(("address", net)),
+        }
+    }
+
+    fn known_caller(&self, number: usize, via: Via, client: IpAddr) -> Caller {
+        let tier = self.callers.known.get(number).and_then(|known| known.tier);
+        Caller { who: Who::Known(number), tier, via, client, hash: self.hashes[number] }
+    }
+
+    /// None: no key was sent.
+    fn by_key(
+        &self,
+        client: IpAddr,
+        headers: &HeaderMap,
+        cached: &mut CachedCaller,
+    ) -> Option<Result<Caller, Refusal>> {
+        let mut values = headers.get_all(&self.callers.api_key_header).iter();
+        let key = values.next()?.as_bytes().trim_ascii();
+        if values.next().is_some() {
+            return Some(Err(Refusal::new(Reason::BadRequest, "the key header comes more than once")));
+        }
+        if let Some((last, caller)) = &cached.key
+            && constant_time::verify_slices_are_equal(last, key).is_ok()
+        {
+            return Some(Ok(Caller { client, ..caller.clone() }));
+        }
+        let Some(caller) = self.key_caller(key, client) else {
+            return Some(Err(Refusal::new(Reason::NoIdentity, "the key is not known")));
+        };
+        if key.len() <= LONGEST_REMEMBERED_KEY {
+            cached.key = Some((key.into(), caller.clone()));
+        }
+        Some(Ok(caller))
+    }
+
+    fn key_caller(&self, key: &[u8], client: IpAddr) -> Option<Caller> {
+        if key.is_empty() {
+            return None;
+        }
+        let digest = digest::digest(&digest::SHA256, key);
+        let digest: [u8; 32] = digest.as_ref().try_into().ok()?;
+        let hash = keyed_hash(digest);
+        let mut candidates = self.keys.get(&hash).into_iter().flatten();
+        let found =
+            candidates.find(|(known, _)| constant_time::verify_slices_are_equal(known, &digest).is_ok());
+        match (found, self.callers.unknown_key) {
+            (Some((_, number)), _) => Some(self.known_caller(*number, Via::ApiKey, client)),
+            (None, UnknownKey::Refuse) => None,
+            (None, UnknownKey::Anonymous) => {
+                let mut name = String::from("api_key:");
+                for byte in &digest[..6] {
+                    let _ = write!(name, "{byte:02x}");
+                }
+                Some(Caller { who: Who::Other(name.into()), tier: None, via: Via::ApiKey, client, hash })
+            }
+        }
+    }
+}
+
+/// Longest-prefix match over both families.
+#[derive(Debug)]
+struct Prefixes<T> {
+    v4: PrefixMap<Ipv4Net, T>,
+    v6: PrefixMap<Ipv6Net, T>,
+}
+
+impl<T> Default for Prefixes<T> {
+    fn default() -> Self {
+        Self { v4: PrefixMap::new(), v6: PrefixMap::new() }
+    }
+}
+
+impl<T> Prefixes<T> {
+    fn insert(&mut self, net: IpNet, value: T) {
+        match net.trunc() {
+            IpNet::V4(net) => self.v4.insert(net, value),
+            IpNet::V6(net) => self.v6.insert(net, value),
+        };
+    }
+
+    fn longest(&self, address: IpAddr) -> Option<&T> {
+        match address {
+            IpAddr::V4(address) => self.v4.get_lpm(&address.into()).map(|(_, value)| value),
+            IpAddr::V6(address) => self.v6.get_lpm(&address.into()).map(|(_, value)| value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! What clients are told of their quota: `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-10
+//! (structured fields, RFC 9651), and `Retry-After` (RFC 9110 section 10.2.3).
+//!
+//! ```text
+//! RateLimit-Policy: "default";q=40;w=2     40 at once, and as many again in every 2 seconds
+//! RateLimit: "default";r=39;t=1            39 are left, all 40 are there in 1 second
+//! ```
+//!
+//! Written into one buffer on the stack; the only allocation is the header value's own.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+/// `RateLimit`: what is left.
+pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// `RateLimit-Policy`: what was agreed.
+pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// A longer name of a limit is cut, so that every value fits its buffer.
+const LONGEST_NAME: usize = 96;
+const LONGEST_VALUE: usize = LONGEST_NAME + 64;
+const NANOS: u64 = 1_000_000_000;
+
+/// How a caller stands with the limit that it is told about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which limit, as [`super::limit::LimitBook::limit_name`] knows it.
+    pub limit: u16,
+    /// `q`: the burst.
+    pub quota: u32,
+    /// `w`: seconds in which a whole burst comes back, rounded up.
+    pub window: u64,
+    /// `r`: what is left, in requests of cost 1.
+    pub remaining: u32,
+    /// `t`: seconds until the whole quota is there again, rounded up; 0 if it is.
+    pub reset: u64,
+}
+
+impl Standing {
+    /// The value of `RateLimit`. `name` is the limit's, from [`quoted`].
+    pub fn ratelimit(&self, name: &str) -> HeaderValue {
+        value(name, (";r=", u64::from(self.remaining)), (";t=", self.reset))
+    }
+
+    /// The value of `RateLimit-Policy`. `name` is the limit's, from [`quoted`].
+    pub fn policy(&self, name: &str) -> HeaderValue {
+        value(name, (";q=", u64::from(self.quota)), (";w=", self.window))
+    }
+}
+
+/// A limit's name as a structured-field string (RFC 9651 section 3.3.3): what may not stand there becomes `?`.
+pub fn quoted(name: &str) -> Box<str> {
+    let fits = |c: char| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\') { c } else { '?' };
+    let inner: String = name.chars().map(fits).take(LONGEST_NAME - 2).collect();
+    format!("\"{inner}\"").into()
+}
+
+/// `Retry-After` in whole seconds, rounded up, at least 1: a client that waits so long does not come too early.
+pub fn retry_after(wait: Duration) -> HeaderValue {
+    HeaderValue::from(seconds_up(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)).max(1))
+}
+
+/// Nanoseconds in whole seconds, rounded up.
+pub(super) const fn seconds_up(nanos: u64) -> u64 {
+    nanos.div_ceil(NANOS)
+}
+
+fn value(name: &str, first: (&str, u64), second: (&str, u64)) -> HeaderValue {
+    let mut buffer = [0; LONGEST_VALUE];
+    let mut end = 0;
+    let mut push = |text: &[u8]| {
+        let room = &mut buffer[end..];
+        let length = text.len().min(room.len());
+        room[..length].copy_from_slice(&text[..length]);
+        end += length;
+    };
+    push(name.as_bytes());
+    for (key, number) in [first, second] {
+        push(key.as_bytes());
+        push(itoa::Buffer::new().format(number).as_bytes());
+    }
+    // Names come from `quoted`; one that does not is not worth a panic.
+    HeaderValue::from_bytes(&buffer[..end]).unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_those_of_the_draft() {
+        let standing = Standing { limit: 0, quota: 40, window: 2, remaining: 39, reset: 1 };
+        let name = quoted("default");
+        assert_eq!(standing.ratelimit(&name), "\"default\";r=39;t=1");
+        assert_eq!(standing.policy(&name), "\"default\";q=40;w=2");
+    }
+
+    #[test]
+    fn the_longest_values_fit() {
+        let standing =
+            Standing { limit: 0, quota: u32::MAX, window: u64::MAX, remaining: u32::MAX, reset: u64::MAX };
+        let name = quoted(&"n".repeat(1000));
+        assert!(standing.policy(&name).as_bytes().ends_with(b"\";q=4294967295;w=18446744073709551615"));
+    }
+
+    #[test]
+    fn a_name_cannot_break_out_of_its_quotes() {
+        assert_eq!(&*quoted("agreement a\"b\\c\u{e4}\n"), "\"agreement a?b?c??\"");
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up_and_never_zero() {
+        for (nanos, want) in [(0, "1"), (1, "1"), (NANOS, "1"), (NANOS + 1, "2"), (90 * NANOS, "90")] {
+            assert_eq!(retry_after(Duration::from_nanos(nanos)), want);
+        }
+    }
+}

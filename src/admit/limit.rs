@@ -1,0 +1,307 @@
+//! How much: what each caller may still do with one service, and what all of them together may.
+//!
+//! A caller's own quota is the agreement that names it (while it lasts), else its tier's, else `default`. Beside it
+//! stands `total`. A request is asked of all of them and charged to all of them, or to none.
+//!
+//! A [`LimitBook`] is built anew for every configuration and keeps nothing: debts lie in the [`Ledger`] under keys made of
+//! the service's and the caller's names, so the next book finds them again.
+
+mod build;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::clock::Moment;
+use crate::config::{Callers, LimitHeaders, Mode, Service, Verdict};
+use crate::refusal::{Reason, Refusal, RuleRef};
+
+use super::caller::{Caller, Who};
+use super::concurrency::Permit;
+use super::cost::Costs;
+use super::headers::{RATELIMIT, RATELIMIT_POLICY, Standing, seconds_up};
+use super::ledger::{Account, Ledger};
+use super::meter::{Denied, Level, Meter, Place};
+use super::permission::is_past;
+use super::{Facts, Shadow};
+
+/// When to try again after too many requests in progress: nobody knows when one of them ends.
+const CONCURRENCY_RETRY: Duration = Duration::from_secs(1);
+
+/// The limits of one service under one configuration.
+#[derive(Debug)]
+pub struct LimitBook {
+    ledger: Arc<Ledger>,
+    accounts: Arc<[Arc<Account>]>,
+    limits: Vec<Limit>,
+    /// For each caller of `known`, by number.
+    plans: Vec<Plan>,
+    default: Option<usize>,
+    total: Option<(usize, Place)>,
+    /// The hash of the service's name, for the keys of strangers.
+    service: u64,
+    costs: Costs,
+    headers: LimitHeaders,
+}
+
+/// A request that passed. It counts as in progress until this is dropped: keep it until the last byte of the answer.
+#[derive(Debug)]
+pub struct Grant {
+    /// How the caller stands with its own rate. None: it has none that is enforced.
+    pub standing: Option<Standing>,
+    /// Of the caller's own limit and of the total, where they count requests in progress.
+    permits: [Option<Permit>; 2],
+}
+
+/// A request that did not pass. Nothing was charged.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub refusal: Refusal,
+    /// How the caller stands with the limit that refused, if that has a rate.
+    pub standing: Option<Standing>,
+}
+
+impl Refused {
+    /// A refusal that no limit made.
+    pub const fn without_standing(refusal: Refusal) -> Self {
+        Self { refusal, standing: None }
+    }
+}
+
+/// What one caller of `known` is held to.
+#[derive(Debug)]
+struct Plan {
+    agreement: Option<Agreed>,
+    /// Its tier's, else the default.
+    otherwise: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Agreed {
+    limit: usize,
+    place: Place,
+    until: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Limit {
+    name: Box<str>,
+    number: u16,
+    rule: Arc<RuleRef>,
+    mode: Mode,
+    meter: Option<Meter>,
+    concurrent: Option<NonZeroU32>,
+}
+
+/// A limit and whose debt it is asked of, for one request.
+#[derive(Clone, Copy)]
+struct Claim<'a> {
+    limit: &'a Limit,
+    place: Place,
+    /// The word if the rate refuses, and if the number in progress does.
+    reasons: (Reason, Reason),
+}
+
+impl LimitBook {
+    /// The limits of `service` over `ledger`. Accounts in the ledger that nobody uses or owes any more are forgotten.
+    pub fn new(service: &Service, callers: &Arc<Callers>, ledger: Arc<Ledger>, now: Moment) -> Self {
+        build::book(service, callers, ledger, now)
+    }
+
+    /// Charges one request of `caller`, to all its limits or to none. What shadow limits would have said goes to
+    /// `shadows`; they are charged only by requests that pass.
+    ///
+    /// # Errors
+    /// 429 `caller_rate` or `caller_concurrency` by the caller's own quota; 503 `service_limit` by `total`.
+    pub fn charge(
+        &self,
+        caller: &Caller,
+        facts: &Facts<'_>,
+        now: Moment,
+        shadows: &mut Vec<Shadow>,
+    ) -> Result<Grant, Refused> {
+        let cost = self.costs.of(facts);
+        let claims = [self.own(caller, now), self.total()];
+        let [own, total] = claims.map(|claim| claim.filter(|claim| claim.limit.mode == Mode::Enforce));
+        let mut grant = self.enforce(own, total, cost, now)?;
+        for (claim, permit) in claims.into_iter().zip(&mut grant.permits) {
+            if let Some(claim) = claim.filter(|claim| claim.limit.mode == Mode::Shadow) {
+                *permit = self.shadow(claim, cost, now, shadows);
+            }
+        }
+        Ok(grant)
+    }
+
+    /// How `caller` stands with its own rate, without charging. None: it has none.
+    pub fn peek(&self, caller: &Caller, now: Moment) -> Option<Standing> {
+        self.own(caller, now).and_then(|own| own.limit.standing(own.place, now))
+    }
+
+    /// The caller's own limit, as a rule to be shown. None: nothing limits it but `total`.
+    pub fn own_rule(&self, caller: &Caller, now: Moment) -> Option<&Arc<RuleRef>> {
+        self.own(caller, now).map(|own| &own.limit.rule)
+    }
+
+    /// What a request with these facts takes.
+    pub fn cost(&self, facts: &Facts<'_>) -> NonZeroU32 {
+        self.costs.of(facts)
+    }
+
+    /// The name of a limit as headers write it, with its quotes.
+    pub fn limit_name(&self, number: u16) -> &str {
+        self.limits.get(usize::from(number)).map_or("\"\"", |limit| &limit.name)
+    }
+
+    /// Writes `RateLimit` and `RateLimit-Policy` where `limits.headers` wants them. `refused`: this answer is a
+    /// refusal by a limit.
+    pub fn write_headers(&self, caller: &Caller, standing: &Standing, refused: bool, out: &mut HeaderMap) {
+        let named = matches!(caller.who, Who::Known(_));
+        let wanted = match self.headers {
+            LimitHeaders::Always => true,
+            LimitHeaders::Named => named || refused,
+            LimitHeaders::Refused => refused,
+            LimitHeaders::Never => false,
+        };
+        if wanted {
+            let name = self.limit_name(standing.limit);
+            out.insert(RATELIMIT, standing.ratelimit(name));
+            out.insert(RATELIMIT_POLICY, standing.policy(name));
+        }
+    }
+
+    /// The order is: look at the caller's own rate, count both as in progress, charge the total, charge the caller.
+    /// So the last step can fail only if another shard charged the same caller in between.
+    fn enforce(
+        &self,
+        own: Option<Claim<'_>>,
+        total: Option<Claim<'_>>,
+        cost: NonZeroU32,
+        now: Moment,
+    ) -> Result<Grant, Refused> {
+        if let Some(claim) = own
+            && let Some(meter) = &claim.limit.meter
+            && (total.is_some() || claim.limit.concurrent.is_some())
+        {
+            meter.check(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))?;
+        }
+        let permits = [self.permit(own, now)?, self.permit(total, now)?];
+        let charge = |claim: Claim<'_>| match &claim.limit.meter {
+            Some(meter) => {
+                meter.charge(claim.place, cost, now).map(|level| Some(claim.limit.told(meter, level)))
+            }
+            None => Ok(None),
+        };
+        if let Some(claim) = total {
+            charge(claim).map_err(|denied| claim.rate_refusal(denied))?;
+        }
+        let Some(claim) = own else { return Ok(Grant { standing: None, permits }) };
+        match charge(claim) {
+            Ok(standing) => Ok(Grant { standing, permits }),
+            Err(denied) => {
+                if let Some(total) = total
+                    && let (Some(meter), Place::Account(number)) = (&total.limit.meter, total.place)
+                {
+                    meter.refund(&self.accounts[number], cost, now);
+                }
+                Err(claim.rate_refusal(denied))
+            }
+        }
+    }
+
+    /// Counts the request as in progress, where that is limited.
+    fn permit(&self, claim: Option<Claim<'_>>, now: Moment) -> Result<Option<Permit>, Refused> {
+        let Some(claim) = claim else { return Ok(None) };
+        let Some(most) = claim.limit.concurrent else { return Ok(None) };
+        match self.take(claim.place, u64::from(most.get())) {
+            Some(permit) => Ok(Some(permit)),
+            None => {
+                let refusal = Refusal::new(claim.reasons.1, "too many requests in progress")
+                    .by(claim.limit.rule.clone())
+                    .after(CONCURRENCY_RETRY);
+                Err(Refused { refusal, standing: claim.limit.standing(claim.place, now) })
+            }
+        }
+    }
+
+    /// A shadow is charged as if it were enforced, so that it counts truthfully, and its verdict is only noted.
+    fn shadow(
+        &self,
+        claim: Claim<'_>,
+        cost: NonZeroU32,
+        now: Moment,
+        shadows: &mut Vec<Shadow>,
+    ) -> Option<Permit> {
+        match self.enforce(Some(claim), None, cost, now) {
+            Ok(Grant { permits: [permit, _], .. }) => permit,
+            Err(Refused { refusal, .. }) => {
+                let rule = claim.limit.rule.clone();
+                shadows.push(Shadow { rule, reason: refusal.reason, would: Verdict::Deny });
+                None
+            }
+        }
+    }
+
+    fn take(&self, place: Place, most: u64) -> Option<Permit> {
+        match place {
+            Place::Account(number) => Permit::of_account(&self.accounts[number], most),
+            Place::Stranger(key) => self.ledger.strangers_in_progress().take(key, most),
+        }
+    }
+
+    fn own(&self, caller: &Caller, now: Moment) -> Option<Claim<'_>> {
+        let reasons = (Reason::CallerRate, Reason::CallerConcurrency);
+        let (limit, place) = match caller.who {
+            Who::Known(number) => {
+                let plan = self.plans.get(number)?;
+                match &plan.agreement {
+                    Some(agreed) if !is_past(agreed.until, now) => (agreed.limit, agreed.place),
+                    _ => (plan.otherwise?, Place::Account(number)),
+                }
+            }
+            Who::Other(_) => {
+                (self.default?, Place::Stranger(super::seed::keyed_hash((self.service, caller.hash))))
+            }
+        };
+        Some(Claim { limit: &self.limits[limit], place, reasons })
+    }
+
+    fn total(&self) -> Option<Claim<'_>> {
+        let (limit, place) = self.total?;
+        let reasons = (Reason::ServiceLimit, Reason::ServiceLimit);
+        Some(Claim { limit: &self.limits[limit], place, reasons })
+    }
+}
+
+impl Claim<'_> {
+    fn rate_refusal(&self, denied: Denied) -> Refused {
+        let detail =
+            if denied.wait.is_some() { "the rate is used up" } else { "it costs more than the whole burst" };
+        let mut refusal = Refusal::new(self.reasons.0, detail).by(self.limit.rule.clone());
+        refusal.retry_after = denied.wait;
+        let standing = self.limit.meter.as_ref().map(|meter| self.limit.told(meter, denied.level));
+        Refused { refusal, standing }
+    }
+}
+
+impl Limit {
+    fn standing(&self, place: Place, now: Moment) -> Option<Standing> {
+        let meter = self.meter.as_ref()?;
+        Some(self.told(meter, meter.level(place, now)))
+    }
+
+    fn told(&self, meter: &Meter, level: Level) -> Standing {
+        Standing {
+            limit: self.number,
+            quota: meter.burst().get(),
+            window: seconds_up(meter.span()).max(1),
+            remaining: level.left,
+            reset: seconds_up(level.whole_in),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! Building a limit book: numbers in place of names, an account in the ledger for everybody named.
+
+use std::sync::Arc;
+
+use crate::clock::Moment;
+use crate::config::{Callers, Quota, Service};
+
+use super::super::cost::Costs;
+use super::super::headers::quoted;
+use super::super::ledger::{Account, Ledger};
+use super::super::meter::{Meter, Place};
+use super::super::seed::keyed_hash;
+use super::{Agreed, Limit, LimitBook, Plan};
+
+pub(super) fn book(service: &Service, callers: &Arc<Callers>, ledger: Arc<Ledger>, now: Moment) -> LimitBook {
+    let name = service.name.as_str();
+    let limits = &service.limits;
+    // The order of places: callers of `known`, shared agreements, the total.
+    let own = callers.known.iter().map(|caller| ledger.account(keyed_hash((name, "caller", &*caller.name))));
+    let mut accounts: Vec<Arc<Account>> = own.collect();
+    for agreement in limits.agreements.iter().filter(|agreement| agreement.shared) {
+        let members = agreement.callers.iter().filter_map(|number| callers.known.get(*number));
+        let keys: Vec<u64> = members.map(|member| keyed_hash((name, "shared", &*member.name))).collect();
+        let account = ledger.group_account(&keys, &accounts);
+        accounts.push(account);
+    }
+    accounts.push(ledger.account(keyed_hash((name, "total"))));
+    let accounts: Arc<[Arc<Account>]> = accounts.into();
+    ledger.forget_settled_accounts(now.nanos);
+
+    let mut book = LimitBook {
+        service: keyed_hash((name, "strangers")),
+        costs: Costs::new(&limits.costs),
+        headers: limits.headers,
+        limits: Vec::new(),
+        plans: Vec::new(),
+        default: None,
+        total: None,
+        accounts,
+        ledger,
+    };
+    book.default = limits.default.as_ref().map(|quota| book.add(quota));
+    let total_place = Place::Account(book.accounts.len() - 1);
+    book.total = limits.total.as_ref().map(|quota| (book.add(quota), total_place));
+    let tiers: Vec<usize> = callers.tiers.iter().map(|tier| book.add(&tier.quota)).collect();
+    for known in &callers.known {
+        let tier = known.tier.and_then(|tier| tiers.get(tier).copied());
+        book.plans.push(Plan { agreement: None, otherwise: tier.or(book.default) });
+    }
+    let mut shared_place = callers.known.len();
+    for agreement in &limits.agreements {
+        let limit = book.add(&agreement.quota);
+        for &number in &agreement.callers {
+            let place = Place::Account(if agreement.shared { shared_place } else { number });
+            if let Some(plan) = book.plans.get_mut(number) {
+                plan.agreement = Some(Agreed { limit, place, until: agreement.until });
+            }
+        }
+        shared_place += usize::from(agreement.shared);
+    }
+    book
+}
+
+impl LimitBook {
+    fn add(&mut self, quota: &Quota) -> usize {
+        let meter = quota.rate.map(|rate| Meter::new(rate, self.ledger.clone(), self.accounts.clone()));
+        self.limits.push(Limit {
+            name: quoted(&quota.rule_ref.name),
+            // Above 65,535 limits the numbers end; those behind show the last one's name.
+            number: u16::try_from(self.limits.len()).unwrap_or(u16::MAX),
+            rule: quota.rule_ref.clone(),
+            mode: quota.mode,
+            meter,
+            concurrent: quota.concurrent,
+        });
+        self.limits.len() - 1
+    }
+}

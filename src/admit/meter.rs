@@ -1,0 +1,184 @@
+//! One rate, measured by governor's GCRA over the [`Ledger`].
+//!
+//! governor keeps times relative to the start of each limiter; here every limiter starts at 0 of
+//! [`Moment::nanos`], so all of them, over all reloads, mean the same by a time. governor asks a clock for the time
+//! inside the call; [`CallClock`] answers with the `now` that the caller of this module passed.
+
+use std::cell::Cell;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::middleware::StateInformationMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::{Quota, RateLimiter};
+
+use crate::clock::Moment;
+use crate::config::Rate;
+
+use super::ledger::{Account, Ledger};
+
+/// A whole burst never spans more (36 years), so that no sum of times overflows; a longer one is cut to it.
+const LONGEST_SPAN: u64 = 1 << 60;
+
+/// Whose debt it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    /// A named one, by its number in the accounts of the limit book.
+    Account(usize),
+    /// A stranger's, by its key.
+    Stranger(u64),
+}
+
+/// One rate.
+#[derive(Debug)]
+pub(super) struct Meter {
+    limiter: RateLimiter<Key, Store, CallClock, StateInformationMiddleware>,
+    interval: u64,
+    burst: NonZeroU32,
+}
+
+/// How a caller stands with its rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Level {
+    /// What is left, in requests of cost 1.
+    pub(super) left: u32,
+    /// Nanoseconds until all of it is there again.
+    pub(super) whole_in: u64,
+}
+
+/// Why a charge was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Denied {
+    /// After so long the same charge passes, if nobody else charges. None: never, it costs more than the burst.
+    pub(super) wait: Option<Duration>,
+    /// How the caller stands.
+    pub(super) level: Level,
+}
+
+impl Meter {
+    pub(super) fn new(rate: Rate, ledger: Arc<Ledger>, accounts: Arc<[Arc<Account>]>) -> Self {
+        let interval = u64::try_from(rate.interval.as_nanos()).unwrap_or(u64::MAX).clamp(1, LONGEST_SPAN);
+        let most = u32::try_from(LONGEST_SPAN / interval).unwrap_or(u32::MAX);
+        let burst = rate.burst.min(NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN));
+        let one = Duration::from_nanos(interval);
+        let quota = Quota::with_period(one).unwrap_or(Quota::per_second(NonZeroU32::MIN)).allow_burst(burst);
+        let store = Store { ledger, accounts, span: interval * u64::from(burst.get()) };
+        NOW.set(0); // The limiter's start, which all its times are relative to.
+        let limiter = RateLimiter::new(quota, store, CallClock);
+        Self { limiter, interval, burst }
+    }
+
+    /// Charges `cost`, or nothing.
+    pub(super) fn charge(&self, place: Place, cost: NonZeroU32, now: Moment) -> Result<Level, Denied> {
+        self.ask(Key { place, commit: true }, cost, now)
+    }
+
+    /// What [`Meter::charge`] would say, without charging.
+    pub(super) fn check(&self, place: Place, cost: NonZeroU32, now: Moment) -> Result<Level, Denied> {
+        self.ask(Key { place, commit: false }, cost, now)
+    }
+
+    /// How `place` stands, without charging.
+    pub(super) fn level(&self, place: Place, now: Moment) -> Level {
+        match self.check(place, NonZeroU32::MIN, now) {
+            Ok(after) => self.level_of(u64::from(after.left) + 1),
+            Err(denied) => denied.level,
+        }
+    }
+
+    /// Gives back exactly what one charge of `cost` took; for accounts only.
+    pub(super) fn refund(&self, account: &Account, cost: NonZeroU32, now: Moment) {
+        account.refund(self.interval.saturating_mul(u64::from(cost.get())), now.nanos);
+    }
+
+    /// The burst.
+    pub(super) fn burst(&self) -> NonZeroU32 {
+        self.burst
+    }
+
+    /// Nanoseconds in which a whole burst comes back.
+    pub(super) fn span(&self) -> u64 {
+        self.interval * u64::from(self.burst.get())
+    }
+
+    fn ask(&self, key: Key, cost: NonZeroU32, now: Moment) -> Result<Level, Denied> {
+        NOW.set(now.nanos);
+        match self.limiter.check_key_n(&key, cost) {
+            Ok(Ok(state)) => Ok(self.level_of(u64::from(state.remaining_burst_capacity()))),
+            Ok(Err(not_until)) => {
+                let wait = not_until.wait_time_from(Nanos::new(now.nanos));
+                // The charge passes at TAT + (cost - 1) * interval - tau, so the wait tells the TAT, and so the rest.
+                let wait_nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+                let cost = u64::from(cost.get());
+                let left = cost.saturating_sub(wait_nanos.div_ceil(self.interval));
+                let whole_in = wait_nanos.saturating_add(self.span()).saturating_sub(cost * self.interval);
+                let left = u32::try_from(left).unwrap_or(u32::MAX);
+                Err(Denied { wait: Some(wait), level: Level { left, whole_in } })
+            }
+            Err(_more_than_the_burst) => Err(Denied { wait: None, level: self.level(key.place, now) }),
+        }
+    }
+
+    fn level_of(&self, left: u64) -> Level {
+        let left = left.min(u64::from(self.burst.get()));
+        let missing = u64::from(self.burst.get()) - left;
+        Level { left: u32::try_from(left).unwrap_or(u32::MAX), whole_in: missing * self.interval }
+    }
+}
+
+thread_local! {
+    /// The `now` of the call in progress. Set before each use, on the thread that uses it.
+    static NOW: Cell<u64> = const { Cell::new(0) };
+}
+
+#[derive(Clone, Copy, Debug)]
+struct CallClock;
+
+impl Clock for CallClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::new(NOW.get())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    place: Place,
+    /// False: governor computes its verdict and the ledger keeps what it has.
+    commit: bool,
+}
+
+#[derive(Debug)]
+struct Store {
+    ledger: Arc<Ledger>,
+    accounts: Arc<[Arc<Account>]>,
+    /// A TAT further than this after `now` was made by another, longer quota.
+    span: u64,
+}
+
+impl StateStore for Store {
+    type Key = Key;
+
+    fn measure_and_replace<T, F, E>(&self, key: &Key, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let now = NOW.get();
+        let ceiling = now.saturating_add(self.span);
+        let charge = |tat: u64| f(Some(Nanos::new(tat))).map(|(outcome, next)| (outcome, next.as_u64()));
+        match (key.place, key.commit) {
+            (Place::Account(number), true) => self.accounts[number].update(ceiling, charge),
+            (Place::Account(number), false) => {
+                charge(self.accounts[number].read(ceiling)).map(|(outcome, _)| outcome)
+            }
+            (Place::Stranger(stranger), true) => self.ledger.update(stranger, now, ceiling, charge),
+            (Place::Stranger(stranger), false) => {
+                charge(self.ledger.read(stranger, now, ceiling)).map(|(outcome, _)| outcome)
+            }
+        }
+    }
+}

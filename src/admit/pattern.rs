@@ -1,0 +1,181 @@
+//! How rules compare: path patterns, host patterns and globs of caller names, all in time linear in the text.
+//!
+//! Paths are compared segment by segment in their canonical form ([`super::path`]), with case. A literal segment also
+//! matches the same segment with `;parameters` behind it (`/admin;x` is `/admin` to many workers, so it is to the
+//! rules), unless the pattern itself holds a `;`. A trailing slash is a last, empty segment: `/admin` and `/admin/` are
+//! two paths; `/admin/**` matches both.
+
+use crate::config::{HostPattern, PathPattern, Segment};
+
+/// Whether the canonical `path` matches.
+pub fn path_matches(pattern: &PathPattern, path: &str) -> bool {
+    // `*` (OPTIONS *) has no segments: only a pattern of everything matches it.
+    let Some(path) = path.strip_prefix('/') else { return matches!(pattern.segments[..], [Segment::Rest]) };
+    let mut rest = Some(path);
+    for segment in &pattern.segments {
+        if matches!(segment, Segment::Rest) {
+            return true;
+        }
+        let Some(text) = rest else { return false };
+        let (head, tail) = match text.split_once('/') {
+            Some((head, tail)) => (head, Some(tail)),
+            None => (text, None),
+        };
+        let fits = match segment {
+            Segment::Literal(literal) => literal_matches(literal, head),
+            Segment::One => !head.is_empty(),
+            Segment::Rest => true,
+        };
+        if !fits {
+            return false;
+        }
+        rest = tail;
+    }
+    match rest {
+        None => true,
+        // The pattern `/` written as no segment at all.
+        Some(left) => pattern.segments.is_empty() && left.is_empty(),
+    }
+}
+
+/// Whether any matches; an empty list matches everything.
+pub fn any_path(patterns: &[PathPattern], path: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| path_matches(pattern, path))
+}
+
+/// Whether the canonical `host` matches.
+pub fn host_matches(pattern: &HostPattern, host: &str) -> bool {
+    match pattern {
+        HostPattern::Exact(exact) => **exact == *host,
+        HostPattern::OneLabel(suffix) => {
+            host.strip_suffix(&**suffix).is_some_and(|label| !label.is_empty() && !label.contains('.'))
+        }
+    }
+}
+
+/// Whether `text` matches `glob`, in which `*` stands for any run of characters, also none.
+///
+/// Each run of plain characters takes the first place where it fits, which leaves the most room for those behind it:
+/// nothing is ever tried twice, so the time is linear.
+pub fn glob_matches(glob: &str, text: &str) -> bool {
+    let mut pieces = glob.split('*');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut text) = text.strip_prefix(first) else { return false };
+    let Some(last) = pieces.next_back() else { return text.is_empty() };
+    for piece in pieces {
+        match text.find(piece) {
+            Some(at) => text = &text[at + piece.len()..],
+            None => return false,
+        }
+    }
+    text.ends_with(last)
+}
+
+fn literal_matches(literal: &str, segment: &str) -> bool {
+    match segment.strip_prefix(literal) {
+        Some(rest) => rest.is_empty() || (rest.starts_with(';') && !literal.contains(';')),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A pattern as the configuration makes it.
+    pub(crate) fn pattern(written: &str) -> PathPattern {
+        let segments = written[1..].split('/').map(|segment| match segment {
+            "*" => Segment::One,
+            "**" => Segment::Rest,
+            literal => Segment::Literal(literal.into()),
+        });
+        PathPattern { written: written.into(), segments: segments.collect() }
+    }
+
+    #[test]
+    fn path_patterns_match_whole_segments() {
+        for (written, path, want) in [
+            ("/", "/", true),
+            ("/", "/a", false),
+            ("/admin", "/admin", true),
+            ("/admin", "/administrator", false),
+            ("/admin", "/admin/", false),
+            ("/admin", "/Admin", false),
+            ("/admin/", "/admin/", true),
+            ("/admin/**", "/admin", true),
+            ("/admin/**", "/admin/", true),
+            ("/admin/**", "/admin/a/b", true),
+            ("/admin/**", "/administrator", false),
+            ("/**", "/", true),
+            ("/**", "/a/b", true),
+            ("/**", "*", true),
+            ("/*", "*", false),
+            ("/a/*/c", "/a/b/c", true),
+            ("/a/*/c", "/a/b/b/c", false),
+            ("/a/*", "/a/", false),
+            ("/a/*", "/a", false),
+            ("/a/*/**", "/a/b", true),
+            ("/a/*/**", "/a", false),
+        ] {
+            assert_eq!(path_matches(&pattern(written), path), want, "{written} against {path}");
+        }
+    }
+
+    #[test]
+    fn parameters_do_not_hide_a_segment_from_a_rule() {
+        assert!(path_matches(&pattern("/admin/**"), "/admin;x=1/users"));
+        assert!(path_matches(&pattern("/admin"), "/admin;"));
+        assert!(!path_matches(&pattern("/admin;v=1"), "/admin"));
+        assert!(!path_matches(&pattern("/admin;v=1"), "/admin;v=1;w"));
+        assert!(path_matches(&pattern("/admin;v=1"), "/admin;v=1"));
+    }
+
+    #[test]
+    fn a_star_in_a_host_is_one_label() {
+        let one = HostPattern::OneLabel(".example.test".into());
+        assert!(host_matches(&one, "a.example.test"));
+        assert!(!host_matches(&one, "a.b.example.test"));
+        assert!(!host_matches(&one, "example.test"));
+        assert!(!host_matches(&one, ".example.test"));
+        assert!(host_matches(&HostPattern::Exact("a".into()), "a"));
+    }
+
+    #[test]
+    fn globs_match_runs_of_characters() {
+        for (glob, text, want) in [
+            ("address:10.*", "address:10.1.2.3", true),
+            ("address:10.*", "address:110.1.2.3", false),
+            ("*", "", true),
+            ("", "", true),
+            ("", "a", false),
+            ("a", "a", true),
+            ("a*a", "a", false),
+            ("a*a", "aa", true),
+            ("*b*", "abc", true),
+            ("a**c", "abc", true),
+            ("*ab", "aab", true),
+            ("x*ab*ab", "xab", false),
+        ] {
+            assert_eq!(glob_matches(glob, text), want, "{glob} against {text}");
+        }
+    }
+
+    fn slow_glob(glob: &[u8], text: &[u8]) -> bool {
+        match glob.split_first() {
+            None => text.is_empty(),
+            Some((b'*', rest)) => (0..=text.len()).any(|skip| slow_glob(rest, &text[skip..])),
+            Some((byte, rest)) => {
+                text.split_first().is_some_and(|(first, text)| first == byte && slow_glob(rest, text))
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn globs_agree_with_the_plain_definition(glob in "[ab*]{0,8}", text in "[ab]{0,10}") {
+            prop_assert_eq!(glob_matches(&glob, &text), slow_glob(glob.as_bytes(), text.as_bytes()));
+        }
+    }
+}

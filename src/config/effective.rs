@@ -1,0 +1,1 @@
+//! The effective configuration: every value, also those that nobody wrote, with where it comes from.
