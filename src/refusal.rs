@@ -1,6 +1,9 @@
 //! Every answer that Buckler gives by itself: one enum of reasons, one table from reason to status, word, title and
-//! fault. How a refusal is written on the wire stands at the end of this file; who decides to refuse stands elsewhere.
+//! fault. How it looks on the wire stands in `refusal/page.rs`; who decides to refuse stands elsewhere.
 
+pub mod page;
+
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -195,5 +198,34 @@ impl Refusal {
     pub const fn after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason.word(), self.detail)
+    }
+}
+
+// A refusal can travel inside an `io::Error` through hyper: from the socket, which sees what is wrong with a body,
+// to the step that is reading that body.
+impl std::error::Error for Refusal {}
+
+impl Refusal {
+    /// Finds the refusal that an error was made of, however deep hyper wrapped it.
+    pub fn within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        let mut error = Some(error);
+        while let Some(e) = error {
+            if let Some(refusal) = e.downcast_ref::<Self>() {
+                return Some(refusal);
+            }
+            // An io::Error's `source` skips the error it was made of, so that one is asked for by name.
+            let inner = e.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            if let Some(refusal) = inner.and_then(|inner| inner.downcast_ref::<Self>()) {
+                return Some(refusal);
+            }
+            error = e.source();
+        }
+        None
     }
 }

@@ -1,1 +1,178 @@
-//! service
+//! One running service: its rules, its workers, its counts. [`Service`] is shared by all shards and built anew by a
+//! reload, inheriting what must live on; a [`Desk`] is the service as one shard serves it; a [`Place`] is where a
+//! shard's connections find the desk of the moment.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::admit::caller::CallerBook;
+use crate::admit::ledger::Ledger;
+use crate::admit::limit::LimitBook;
+use crate::clock::Moment;
+use crate::config;
+use crate::forward::Route;
+use crate::forward::pool::ConnectionBound;
+use crate::record::Scribe;
+use crate::record::access_log::ShardLog;
+use crate::record::counts::ServiceCounts;
+use crate::shard::ShardId;
+use crate::workers::Workers;
+
+/// One service under one configuration, for all shards.
+#[derive(Debug)]
+pub struct Service {
+    /// What the file says.
+    pub config: Arc<config::Service>,
+    /// Who callers are.
+    pub callers: Arc<CallerBook>,
+    /// What they may use.
+    pub limits: LimitBook,
+    /// Where requests go.
+    pub workers: Arc<Workers>,
+    /// What happened.
+    pub counts: Arc<ServiceCounts>,
+    open: Arc<ConnectionBound>,
+}
+
+impl Service {
+    /// Builds a service. What must outlive a reload comes from `before`, the same service as it runs now: counts,
+    /// open connections, and the workers with their health. Quotas live in the `ledger`, which is handed on as well.
+    pub fn new(
+        config: &Arc<config::Service>,
+        callers: &Arc<CallerBook>,
+        ledger: &Arc<Ledger>,
+        shards: usize,
+        before: Option<&Self>,
+        now: Moment,
+    ) -> Arc<Self> {
+        let limits = LimitBook::new(config, callers.callers(), Arc::clone(ledger), now);
+        let workers = before
+            .filter(|before| inherits_workers(&before.config.workers, &config.workers))
+            .map_or_else(|| Workers::new(shards), |before| Arc::clone(&before.workers));
+        let counts = before.map_or_else(|| ServiceCounts::new(shards), |before| Arc::clone(&before.counts));
+        let open = before.map_or_else(Arc::default, |before| Arc::clone(&before.open));
+        Arc::new(Self {
+            config: Arc::clone(config),
+            callers: Arc::clone(callers),
+            limits,
+            workers,
+            counts,
+            open,
+        })
+    }
+}
+
+/// Whether the set of workers goes on: two lists do (workers that stay keep their health), and the same name in DNS.
+fn inherits_workers(before: &config::WorkerSource, now: &config::WorkerSource) -> bool {
+    use config::WorkerSource::{List, Srv};
+    match (before, now) {
+        (List(_), List(_)) => true,
+        (Srv(before), Srv(now)) => before == now,
+        _ => false,
+    }
+}
+
+/// A service as one shard serves it.
+#[derive(Debug)]
+pub struct Desk {
+    /// The service.
+    pub service: Arc<Service>,
+    /// The way to its workers.
+    pub route: Route,
+    /// Who writes down what happens.
+    pub scribe: Rc<Scribe>,
+}
+
+impl Desk {
+    /// A desk for `service`; `before` is the one that it replaces, whose worker connections it keeps.
+    pub fn new(
+        service: Arc<Service>,
+        shard: ShardId,
+        log: Option<Rc<ShardLog>>,
+        before: Option<&Self>,
+    ) -> Rc<Self> {
+        let before = before.map(|before| &before.route);
+        let route = Route::new(
+            Arc::clone(&service.workers),
+            Arc::clone(&service.open),
+            &service.config,
+            shard,
+            before,
+        );
+        let counts = Arc::clone(&service.counts);
+        let scribe = Scribe::new(&service.config.name, counts, shard, service.callers.callers(), log);
+        Rc::new(Self { service, route, scribe })
+    }
+}
+
+/// Where the connections of one service on one shard find its desk, the time, and whether to leave.
+#[derive(Debug)]
+pub struct Place {
+    desk: RefCell<Rc<Desk>>,
+    clock: Rc<ShardClock>,
+    draining: watch::Sender<bool>,
+}
+
+impl Place {
+    /// A place with this desk.
+    pub fn new(desk: Rc<Desk>, clock: Rc<ShardClock>) -> Rc<Self> {
+        Rc::new(Self { desk: RefCell::new(desk), clock, draining: watch::Sender::new(false) })
+    }
+
+    /// The desk of the moment. A request takes it once and stays with it.
+    pub fn desk(&self) -> Ref<'_, Rc<Desk>> {
+        self.desk.borrow()
+    }
+
+    /// A reload: from the next request on, this desk serves.
+    pub fn replace(&self, desk: Rc<Desk>) {
+        *self.desk.borrow_mut() = desk;
+    }
+
+    /// The shard's clock.
+    pub fn clock(&self) -> &ShardClock {
+        &self.clock
+    }
+
+    /// Asks every connection to leave after its present request.
+    pub fn drain(&self) {
+        self.draining.send_replace(true);
+    }
+
+    /// Whether connections are to leave.
+    pub fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Waits until connections are to leave.
+    pub async fn drain_begins(&self) {
+        // The sender lives in `self`, so the wait can only end with the flag set.
+        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
+    }
+}
+
+/// A shard's coarse clock: read at each request and each tick, so that marking the time costs nothing in between.
+#[derive(Debug)]
+pub struct ShardClock(Cell<Moment>);
+
+impl ShardClock {
+    /// A clock that shows the present.
+    pub fn new() -> Rc<Self> {
+        Rc::new(Self(Cell::new(Moment::read())))
+    }
+
+    /// The time when it was last read: at most a tick (100 ms) ago.
+    pub const fn now(&self) -> Moment {
+        self.0.get()
+    }
+
+    /// Reads the clocks.
+    pub fn refresh(&self) -> Moment {
+        let now = Moment::read();
+        self.0.set(now);
+        now
+    }
+}

@@ -11,7 +11,6 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -51,7 +50,7 @@ pub enum Who {
     /// The index into [`Callers::known`] of the configuration that identified it.
     Known(usize),
     /// Its name: `address:…` or `api_key:…`.
-    Other(Rc<str>),
+    Other(Arc<str>),
 }
 
 /// Which credential named a caller.
@@ -61,6 +60,26 @@ pub enum Via {
     ApiKey,
     /// An address.
     Address,
+}
+
+impl Caller {
+    /// Its number in [`Callers::known`], if it is named there.
+    pub const fn known(&self) -> Option<usize> {
+        match self.who {
+            Who::Known(number) => Some(number),
+            Who::Other(_) => None,
+        }
+    }
+}
+
+impl Via {
+    /// The word in logs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api_key",
+            Self::Address => "address",
+        }
+    }
 }
 
 /// What one connection remembers between requests, so that a keep-alive request hashes and allocates nothing. Empty
@@ -151,6 +170,28 @@ impl CallerBook {
         }
     }
 
+    /// The same, to be kept beyond the request.
+    pub fn shared_name(&self, caller: &Caller) -> Arc<str> {
+        match &caller.who {
+            Who::Known(number) => {
+                self.callers.known.get(*number).map_or_else(|| "".into(), |k| Arc::clone(&k.name))
+            }
+            Who::Other(name) => Arc::clone(name),
+        }
+    }
+
+    /// The caller that has this name, for people who look at quotas. None for a name that cannot be led back to a
+    /// credential, which is that of an anonymous key.
+    pub fn of_name(&self, name: &str) -> Option<Caller> {
+        let nowhere = IpAddr::from([0, 0, 0, 0]);
+        if let Some(number) = self.callers.known.iter().position(|known| *known.name == *name) {
+            return Some(self.known_caller(number, Via::Address, nowhere));
+        }
+        let address = name.strip_prefix("address:")?;
+        let client = address.split('/').next().and_then(|text| text.parse().ok())?;
+        Some(self.address_caller(client))
+    }
+
     /// Whether this peer's X-Forwarded-For, -Proto, -Host and X-Request-Id are believed.
     pub fn is_trusted(&self, peer: IpAddr) -> bool {
         self.trusted.longest(unmapped(peer)).is_some()
@@ -195,7 +236,7 @@ impl CallerBook {
         // A length above the full one cannot come out of a checked configuration; the whole address is then meant.
         let net =
             IpNet::new(client, length.min(full)).map_or_else(|_| IpNet::from(client), |net| net.trunc());
-        let name: Rc<str> = match net.prefix_len() == full {
+        let name: Arc<str> = match net.prefix_len() == full {
             true => format!("address:{}", net.addr()).into(),
             false => format!("address:{net}").into(),
         };

@@ -1,7 +1,21 @@
 //! The checked configuration: typed, pure data, everything in it is meant and possible. What the YAML looks like
 //! stands in `file.rs`; how one becomes the other, with every error at once, in `check/`.
 //!
-//! Nothing here reads a clock, a socket or, once loaded, a file.
+//! Nothing here reads a clock, a socket or, once loaded, a file. A text goes through these files in this order: `tree.rs`
+//! (YAML with places), `include.rs` (several files as one), `collect.rs` and `file.rs` (the keys), `value.rs` and
+//! `units.rs` (single values), `check/` (what it all means), `report.rs` (what is wrong). `effective.rs` prints it back.
+
+mod check;
+mod collect;
+mod effective;
+mod file;
+mod include;
+mod load;
+mod report;
+mod schema;
+mod tree;
+pub mod units;
+mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +29,12 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 
 use crate::refusal::RuleRef;
+
+pub use effective::Effective;
+pub use load::{Disk, Files, Loaded, NoFiles, load, load_str};
+pub use report::{Code, Problem, Severity, Sources};
+pub use schema::schema;
+pub use tree::Env;
 
 /// Everything the file says, with every default filled in.
 #[derive(Debug)]
@@ -444,3 +464,6 @@ pub struct Log {
     /// `format: json` instead of text.
     pub json: bool,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,425 @@
-//! forward
+//! Forwarding: one attempt after another under one deadline, until a worker's answer has begun or nothing is left to
+//! try. Who may be forwarded is decided above; who gets it, by `balance`; what it sends back streams as an [`Answer`].
+
+pub mod answer;
+pub mod headers;
+pub mod pool;
+pub mod retry;
+pub mod upload;
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::balance::Picker;
+use crate::clock::Moment;
+use crate::config::{Bounds, Timeouts};
+use crate::record::Outcome;
+use crate::refusal::{Reason, Refusal};
+use crate::shard::ShardId;
+use crate::workers::{Worker, WorkerSet, Workers};
+pub use answer::Answer;
+use answer::{Silence, Streaming};
+use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lane, Lanes, Link};
+use retry::{Attempted, Reached, again};
+use upload::{Progress, Upload};
+
+/// Workers tried for one request, and connections tried at one worker that turn out to be dead: after so many failures
+/// the last one is the answer.
+pub const ATTEMPTS_MAX: u32 = 16;
+/// How long a body waits for the worker's `100 Continue` before it is sent without (RFC 9110 section 10.1.1 asks for
+/// no more than "some time"; curl and nginx wait one second).
+pub const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// The way from one shard to the workers of one service.
+#[derive(Debug)]
+pub struct Route {
+    workers: Arc<Workers>,
+    picker: RefCell<Picker>,
+    lanes: RefCell<(Arc<WorkerSet>, Lanes)>,
+    open: Arc<ConnectionBound>,
+    timeouts: Timeouts,
+    bounds: Bounds,
+    shard: ShardId,
+}
+
+/// A request ready to be sent.
+type Order = Request<Upload>;
+
+impl Route {
+    /// A route over these workers. Connections of `before`, the route that this one replaces, are kept.
+    pub fn new(
+        workers: Arc<Workers>,
+        open: Arc<ConnectionBound>,
+        config: &crate::config::Service,
+        shard: ShardId,
+        before: Option<&Self>,
+    ) -> Self {
+        let picker = Picker::new(fastrand::u64(..));
+        let lanes =
+            before.map_or_else(|| (Arc::default(), Lanes::new()), |before| before.lanes.borrow().clone());
+        Self {
+            workers,
+            picker: RefCell::new(picker),
+            lanes: RefCell::new(lanes),
+            open,
+            timeouts: config.timeouts,
+            bounds: config.bounds,
+            shard,
+        }
+    }
+
+    /// The connections' bound, to be kept over a reload.
+    pub fn bound(&self) -> Arc<ConnectionBound> {
+        Arc::clone(&self.open)
+    }
+
+    /// Closes idle connections whose time is over. Called once a second.
+    pub fn sweep(&self, now: Moment) {
+        for lane in &self.lanes.borrow().1 {
+            lane.sweep(now);
+        }
+    }
+
+    /// Chooses a worker that was not tried yet.
+    fn choose(&self, now: Moment, tried: &[SocketAddr]) -> Option<(Rc<Lane>, u16)> {
+        let mut picker = self.picker.borrow_mut();
+        let pick = picker.pick(&self.workers, now, tried)?;
+        let set = picker.set();
+        let mut lanes = self.lanes.borrow_mut();
+        if !Arc::ptr_eq(&lanes.0, set) {
+            *lanes = (Arc::clone(set), self.lanes_for(set, &lanes.1));
+        }
+        let member = set.members.get(pick.index)?;
+        Some((Rc::clone(lanes.1.get(pick.index)?), member.priority))
+    }
+
+    /// Lanes for a new set of workers: those of workers that stay keep their connections.
+    fn lanes_for(&self, set: &WorkerSet, before: &Lanes) -> Lanes {
+        let known: std::collections::HashMap<SocketAddr, &Rc<Lane>> =
+            before.iter().map(|lane| (lane.worker.address, lane)).collect();
+        let lane = |worker: &Arc<Worker>| match known.get(&worker.address) {
+            Some(lane) if Arc::ptr_eq(&lane.worker, worker) => Rc::clone(lane),
+            _ => Rc::new(Lane::new(Arc::clone(worker), self.shard)),
+        };
+        set.members.iter().map(|member| lane(&member.worker)).collect()
+    }
+
+    /// Sends the request to a worker and returns its answer once the head is there.
+    ///
+    /// # Errors
+    /// The refusal that the client gets: 502, 503 or 504, or what was wrong with the client's own body.
+    pub async fn send(
+        &self,
+        mut order: Order,
+        until: Option<Instant>,
+        outcome: &mut Outcome,
+    ) -> Result<Response<Answer>, Refusal> {
+        let mut tried: Vec<SocketAddr> = Vec::new();
+        let mut last = Refusal::new(Reason::NoWorkers, "neither the configuration nor DNS names a worker")
+            .after(Duration::from_secs(1));
+        let mut fresh = false;
+        let mut now = outcome.begun();
+        for _ in 0..ATTEMPTS_MAX {
+            let Some((lane, priority)) = self.choose(now, &tried) else { break };
+            outcome.attempt(&lane.worker.name, priority);
+            let idle = if fresh { None } else { lane.idle(now).await };
+            let link = match idle {
+                Some(link) => link,
+                None => match self.connect(&lane, until).await {
+                    Ok(link) => {
+                        outcome.connected(Moment::read().since(now));
+                        link
+                    }
+                    Err(ConnectFailure::Bound) => return Err(overload()),
+                    Err(failure) => {
+                        now = Moment::read();
+                        self.workers.connect_failed(&lane.worker, now);
+                        tried.push(lane.worker.address);
+                        last = not_connected(&failure);
+                        continue;
+                    }
+                },
+            };
+            match self.attempt(&lane, link, order, until).await {
+                Ok(answer) => {
+                    now = Moment::read();
+                    outcome.first_byte(now);
+                    self.workers.connected(&lane.worker, now);
+                    return Ok(answer);
+                }
+                Err(Failed { order: Some(back), .. }) => {
+                    // It came back from a connection that was dead: the same worker may well take it on a new one.
+                    (order, fresh) = (back, true);
+                    now = Moment::read();
+                }
+                Err(Failed { refusal, .. }) => return Err(refusal),
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect(&self, lane: &Lane, until: Option<Instant>) -> Result<Link, ConnectFailure> {
+        let left = until
+            .map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::from_std(now_std())));
+        let terms = ConnectTerms {
+            timeout: self.timeouts.connect.min(left),
+            response_head_bytes: self.bounds.response_head_bytes,
+            most: self.bounds.worker_connections,
+        };
+        match lane.connect(&self.open, terms).await {
+            // All may be in use, or some idle at other workers: one of those makes room.
+            Err(ConnectFailure::Bound) if self.make_room() => lane.connect(&self.open, terms).await,
+            connected => {
+                if connected.is_ok() {
+                    self.workers.connected(&lane.worker, Moment::read());
+                }
+                connected
+            }
+        }
+    }
+
+    fn make_room(&self) -> bool {
+        self.lanes.borrow().1.iter().any(|lane| lane.close_one())
+    }
+
+    /// One attempt over one connection.
+    async fn attempt(
+        &self,
+        lane: &Rc<Lane>,
+        mut link: Link,
+        order: Order,
+        until: Option<Instant>,
+    ) -> Result<Response<Answer>, Failed> {
+        let active = Active::begin(lane, self.shard);
+        let reused = link.reused();
+        let upload = order.body().progress();
+        let repeatable = headers::idempotent(order.method()) && order.body().is_none();
+        // hyper takes the head apart as it writes it, so what may have to be sent again is copied first.
+        let spare = (reused && repeatable).then(|| copy(&order));
+        let patience = Patience { response: self.timeouts.response, until };
+        let (reached, back, refusal) = match exchange(&mut link, order, &upload, patience).await {
+            Ok(response) => return self.begin_answer(link, response, upload, active, until).await,
+            Err(Broken::Unsent(order)) => (Reached::Unsent, Some(*order), reset()),
+            Err(Broken::Sent(refusal)) => (Reached::MaybeSent, spare, refusal),
+            Err(Broken::TooLate(refusal)) => (Reached::TooFar, None, refusal),
+        };
+        active.failed();
+        let client = upload.failed.borrow_mut().take();
+        if let Some(refusal) = client {
+            return Err(Failed { order: None, refusal });
+        }
+        let may = again(Attempted { reached, reused, repeatable });
+        Err(Failed { order: back.filter(|_| may), refusal })
+    }
+
+    /// Checks the head of an answer and turns the rest into an [`Answer`].
+    async fn begin_answer(
+        &self,
+        link: Link,
+        mut response: Response<Incoming>,
+        upload: Rc<Progress>,
+        active: Active,
+        until: Option<Instant>,
+    ) -> Result<Response<Answer>, Failed> {
+        let status = response.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS || status.as_u16() >= 600 {
+            active.failed();
+            let detail = "the worker's status is not one that was asked for";
+            return Err(Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) });
+        }
+        active.answered(status);
+        if let Some(seconds) = headers::keep_alive_timeout(response.headers()) {
+            active.lane.keep_alive_said(seconds);
+        }
+        let version = response.version();
+        headers::to_client(response.headers_mut(), status, version);
+        *response.version_mut() = Version::HTTP_11;
+        let silence = Silence::new(self.timeouts.idle, until);
+        let (parts, body) = response.into_parts();
+        let ended = http_body::Body::is_end_stream(&body);
+        let mut streaming = Streaming::new(body, link, upload, active, silence);
+        if ended {
+            poll_fn(|cx| Poll::Ready(streaming.finish(cx))).await;
+        }
+        Ok(Response::from_parts(parts, Answer::Worker(Box::new(streaming))))
+    }
+}
+
+/// An attempt that failed: with the request, if it may be sent again.
+struct Failed {
+    order: Option<Order>,
+    refusal: Refusal,
+}
+
+/// How an exchange over one connection broke.
+enum Broken {
+    /// The request came back whole.
+    Unsent(Box<Order>),
+    /// Some of it may have gone out, and no answer began.
+    Sent(Refusal),
+    /// Trying again is out of the question.
+    TooLate(Refusal),
+}
+
+/// How long to wait for an answer's head.
+#[derive(Clone, Copy)]
+struct Patience {
+    response: Duration,
+    until: Option<Instant>,
+}
+
+/// Sends a request over a connection and waits for the head of the answer, driving the connection meanwhile.
+async fn exchange(
+    link: &mut Link,
+    mut order: Order,
+    upload: &Rc<Progress>,
+    patience: Patience,
+) -> Result<Response<Incoming>, Broken> {
+    let continued = upload.is_held().then(|| notice_continue(&mut order));
+    let mut answer = pin!(link.sender().try_send_request(order));
+    let first = if continued.is_some() { CONTINUE_WAIT } else { patience.response };
+    let mut timer = pin!(tokio::time::sleep_until(end_of(first, patience.until)));
+    let mut seen = (upload.bytes.get(), upload.ended.get());
+    poll_fn(|cx| {
+        link.drive(cx);
+        if continued.as_ref().is_some_and(|said| said.load(Ordering::Relaxed)) && upload.is_held() {
+            upload.release();
+            link.drive(cx);
+        }
+        if let Poll::Ready(done) = answer.as_mut().poll(cx) {
+            return Poll::Ready(done.map_err(|mut error| match error.take_message() {
+                Some(order) => Broken::Unsent(Box::new(order)),
+                None => broken(error.error()),
+            }));
+        }
+        loop {
+            // `timeouts.response` runs anew from each piece of the request that the worker takes.
+            let now_seen = (upload.bytes.get(), upload.ended.get());
+            if seen != now_seen {
+                seen = now_seen;
+                timer.as_mut().reset(end_of(patience.response, patience.until));
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if patience.is_over(upload) {
+                return Poll::Ready(Err(Broken::TooLate(too_slow())));
+            }
+            upload.release();
+            timer.as_mut().reset(end_of(patience.response, patience.until));
+        }
+    })
+    .await
+}
+
+/// Has hyper tell when the worker says `100 Continue`.
+fn notice_continue(order: &mut Order) -> Arc<AtomicBool> {
+    let said = Arc::new(AtomicBool::new(false));
+    let notice = Arc::clone(&said);
+    hyper::ext::on_informational(order, move |response| {
+        if response.status() == StatusCode::CONTINUE {
+            notice.store(true, Ordering::Relaxed);
+        }
+    });
+    said
+}
+
+impl Patience {
+    /// The timer rang: is it the worker that was too slow? Not while the body waits for `100 Continue` or for the
+    /// client, unless the deadline of the whole request has passed.
+    fn is_over(self, upload: &Progress) -> bool {
+        let over = self.until.is_some_and(|until| until <= Instant::from_std(now_std()));
+        over || (!upload.is_held() && (upload.ended.get() || !upload.starving.get()))
+    }
+}
+
+/// One attempt in progress at a worker; given back on drop, which is when the last byte has gone or all is lost.
+#[derive(Debug)]
+struct Active {
+    lane: Rc<Lane>,
+    shard: ShardId,
+}
+
+impl Active {
+    fn begin(lane: &Rc<Lane>, shard: ShardId) -> Self {
+        let counts = lane.worker.counts.of(shard);
+        counts.attempts.add(1);
+        counts.active.add(1);
+        Self { lane: Rc::clone(lane), shard }
+    }
+
+    fn answered(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
+        self.lane.worker.counts.of(self.shard).answers[class].add(1);
+    }
+
+    fn failed(&self) {
+        self.lane.worker.counts.of(self.shard).failures.add(1);
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.lane.worker.counts.of(self.shard).active.sub(1);
+    }
+}
+
+fn copy(order: &Order) -> Order {
+    let mut copy = Request::new(Upload::none());
+    *copy.method_mut() = order.method().clone();
+    *copy.uri_mut() = order.uri().clone();
+    *copy.headers_mut() = order.headers().clone();
+    copy
+}
+
+/// What an error of hyper's client says of the worker.
+fn broken(error: &hyper::Error) -> Broken {
+    if error.is_parse() || error.is_parse_too_large() {
+        let detail =
+            "the worker's answer is not HTTP/1.1, or its head is longer than `bounds.response_head_bytes`";
+        return Broken::TooLate(Refusal::new(Reason::WorkerProtocol, detail));
+    }
+    Broken::Sent(reset())
+}
+
+const fn reset() -> Refusal {
+    Refusal::new(Reason::WorkerReset, "the worker closed the connection before it answered")
+}
+
+fn overload() -> Refusal {
+    Refusal::new(Reason::Overload, "`bounds.worker_connections` are all in use").after(Duration::from_secs(1))
+}
+
+const fn not_connected(failure: &ConnectFailure) -> Refusal {
+    match failure {
+        ConnectFailure::TimedOut => {
+            Refusal::new(Reason::WorkerTimeout, "no worker took the connection in time")
+        }
+        _ => Refusal::new(Reason::WorkerConnect, "every worker that was tried refused the connection"),
+    }
+}
+
+const fn too_slow() -> Refusal {
+    Refusal::new(Reason::WorkerTimeout, "the worker sent no answer in time")
+}
+
+fn end_of(wait: Duration, until: Option<Instant>) -> Instant {
+    let end = Instant::from_std(now_std()) + wait;
+    until.map_or(end, |until| end.min(until))
+}
+
+#[allow(clippy::disallowed_methods, reason = "timers are an edge")]
+fn now_std() -> std::time::Instant {
+    std::time::Instant::now()
+}

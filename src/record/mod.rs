@@ -1,1 +1,103 @@
-//! record
+//! What is kept of every request: counts, one line in the access log, and the newest refusals.
+//!
+//! An [`Outcome`] walks along with a request, is filled on the way and written exactly once, when it is dropped. A
+//! [`Scribe`] makes them: one per shard and service. What the counts look like from outside stands in [`metrics`];
+//! who may look at them is `admin`'s work. Nothing here decides anything.
+
+pub mod access_log;
+pub mod callers;
+pub mod counts;
+pub mod durations;
+pub mod labels;
+pub mod limited;
+mod line;
+pub mod metrics;
+mod outcome;
+mod page;
+pub mod refusals;
+mod sampler;
+pub mod top;
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::clock::Moment;
+use crate::config::{Callers, ServiceName};
+use crate::shard::{PerShard, ShardId};
+use access_log::ShardLog;
+use callers::CallerCounts;
+use counts::{ServiceCounts, ShardCounts};
+use sampler::Sampler;
+
+pub use line::timestamp;
+pub use outcome::{CallerNote, End, Outcome};
+
+/// How many refusals of one caller are kept each second for `/api/v1/refusals` when there is no access log to say it.
+const KEPT_PER_SECOND: u32 = 10;
+
+/// Writes down what becomes of the requests of one service on one shard.
+#[derive(Debug)]
+pub struct Scribe {
+    service: ServiceName,
+    shard: ShardId,
+    counts: Arc<ServiceCounts>,
+    named: Vec<Arc<PerShard<CallerCounts>>>,
+    log: Option<Rc<ShardLog>>,
+    sampler: RefCell<Sampler>,
+}
+
+impl Scribe {
+    /// A scribe that counts into `counts` and writes lines to `log`, if there is one. `callers` are those of the same
+    /// configuration as the numbers in [`CallerNote::known`]; a reload makes a new scribe over the same counts.
+    pub fn new(
+        service: &ServiceName,
+        counts: Arc<ServiceCounts>,
+        shard: ShardId,
+        callers: &Callers,
+        log: Option<Rc<ShardLog>>,
+    ) -> Rc<Self> {
+        let named = callers.known.iter().map(|known| counts.named(&known.name)).collect();
+        let per_second = log.as_ref().map_or(KEPT_PER_SECOND, |log| log.refusals_per_second());
+        let sampler = RefCell::new(Sampler::new(per_second));
+        Rc::new(Self { service: service.clone(), shard, counts, named, log, sampler })
+    }
+
+    /// Begins to record a request whose head arrived (or failed to) from `peer`. It counts as active until the outcome
+    /// is dropped.
+    pub fn begin(self: &Rc<Self>, now: Moment, peer: SocketAddr) -> Outcome {
+        self.mine().active.add(1);
+        Outcome::new(Rc::clone(self), now, peer)
+    }
+
+    /// Counts a client connection as open until the value is dropped.
+    pub fn connection(self: &Rc<Self>) -> OpenConnection {
+        let mine = self.mine();
+        mine.connections.add(1);
+        mine.connections_total.add(1);
+        OpenConnection(Rc::clone(self))
+    }
+
+    /// The counts of the service, on all shards.
+    pub fn counts(&self) -> &Arc<ServiceCounts> {
+        &self.counts
+    }
+
+    fn mine(&self) -> &ShardCounts {
+        self.counts.shards.of(self.shard)
+    }
+}
+
+/// A client connection, counted as open while this lives.
+#[derive(Debug)]
+pub struct OpenConnection(Rc<Scribe>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.mine().connections.sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests;

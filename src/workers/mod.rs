@@ -1,19 +1,26 @@
 //! The workers of a service: who they are, how they are, where they come from. Choosing one is `balance`'s work.
 //!
-//! A [`Worker`] lives as long as it is in the set, over reloads and DNS changes: its health and counts stay.
+//! A [`Worker`] lives as long as it is in the set, over reloads and DNS changes: its health and counts stay. The set
+//! comes from a written list, or from DNS: [`discovery`] asks again and again, [`resolver`] puts one question, [`srv`]
+//! knows what an answer means. [`health`] judges a worker by the connections that it takes or refuses.
 
+pub mod discovery;
 pub mod health;
+pub mod resolver;
+pub mod srv;
 
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use crate::clock::Moment;
+use crate::config::WorkerSpec;
 use crate::shard::{Count, PerShard};
-use health::Health;
+use health::{Health, Standing, Use};
 
 /// The workers of one service, shared by all shards. One snapshot behind one pointer: list and order never disagree.
 #[derive(Debug)]
@@ -21,7 +28,11 @@ pub struct Workers {
     set: ArcSwap<WorkerSet>,
     /// Changes whenever the set or the health of any worker does, so that a shard knows when to choose anew.
     version: AtomicU64,
+    /// DNS questions without a usable answer, since the start.
+    dns_failures: AtomicU64,
     shards: usize,
+    /// Held while a new snapshot is made from the old one; readers never take it.
+    replacing: Mutex<()>,
 }
 
 /// One snapshot of the workers.
@@ -29,7 +40,7 @@ pub struct Workers {
 pub struct WorkerSet {
     /// In order of priority, then address.
     pub members: Vec<Member>,
-    /// What DNS said last; none for a written list.
+    /// What DNS said last; none for a written list, and before the first question has ended.
     pub dns: Option<DnsAnswer>,
 }
 
@@ -44,15 +55,28 @@ pub struct Member {
     pub weight: u16,
 }
 
+/// A worker as a list or DNS names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Lower is tried first.
+    pub priority: u16,
+    /// Share inside its priority.
+    pub weight: u16,
+}
+
 /// How the DNS side of a set stands.
 #[derive(Clone, Debug)]
 pub struct DnsAnswer {
-    /// When the answer in use arrived.
-    pub answered_at: Moment,
+    /// When the answer in use arrived: `now.since(answered_at)` is its age. None: there never was one.
+    pub answered_at: Option<Moment>,
     /// How long it was said to be good.
     pub ttl: Duration,
     /// Why the newest question failed, if it did: the answer in use is then stale.
     pub failure: Option<String>,
+    /// When the first of the failures in a row happened.
+    pub failing_since: Option<Moment>,
 }
 
 /// One worker.
@@ -64,6 +88,8 @@ pub struct Worker {
     pub name: Arc<str>,
     /// What it did, per shard.
     pub counts: PerShard<WorkerCounts>,
+    /// Whether `health` is anything but "gets its whole share": a good connection reads only this.
+    troubled: AtomicBool,
     /// Behind a lock that only failures, recoveries and people looking take: never the path of a good request.
     health: Mutex<Health>,
 }
@@ -85,4 +111,271 @@ pub struct WorkerCounts {
     pub failures: Count,
     /// Open connections, in use or idle.
     pub connections: Count,
+}
+
+impl Workers {
+    /// No workers yet, for a process with this many shards.
+    pub fn new(shards: usize) -> Arc<Self> {
+        Arc::new(Self {
+            set: ArcSwap::default(),
+            version: AtomicU64::new(0),
+            shards,
+            replacing: Mutex::new(()),
+            dns_failures: AtomicU64::new(0),
+        })
+    }
+
+    /// The snapshot of now. Do not hold it over an `await`; clone the `Arc` inside for that.
+    pub fn load(&self) -> Guard<Arc<WorkerSet>> {
+        self.set.load()
+    }
+
+    /// A number that changes whenever the members or what may be sent to any of them does.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Makes these the workers. Those that stay, by address, keep their health and counts. Of an address that is
+    /// named twice, the entry with the lower priority number stays. Returns whether the members or their places are
+    /// not the same as before.
+    pub fn replace(&self, mut wanted: Vec<Wanted>, dns: Option<DnsAnswer>, now: Moment) -> bool {
+        let _one_at_a_time = held(&self.replacing);
+        let old = self.set.load_full();
+        let known: HashMap<SocketAddr, &Arc<Worker>> =
+            old.members.iter().map(|member| (member.worker.address, &member.worker)).collect();
+        wanted.sort_by_key(|one| (one.priority, one.address));
+        let mut seen = HashSet::with_capacity(wanted.len());
+        let members: Vec<Member> = wanted
+            .into_iter()
+            .filter(|one| seen.insert(one.address))
+            .map(|one| Member {
+                worker: known.get(&one.address).map_or_else(
+                    || Arc::new(Worker::new(one.address, self.shards, now)),
+                    |worker| Arc::clone(worker),
+                ),
+                priority: one.priority,
+                weight: one.weight,
+            })
+            .collect();
+        let same = members.len() == old.members.len()
+            && members.iter().zip(&old.members).all(|(new, old)| new.same_place_as(old));
+        self.set.store(Arc::new(WorkerSet { members, dns }));
+        // An answer that says the same as the last one is no reason for every shard to choose anew.
+        if !same {
+            self.changed();
+        }
+        !same
+    }
+
+    /// DNS questions without a usable answer, since the start.
+    pub fn dns_failures(&self) -> u64 {
+        self.dns_failures.load(Ordering::Relaxed)
+    }
+
+    /// DNS gave no usable answer: the workers stay as they are, and the failure is shown.
+    pub fn note_dns_failure(&self, failure: &str, now: Moment) {
+        self.dns_failures.fetch_add(1, Ordering::Relaxed);
+        let _one_at_a_time = held(&self.replacing);
+        let old = self.set.load();
+        let before = old.dns.as_ref();
+        let dns = DnsAnswer {
+            answered_at: before.and_then(|dns| dns.answered_at),
+            ttl: before.map_or(Duration::ZERO, |dns| dns.ttl),
+            failure: Some(failure.to_owned()),
+            failing_since: before.and_then(|dns| dns.failing_since).or(Some(now)),
+        };
+        self.set.store(Arc::new(WorkerSet { members: old.members.clone(), dns: Some(dns) }));
+    }
+
+    /// A connection to this worker was refused, or not made in time.
+    pub fn connect_failed(&self, worker: &Worker, now: Moment) {
+        let mut health = held(&worker.health);
+        if health.refused(now, fastrand::f64()) {
+            worker.troubled.store(true, Ordering::Release);
+            drop(health);
+            self.changed();
+        }
+    }
+
+    /// A connection to this worker was made, or an answer came over one that was kept (which ends a trial well too).
+    /// One relaxed load if the worker is well.
+    pub fn connected(&self, worker: &Worker, now: Moment) {
+        if !worker.troubled.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut health = held(&worker.health);
+        if health.connected(now) {
+            worker.troubled.store(false, Ordering::Release);
+            drop(health);
+            self.changed();
+        }
+    }
+
+    /// Claims the one trial of a returning worker. False: it is not returning, or somebody else is trying it.
+    pub fn begin_trial(&self, worker: &Worker, now: Moment) -> bool {
+        let claimed = held(&worker.health).begin_trial(now);
+        if claimed {
+            self.changed();
+        }
+        claimed
+    }
+
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl From<&WorkerSpec> for Wanted {
+    fn from(spec: &WorkerSpec) -> Self {
+        Self { address: spec.address, priority: spec.priority, weight: spec.weight }
+    }
+}
+
+impl Member {
+    fn same_place_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.worker, &other.worker)
+            && self.priority == other.priority
+            && self.weight == other.weight
+    }
+}
+
+impl Worker {
+    fn new(address: SocketAddr, shards: usize, now: Moment) -> Self {
+        Self {
+            address,
+            name: address.to_string().into(),
+            counts: PerShard::new(shards),
+            troubled: AtomicBool::new(false),
+            health: Mutex::new(Health::new(now)),
+        }
+    }
+
+    /// What may be sent to it at `now`.
+    pub fn usable(&self, now: Moment) -> Use {
+        if self.troubled.load(Ordering::Acquire) { held(&self.health).usable(now) } else { Use::Full }
+    }
+
+    /// How it stands at `now`, for people.
+    pub fn standing(&self, now: Moment) -> Standing {
+        held(&self.health).standing(now)
+    }
+}
+
+/// A panic elsewhere while the lock was held leaves nothing half-written here: each change is one assignment.
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::health::State;
+    use super::*;
+
+    fn wanted(port: u16, priority: u16, weight: u16) -> Wanted {
+        Wanted { address: SocketAddr::from(([127, 0, 0, 1], port)), priority, weight }
+    }
+
+    fn now(millis: u64) -> Moment {
+        Moment::at(1_000_000_000 + millis * 1_000_000)
+    }
+
+    fn ports(workers: &Workers) -> Vec<u16> {
+        workers.load().members.iter().map(|member| member.worker.address.port()).collect()
+    }
+
+    #[test]
+    fn the_set_is_in_order_of_priority_then_address() {
+        let workers = Workers::new(2);
+        workers.replace(vec![wanted(3, 1, 1), wanted(2, 0, 1), wanted(1, 0, 1)], None, now(0));
+        assert_eq!(ports(&workers), [1, 2, 3]);
+    }
+
+    #[test]
+    fn an_address_named_twice_is_one_worker_of_the_better_priority() {
+        let workers = Workers::new(1);
+        workers.replace(vec![wanted(1, 2, 9), wanted(1, 1, 5)], None, now(0));
+        let set = workers.load();
+        assert_eq!(set.members.len(), 1);
+        assert_eq!((set.members[0].priority, set.members[0].weight), (1, 5));
+    }
+
+    #[test]
+    fn a_worker_that_stays_keeps_its_health_and_counts() {
+        let workers = Workers::new(1);
+        workers.replace(vec![wanted(1, 0, 1), wanted(2, 0, 1)], None, now(0));
+        let before = Arc::clone(&workers.load().members[0].worker);
+        before.counts.of(crate::shard::ShardId(0)).attempts.add(7);
+        workers.connect_failed(&before, now(1));
+        workers.replace(vec![wanted(1, 5, 9), wanted(3, 0, 1)], None, now(2));
+        assert_eq!(ports(&workers), [3, 1]);
+        let after = Arc::clone(&workers.load().members[1].worker);
+        assert!(Arc::ptr_eq(&before, &after));
+        assert_eq!(after.counts.sum(|counts| &counts.attempts), 7);
+        assert_eq!(after.standing(now(2)).state, State::Ejected);
+    }
+
+    #[test]
+    fn the_version_changes_with_the_members_and_their_health_only() {
+        let workers = Workers::new(1);
+        let mut last = workers.version();
+        let mut changed =
+            |workers: &Workers| std::mem::replace(&mut last, workers.version()) != workers.version();
+        workers.replace(vec![wanted(1, 0, 1)], None, now(0));
+        assert!(changed(&workers));
+        workers.replace(vec![wanted(1, 0, 1)], None, now(1));
+        assert!(!changed(&workers), "the same answer again");
+        workers.replace(vec![wanted(1, 0, 2)], None, now(2));
+        assert!(changed(&workers), "another weight");
+        let worker = Arc::clone(&workers.load().members[0].worker);
+        workers.connected(&worker, now(3));
+        assert!(!changed(&workers), "it was well before");
+        workers.connect_failed(&worker, now(4));
+        assert!(changed(&workers));
+        workers.connect_failed(&worker, now(5));
+        assert!(!changed(&workers), "an echo");
+        workers.connected(&worker, now(500));
+        assert!(changed(&workers));
+    }
+
+    #[test]
+    fn a_dns_failure_keeps_the_workers_and_shows_the_age() {
+        let workers = Workers::new(1);
+        let answer = DnsAnswer {
+            answered_at: Some(now(0)),
+            ttl: Duration::from_secs(5),
+            failure: None,
+            failing_since: None,
+        };
+        workers.replace(vec![wanted(1, 0, 1)], Some(answer), now(0));
+        workers.note_dns_failure("timed out", now(6_000));
+        workers.note_dns_failure("refused", now(9_000));
+        assert_eq!(ports(&workers), [1]);
+        let dns = workers.load().dns.clone().unwrap();
+        assert_eq!(dns.answered_at, Some(now(0)));
+        assert_eq!(dns.failure.as_deref(), Some("refused"));
+        assert_eq!(dns.failing_since, Some(now(6_000)));
+    }
+
+    #[test]
+    fn a_failure_before_any_answer_has_no_age() {
+        let workers = Workers::new(1);
+        workers.note_dns_failure("timed out", now(1));
+        let set = workers.load();
+        assert!(set.members.is_empty());
+        assert_eq!(set.dns.as_ref().unwrap().answered_at, None);
+    }
+
+    #[test]
+    fn only_one_of_many_threads_gets_the_trial() {
+        let workers = Workers::new(1);
+        workers.replace(vec![wanted(1, 0, 1)], None, now(0));
+        let worker = Arc::clone(&workers.load().members[0].worker);
+        workers.connect_failed(&worker, now(0));
+        let claims: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| usize::from(workers.begin_trial(&worker, now(200))))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(claims, 1);
+    }
 }

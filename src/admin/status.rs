@@ -1,0 +1,255 @@
+//! `/api/v1/status`: everything somebody asks first, as JSON. Shares and counts are since the start.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Desk, LedgerReading, Left, ServiceView};
+use crate::clock::Moment;
+use crate::config::{self, WorkerSource};
+use crate::record::callers::{OTHERS, Tally};
+use crate::record::labels::CODES;
+use crate::record::timestamp;
+use crate::workers::{DnsAnswer, Member};
+
+/// The whole page.
+#[derive(Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    phase: &'static str,
+    started: String,
+    uptime_seconds: f64,
+    config: ConfigStatus,
+    ledger: LedgerReading,
+    services: Vec<ServiceStatus>,
+}
+
+#[derive(Serialize)]
+struct ConfigStatus {
+    file: String,
+    hash: String,
+    in_use_since: String,
+    last_reload: ReloadStatus,
+}
+
+#[derive(Serialize)]
+struct ReloadStatus {
+    at: String,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ServiceStatus {
+    name: String,
+    listen: String,
+    requests: u64,
+    active: u64,
+    connections: u64,
+    by_code: BTreeMap<&'static str, u64>,
+    /// By reason: what Buckler refused, and what went wrong otherwise.
+    by_reason: BTreeMap<&'static str, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dns: Option<DnsStatus>,
+    workers: Vec<WorkerStatus>,
+    callers: Vec<CallerStatus>,
+}
+
+#[derive(Serialize)]
+struct DnsStatus {
+    name: String,
+    age_seconds: Option<f64>,
+    ttl_seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failing_since: Option<String>,
+}
+
+#[derive(Serialize)]
+struct WorkerStatus {
+    address: String,
+    priority: u16,
+    weight: u16,
+    /// Its part of the weight of its priority, 0 to 1.
+    share_configured: f64,
+    /// Its part of the attempts of its priority, 0 to 1; none before the first.
+    share_actual: Option<f64>,
+    state: &'static str,
+    since: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    why: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    active: u64,
+    connections: u64,
+    attempts: u64,
+    failures: u64,
+    connect_failures: u64,
+}
+
+#[derive(Serialize)]
+struct CallerStatus {
+    name: String,
+    known: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tier: Option<String>,
+    allowed: u64,
+    refused: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left: Option<Left>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agreement: Option<AgreementStatus>,
+}
+
+#[derive(Serialize)]
+struct AgreementStatus {
+    name: String,
+    at: String,
+    shared: bool,
+    owner: Option<String>,
+    reason: Option<String>,
+    until: Option<String>,
+    expired: bool,
+}
+
+/// Reads everything once.
+pub(super) fn read(desk: &Desk, now: Moment) -> Status {
+    let view = desk.view.load();
+    let reload = desk.state.reload();
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        phase: desk.state.phase().word(),
+        started: timestamp(desk.state.started.unix_micros),
+        uptime_seconds: now.since(desk.state.started).as_secs_f64(),
+        config: ConfigStatus {
+            file: view.config_file.clone(),
+            hash: view.config_hash.clone(),
+            in_use_since: timestamp(reload.in_use_since.unix_micros),
+            last_reload: ReloadStatus {
+                at: timestamp(reload.at.unix_micros),
+                ok: reload.failure.is_none(),
+                failure: reload.failure,
+            },
+        },
+        ledger: (view.ledger)(),
+        services: view.services.iter().map(|service| read_service(service, &view.callers, now)).collect(),
+    }
+}
+
+fn read_service(service: &ServiceView, callers: &config::Callers, now: Moment) -> ServiceStatus {
+    let (mut by_code, mut by_reason) = (BTreeMap::new(), BTreeMap::new());
+    let mut requests = 0;
+    for (code, reason, n) in service.counts.requests() {
+        requests += n;
+        *by_code.entry(CODES[code]).or_default() += n;
+        if let Some(reason) = reason {
+            *by_reason.entry(reason.word()).or_default() += n;
+        }
+    }
+    let set = service.workers.load();
+    let dns = match (&service.config.workers, &set.dns) {
+        (WorkerSource::Srv(name), answer) => Some(read_dns(name, answer.as_ref(), now)),
+        (WorkerSource::List(_), _) => None,
+    };
+    ServiceStatus {
+        name: service.config.name.to_string(),
+        listen: service.config.listen.to_string(),
+        requests,
+        active: service.counts.active(),
+        connections: service.counts.connections(),
+        by_code,
+        by_reason,
+        dns,
+        workers: set.members.iter().map(|member| read_worker(member, &set.members, now)).collect(),
+        callers: read_callers(service, callers, now),
+    }
+}
+
+fn read_dns(name: &str, answer: Option<&DnsAnswer>, now: Moment) -> DnsStatus {
+    let answered_at = answer.and_then(|answer| answer.answered_at);
+    DnsStatus {
+        name: name.to_owned(),
+        age_seconds: answered_at.map(|at| now.since(at).as_secs_f64()),
+        ttl_seconds: answer.map_or(0.0, |answer| answer.ttl.as_secs_f64()),
+        failure: answer.and_then(|answer| answer.failure.clone()),
+        failing_since: answer
+            .and_then(|answer| answer.failing_since)
+            .map(|since| timestamp(since.unix_micros)),
+    }
+}
+
+fn read_worker(member: &Member, members: &[Member], now: Moment) -> WorkerStatus {
+    let peers = || members.iter().filter(|peer| peer.priority == member.priority);
+    let attempts = |member: &Member| member.worker.counts.sum(|shard| &shard.attempts);
+    let weights: u64 = peers().map(|peer| u64::from(peer.weight)).sum();
+    // RFC 2782: if no weight is set at all, they are all alike.
+    let share_configured = match weights {
+        0 => 1.0 / peers().count().max(1) as f64,
+        weights => f64::from(member.weight) / weights as f64,
+    };
+    let all: u64 = peers().map(attempts).sum();
+    let standing = member.worker.standing(now);
+    let counts = &member.worker.counts;
+    WorkerStatus {
+        address: member.worker.name.to_string(),
+        priority: member.priority,
+        weight: member.weight,
+        share_configured,
+        share_actual: (all > 0).then(|| attempts(member) as f64 / all as f64),
+        state: standing.state.word(),
+        since: timestamp(standing.since.unix_micros),
+        why: standing.why,
+        until: standing.until.map(|until| timestamp(until.unix_micros)),
+        active: counts.sum(|shard| &shard.active),
+        connections: counts.sum(|shard| &shard.connections),
+        attempts: attempts(member),
+        failures: counts.sum(|shard| &shard.failures),
+        connect_failures: counts.sum(|shard| &shard.connect_failures),
+    }
+}
+
+fn read_callers(service: &ServiceView, callers: &config::Callers, now: Moment) -> Vec<CallerStatus> {
+    let table = service.counts.callers();
+    let left = |name: &str| (service.left)(name, now);
+    let mut found = Vec::new();
+    for (number, known) in callers.known.iter().enumerate() {
+        let tally = table.named.iter().find(|(name, _)| *name == known.name).map(|(_, tally)| *tally);
+        let tier = known.tier.and_then(|tier| callers.tiers.get(tier)).map(|tier| tier.name.to_string());
+        let agreement = agreement_of(&service.config.limits, number, now);
+        let caller = CallerStatus { tier, agreement, ..plain(&known.name, tally.unwrap_or_default()) };
+        found.push(CallerStatus { known: true, left: left(&known.name), ..caller });
+    }
+    found.extend(
+        table.top.iter().map(|(name, tally)| CallerStatus { left: left(name), ..plain(name, *tally) }),
+    );
+    found.push(plain(OTHERS, table.others));
+    found
+}
+
+fn plain(name: &str, tally: Tally) -> CallerStatus {
+    CallerStatus {
+        name: name.to_owned(),
+        known: false,
+        tier: None,
+        allowed: tally.allowed,
+        refused: tally.refused,
+        left: None,
+        agreement: None,
+    }
+}
+
+fn agreement_of(limits: &config::Limits, caller: usize, now: Moment) -> Option<AgreementStatus> {
+    let agreement = limits.agreements.iter().find(|agreement| agreement.callers.contains(&caller))?;
+    let rule = &agreement.quota.rule_ref;
+    Some(AgreementStatus {
+        name: rule.name.clone(),
+        at: rule.at.clone(),
+        shared: agreement.shared,
+        owner: agreement.owner.as_deref().map(str::to_owned),
+        reason: rule.reason.clone(),
+        until: agreement.until.map(|until| timestamp(until.saturating_mul(1_000_000))),
+        expired: agreement.until.is_some_and(|until| now.unix_micros / 1_000_000 >= until),
+    })
+}

@@ -1,0 +1,255 @@
+//! `callers`: who is known, by which key or network, in which tier.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use http::HeaderName;
+
+use super::{Checker, entries, items, value};
+use crate::config::collect::{Located, nearest};
+use crate::config::file;
+use crate::config::report::{Code, Spot};
+use crate::config::tree::shorten;
+use crate::config::{Callers, Credential, KnownCaller, Tier, UnknownKey};
+
+/// Headers that cannot carry a key: they belong to one connection (RFC 9110 section 7.6.1), to the message, or to Buckler.
+const NO_KEY_HEADERS: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "host",
+    "content-length",
+    "content-type",
+    "date",
+    "expect",
+    "via",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-request-id",
+    "traceparent",
+    "tracestate",
+];
+
+/// How many names a hint may list.
+const NAMES_LISTED: usize = 12;
+
+impl Checker<'_> {
+    pub(super) fn callers(&mut self, callers: Option<&Located<file::Callers>>) -> Callers {
+        let written = callers.and_then(|callers| callers.value.as_ref());
+        let tiers = written.map(|w| self.tiers(w)).unwrap_or_default();
+        let known = written.map(|w| self.known(w, &tiers)).unwrap_or_default();
+        let (header, unknown) = self.api_key(written.and_then(|w| w.api_key.as_ref()));
+        let prefixes = written.and_then(|w| value(&w.address));
+        let trusted_proxies = written.map(|w| self.trusted(w)).unwrap_or_default();
+        let ledger = written.and_then(|w| value(&w.ledger)).map(|ledger| &ledger.max_keys);
+        let max_keys = self.number(ledger, 1_000_000, 1 << 10, 1 << 28);
+        Callers {
+            identify: written
+                .map_or_else(|| vec![Credential::ApiKey, Credential::Address], |w| self.identify(w)),
+            api_key_header: header,
+            unknown_key: unknown,
+            ipv4_prefix: self.prefix(prefixes.map(|p| &p.ipv4_prefix), 32, 32),
+            ipv6_prefix: self.prefix(prefixes.map(|p| &p.ipv6_prefix), 64, 128),
+            trusted_proxies,
+            known,
+            tiers,
+            max_keys: NonZeroUsize::new(max_keys as usize).unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+
+    fn prefix(&mut self, field: Option<&file::Field<u8>>, default: u8, most: u8) -> u8 {
+        let Some(located) = field.and_then(Option::as_ref) else { return default };
+        let Some(bits) = located.value else { return default };
+        if bits > most {
+            self.error(
+                Code::BadValue,
+                located.at,
+                format!("{bits} is out of bounds"),
+                &format!("write 0 to {most}"),
+            );
+        }
+        bits.min(most)
+    }
+
+    fn identify(&mut self, written: &file::Callers) -> Vec<Credential> {
+        let mut order = Vec::new();
+        for (credential, at) in items(&written.identify) {
+            let credential = match credential {
+                file::Credential::ApiKey => Credential::ApiKey,
+                file::Credential::Address => Credential::Address,
+            };
+            if order.contains(&credential) {
+                self.error(Code::GivenTwice, at, "this credential is written twice", "remove one");
+            } else {
+                order.push(credential);
+            }
+        }
+        let Some(list) = &written.identify else { return vec![Credential::ApiKey, Credential::Address] };
+        let complete = list.value.as_ref().is_some_and(|list| list.iter().all(|item| item.value.is_some()));
+        if complete && order.last() != Some(&Credential::Address) {
+            let message = "`identify` must end with `address`, which is always present";
+            self.error(Code::BadValue, list.at, message, "write `identify: [api_key, address]`");
+        }
+        order
+    }
+
+    fn api_key(&mut self, field: Option<&Located<file::ApiKey>>) -> (HeaderName, UnknownKey) {
+        let written = field.and_then(|field| field.value.as_ref());
+        let unknown = match written.and_then(|w| value(&w.unknown)) {
+            None | Some(file::UnknownKey::Refuse) => UnknownKey::Refuse,
+            Some(file::UnknownKey::Anonymous) => UnknownKey::Anonymous,
+        };
+        let default = HeaderName::from_static("x-api-key");
+        let Some(header) = written.and_then(|w| w.header.as_ref()) else { return (default, unknown) };
+        let Some(name) = header.value.as_ref().map(|name| &name.0) else { return (default, unknown) };
+        if NO_KEY_HEADERS.contains(&name.as_str()) || name.as_str().starts_with("x-buckler-") {
+            let message = format!("the header `{name}` has a meaning of its own and cannot carry a key");
+            self.error(Code::BadValue, header.at, message, "write one like `x-api-key`");
+        }
+        (name.clone(), unknown)
+    }
+
+    fn trusted(&mut self, written: &file::Callers) -> Vec<ipnet::IpNet> {
+        let mut networks = Vec::new();
+        for (network, at) in items(&written.trusted_proxies) {
+            if network.0.prefix_len() == 0 {
+                let message = format!(
+                    "{} makes every peer a trusted proxy: each can claim to be any address",
+                    network.0
+                );
+                let help = "write the networks of your own proxies";
+                self.problems.warn(Code::TrustsEverybody, at, message, Some(help));
+            }
+            if networks.contains(&network.0) {
+                self.error(Code::GivenTwice, at, format!("{} is written twice", network.0), "remove one");
+            }
+            networks.push(network.0);
+        }
+        networks
+    }
+
+    fn tiers(&mut self, written: &file::Callers) -> Vec<Tier> {
+        let mut tiers = Vec::new();
+        for (key, tier) in entries(&written.tiers) {
+            let Some(name) = &key.value else { continue };
+            self.caller_name("tier", name, key.at);
+            let Some(tier) = &tier.value else {
+                // Kept, so that callers of this tier are not reported too.
+                let rule_ref = self.rule_ref(format!("tier {name}"), Some(key.at), None);
+                tiers.push(Tier { name: name.as_str().into(), quota: super::limits::unlimited(rule_ref) });
+                continue;
+            };
+            let parts = super::limits::Parts::of_tier(tier, key.at);
+            let quota = self.quota(&parts, format!("tier {name}"));
+            tiers.push(Tier { name: name.as_str().into(), quota });
+        }
+        tiers
+    }
+
+    fn known(&mut self, written: &file::Callers, tiers: &[Tier]) -> Vec<KnownCaller> {
+        let mut keys: HashMap<[u8; 32], (Spot, String)> = HashMap::new();
+        let mut networks: HashMap<ipnet::IpNet, (Spot, String)> = HashMap::new();
+        let mut known = Vec::new();
+        for (key, caller) in entries(&written.known) {
+            let Some(name) = &key.value else { continue };
+            self.caller_name("caller", name, key.at);
+            let Some(caller) = &caller.value else {
+                let at = self.problems.sources.at(key.at);
+                let name: Arc<str> = name.as_str().into();
+                known.push(KnownCaller { name, api_keys: Vec::new(), addresses: Vec::new(), tier: None, at });
+                continue;
+            };
+            if caller.api_keys.is_none() && caller.addresses.is_none() {
+                let message = format!("nothing says how to know `{}`", shorten(name));
+                self.error(Code::MissingKey, key.at, message, "write `api_keys:` or `addresses:`");
+            }
+            for (hash, at) in items(&caller.api_keys) {
+                self.given_once(&mut keys, hash.0, "this key", at, name);
+            }
+            for (network, at) in items(&caller.addresses) {
+                self.given_once(&mut networks, network.0, "this network", at, name);
+            }
+            known.push(KnownCaller {
+                name: name.as_str().into(),
+                api_keys: items(&caller.api_keys).map(|(hash, _)| hash.0).collect(),
+                addresses: items(&caller.addresses).map(|(network, _)| network.0).collect(),
+                tier: caller.tier.as_ref().and_then(|tier| self.tier(tier.value.as_ref()?, tier.at, tiers)),
+                at: self.problems.sources.at(key.at),
+            });
+        }
+        known
+    }
+
+    fn caller_name(&mut self, what: &str, name: &str, at: Spot) {
+        let fits = (1..=63).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'@' | b'/'));
+        if !fits || name.starts_with('_') {
+            let message = format!("`{}` is not a name for a {what}", shorten(name));
+            // A colon would let it look like `address:...`, a star like a pattern, a leading `_` like `_other` in metrics.
+            let help = "write 1 to 63 of the characters a-z A-Z 0-9 - _ . @ /, not `_` first";
+            self.error(Code::BadValue, at, message, help);
+        }
+    }
+
+    fn given_once<K: std::hash::Hash + Eq>(
+        &mut self,
+        seen: &mut HashMap<K, (Spot, String)>,
+        thing: K,
+        what: &str,
+        at: Spot,
+        name: &str,
+    ) {
+        if let Some((first, owner)) = seen.get(&thing) {
+            let message = format!("{what} already belongs to `{owner}` at {}", self.problems.place(*first));
+            self.error(Code::GivenTwice, at, message, "each belongs to one caller only; remove one");
+            return;
+        }
+        seen.insert(thing, (at, name.to_owned()));
+    }
+
+    /// The number of a tier by its name.
+    pub(super) fn tier(&mut self, name: &str, at: Spot, tiers: &[Tier]) -> Option<usize> {
+        let found = tiers.iter().position(|tier| &*tier.name == name);
+        if found.is_none() {
+            let message = format!("the tier `{}` is defined nowhere", shorten(name));
+            let help = hint(name, tiers.iter().map(|tier| &*tier.name), "define it under `callers.tiers`");
+            self.error(Code::UnknownName, at, message, &help);
+        }
+        found
+    }
+
+    /// The number of a known caller by its name.
+    pub(super) fn caller(&mut self, name: &str, at: Spot, callers: &Callers) -> Option<usize> {
+        let found = callers.known.iter().position(|caller| &*caller.name == name);
+        if found.is_none() {
+            let message = format!("the caller `{}` is known nowhere", shorten(name));
+            let names = callers.known.iter().map(|caller| &*caller.name);
+            self.error(Code::UnknownName, at, message, &hint(name, names, "define it under `callers.known`"));
+        }
+        found
+    }
+}
+
+/// What may have been meant, or what there is, or what to do.
+fn hint<'n>(name: &str, names: impl Iterator<Item = &'n str> + Clone, otherwise: &str) -> String {
+    if let Some(near) = nearest(name, names.clone()) {
+        return format!("did you mean `{near}`?");
+    }
+    let listed: Vec<_> = names.take(NAMES_LISTED).map(|name| format!("`{name}`")).collect();
+    if listed.is_empty() {
+        otherwise.to_owned()
+    } else {
+        format!("known are {}; or {otherwise}", listed.join(", "))
+    }
+}

@@ -1,0 +1,143 @@
+//! Several files as one tree: `include` is resolved, and what two files both define is an error that names both places.
+//!
+//! Joined key by key are the file itself, its top-level maps, `callers.known`, `callers.tiers`, `services`, each service
+//! and the maps in it. The lists `permissions.rules`, `limits.agreements` and `limits.costs` of a service are joined one
+//! after another, in the order of the files. Everything else may stand in one file only.
+
+use std::path::{Path, PathBuf};
+
+use super::load::Files;
+use super::report::{Code, Collected, Spot};
+use super::tree::{Entry, Env, Kind, Node, parse};
+
+/// So many files may be included.
+const MOST_FILES: usize = 1_000;
+
+/// Reads the files that `root` includes and joins them to it.
+pub(super) fn include(root: &mut Node, files: &dyn Files, env: Env<'_>, problems: &mut Collected) {
+    let base = problems.sources.at(root.spot).file;
+    let base = Path::new(&*base).parent().map(Path::to_owned).unwrap_or_default();
+    let mut paths: Vec<(PathBuf, Spot)> = Vec::new();
+    for (pattern, at) in patterns(root) {
+        for path in matching(&base.join(&pattern), at, files, problems) {
+            if let Some((_, other)) = paths.iter().find(|(known, _)| *known == path) {
+                let message = format!("{} is already included at {}", path.display(), problems.place(*other));
+                problems.error(Code::Include, at, message, Some("include each file once"));
+            } else {
+                paths.push((path, at));
+            }
+        }
+    }
+    if paths.len() > MOST_FILES {
+        let at = paths.get(MOST_FILES).map_or(root.spot, |(_, at)| *at);
+        problems.error(Code::TooMuch, at, format!("more than {MOST_FILES} files are included"), None);
+        paths.truncate(MOST_FILES);
+    }
+    for (path, at) in paths {
+        let name = path.display().to_string();
+        let text = match files.read(&path) {
+            Ok(text) => text,
+            Err(why) => {
+                problems.error(Code::Include, at, format!("{name}: {why}"), None);
+                continue;
+            }
+        };
+        let number = problems.sources.add(&name, text.clone());
+        let Some(node) = parse(&text, number, env, problems) else { continue };
+        if let Some(entry) = node.get("include") {
+            let help = "include all files in the first one";
+            problems.error(Code::Include, entry.at, "an included file includes others".into(), Some(help));
+        }
+        join(root, node, &mut Vec::new(), problems);
+    }
+}
+
+/// The patterns under `include`; what is not text is reported when the tree is read.
+fn patterns(root: &Node) -> Vec<(String, Spot)> {
+    let Some(Kind::List(items)) = root.get("include").map(|entry| &entry.value.kind) else {
+        return Vec::new();
+    };
+    let text = |node: &Node| match &node.kind {
+        Kind::Text(text) => Some((text.value.clone(), node.spot)),
+        _ => None,
+    };
+    items.iter().filter_map(text).collect()
+}
+
+/// The files that fit a pattern, by name.
+fn matching(pattern: &Path, at: Spot, files: &dyn Files, problems: &mut Collected) -> Vec<PathBuf> {
+    let name = pattern.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let folder = pattern.parent().map(Path::to_owned).unwrap_or_default();
+    if folder.to_string_lossy().contains('*') {
+        let message = "`*` may stand only in the last part of the path".to_owned();
+        problems.error(Code::Include, at, message, Some("write one line for each folder"));
+        return Vec::new();
+    }
+    if !name.contains('*') {
+        return vec![pattern.to_owned()];
+    }
+    let mut names = match files.list(&folder) {
+        Ok(names) => names,
+        Err(why) => {
+            problems.error(Code::Include, at, format!("{}: {why}", folder.display()), None);
+            return Vec::new();
+        }
+    };
+    // A leading dot hides a file from shells, and editors leave half-written copies under such names.
+    names.retain(|found| !found.starts_with('.') && super::check::glob(&name, found));
+    names.sort();
+    names.into_iter().map(|name| folder.join(name)).collect()
+}
+
+/// Joins `more` into `node`, which stands at `path`.
+fn join(node: &mut Node, more: Node, path: &mut Vec<String>, problems: &mut Collected) {
+    if matches!(node.kind, Kind::Null) {
+        *node = more;
+        return;
+    }
+    match (&mut node.kind, more.kind) {
+        (_, Kind::Null) => {}
+        (Kind::Map(entries), Kind::Map(added)) => {
+            for entry in added {
+                join_entry(entries, entry, path, problems);
+            }
+        }
+        (Kind::List(items), Kind::List(added)) => items.extend(added),
+        _ => {
+            let message = format!("the same key has another form at {}", problems.place(node.spot));
+            problems.error(Code::WrongKind, more.spot, message, None);
+        }
+    }
+}
+
+fn join_entry(entries: &mut Vec<Entry>, entry: Entry, path: &mut Vec<String>, problems: &mut Collected) {
+    let Some(first) = entries.iter_mut().find(|known| known.key == entry.key) else {
+        entries.push(entry);
+        return;
+    };
+    if path.is_empty() && entry.key == "include" {
+        return;
+    }
+    path.push(entry.key.clone());
+    if joins(path) {
+        join(&mut first.value, entry.value, path, problems);
+    } else {
+        let message = format!("`{}` is already defined at {}", path.join("."), problems.place(first.at));
+        problems.error(Code::Duplicate, entry.at, message, Some("keep one of the two"));
+    }
+    path.pop();
+}
+
+/// Whether the key at this path may stand in several files.
+fn joins(path: &[String]) -> bool {
+    let path: Vec<_> = path.iter().map(String::as_str).collect();
+    match path.as_slice() {
+        [top] => matches!(*top, "admin" | "dns" | "callers" | "services" | "access_log" | "log" | "shutdown"),
+        ["callers", map] => matches!(*map, "known" | "tiers"),
+        ["services", _] => true,
+        ["services", _, map] => matches!(*map, "permissions" | "limits" | "timeouts" | "bounds"),
+        ["services", _, "permissions", "rules"] => true,
+        ["services", _, "limits", list] => matches!(*list, "agreements" | "costs"),
+        _ => false,
+    }
+}

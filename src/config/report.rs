@@ -1,0 +1,271 @@
+//! What is wrong with a configuration, and how it is shown: one line that says what and where, the line of the file with
+//! a caret under the exact columns, and what to do. Keys and other secrets are never shown.
+//!
+//! | code | severity | what |
+//! |---|---|---|
+//! | B0001 | error | a file cannot be read |
+//! | B0002 | error | not valid YAML |
+//! | B0003 | error | a file is too large or nested too deep |
+//! | B0004 | error | a key is defined twice |
+//! | B0005 | error | an environment variable is missing or badly written |
+//! | B0006 | error | an `include` is wrong |
+//! | B0010 | error | an unknown key |
+//! | B0011 | error | a key that is planned and not built in this version |
+//! | B0012 | error | a key is missing |
+//! | B0013 | error | a map, a list or a value stands where another is needed |
+//! | B0014 | error | a value is not what its key takes |
+//! | B0020 | error | a caller or tier that is defined nowhere |
+//! | B0021 | error | the same thing is given to two (key, network, worker, agreement) |
+//! | B0022 | error | two listeners on one port |
+//! | B0023 | error | a rule that can never decide |
+//! | B0024 | error | a key is written in clear |
+//! | B0025 | error | a cost that is more than a burst |
+//! | B0026 | error | keys that contradict each other |
+//! | B0027 | error | open to everybody: an admin listener without a token |
+//! | B0100 | warning | a service without a default limit |
+//! | B0101 | warning | an `until` has passed: the rule or agreement no longer applies |
+//! | B0102 | warning | an agreement ends within 14 days |
+//! | B0103 | warning | every address is a trusted proxy |
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::At;
+use super::tree::{Kind, Node};
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Whether Buckler starts all the same.
+    pub severity: Severity,
+    /// Its code; the table stands at the top of this file.
+    pub code: Code,
+    /// The file, as the user or `include` named it.
+    #[serde(serialize_with = "as_text")]
+    pub file: Arc<str>,
+    /// Line, from 1; 0 if it concerns no line.
+    pub line: u32,
+    /// Column in characters, from 1; 0 if it concerns no line.
+    pub column: u32,
+    /// How many characters it concerns.
+    pub length: u32,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+fn as_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Nothing starts with it.
+    Error,
+    /// Worth a look; `check --strict` refuses it.
+    Warning,
+}
+
+/// What kind of problem; the table stands at the top of this file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the table at the top of the file describes each")]
+#[rustfmt::skip]
+pub enum Code {
+    Unreadable = 1, Syntax = 2, TooMuch = 3, Duplicate = 4, Environment = 5, Include = 6,
+    UnknownKey = 10, Planned = 11, MissingKey = 12, WrongKind = 13, BadValue = 14,
+    UnknownName = 20, GivenTwice = 21, SamePort = 22, Unreachable = 23, KeyInClear = 24, CostAboveBurst = 25,
+    Contradiction = 26, Exposed = 27,
+    NoDefault = 100, Expired = 101, EndsSoon = 102, TrustsEverybody = 103,
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "B{:04}", *self as u16)
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A place in file number `file`; small, so that everything can carry one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot {
+    /// The file's number in [`Sources`].
+    pub file: usize,
+    /// Line, from 1; 0 if it concerns no line.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+    /// How many characters.
+    pub length: u32,
+}
+
+/// The files that were read, to show lines of.
+#[derive(Debug, Default)]
+pub struct Sources {
+    files: Vec<Source>,
+}
+
+#[derive(Debug)]
+struct Source {
+    name: Arc<str>,
+    text: String,
+    /// What no message may show: values of keys that hold secrets, unless they are hashes.
+    secrets: Vec<Spot>,
+}
+
+impl Sources {
+    /// Adds a file and gives its number.
+    pub fn add(&mut self, name: &str, text: String) -> usize {
+        self.files.push(Source { name: name.into(), text, secrets: Vec::new() });
+        self.files.len() - 1
+    }
+
+    /// The place in the form that is shown to people and kept in the checked configuration.
+    pub fn at(&self, spot: Spot) -> At {
+        let file = self.files.get(spot.file).map_or_else(|| "".into(), |source| source.name.clone());
+        At { file, line: spot.line, column: spot.column }
+    }
+
+    /// The texts, in the order in which they were read.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|source| source.text.as_str())
+    }
+
+    /// The problem as text: what and where, the line with a caret, what to do. Ends with a newline.
+    pub fn render(&self, problem: &Problem) -> String {
+        let word = match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let mut out = match problem.line {
+            0 => format!("{word}: {}: {} [{}]\n", problem.file, problem.message, problem.code),
+            line => {
+                let (file, column) = (&problem.file, problem.column);
+                format!("{word}: {file}:{line}:{column}: {} [{}]\n", problem.message, problem.code)
+            }
+        };
+        if let Some(line) = self.line(&problem.file, problem.line) {
+            self.underline(&mut out, problem, &line);
+        }
+        for line in problem.help.iter().flat_map(|help| help.lines()) {
+            let _ = writeln!(out, "  = {line}");
+        }
+        out
+    }
+
+    fn underline(&self, out: &mut String, problem: &Problem, line: &str) {
+        let number = problem.line.to_string();
+        let margin = " ".repeat(number.len());
+        let (window, before) = window(line, problem.column);
+        let left = " ".repeat(before);
+        let space = window.chars().count().saturating_sub(before).max(1);
+        let carets = "^".repeat((problem.length as usize).clamp(1, space));
+        let _ = writeln!(out, "{margin} |\n{number} | {window}\n{margin} | {left}{carets}");
+    }
+
+    /// A line of a file, with tabs as spaces and secrets as asterisks.
+    fn line(&self, file: &str, number: u32) -> Option<String> {
+        let (index, source) = self.files.iter().enumerate().find(|(_, source)| &*source.name == file)?;
+        let text = source.text.lines().nth((number as usize).checked_sub(1)?)?;
+        let hidden = |column: usize| {
+            source.secrets.iter().any(|spot| {
+                let from = spot.column as usize;
+                let inside = spot.line == number && column >= from;
+                // A secret over several lines has an unknown end: hide all of the lines that it may stand on.
+                let rows = number > spot.line && number - spot.line <= spot.length;
+                debug_assert_eq!(spot.file, index);
+                (inside && column < from + spot.length as usize) || (rows && spot.length > 200)
+            })
+        };
+        let shown = text.chars().enumerate().map(|(i, c)| match c {
+            _ if hidden(i + 1) => '*',
+            c if c.is_control() => ' ',
+            c => c,
+        });
+        Some(shown.collect())
+    }
+}
+
+/// Long lines are cut to the part around the column. Gives the part, and how many characters stand before the column.
+fn window(line: &str, column: u32) -> (String, usize) {
+    const WIDTH: usize = 160;
+    let column = (column as usize).saturating_sub(1);
+    let from = if column > WIDTH - 40 { column - 60 } else { 0 };
+    (line.chars().skip(from).take(WIDTH).collect(), column - from)
+}
+
+/// The problems found so far, of all files.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    /// The files read.
+    pub(super) sources: Sources,
+    found: Vec<(Spot, Problem)>,
+    errors: usize,
+}
+
+impl Collected {
+    /// Adds an error.
+    pub(super) fn error(&mut self, code: Code, at: Spot, message: String, help: Option<&str>) {
+        self.add(Severity::Error, code, at, message, help);
+    }
+
+    /// Adds a warning.
+    pub(super) fn warn(&mut self, code: Code, at: Spot, message: String, help: Option<&str>) {
+        self.add(Severity::Warning, code, at, message, help);
+    }
+
+    fn add(&mut self, severity: Severity, code: Code, spot: Spot, message: String, help: Option<&str>) {
+        self.errors += usize::from(severity == Severity::Error);
+        let At { file, line, column } = self.sources.at(spot);
+        let (length, help) = (spot.length, help.map(str::to_owned));
+        self.found.push((spot, Problem { severity, code, file, line, column, length, message, help }));
+    }
+
+    /// How many errors there are.
+    pub(super) fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// All of them by place, and the files.
+    pub(super) fn finish(mut self) -> (Vec<Problem>, Sources) {
+        self.found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.found.dedup();
+        (self.found.into_iter().map(|(_, problem)| problem).collect(), self.sources)
+    }
+
+    /// A place as messages name it: `buckler.yaml:12:3`.
+    pub(super) fn place(&self, spot: Spot) -> String {
+        let at = self.sources.at(spot);
+        format!("{at}:{}", at.column)
+    }
+
+    /// Notes which characters of the file no message may show, if `key` holds secrets.
+    pub(super) fn hide_secrets(&mut self, key: &str, value: &Node) {
+        let key = key.to_ascii_lowercase();
+        let holds = ["key", "secret", "token", "password"].iter().any(|word| key.contains(word));
+        if !holds || key.ends_with("_file") || key.starts_with("max_") {
+            return;
+        }
+        let list = match &value.kind {
+            Kind::List(items) => items.as_slice(),
+            _ => std::slice::from_ref(value),
+        };
+        for item in list {
+            if let Kind::Text(text) = &item.kind
+                && !text.shown.starts_with("sha256:")
+                && let Some(source) = self.sources.files.get_mut(item.spot.file)
+            {
+                source.secrets.push(item.spot);
+            }
+        }
+    }
+}

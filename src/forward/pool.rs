@@ -1,0 +1,248 @@
+//! Connections to workers: made, kept while idle, checked before use, given back, counted. One pool per shard and
+//! service; a connection never leaves its shard. Which worker gets a request is `balance`'s choice.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::upload::Upload;
+use crate::clock::Moment;
+use crate::shard::ShardId;
+use crate::workers::Worker;
+
+/// Idle connections kept per worker and shard; one more is closed instead of kept.
+pub const IDLE_PER_WORKER: usize = 256;
+/// How long a connection is kept idle if the worker does not say how long it would keep it. The shortest default
+/// keep-alive among common workers is 5 s (Node.js, uvicorn); closing first avoids sending into a closing connection.
+pub const IDLE_TIME: Duration = Duration::from_secs(4);
+/// The longest time a connection is kept idle, whatever the worker says.
+pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How many worker connections a service has open, over all shards, and how many it may have.
+#[derive(Debug)]
+pub struct ConnectionBound {
+    open: AtomicU64,
+}
+
+impl ConnectionBound {
+    /// None open yet.
+    pub const fn new() -> Self {
+        Self { open: AtomicU64::new(0) }
+    }
+
+    fn take(self: &Arc<Self>, most: u64) -> Option<ConnectionPermit> {
+        let taken =
+            self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < most).then_some(n + 1));
+        taken.ok().map(|_| ConnectionPermit(Arc::clone(self)))
+    }
+}
+
+impl Default for ConnectionBound {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One open worker connection; given back on drop.
+#[derive(Debug)]
+struct ConnectionPermit(Arc<ConnectionBound>);
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One worker as a shard sees it: the worker and the idle connections to it.
+#[derive(Debug)]
+pub struct Lane {
+    /// The worker.
+    pub worker: Arc<Worker>,
+    shard: ShardId,
+    /// Newest last: the one used last is the least likely to be stale, and the rest can grow old and go.
+    idle: RefCell<Vec<Idle>>,
+    idle_time: Cell<Duration>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    link: Link,
+    since: Moment,
+}
+
+/// Why a connection could not be had.
+#[derive(Debug)]
+pub enum ConnectFailure {
+    /// `bounds.worker_connections` are open already.
+    Bound,
+    /// Refused, unreachable or reset.
+    Refused,
+    /// Not made within `timeouts.connect`.
+    TimedOut,
+}
+
+/// What a new connection is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectTerms {
+    /// `timeouts.connect`.
+    pub timeout: Duration,
+    /// `bounds.response_head_bytes`.
+    pub response_head_bytes: usize,
+    /// `bounds.worker_connections`.
+    pub most: u64,
+}
+
+impl Lane {
+    /// A lane with no connection yet.
+    pub const fn new(worker: Arc<Worker>, shard: ShardId) -> Self {
+        Self { worker, shard, idle: RefCell::new(Vec::new()), idle_time: Cell::new(IDLE_TIME) }
+    }
+
+    /// The idle connection used last that is still alive, if there is one. Each is looked at before it is handed out:
+    /// one that the worker closed, or sent something unasked on (RFC 9112 section 9.2), is dropped.
+    pub async fn idle(&self, now: Moment) -> Option<Link> {
+        loop {
+            let Idle { mut link, since } = self.idle.borrow_mut().pop()?;
+            if now.since(since) < self.idle_time.get() && link.is_usable().await {
+                return Some(link);
+            }
+        }
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// Says why there is none; the worker's count of failures is kept here, its health by the caller.
+    pub async fn connect(
+        &self,
+        bound: &Arc<ConnectionBound>,
+        terms: ConnectTerms,
+    ) -> Result<Link, ConnectFailure> {
+        let permit = bound.take(terms.most).ok_or(ConnectFailure::Bound)?;
+        let counts = self.worker.counts.of(self.shard);
+        counts.connects.add(1);
+        let stream = match tokio::time::timeout(terms.timeout, TcpStream::connect(self.worker.address)).await
+        {
+            Ok(Ok(stream)) => stream,
+            failed => {
+                counts.connect_failures.add(1);
+                return Err(if failed.is_err() { ConnectFailure::TimedOut } else { ConnectFailure::Refused });
+            }
+        };
+        // Small requests must not wait for an ACK (RFC 896); a failure here only costs latency.
+        let _ = stream.set_nodelay(true);
+        let mut builder = http1::Builder::new();
+        builder.max_header_size(terms.response_head_bytes);
+        builder.max_buf_size((terms.response_head_bytes + 16 * 1024).max(64 * 1024));
+        let (sender, connection) =
+            builder.handshake(TokioIo::new(stream)).await.map_err(|_| ConnectFailure::Refused)?;
+        counts.connections.add(1);
+        let open = Open { worker: Arc::clone(&self.worker), shard: self.shard, _permit: permit };
+        Ok(Link { sender, connection: Box::new(connection), closed: false, reused: false, _open: open })
+    }
+
+    /// Takes a connection back whose last answer is complete, if it can carry another.
+    pub fn give_back(&self, mut link: Link, now: Moment) {
+        link.reused = true;
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < IDLE_PER_WORKER {
+            idle.push(Idle { link, since: now });
+        }
+    }
+
+    /// Learns how long the worker keeps idle connections; ours are closed a second earlier.
+    pub fn keep_alive_said(&self, seconds: u64) {
+        let time = Duration::from_secs(seconds.saturating_sub(1));
+        self.idle_time.set(time.min(IDLE_TIME_MAX));
+    }
+
+    /// Closes what has been idle for too long. Called once a second.
+    pub fn sweep(&self, now: Moment) {
+        let time = self.idle_time.get();
+        self.idle.borrow_mut().retain(|idle| now.since(idle.since) < time);
+    }
+
+    /// Closes one idle connection, the oldest, to make room for another; false if there is none.
+    pub fn close_one(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        if idle.is_empty() {
+            return false;
+        }
+        drop(idle.remove(0));
+        true
+    }
+}
+
+/// One connection to a worker. Nothing runs in the background for it: whoever uses it drives it, inside the request's
+/// own task. That saves two task switches a request, and back-pressure needs no channel.
+pub struct Link {
+    sender: http1::SendRequest<Upload>,
+    connection: Box<http1::Connection<TokioIo<TcpStream>, Upload>>,
+    closed: bool,
+    reused: bool,
+    _open: Open,
+}
+
+/// Counts an open connection; gives both counts back on drop.
+#[derive(Debug)]
+struct Open {
+    worker: Arc<Worker>,
+    shard: ShardId,
+    _permit: ConnectionPermit,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.worker.counts.of(self.shard).connections.sub(1);
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link")
+            .field("closed", &self.closed)
+            .field("reused", &self.reused)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    /// Whether it has carried a request before.
+    pub const fn reused(&self) -> bool {
+        self.reused
+    }
+
+    /// The side that takes requests.
+    pub const fn sender(&mut self) -> &mut http1::SendRequest<Upload> {
+        &mut self.sender
+    }
+
+    /// Moves bytes in both directions as far as they go now. True once the connection is over.
+    pub fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.closed {
+            self.closed = Pin::new(&mut *self.connection).poll(cx).is_ready();
+        }
+        self.closed
+    }
+
+    /// After a complete answer: whether the connection is at rest and can carry another request.
+    pub fn at_rest(&mut self, cx: &mut Context<'_>) -> bool {
+        !self.drive(cx) && matches!(self.sender.poll_ready(cx), Poll::Ready(Ok(())))
+    }
+
+    async fn is_usable(&mut self) -> bool {
+        poll_fn(|cx| Poll::Ready(self.at_rest(cx))).await
+    }
+}
+
+/// All lanes of a service on one shard, in the order of the worker set that they belong to.
+pub type Lanes = Vec<Rc<Lane>>;

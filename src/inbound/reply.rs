@@ -1,0 +1,87 @@
+//! The body of an answer on its last hop, and everything that ends with it: the record, the grant of the limits, the
+//! connection's being busy. All of it is given back when hyper drops the body, however that comes about.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Method;
+use http_body::{Body, Frame, SizeHint};
+
+use super::Visitor;
+use crate::admit::limit::Grant;
+use crate::forward::Answer;
+use crate::forward::upload::Progress;
+use crate::record::{End, Outcome};
+use crate::refusal::{Reason, Refusal};
+
+/// An answer's body with what hangs on it.
+#[derive(Debug)]
+pub struct Reply {
+    answer: Answer,
+    outcome: Outcome,
+    /// Held until the last byte (promise 7): a slow reader still counts as a request in progress.
+    _grant: Option<Grant>,
+    upload: Option<Rc<Progress>>,
+    visitor: Rc<Visitor>,
+}
+
+impl Reply {
+    pub(super) fn new(
+        answer: Answer,
+        mut outcome: Outcome,
+        grant: Option<Grant>,
+        upload: Option<Rc<Progress>>,
+        visitor: Rc<Visitor>,
+        method: &Method,
+    ) -> Self {
+        // hyper never asks for a body that is empty, or that HEAD does not want.
+        if answer.is_end_stream() || *method == Method::HEAD {
+            outcome.ended(End::Complete);
+        }
+        Self { answer, outcome, _grant: grant, upload, visitor }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Refusal;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.answer).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.outcome.bytes_out(frame.data_ref().map_or(0, Bytes::len) as u64);
+                if frame.is_trailers() || this.answer.is_end_stream() {
+                    this.outcome.ended(End::Complete);
+                }
+            }
+            Poll::Ready(None) => this.outcome.ended(End::Complete),
+            Poll::Ready(Some(Err(refusal))) => {
+                let gone = refusal.reason == Reason::ClientClosed;
+                this.outcome.ended(if gone { End::ClientClosed } else { End::Cut(refusal.reason) });
+            }
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.answer.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.answer.size_hint()
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(upload) = &self.upload {
+            self.outcome.bytes_in(upload.bytes.get());
+        }
+        self.visitor.rest();
+    }
+}

@@ -1,0 +1,69 @@
+//! What a request is for: one host and one path, canonical, judged by the rules and sent to the worker.
+
+use std::borrow::Cow;
+
+use http::header::{HOST, HeaderMap};
+use http::{Method, Uri};
+
+use crate::admit::path::Target;
+use crate::admit::{host, path};
+use crate::refusal::{Reason, Refusal};
+
+/// A request's host and path in their one canonical form.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    /// Without port; empty for an HTTP/1.0 request that names none.
+    pub(super) host: Cow<'a, str>,
+    target: Target<'a>,
+    /// The authority of an absolute-form target; `Host` is made from it.
+    pub(super) authority: Option<Cow<'a, str>>,
+}
+
+/// Reads the target and `Host` of a request.
+///
+/// # Errors
+/// 400 if they are not valid, or if there are two hosts and they differ: RFC 9112 section 3.2.2 lets the target win,
+/// but two readings of one request are what attacks are made of.
+pub(super) fn read<'a>(method: &Method, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Asked<'a>, Refusal> {
+    let target = path::target(method, uri.path()).map_err(path::PathFault::refusal)?;
+    let field = match headers.get(HOST) {
+        Some(value) => Some(value.to_str().map_err(|_| bad("`Host` is not text"))?),
+        None => None,
+    };
+    let named = field.map(host::canonical).transpose().map_err(host::HostFault::refusal)?;
+    let Some(authority) = uri.authority() else {
+        let host = named.map_or(Cow::Borrowed(""), |(host, _)| host);
+        return Ok(Asked { host, target, authority: None });
+    };
+    let (host, port) = host::canonical(authority.as_str()).map_err(host::HostFault::refusal)?;
+    if let Some((field_host, field_port)) = named
+        && (field_host != host || field_port != port)
+    {
+        return Err(bad("the target and `Host` name different hosts"));
+    }
+    Ok(Asked { host, target, authority: Some(Cow::Borrowed(authority.as_str())) })
+}
+
+impl Asked<'_> {
+    /// The canonical path, or `*`.
+    pub(super) fn path(&self) -> &str {
+        self.target.as_str()
+    }
+
+    /// The target as the worker gets it: the canonical path and the query as it came.
+    pub(super) fn uri(&self, asked: &Uri) -> Result<Uri, Refusal> {
+        let path = self.path();
+        if asked.authority().is_none() && asked.path() == path {
+            return Ok(asked.clone());
+        }
+        let text = match asked.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        };
+        text.parse().map_err(|_| bad("the target is not a valid URI"))
+    }
+}
+
+const fn bad(detail: &'static str) -> Refusal {
+    Refusal::new(Reason::BadRequest, detail)
+}

@@ -1,0 +1,229 @@
+//! The shards: one thread each with a runtime of its own, that listens, serves and keeps time. Control tells them
+//! what to serve; they tell it when it is done. Nothing of a request crosses from one to another.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::admin::ProcessState;
+use crate::config::ServiceName;
+use crate::listen::accept::{Open, accept};
+use crate::record::access_log::{AccessLog, ShardLog};
+use crate::service::{Desk, Place, Service, ShardClock};
+use crate::shard::ShardId;
+
+/// How often a shard reads its clock and hands over its log lines.
+const TICK: Duration = Duration::from_millis(100);
+/// Every so many ticks, idle worker connections are looked through.
+const SWEEP_TICKS: u64 = 10;
+/// Commands that may wait for a shard; control sends one at a time and waits for it.
+const COMMANDS: usize = 4;
+
+/// One service as a shard is to serve it.
+pub(super) struct Assignment {
+    pub(super) service: Arc<Service>,
+    /// A listener, if the service is new or its port is; else it keeps the one it has.
+    pub(super) listener: Option<TcpListener>,
+}
+
+/// Everything a shard is to serve from now on; what is not named any more is drained.
+pub(super) struct Plan {
+    pub(super) services: Vec<Assignment>,
+    pub(super) access_log: Option<Arc<AccessLog>>,
+    /// Told when the shard serves by this plan.
+    pub(super) done: oneshot::Sender<()>,
+}
+
+enum Command {
+    Serve(Plan),
+    /// Close the listeners, ask connections to leave, and end when the last is gone.
+    Drain,
+}
+
+/// A running shard, as control sees it.
+pub(super) struct Shard {
+    commands: mpsc::Sender<Command>,
+    ended: oneshot::Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Shard {
+    /// Starts a shard's thread.
+    pub(super) fn start(id: ShardId, state: Arc<ProcessState>) -> io::Result<Self> {
+        let (commands, orders) = mpsc::channel(COMMANDS);
+        let (ending, ended) = oneshot::channel();
+        let runtime_failed = Arc::clone(&state);
+        let thread = std::thread::Builder::new().name(format!("shard-{}", id.0)).spawn(move || {
+            match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => {
+                    runtime.block_on(run(id, orders, state));
+                    // Connections that outlived the grace time end here, with the runtime.
+                    drop(runtime);
+                }
+                Err(error) => {
+                    runtime_failed.counts.panicked();
+                    tracing::error!(%error, shard = id.0, "a shard's runtime cannot start");
+                }
+            }
+            let _ = ending.send(());
+        })?;
+        Ok(Self { commands, ended, thread })
+    }
+
+    /// Has the shard serve by this plan.
+    ///
+    /// # Errors
+    /// The shard's thread has ended.
+    pub(super) async fn serve(&self, plan: Plan) -> Result<(), &'static str> {
+        self.commands.send(Command::Serve(plan)).await.map_err(|_| "a shard has ended")
+    }
+
+    /// Asks the shard to drain.
+    pub(super) async fn drain(&self) {
+        // A shard that has ended has drained.
+        let _ = self.commands.send(Command::Drain).await;
+    }
+
+    /// Waits until the shard has ended.
+    pub(super) async fn ended(self) {
+        let _ = self.ended.await;
+        if self.thread.join().is_err() {
+            tracing::error!("a shard panicked");
+        }
+    }
+}
+
+/// What a shard holds while it runs.
+struct Hall {
+    id: ShardId,
+    state: Arc<ProcessState>,
+    clock: Rc<ShardClock>,
+    open: Rc<Open>,
+    posts: HashMap<ServiceName, Post>,
+    log: Option<(Arc<AccessLog>, Rc<ShardLog>)>,
+}
+
+/// One service on this shard.
+struct Post {
+    place: Rc<Place>,
+    /// Dropped to close the listener.
+    listening: oneshot::Sender<()>,
+}
+
+async fn run(id: ShardId, mut orders: mpsc::Receiver<Command>, state: Arc<ProcessState>) {
+    let (clock, open) = (ShardClock::new(), Open::new());
+    let mut hall = Hall { id, state, clock, open, posts: HashMap::new(), log: None };
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tick = 0_u64;
+    let mut draining = false;
+    loop {
+        let open = Rc::clone(&hall.open);
+        tokio::select! {
+            command = orders.recv() => match command {
+                Some(Command::Serve(plan)) => hall.serve(plan),
+                Some(Command::Drain) => {
+                    hall.drain();
+                    draining = true;
+                }
+                // Control is gone: the process ends.
+                None => break,
+            },
+            _ = ticks.tick() => {
+                tick += 1;
+                hall.tick(tick.is_multiple_of(SWEEP_TICKS));
+            }
+            // Yield first: the listeners closed by a drain still take what the kernel had accepted.
+            () = async { tokio::task::yield_now().await; open.none().await }, if draining => break,
+        }
+    }
+    hall.tick(false);
+}
+
+impl Hall {
+    fn serve(&mut self, plan: Plan) {
+        self.take_log(plan.access_log);
+        let log = self.log.as_ref().map(|(_, log)| Rc::clone(log));
+        let mut gone = std::mem::take(&mut self.posts);
+        for Assignment { service, listener } in plan.services {
+            let name = service.config.name.clone();
+            let before = gone.remove(&name);
+            let desk = {
+                let old = before.as_ref().map(|post| Rc::clone(&post.place.desk()));
+                Desk::new(service, self.id, log.clone(), old.as_deref())
+            };
+            let place = match &before {
+                Some(post) => {
+                    post.place.replace(desk);
+                    Rc::clone(&post.place)
+                }
+                None => Place::new(desk, Rc::clone(&self.clock)),
+            };
+            let listening = match (listener, before) {
+                (None, Some(post)) => post.listening,
+                // The old listener, if there is one, closes as its sender is dropped.
+                (Some(listener), _) => self.listen(listener, &place),
+                (None, None) => continue,
+            };
+            self.posts.insert(name, Post { place, listening });
+        }
+        for (_, post) in gone {
+            post.place.drain();
+        }
+        let _ = plan.done.send(());
+    }
+
+    fn take_log(&mut self, log: Option<Arc<AccessLog>>) {
+        let same = match (&self.log, &log) {
+            (Some((old, _)), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            if let Some((_, old)) = &self.log {
+                old.flush();
+            }
+            self.log = log.map(|log| (Arc::clone(&log), log.shard()));
+        }
+    }
+
+    fn listen(&self, listener: TcpListener, place: &Rc<Place>) -> oneshot::Sender<()> {
+        let (listening, stop) = oneshot::channel();
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => {
+                let counts = Arc::clone(&self.state.counts);
+                let (place, open) = (Rc::clone(place), Rc::clone(&self.open));
+                tokio::task::spawn_local(accept(listener, place, open, counts, stop));
+            }
+            Err(error) => tracing::error!(%error, shard = self.id.0, "a listener cannot be used"),
+        }
+        listening
+    }
+
+    fn drain(&mut self) {
+        for (_, post) in self.posts.drain() {
+            post.place.drain();
+            drop(post.listening);
+        }
+    }
+
+    fn tick(&self, sweep: bool) {
+        let now = self.clock.refresh();
+        if let Some((_, log)) = &self.log {
+            log.flush();
+        }
+        if sweep {
+            for post in self.posts.values() {
+                post.place.desk().route.sweep(now);
+            }
+        }
+    }
+}

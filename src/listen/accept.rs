@@ -1,0 +1,159 @@
+//! Accepting: one loop per shard and service. The kernel spreads connections over the shards' listeners
+//! (SO_REUSEPORT); a connection stays on the shard that accepted it.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, oneshot};
+
+use super::connection;
+use crate::inbound::{self, Visitor};
+use crate::record::counts::ProcessCounts;
+use crate::refusal::{Reason, Refusal};
+use crate::service::Place;
+
+/// The first pause after an accept that failed for want of file descriptors or memory; it doubles.
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+/// The longest such pause.
+const PAUSE_LONGEST: Duration = Duration::from_secs(1);
+
+/// The connections of a shard, all services together, so that a drain knows when the last one is gone.
+#[derive(Debug, Default)]
+pub struct Open {
+    count: Cell<usize>,
+    none: Notify,
+}
+
+impl Open {
+    /// None.
+    pub fn new() -> Rc<Self> {
+        Rc::default()
+    }
+
+    /// How many are open.
+    pub const fn count(&self) -> usize {
+        self.count.get()
+    }
+
+    /// Waits until none is open.
+    pub async fn none(&self) {
+        while self.count.get() > 0 {
+            self.none.notified().await;
+        }
+    }
+
+    fn enter(self: &Rc<Self>, counts: Arc<ProcessCounts>) -> Entered {
+        self.count.set(self.count.get() + 1);
+        Entered { open: Rc::clone(self), counts }
+    }
+}
+
+/// One open connection; given back on drop.
+struct Entered {
+    open: Rc<Open>,
+    counts: Arc<ProcessCounts>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.open.count.set(self.open.count.get() - 1);
+        if self.open.count.get() == 0 {
+            self.open.none.notify_waiters();
+        }
+        // A panic ends one connection, is counted, and the port keeps serving.
+        if std::thread::panicking() {
+            self.counts.panicked();
+        }
+    }
+}
+
+/// Accepts until `stop` is told or dropped; then takes what the kernel has already accepted, and closes the listener.
+pub async fn accept(
+    listener: TcpListener,
+    place: Rc<Place>,
+    open: Rc<Open>,
+    counts: Arc<ProcessCounts>,
+    stop: oneshot::Receiver<()>,
+) {
+    let mut stop = pin!(stop);
+    let mut pause = PAUSE_FIRST;
+    loop {
+        let next = poll_fn(|cx| {
+            if stop.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            listener.poll_accept(cx).map(Some)
+        });
+        match next.await {
+            None => break,
+            Some(Ok((stream, peer))) => {
+                pause = PAUSE_FIRST;
+                begin(stream, peer, &place, &open, &counts);
+            }
+            Some(Err(error)) if is_of_one_connection(&error) => {}
+            Some(Err(error)) => {
+                // Out of descriptors or memory (EMFILE, ENFILE, ENOBUFS): trying again at once would spin.
+                counts.accept_failed();
+                let at = listener.local_addr().ok();
+                tracing::error!(%error, listen = ?at, pause_ms = pause.as_millis(), "cannot accept connections");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_LONGEST);
+            }
+        }
+    }
+    let waiting = || poll_fn(|cx| Poll::Ready(listener.poll_accept(cx)));
+    while let Poll::Ready(Ok((stream, peer))) = waiting().await {
+        begin(stream, peer, &place, &open, &counts);
+    }
+}
+
+/// Errors of accept(2) that belong to the connection that was to be accepted, not to the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+fn begin(
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: &Rc<Place>,
+    open: &Rc<Open>,
+    counts: &Arc<ProcessCounts>,
+) {
+    let entered = open.enter(Arc::clone(counts));
+    // Small answers must not wait for an ACK; a failure here only costs latency.
+    let _ = stream.set_nodelay(true);
+    let visitor = Visitor::new(peer, Rc::clone(place));
+    let desk = Rc::clone(&visitor.desk());
+    let service = &desk.service;
+    if service.counts.connections() >= service.config.bounds.connections {
+        tokio::task::spawn_local(async move {
+            turn_away(stream, &visitor).await;
+            drop(entered);
+        });
+        return;
+    }
+    let counted = desk.scribe.connection();
+    tokio::task::spawn_local(async move {
+        connection::serve(stream, visitor).await;
+        drop((counted, entered));
+    });
+}
+
+/// Tells one connection too many so, if its socket takes the answer at once.
+async fn turn_away(stream: TcpStream, visitor: &Visitor) {
+    let refusal = Refusal::new(Reason::Connections, "`bounds.connections` are all in use");
+    let answer = inbound::refuse_unread(visitor, &refusal.after(Duration::from_secs(1)), &[], &[]);
+    if stream.writable().await.is_ok() {
+        let _ = stream.try_write(&answer);
+    }
+    connection::say_goodbye(stream).await;
+}

@@ -1,0 +1,301 @@
+//! The access log: each shard fills a buffer of its own and hands it to one thread, which alone writes. A shard never
+//! waits: if the thread cannot keep up, lines are dropped and counted. What a line looks like stands in `line.rs`.
+
+use std::cell::RefCell;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::config::{self, LogFormat};
+
+/// A shard's buffer is handed over once it holds this many bytes, or when the shard calls [`ShardLog::flush`].
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Buffers that wait for the writing thread, of all shards together: at most 4 MiB and a line each.
+const WAITING: usize = 64;
+
+/// How long [`AccessLog::finish`] waits for a disk.
+const FINISH_WAIT: Duration = Duration::from_secs(5);
+
+/// The access log of the process. Lives until [`AccessLog::finish`] or a reload replaces it.
+#[derive(Debug)]
+pub struct AccessLog {
+    settings: config::AccessLog,
+    to_writer: SyncSender<Lines>,
+    // Nothing is ever sent on it: its other end goes away with the thread.
+    thread: Mutex<Receiver<()>>,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    reopen: AtomicBool,
+    finish: AtomicBool,
+    dropped: AtomicU64,
+    write_errors: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    count: u64,
+}
+
+impl AccessLog {
+    /// Opens the file (made if it is not there, appended to if it is), or standard output, and starts the thread that
+    /// writes. None if the log is off.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or the thread not started.
+    pub fn start(settings: &config::AccessLog) -> io::Result<Option<Arc<Self>>> {
+        if settings.format == LogFormat::Off {
+            return Ok(None);
+        }
+        let sink: Box<dyn Write + Send> = match &settings.path {
+            Some(path) => Box::new(open(path)?),
+            None => Box::new(io::stdout()),
+        };
+        Self::into_sink(settings, sink).map(Some)
+    }
+
+    pub(super) fn into_sink(
+        settings: &config::AccessLog,
+        sink: Box<dyn Write + Send>,
+    ) -> io::Result<Arc<Self>> {
+        let (to_writer, lines) = sync_channel(WAITING);
+        let (alive, thread) = sync_channel::<()>(1);
+        let state = Arc::new(State::default());
+        let writer = Writer { sink, path: settings.path.clone(), state: Arc::clone(&state), failing: false };
+        std::thread::Builder::new().name("access-log".into()).spawn(move || {
+            writer.run(&lines);
+            // In this order: whoever sees the thread gone must see that nothing can be handed over any more.
+            drop(lines);
+            drop(alive);
+        })?;
+        Ok(Arc::new(Self { settings: settings.clone(), to_writer, thread: Mutex::new(thread), state }))
+    }
+
+    /// A shard's own end of the log.
+    pub fn shard(self: &Arc<Self>) -> Rc<ShardLog> {
+        Rc::new(ShardLog { log: Arc::clone(self), lines: RefCell::default() })
+    }
+
+    /// Opens the file anew before the next lines are written (USR1, after the old one was renamed). Standard output
+    /// stays as it is. If the file cannot be opened, the old one is written on, and the operator's log says so.
+    pub fn reopen(&self) {
+        self.state.reopen.store(true, Release);
+        self.wake();
+    }
+
+    /// Ends the log: waits, at most 5 s, until everything that was handed over is written. What shards hand over
+    /// later is dropped and counted, so let them flush first.
+    pub fn finish(&self) {
+        self.state.finish.store(true, Release);
+        self.wake();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.recv_timeout(FINISH_WAIT) == Err(RecvTimeoutError::Timeout) {
+            tracing::error!("the access log could not be written within 5 s; its last lines are lost");
+        }
+    }
+
+    fn wake(&self) {
+        // An empty message. If there is no room for it, the thread has enough to wake it.
+        let _ = self.to_writer.try_send(Lines::default());
+    }
+
+    /// Lines that were lost because the thread could not keep up.
+    pub fn dropped(&self) -> u64 {
+        self.state.dropped.load(Relaxed)
+    }
+
+    /// Writes that failed; the lines in them are lost.
+    pub fn write_errors(&self) -> u64 {
+        self.state.write_errors.load(Relaxed)
+    }
+}
+
+/// A shard's end of the access log.
+#[derive(Debug)]
+pub struct ShardLog {
+    log: Arc<AccessLog>,
+    lines: RefCell<Lines>,
+}
+
+impl ShardLog {
+    /// Hands over what is in the buffer. Never waits. The shard calls it every 100 ms and at its end.
+    pub fn flush(&self) {
+        let mut lines = self.lines.borrow_mut();
+        if lines.count > 0 {
+            self.hand_over(&mut lines);
+        }
+    }
+
+    /// `access_log.refusals_per_second`.
+    pub(super) fn refusals_per_second(&self) -> u32 {
+        self.log.settings.refusals_per_second
+    }
+
+    /// Lets `write` add one line to the buffer.
+    pub(super) fn write(&self, write: impl FnOnce(&config::AccessLog, &mut Vec<u8>)) {
+        let mut lines = self.lines.borrow_mut();
+        write(&self.log.settings, &mut lines.bytes);
+        lines.count += 1;
+        if lines.bytes.len() >= BUFFER_BYTES {
+            self.hand_over(&mut lines);
+        }
+    }
+
+    fn hand_over(&self, lines: &mut Lines) {
+        let full = std::mem::take(lines);
+        let sent = self.log.to_writer.try_send(full);
+        if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = sent {
+            self.log.state.dropped.fetch_add(lost.count, Relaxed);
+        }
+    }
+}
+
+impl Drop for ShardLog {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// The thread that writes.
+struct Writer {
+    sink: Box<dyn Write + Send>,
+    path: Option<PathBuf>,
+    state: Arc<State>,
+    failing: bool,
+}
+
+impl Writer {
+    fn run(mut self, lines: &Receiver<Lines>) {
+        while let Ok(first) = lines.recv() {
+            if self.state.reopen.swap(false, AcqRel) {
+                self.reopen();
+            }
+            self.write(&first.bytes);
+            if self.state.finish.load(Acquire) {
+                lines.try_iter().for_each(|rest| self.write(&rest.bytes));
+                return;
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        let Some(path) = &self.path else { return };
+        match open(path) {
+            Ok(file) => self.sink = Box::new(file),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "cannot open the access log anew; writing on to the old file");
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let written = self.sink.write_all(bytes).and_then(|()| self.sink.flush());
+        match written {
+            Ok(()) => self.failing = false,
+            Err(error) => {
+                self.state.write_errors.fetch_add(1, Relaxed);
+                // Once per trouble, not once per buffer: a full disk must not fill the operator's log too.
+                if !self.failing {
+                    tracing::error!(%error, "cannot write the access log; its lines are lost until this is mended");
+                }
+                self.failing = true;
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    fn settings(path: Option<PathBuf>) -> config::AccessLog {
+        config::AccessLog { format: LogFormat::Json, path, refusals_per_second: 10, query: false }
+    }
+
+    /// Each write waits for a permit; without its sender every write fails.
+    struct Gate(Receiver<()>);
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.0.recv() {
+                Ok(()) => Ok(bytes.len()),
+                Err(_) => Err(io::Error::other("the disk is full")),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn hand_over(shard: &ShardLog, line: &str) {
+        shard.write(|_, out| out.extend_from_slice(line.as_bytes()));
+        shard.flush();
+    }
+
+    #[test]
+    fn a_disk_that_hangs_costs_lines_and_never_time() {
+        let (permit, gate) = channel();
+        let log = AccessLog::into_sink(&settings(None), Box::new(Gate(gate))).unwrap();
+        let shard = log.shard();
+        // The writer holds one at most; all beyond the queue must be lost, and none of this may wait.
+        let handed = WAITING + 10;
+        (0..handed).for_each(|_| hand_over(&shard, "line\n"));
+        let lost = log.dropped();
+        assert!((9..=10).contains(&lost), "{lost} lost");
+        (0..handed).for_each(|_| permit.send(()).unwrap());
+        log.finish();
+        assert_eq!((log.dropped(), log.write_errors()), (lost, 0));
+    }
+
+    #[test]
+    fn failed_writes_are_counted() {
+        let (permit, gate) = channel();
+        drop(permit);
+        let log = AccessLog::into_sink(&settings(None), Box::new(Gate(gate))).unwrap();
+        hand_over(&log.shard(), "line\n");
+        log.finish();
+        assert_eq!(log.write_errors(), 1);
+        hand_over(&log.shard(), "too late\n");
+        assert_eq!(log.dropped(), 1);
+    }
+
+    #[test]
+    fn a_renamed_file_is_left_alone_after_reopening() {
+        let place = |end: &str| std::env::temp_dir().join(format!("buckler-log-{}{end}", std::process::id()));
+        let log = AccessLog::start(&settings(Some(place("")))).unwrap().unwrap();
+        let shard = log.shard();
+        // The file exists from the start; whether this line was written before the rename does not matter.
+        hand_over(&shard, "one\n");
+        std::fs::rename(place(""), place(".1")).unwrap();
+        log.reopen();
+        hand_over(&shard, "two\n");
+        log.finish();
+        let (old, new) =
+            (std::fs::read_to_string(place(".1")).unwrap(), std::fs::read_to_string(place("")).unwrap());
+        assert_eq!(format!("{old}{new}"), "one\ntwo\n");
+        assert!(new.ends_with("two\n"));
+        [place(""), place(".1")].iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_an_error_at_start() {
+        assert!(AccessLog::start(&settings(Some("/nonexistent/access.log".into()))).is_err());
+    }
+}

@@ -1,0 +1,225 @@
+//! The counts of one service: written by its shards, each in its own slot, read as sums by whoever looks.
+//!
+//! They live as long as the service does, over reloads. Callers' counts stand in `callers.rs`. The few counts of the
+//! whole process are here too.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::callers::{CallerCounts, Shown};
+use super::durations::{DurationSum, Durations};
+use super::labels::{CODES, METHODS};
+use super::limited::Limited;
+use super::refusals::{Kept, Ring};
+use super::top::Top;
+use crate::config::Callers;
+use crate::refusal::Reason;
+use crate::shard::{Count, PerShard, ShardId};
+
+/// Everything that is counted of one service.
+#[derive(Debug)]
+pub struct ServiceCounts {
+    /// One slot per shard.
+    pub shards: PerShard<ShardCounts>,
+    /// Exact counts of the configured callers, by name. Taken only when a scribe is made and when somebody looks.
+    pub(super) named: Mutex<BTreeMap<Arc<str>, Arc<PerShard<CallerCounts>>>>,
+    /// Which of the other callers were shown last.
+    pub(super) shown: Mutex<Shown>,
+    shard_count: usize,
+}
+
+impl ServiceCounts {
+    /// Counts for `shards` shards, all zero.
+    pub fn new(shards: usize) -> Arc<Self> {
+        Arc::new(Self {
+            shards: PerShard::new(shards),
+            named: Mutex::default(),
+            shown: Mutex::default(),
+            shard_count: shards,
+        })
+    }
+
+    /// The exact counts of a configured caller, made when it is first asked for.
+    pub fn named(&self, name: &Arc<str>) -> Arc<PerShard<CallerCounts>> {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = named.entry(Arc::clone(name));
+        Arc::clone(counts.or_insert_with(|| Arc::new(PerShard::new(self.shard_count))))
+    }
+
+    /// Forgets callers that a reload took out of the configuration: the map stays as long as the file.
+    pub fn keep_only(&self, callers: &Callers) {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        named.retain(|name, _| callers.known.iter().any(|known| known.name == *name));
+    }
+
+    /// Client connections that are open now.
+    pub fn connections(&self) -> u64 {
+        self.shards.sum(|shard| &shard.connections)
+    }
+
+    /// Client connections open on one shard.
+    pub fn connections_on(&self, shard: ShardId) -> u64 {
+        self.shards.of(shard).connections.get()
+    }
+
+    /// Requests in progress.
+    pub fn active(&self) -> u64 {
+        self.shards.sum(|shard| &shard.active)
+    }
+
+    /// Finished requests by place in [`CODES`] and reason (None: nothing was wrong); only those that happened.
+    pub fn requests(&self) -> Vec<(usize, Option<Reason>, u64)> {
+        let mut found = Vec::new();
+        for code in 0..CODES.len() {
+            for reason in std::iter::once(None).chain(Reason::all().map(Some)) {
+                let place = Requests::place(code, reason);
+                let n = self.shards.iter().map(|shard| shard.requests.0[place].get()).sum();
+                if n > 0 {
+                    found.push((code, reason, n));
+                }
+            }
+        }
+        found
+    }
+
+    /// Durations by place in [`METHODS`] and in [`CODES`]; only those that happened.
+    pub fn durations(&self) -> Vec<(usize, usize, DurationSum)> {
+        let mut found = Vec::new();
+        for method in 0..METHODS.len() {
+            for code in 0..CODES.len() {
+                let mut sum = DurationSum::default();
+                for shard in self.shards.iter() {
+                    if let Some(one) = shard.durations.0[method * CODES.len() + code].get() {
+                        sum.add(one);
+                    }
+                }
+                if sum.count() > 0 {
+                    found.push((method, code, sum));
+                }
+            }
+        }
+        found
+    }
+
+    /// The rules that limited somebody, or would have: rule, whether only in shadow, reason, how often.
+    pub fn limited(&self) -> Vec<(Box<str>, bool, Reason, u64)> {
+        let mut all = Limited::default();
+        for shard in self.shards.iter() {
+            all.merge(&shard.limited.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        all.rows()
+    }
+
+    /// The newest refusals, newest first, at most `limit`, of one caller if one is named.
+    pub fn refusals(&self, caller: Option<&str>, limit: usize) -> Vec<Arc<Kept>> {
+        let mut found = Vec::new();
+        for shard in self.shards.iter() {
+            let ring = shard.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            found.extend(
+                ring.iter().filter(|kept| caller.is_none_or(|name| kept.is_of(name))).map(Arc::clone),
+            );
+        }
+        found.sort_by_key(|kept| std::cmp::Reverse(kept.unix_micros));
+        found.truncate(limit);
+        found
+    }
+}
+
+/// What one shard counts of one service.
+#[derive(Debug, Default)]
+pub struct ShardCounts {
+    /// Requests in progress.
+    pub active: Count,
+    /// Client connections open.
+    pub connections: Count,
+    /// Client connections accepted since the start.
+    pub connections_total: Count,
+    /// Bytes of request bodies.
+    pub bytes_in: Count,
+    /// Bytes of answers' bodies.
+    pub bytes_out: Count,
+    /// Attempts after the first.
+    pub retries: Count,
+    /// All requests of callers that the configuration does not name.
+    pub unnamed: CallerCounts,
+    /// Refusals that were counted and not logged.
+    pub suppressed: Count,
+    /// Finished requests.
+    pub(super) requests: Requests,
+    /// How long they took.
+    pub(super) durations: DurationTable,
+    /// By rule. This lock and the next two are taken by this shard on refusals, and by a scrape.
+    pub(super) limited: Mutex<Limited>,
+    /// The newest refusals.
+    pub(super) refusals: Mutex<Ring>,
+    /// Callers that the configuration does not name. Taken once for each of their requests: uncontended, 10 to 20 ns.
+    pub(super) top: Mutex<Top>,
+}
+
+/// Finished requests by code and reason.
+#[derive(Debug)]
+pub(super) struct Requests(Box<[Count]>);
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self((0..CODES.len() * (Reason::COUNT + 1)).map(|_| Count::default()).collect())
+    }
+}
+
+impl Requests {
+    fn place(code: usize, reason: Option<Reason>) -> usize {
+        code * (Reason::COUNT + 1) + reason.map_or(0, |reason| reason.index() + 1)
+    }
+
+    /// Counts one request; only the owning shard may call it.
+    pub(super) fn add(&self, code: usize, reason: Option<Reason>) {
+        self.0[Self::place(code, reason)].add(1);
+    }
+}
+
+/// Durations by method and code; a cell takes memory once it is used.
+#[derive(Debug)]
+pub(super) struct DurationTable(Box<[OnceLock<Box<Durations>>]>);
+
+impl Default for DurationTable {
+    fn default() -> Self {
+        Self((0..METHODS.len() * CODES.len()).map(|_| OnceLock::new()).collect())
+    }
+}
+
+impl DurationTable {
+    /// The cell of this method and code.
+    pub(super) fn cell(&self, method: usize, code: usize) -> &Durations {
+        self.0[method * CODES.len() + code].get_or_init(Box::default)
+    }
+}
+
+/// What is counted of the process as a whole; from any thread, and rarely.
+#[derive(Debug, Default)]
+pub struct ProcessCounts {
+    panics: AtomicU64,
+    accept_errors: AtomicU64,
+}
+
+impl ProcessCounts {
+    /// A panic was caught.
+    pub fn panicked(&self) {
+        self.panics.fetch_add(1, Relaxed);
+    }
+
+    /// An accept failed.
+    pub fn accept_failed(&self) {
+        self.accept_errors.fetch_add(1, Relaxed);
+    }
+
+    /// Panics that were caught.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Relaxed)
+    }
+
+    /// Accepts that failed.
+    pub fn accept_errors(&self) -> u64 {
+        self.accept_errors.load(Relaxed)
+    }
+}

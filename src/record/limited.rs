@@ -1,0 +1,91 @@
+//! How often each rule or limit refused, or in shadow would have refused. Touched only on refusals.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use crate::refusal::Reason;
+
+/// Rules counted by name on one shard; more (only after very many reloads) are counted as [`OTHER_RULE`].
+const MAX_RULES: usize = 1024;
+
+/// What rules beyond the bound are counted as.
+const OTHER_RULE: &str = "_other";
+
+/// Counts by rule, mode and reason.
+#[derive(Debug, Default)]
+pub struct Limited(HashMap<Box<str>, Box<PerRule>, RandomState>);
+
+type PerRule = [[u64; Reason::COUNT]; 2];
+
+impl Limited {
+    /// Counts one refusal by this rule; with `shadow`, one that was not given.
+    pub fn add(&mut self, rule: &str, shadow: bool, reason: Reason) {
+        // Looked up first: the way of a flood, which must not copy the name.
+        let counts = match self.0.get_mut(rule) {
+            Some(counts) => counts,
+            None => self.rule(rule),
+        };
+        counts[usize::from(shadow)][reason.index()] += 1;
+    }
+
+    /// Adds another shard's counts.
+    pub fn merge(&mut self, other: &Self) {
+        for (rule, theirs) in &other.0 {
+            let mine = self.rule(rule).iter_mut().flatten();
+            mine.zip(theirs.iter().flatten()).for_each(|(mine, theirs)| *mine += theirs);
+        }
+    }
+
+    /// What happened: rule, shadow, reason, how often; in order of the rule's name.
+    pub fn rows(&self) -> Vec<(Box<str>, bool, Reason, u64)> {
+        let mut rows = Vec::new();
+        for (rule, counts) in &self.0 {
+            for (shadow, by_reason) in [false, true].into_iter().zip(counts.iter()) {
+                let happened = Reason::all().map(|reason| (reason, by_reason[reason.index()]));
+                let happened = happened.filter(|(_, n)| *n > 0);
+                rows.extend(happened.map(|(reason, n)| (rule.clone(), shadow, reason, n)));
+            }
+        }
+        rows.sort_by(|a, b| (&a.0, a.1, a.2.index()).cmp(&(&b.0, b.1, b.2.index())));
+        rows
+    }
+
+    fn rule(&mut self, rule: &str) -> &mut PerRule {
+        let rule = if self.0.len() >= MAX_RULES && !self.0.contains_key(rule) { OTHER_RULE } else { rule };
+        self.0.entry(rule.into()).or_insert_with(|| Box::new([[0; Reason::COUNT]; 2]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shadow_and_enforced_are_counted_apart() {
+        let mut one = Limited::default();
+        one.add("default", false, Reason::CallerRate);
+        one.add("default", true, Reason::CallerRate);
+        let mut two = Limited::default();
+        two.add("default", true, Reason::CallerRate);
+        one.merge(&two);
+        assert_eq!(
+            one.rows(),
+            [
+                ("default".into(), false, Reason::CallerRate, 1),
+                ("default".into(), true, Reason::CallerRate, 2)
+            ]
+        );
+    }
+
+    #[test]
+    fn the_number_of_rules_is_bounded() {
+        let mut limited = Limited::default();
+        for n in 0..MAX_RULES * 2 {
+            limited.add(&format!("rules[{n}]"), false, Reason::DeniedByRule);
+        }
+        assert_eq!(limited.0.len(), MAX_RULES + 1);
+        let sum: u64 = limited.rows().iter().map(|row| row.3).sum();
+        assert_eq!(sum, MAX_RULES as u64 * 2);
+    }
+}

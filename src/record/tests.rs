@@ -1,0 +1,378 @@
+//! What a request leaves behind: counts, lines, refusals, metrics.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::header::{HOST, HeaderValue, REFERER, USER_AGENT};
+use http::{HeaderMap, HeaderName, Method, Uri, Version};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::access_log::AccessLog;
+use super::callers::Tally;
+use super::counts::ServiceCounts;
+use super::metrics::{DnsReading, ProcessReading, Scrape, ServiceReading, WorkerReading, encode};
+use super::{CallerNote, End, Outcome, Scribe};
+use crate::clock::Moment;
+use crate::config::{self, At, Callers, Credential, KnownCaller, LogFormat, ServiceName, UnknownKey};
+use crate::refusal::{Reason, Refusal, RuleRef};
+use crate::shard::ShardId;
+
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A service `playlist` with the caller `web`, whose log can be read.
+struct World {
+    counts: Arc<ServiceCounts>,
+    scribe: Rc<Scribe>,
+    log: Arc<AccessLog>,
+    written: Written,
+}
+
+impl World {
+    fn new(format: LogFormat, query: bool) -> Self {
+        let settings = config::AccessLog { format, path: None, refusals_per_second: 2, query };
+        let written = Written::default();
+        let log = AccessLog::into_sink(&settings, Box::new(written.clone())).unwrap();
+        let counts = ServiceCounts::new(2);
+        let name = ServiceName::new("playlist").unwrap();
+        let scribe = Scribe::new(&name, Arc::clone(&counts), ShardId(1), &callers(), Some(log.shard()));
+        Self { counts, scribe, log, written }
+    }
+
+    fn json() -> Self {
+        Self::new(LogFormat::Json, false)
+    }
+
+    fn begin(&self, uri: &str) -> Outcome {
+        let mut outcome = self.scribe.begin(Moment::read(), peer());
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("playlist.test"));
+        headers.insert(USER_AGENT, HeaderValue::from_static("curl/8"));
+        outcome.request(&Method::GET, &uri.parse::<Uri>().unwrap(), Version::HTTP_11, &headers);
+        outcome
+    }
+
+    /// What was written to the log; the world ends with it.
+    fn text(self) -> String {
+        drop(self.scribe);
+        self.log.finish();
+        let bytes = self.written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn lines(self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn peer() -> SocketAddr {
+    "192.0.2.1:4321".parse().unwrap()
+}
+
+fn callers() -> Callers {
+    let at = At { file: "buckler.yaml".into(), line: 3, column: 1 };
+    Callers {
+        identify: vec![Credential::ApiKey, Credential::Address],
+        api_key_header: HeaderName::from_static("x-api-key"),
+        unknown_key: UnknownKey::Refuse,
+        ipv4_prefix: 32,
+        ipv6_prefix: 64,
+        trusted_proxies: vec![],
+        known: vec![KnownCaller { name: "web".into(), api_keys: vec![], addresses: vec![], tier: None, at }],
+        tiers: vec![],
+        max_keys: NonZeroUsize::new(100).unwrap(),
+    }
+}
+
+fn web() -> CallerNote {
+    CallerNote { name: "web".into(), known: Some(0), via: "api_key", tier: Some("partner".into()) }
+}
+
+fn stranger() -> CallerNote {
+    CallerNote { name: "address:192.0.2.1".into(), known: None, via: "address", tier: None }
+}
+
+fn by_default() -> Arc<RuleRef> {
+    Arc::new(RuleRef { name: "default".into(), at: "buckler.yaml:34".into(), reason: None })
+}
+
+fn good(outcome: &mut Outcome) {
+    outcome.attempt(&"127.0.0.1:9001".into(), 10);
+    outcome.first_byte(outcome.begun().plus(Duration::from_millis(2)));
+    outcome.status(200);
+    outcome.bytes_out(5);
+    outcome.ended(End::Complete);
+}
+
+#[test]
+fn a_good_request_is_counted_once_and_gives_one_line() {
+    let world = World::json();
+    let mut outcome = world.begin("/song/1?secret=1");
+    outcome.request_id("r-1".into());
+    outcome.client("198.51.100.7".parse().unwrap());
+    outcome.caller(web());
+    outcome.connected(Duration::from_micros(70));
+    good(&mut outcome);
+    assert_eq!(world.counts.active(), 1);
+    drop(outcome);
+    assert_eq!(world.counts.active(), 0);
+    let requests = world.counts.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!((requests[0].1, requests[0].2), (None, 1));
+    assert_eq!(world.counts.durations()[0].2.count(), 1);
+    assert_eq!(world.counts.callers().named, [("web".into(), Tally { allowed: 1, refused: 0 })]);
+    assert!(world.counts.refusals(None, 10).is_empty());
+    let lines = world.lines();
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    let expected = serde_json::json!({
+        "request_id": "r-1", "service": "playlist", "client_ip": "198.51.100.7", "peer_ip": "192.0.2.1",
+        "caller": "web", "caller_via": "api_key", "tier": "partner", "method": "GET", "host": "playlist.test",
+        "path": "/song/1", "status": 200, "worker": "127.0.0.1:9001", "worker_priority": 10, "attempts": 1,
+        "bytes_in": 0, "bytes_out": 5, "t_connect": 0.000_07, "t_ttfb": 0.002, "proto": "HTTP/1.1",
+        "user_agent": "curl/8",
+    });
+    for (key, value) in expected.as_object().unwrap() {
+        assert_eq!(&line[key], value, "{key}");
+    }
+    for absent in ["reason", "rule", "shadow", "suppressed", "t_queue"] {
+        assert!(line.get(absent).is_none(), "{absent}");
+    }
+    assert!(line["t_total"].is_f64());
+}
+
+#[test]
+fn the_query_is_logged_only_if_it_is_wanted() {
+    let world = World::new(LogFormat::Json, true);
+    good(&mut world.begin("/song/1?q=%22"));
+    assert_eq!(world.lines()[0]["path"], "/song/1?q=%22");
+}
+
+#[test]
+fn a_request_that_is_dropped_is_the_clients_going() {
+    let world = World::json();
+    drop(world.begin("/a"));
+    let mut begun = world.begin("/b");
+    begun.attempt(&"127.0.0.1:9001".into(), 10);
+    begun.status(200);
+    drop(begun);
+    let lines = world.lines();
+    assert_eq!((&lines[0]["status"], &lines[0]["reason"]), (&499.into(), &"client_closed".into()));
+    assert_eq!((&lines[1]["status"], &lines[1]["reason"]), (&200.into(), &"client_closed".into()));
+}
+
+#[test]
+fn an_answer_that_is_cut_off_keeps_its_status_and_says_why() {
+    let world = World::json();
+    let mut outcome = world.begin("/");
+    good(&mut outcome);
+    outcome.ended(End::Cut(Reason::WorkerReset));
+    drop(outcome);
+    assert_eq!(world.counts.requests()[0].1, Some(Reason::WorkerReset));
+    let lines = world.lines();
+    assert_eq!((&lines[0]["status"], &lines[0]["reason"]), (&200.into(), &"worker_reset".into()));
+}
+
+#[test]
+fn a_refusal_is_told_with_its_rule_everywhere() {
+    let world = World::json();
+    let mut outcome = world.begin("/admin");
+    outcome.caller(web());
+    let wait = Duration::from_secs(3);
+    outcome.refused(&Refusal::new(Reason::CallerRate, "the rate is used up").by(by_default()).after(wait));
+    outcome.ended(End::Complete);
+    drop(outcome);
+    let counts = &world.counts;
+    assert_eq!(counts.limited(), [("default".into(), false, Reason::CallerRate, 1)]);
+    assert_eq!(counts.callers().named[0].1, Tally { allowed: 0, refused: 1 });
+    let kept = counts.refusals(Some("web"), 10);
+    assert_eq!((kept[0].status, kept[0].path.as_str(), kept[0].retry_after), (429, "/admin", Some(wait)));
+    assert_eq!(kept[0].rule.as_ref().unwrap().at, "buckler.yaml:34");
+    assert!(counts.refusals(Some("other"), 10).is_empty());
+    let line = &world.lines()[0];
+    assert_eq!((&line["status"], &line["reason"]), (&429.into(), &"caller_rate".into()));
+    assert_eq!((&line["rule"], &line["rule_at"]), (&"default".into(), &"buckler.yaml:34".into()));
+}
+
+#[test]
+fn a_flood_of_refusals_is_counted_and_told_with_the_next_line() {
+    let world = World::json();
+    let refuse = |now: Moment| {
+        let mut outcome = world.begin("/");
+        outcome.caller(stranger());
+        outcome.refused(&Refusal::new(Reason::CallerRate, ""));
+        outcome.write(now);
+        // Written by hand at this moment; the second writing of its drop is not what is tested.
+        std::mem::forget(outcome);
+    };
+    (0..100).for_each(|_| refuse(Moment::at(1_000_000_000)));
+    refuse(Moment::at(2_000_000_000));
+    assert_eq!(world.counts.shards.sum(|shard| &shard.suppressed), 98);
+    assert_eq!(world.counts.callers().top[0].1, Tally { allowed: 0, refused: 101 });
+    assert_eq!(world.counts.refusals(None, 10).len(), 3);
+}
+
+#[test]
+fn a_shadow_rule_is_counted_apart_and_named_in_the_line() {
+    let world = World::json();
+    let mut outcome = world.begin("/");
+    outcome.shadow(&by_default(), Reason::DeniedByRule);
+    good(&mut outcome);
+    drop(outcome);
+    assert_eq!(world.counts.limited(), [("default".into(), true, Reason::DeniedByRule, 1)]);
+    let line = &world.lines()[0];
+    assert_eq!(line["status"], 200);
+    let shadow =
+        serde_json::json!([{ "rule": "default", "rule_at": "buckler.yaml:34", "reason": "denied_by_rule" }]);
+    assert_eq!(line["shadow"], shadow);
+}
+
+#[test]
+fn connections_are_counted_while_they_are_open() {
+    let world = World::json();
+    let (one, two) = (world.scribe.connection(), world.scribe.connection());
+    assert_eq!(world.counts.connections(), 2);
+    drop(one);
+    assert_eq!(world.counts.connections_on(ShardId(1)), 1);
+    drop(two);
+    assert_eq!(world.counts.connections(), 0);
+    assert_eq!(world.counts.shards.sum(|shard| &shard.connections_total), 2);
+}
+
+#[test]
+fn callers_that_left_the_configuration_are_forgotten() {
+    let world = World::json();
+    let mut without = callers();
+    without.known.clear();
+    world.counts.keep_only(&without);
+    assert!(world.counts.callers().named.is_empty());
+}
+
+#[test]
+fn the_combined_format_is_apaches() {
+    let world = World::new(LogFormat::Combined, true);
+    let mut outcome = world.scribe.begin(Moment::read(), peer());
+    let mut headers = HeaderMap::new();
+    headers.insert(REFERER, HeaderValue::from_static("http://a.test/\"x"));
+    headers.insert(USER_AGENT, HeaderValue::from_bytes(b"\xff agent").unwrap());
+    outcome.request(&Method::POST, &"/a?b=1".parse().unwrap(), Version::HTTP_10, &headers);
+    outcome.caller(web());
+    good(&mut outcome);
+    outcome.write(Moment { nanos: u64::MAX, unix_micros: 951_782_400_000_000 });
+    std::mem::forget(outcome);
+    let expected = "192.0.2.1 - web [29/Feb/2000:00:00:00 +0000] \"POST /a?b=1 HTTP/1.0\" 200 5 \
+                    \"http://a.test/\\\"x\" \"\\xff agent\"\n";
+    // The forgotten outcome still holds the shard's log, so what it has must be handed over by hand.
+    world.scribe.log.as_ref().unwrap().flush();
+    assert_eq!(world.text(), expected);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_a_client_sends_gives_one_valid_json_line(
+        agent in prop::collection::vec(any::<u8>(), 0..60),
+        host in prop::collection::vec(any::<u8>(), 0..60),
+        id in "\\PC*",
+        caller in any::<String>(),
+    ) {
+        let world = World::json();
+        let mut outcome = world.scribe.begin(Moment::read(), peer());
+        let mut headers = HeaderMap::new();
+        let agent = HeaderValue::from_bytes(&agent);
+        if let Ok(agent) = &agent {
+            headers.insert(USER_AGENT, agent.clone());
+        }
+        if let Ok(host) = HeaderValue::from_bytes(&host) {
+            headers.insert(HOST, host);
+        }
+        outcome.request(&Method::GET, &Uri::from_static("/"), Version::HTTP_11, &headers);
+        outcome.request_id(id.as_str().into());
+        outcome.caller(CallerNote { name: caller.as_str().into(), ..stranger() });
+        good(&mut outcome);
+        drop(outcome);
+        let lines = world.lines();
+        prop_assert_eq!(lines.len(), 1);
+        prop_assert_eq!(lines[0]["caller"].as_str(), Some(caller.as_str()));
+        prop_assert_eq!(lines[0]["request_id"].as_str(), Some(id.as_str()));
+        if let Some(agent) = agent.ok().and_then(|agent| agent.to_str().map(str::to_owned).ok()) {
+            prop_assert_eq!(lines[0]["user_agent"].as_str(), Some(agent.as_str()));
+        }
+    }
+}
+
+#[test]
+fn the_metrics_page_names_what_happened_and_stays_well_formed() {
+    let world = World::json();
+    let mut outcome = world.begin("/");
+    outcome.caller(CallerNote { name: "bad\"name\n\\".into(), ..stranger() });
+    good(&mut outcome);
+    drop(outcome);
+    let mut outcome = world.begin("/");
+    outcome.refused(&Refusal::new(Reason::CallerRate, "").by(by_default()));
+    drop(outcome);
+    let worker = WorkerReading {
+        name: "127.0.0.1:9001".into(),
+        up: true,
+        weight: 12,
+        active: 1,
+        connections: 2,
+        answers: [0, 7, 0, 0, 1],
+        failures: 0,
+        connect_failures: 3,
+    };
+    let dns = Some(DnsReading { age: Some(Duration::from_millis(1500)), failures: 4 });
+    let service = ServiceReading {
+        name: ServiceName::new("playlist").unwrap(),
+        counts: Arc::clone(&world.counts),
+        workers: vec![worker],
+        dns,
+    };
+    let process = ProcessReading { reload_ok: true, config_hash: "abc".into(), ..ProcessReading::default() };
+    let page = encode(Scrape { services: vec![service], process }).unwrap();
+    for line in [
+        r#"buckler_requests_total{service="playlist",code="200",reason=""} 1"#,
+        r#"buckler_requests_total{service="playlist",code="429",reason="caller_rate"} 1"#,
+        r#"http_server_request_duration_seconds_count{service="playlist",method="GET",code="200"} 1"#,
+        r#"http_server_request_duration_seconds_bucket{le="+Inf",service="playlist",method="GET",code="200"} 1"#,
+        r#"buckler_limited_total{service="playlist",rule="default",mode="enforce",reason="caller_rate"} 1"#,
+        r#"buckler_caller_requests_total{service="playlist",caller="bad\"name\n\\",verdict="allowed"} 1"#,
+        r#"buckler_caller_requests_total{service="playlist",caller="web",verdict="refused"} 0"#,
+        r#"buckler_caller_requests_total{service="playlist",caller="_other",verdict="allowed"} 0"#,
+        r#"buckler_connections{service="playlist",shard="1"} 0"#,
+        r#"buckler_worker_requests_total{service="playlist",worker="127.0.0.1:9001",code_class="2xx"} 7"#,
+        r#"buckler_worker_connect_failures_total{service="playlist",worker="127.0.0.1:9001"} 3"#,
+        r#"buckler_worker_up{service="playlist",worker="127.0.0.1:9001"} 1"#,
+        r#"buckler_dns_age_seconds{service="playlist"} 1.5"#,
+        r#"buckler_dns_failures_total{service="playlist"} 4"#,
+        r#"buckler_config_hash_info{hash="abc"} 1"#,
+        "buckler_config_last_reload_success 1",
+    ] {
+        assert!(page.lines().any(|written| written == line), "{line}\nis not in\n{page}");
+    }
+    assert!(page.ends_with("# EOF\n"));
+    for line in page.lines() {
+        assert!(
+            line.starts_with('#')
+                || line.starts_with("buckler_")
+                || line.starts_with("process_")
+                || line.starts_with("http_"),
+            "{line}"
+        );
+    }
+}
