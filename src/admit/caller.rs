@@ -88,15 +88,15 @@ impl Via {
 pub struct CachedCaller {
     book: u64,
     peer: Option<PeerMemo>,
-    forwarded: Option<(IpAddr, Caller)>,
+    /// The last address that named a caller.
+    address: Option<(IpAddr, Caller)>,
     key: Option<(Box<[u8]>, Caller)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct PeerMemo {
     peer: IpAddr,
     trusted: bool,
-    caller: Caller,
 }
 
 /// Everything needed to tell callers apart.
@@ -203,30 +203,23 @@ impl CallerBook {
     }
 
     /// What is remembered of this connection's peer; whatever another book left behind is forgotten first.
-    fn peer_memo<'a>(&self, peer: IpAddr, cached: &'a mut CachedCaller) -> &'a PeerMemo {
+    fn peer_memo(&self, peer: IpAddr, cached: &mut CachedCaller) -> PeerMemo {
         if cached.book != self.number {
             *cached = CachedCaller { book: self.number, ..CachedCaller::default() };
         }
-        if cached.peer.as_ref().is_some_and(|memo| memo.peer != unmapped(peer)) {
-            cached.peer = None;
+        let peer = unmapped(peer);
+        match cached.peer {
+            Some(memo) if memo.peer == peer => memo,
+            _ => *cached.peer.insert(PeerMemo { peer, trusted: self.is_trusted(peer) }),
         }
-        cached.peer.get_or_insert_with(|| {
-            let peer = unmapped(peer);
-            PeerMemo { peer, trusted: self.is_trusted(peer), caller: self.address_caller(peer) }
-        })
     }
 
     fn by_address(&self, client: IpAddr, cached: &mut CachedCaller) -> Caller {
-        if let Some(memo) = &cached.peer
-            && memo.peer == client
-        {
-            return memo.caller.clone();
-        }
-        match &cached.forwarded {
+        match &cached.address {
             Some((address, caller)) if *address == client => caller.clone(),
             _ => {
                 let caller = self.address_caller(client);
-                cached.forwarded = Some((client, caller.clone()));
+                cached.address = Some((client, caller.clone()));
                 caller
             }
         }

@@ -1,7 +1,7 @@
 //! Requests in progress, counted by guards: taking one counts, dropping it gives back. Exact over all shards, because
 //! a count that is almost right would leak or starve in time.
 //!
-//! Named callers count in their [`Account`]. Strangers count in [`InProgress`], whose size is bounded by the requests
+//! Named callers count in their [`Account`]. Strangers count in `InProgress`, whose size is bounded by the requests
 //! in progress (and so by `bounds.connections`): an entry is there only while its caller has one.
 
 use std::collections::HashMap;

@@ -387,9 +387,9 @@ mod tests {
         let first = ledger.group_account(&[1, 2], &[]);
         assert!(Arc::ptr_eq(&first, &ledger.group_account(&[3, 2], &[])));
         assert!(Arc::ptr_eq(&first, &ledger.group_account(&[3], &[])));
-        let second = ledger.group_account(&[1, 4], &[first.clone()]);
+        let second = ledger.group_account(&[1, 4], std::slice::from_ref(&first));
         assert!(!Arc::ptr_eq(&first, &second), "two groups of one configuration never share");
-        assert!(Arc::ptr_eq(&second, &ledger.group_account(&[4], &[first.clone()])));
+        assert!(Arc::ptr_eq(&second, &ledger.group_account(&[4], std::slice::from_ref(&first))));
         drop((first, second));
         ledger.forget_settled_accounts(1);
         assert!(ledger.accounts.lock().unwrap().is_empty());

@@ -25,7 +25,7 @@ pub mod headers;
 pub mod host;
 pub mod ledger;
 pub mod limit;
-pub mod meter;
+mod meter;
 pub mod path;
 pub mod pattern;
 pub mod permission;

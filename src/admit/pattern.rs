@@ -11,25 +11,19 @@ use crate::config::{HostPattern, PathPattern, Segment};
 pub fn path_matches(pattern: &PathPattern, path: &str) -> bool {
     // `*` (OPTIONS *) has no segments: only a pattern of everything matches it.
     let Some(path) = path.strip_prefix('/') else { return matches!(pattern.segments[..], [Segment::Rest]) };
+    // What is left of the path: None after its last segment.
     let mut rest = Some(path);
     for segment in &pattern.segments {
-        if matches!(segment, Segment::Rest) {
-            return true;
-        }
-        let Some(text) = rest else { return false };
-        let (head, tail) = match text.split_once('/') {
-            Some((head, tail)) => (head, Some(tail)),
-            None => (text, None),
+        rest = match (segment, rest) {
+            (Segment::Rest, _) => return true,
+            (_, None) => return false,
+            (Segment::One, Some(text)) if text.is_empty() || text.starts_with('/') => return false,
+            (Segment::One, Some(text)) => behind_segment(text),
+            (Segment::Literal(literal), Some(text)) => match behind_literal(literal, text) {
+                Some(rest) => rest,
+                None => return false,
+            },
         };
-        let fits = match segment {
-            Segment::Literal(literal) => literal_matches(literal, head),
-            Segment::One => !head.is_empty(),
-            Segment::Rest => true,
-        };
-        if !fits {
-            return false;
-        }
-        rest = tail;
     }
     match rest {
         None => true,
@@ -71,11 +65,20 @@ pub fn glob_matches(glob: &str, text: &str) -> bool {
     text.ends_with(last)
 }
 
-fn literal_matches(literal: &str, segment: &str) -> bool {
-    match segment.strip_prefix(literal) {
-        Some(rest) => rest.is_empty() || (rest.starts_with(';') && !literal.contains(';')),
-        None => false,
+/// What stands behind the first segment of `text`, if that is `literal`. Most patterns fail at their first bytes, so
+/// the text is compared before its segment's end is looked for.
+fn behind_literal<'a>(literal: &str, text: &'a str) -> Option<Option<&'a str>> {
+    let rest = text.strip_prefix(literal)?;
+    match rest.as_bytes().first() {
+        None => Some(None),
+        Some(b'/') => Some(Some(&rest[1..])),
+        Some(b';') if !literal.contains(';') => Some(behind_segment(rest)),
+        Some(_) => None,
     }
+}
+
+fn behind_segment(text: &str) -> Option<&str> {
+    text.split_once('/').map(|(_, rest)| rest)
 }
 
 #[cfg(test)]

@@ -225,6 +225,23 @@ fn a_refusal_by_the_total_charges_the_caller_nothing() {
 }
 
 #[test]
+fn what_a_rule_denies_charges_nobody() {
+    let book = book(limits(Some(quota("default", SECOND, 3))), &ledger());
+    let closed = Permissions { default: Verdict::Deny, default_ref: rule("default"), rules: vec![] };
+    let (who, mut shadows) = (stranger(0), Vec::new());
+    let refused =
+        super::super::decide((&closed, &book), (&who, "address:192.0.2.0"), &GET, START, &mut shadows)
+            .unwrap_err();
+    assert_eq!(refused.refusal.reason, Reason::DeniedByRule);
+    assert_eq!(pass(&book, &who, START), 3);
+    let open = Permissions { default: Verdict::Allow, ..closed };
+    let refused =
+        super::super::decide((&open, &book), (&who, "address:192.0.2.0"), &GET, START, &mut shadows)
+            .unwrap_err();
+    assert_eq!(refused.refusal.reason, Reason::CallerRate);
+}
+
+#[test]
 fn a_costly_request_takes_more_from_both() {
     let mut limits = limits(Some(quota("default", SECOND, 10)));
     limits.total = Some(quota("total", SECOND, 100));
