@@ -1,5 +1,8 @@
-//! From the tree to the structs of `file.rs`, through a deserializer that does not stop at the first error: unknown keys
-//! are reported and skipped, and a value that does not fit is reported and left out, by the [`Located`] around it.
+//! From the tree to the structs of `file.rs`, through a deserializer that does not stop at the first error: unknown
+//! keys are reported and skipped, and a value that does not fit is reported and left out, by the [`Located`] around it.
+
+mod access;
+mod hint;
 
 mod access;
 mod hint;
@@ -264,7 +267,8 @@ impl<'de> Deserializer<'de> for NodeReader<'de, '_> {
         visitor.visit_enum(Word(text))
     }
 
-    whole_numbers!(deserialize_u8 visit_u8 u8, deserialize_u16 visit_u16 u16, deserialize_u32 visit_u32 u32, deserialize_u64 visit_u64 u64);
+    whole_numbers!(deserialize_u8 visit_u8 u8, deserialize_u16 visit_u16 u16);
+    whole_numbers!(deserialize_u32 visit_u32 u32, deserialize_u64 visit_u64 u64);
 
     serde::forward_to_deserialize_any! {
         i8 i16 i32 i64 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct

@@ -46,8 +46,8 @@ impl Loaded {
 enum Shown {
     /// A value, or a list of them, and where it comes from.
     Value(Value, String),
-    Map(Vec<(String, Shown)>),
-    List(Vec<Shown>),
+    Map(Vec<(String, Self)>),
+    List(Vec<Self>),
 }
 
 /// A map in the making, and the map of the file that it shows, if there is one.
@@ -70,7 +70,7 @@ impl<'t> Map<'t> {
     }
 
     /// Anything that has a text.
-    fn text(&mut self, key: &str, value: impl ToString) {
+    fn text(&mut self, key: &str, value: &(impl ToString + ?Sized)) {
         self.put(key, value.to_string());
     }
 
@@ -83,7 +83,7 @@ impl<'t> Map<'t> {
     }
 
     /// A map.
-    fn map(&mut self, key: &str, fill: impl FnOnce(&mut Map<'t>)) {
+    fn map(&mut self, key: &str, fill: impl FnOnce(&mut Self)) {
         let from = self.from.and_then(|node| node.get(key)).map(|entry| &entry.value);
         let mut map = Map { from, sources: self.sources, entries: Vec::new() };
         fill(&mut map);
@@ -91,7 +91,7 @@ impl<'t> Map<'t> {
     }
 
     /// A list of maps, unless it is empty.
-    fn maps<T>(&mut self, key: &str, values: &[T], fill: impl Fn(&mut Map<'t>, &T)) {
+    fn maps<T>(&mut self, key: &str, values: &[T], fill: impl Fn(&mut Self, &T)) {
         let nodes = match self.from.and_then(|node| node.get(key)).map(|entry| &entry.value.kind) {
             Some(Kind::List(nodes)) => nodes.as_slice(),
             _ => &[],

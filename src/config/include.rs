@@ -1,8 +1,8 @@
 //! Several files as one tree: `include` is resolved, and what two files both define is an error that names both places.
 //!
-//! Joined key by key are the file itself, its top-level maps, `callers.known`, `callers.tiers`, `services`, each service
-//! and the maps in it. The lists `permissions.rules`, `limits.agreements` and `limits.costs` of a service are joined one
-//! after another, in the order of the files. Everything else may stand in one file only.
+//! Joined key by key are the file itself, its top-level maps, `callers.known`, `callers.tiers`, `services`, each
+//! service and the maps in it but `workers`. The lists `permissions.rules`, `limits.agreements` and `limits.costs` of a
+//! service are joined one after another, in the order of the files. Everything else may stand in one file only.
 
 use std::path::{Path, PathBuf};
 

@@ -52,7 +52,7 @@ impl Loaded {
 pub fn load(path: &Path, today: Moment, env: Env<'_>) -> Loaded {
     let name = path.display().to_string();
     match Disk.read(path) {
-        Ok(text) => read(&name, text, &Disk, today, env),
+        Ok(text) => read(&name, &text, &Disk, today, env),
         Err(why) => {
             let mut problems = Collected::default();
             let file = problems.sources.add(&name, String::new());
@@ -65,7 +65,7 @@ pub fn load(path: &Path, today: Moment, env: Env<'_>) -> Loaded {
 
 /// Loads a text under a name, with the files at hand. For tests and fuzzing.
 pub fn load_str(name: &str, text: &str, files: &dyn Files, today: Moment, env: Env<'_>) -> Loaded {
-    read(name, text.to_owned(), files, today, env)
+    read(name, text, files, today, env)
 }
 
 /// Where files come from: the disk, or a test.
@@ -113,16 +113,16 @@ impl Files for NoFiles {
     }
 }
 
-fn read(name: &str, text: String, files: &dyn Files, today: Moment, env: Env<'_>) -> Loaded {
+fn read(name: &str, text: &str, files: &dyn Files, today: Moment, env: Env<'_>) -> Loaded {
     let mut problems = Collected::default();
     let too_large = text.len() as u64 > MAX_BYTES;
-    let number = problems.sources.add(name, text.clone());
+    let number = problems.sources.add(name, text.to_owned());
     if too_large {
         let at = Spot { file: number, line: 0, column: 0, length: 0 };
         problems.error(Code::TooMuch, at, format!("is larger than {} MiB", MAX_BYTES >> 20), None);
         return finish(None, None, problems);
     }
-    let Some(mut tree) = parse(&text, number, env, &mut problems) else {
+    let Some(mut tree) = parse(text, number, env, &mut problems) else {
         return finish(None, None, problems);
     };
     include(&mut tree, files, env, &mut problems);

@@ -1,9 +1,9 @@
 //! The checked configuration: typed, pure data, everything in it is meant and possible. What the YAML looks like
 //! stands in `file.rs`; how one becomes the other, with every error at once, in `check/`.
 //!
-//! Nothing here reads a clock, a socket or, once loaded, a file. A text goes through these files in this order: `tree.rs`
-//! (YAML with places), `include.rs` (several files as one), `collect.rs` and `file.rs` (the keys), `value.rs` and
-//! `units.rs` (single values), `check/` (what it all means), `report.rs` (what is wrong). `effective.rs` prints it back.
+//! Nothing here reads a clock, a socket or, once loaded, a file. A text goes through these files in this order:
+//! `tree.rs` (YAML with places), `include.rs` (several files as one), `collect.rs` and `file.rs` (the keys), `value.rs`
+//! and `units.rs` (single values), `check/` (what it all means), `report.rs` (what is wrong). `effective.rs` prints it.
 
 mod check;
 mod collect;

@@ -1,5 +1,5 @@
-//! What is wrong with a configuration, and how it is shown: one line that says what and where, the line of the file with
-//! a caret under the exact columns, and what to do. Keys and other secrets are never shown.
+//! What is wrong with a configuration, and how it is shown: one line that says what and where, the line of the file
+//! with a caret under the exact columns, and what to do. Keys and other secrets are never shown.
 //!
 //! | code | severity | what |
 //! |---|---|---|
@@ -153,13 +153,24 @@ impl Sources {
                 format!("{word}: {file}:{line}:{column}: {} [{}]\n", problem.message, problem.code)
             }
         };
-        if let Some(line) = self.line(&problem.file, problem.line) {
+        // After a syntax error nobody knows which characters are a secret.
+        let risky = problem.code == Code::Syntax && self.near_secrets(&problem.file, problem.line);
+        if let Some(line) = self.line(&problem.file, problem.line).filter(|_| !risky) {
             self.underline(&mut out, problem, &line);
         }
         for line in problem.help.iter().flat_map(|help| help.lines()) {
             let _ = writeln!(out, "  = {line}");
         }
         out
+    }
+
+    /// Whether this line or one shortly before it speaks of secrets.
+    fn near_secrets(&self, file: &str, number: u32) -> bool {
+        const BEFORE: usize = 8;
+        let number = number as usize;
+        let source = self.files.iter().find(|source| &*source.name == file);
+        let lines = source.into_iter().flat_map(|source| source.text.lines()).take(number);
+        lines.skip(number.saturating_sub(BEFORE)).any(|line| holds_secrets(line) && !line.contains("sha256:"))
     }
 
     fn underline(&self, out: &mut String, problem: &Problem, line: &str) {
@@ -203,6 +214,12 @@ fn window(line: &str, column: u32) -> (String, usize) {
     (line.chars().skip(from).take(WIDTH).collect(), column - from)
 }
 
+/// Whether a key's name, or a line, speaks of secrets.
+fn holds_secrets(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    ["key", "secret", "token", "password"].iter().any(|word| text.contains(word))
+}
+
 /// The problems found so far, of all files.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
@@ -237,7 +254,7 @@ impl Collected {
 
     /// All of them by place, and the files.
     pub(super) fn finish(mut self) -> (Vec<Problem>, Sources) {
-        self.found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.found.sort_by_key(|(spot, _)| *spot);
         self.found.dedup();
         (self.found.into_iter().map(|(_, problem)| problem).collect(), self.sources)
     }
@@ -250,10 +267,17 @@ impl Collected {
 
     /// Notes which characters of the file no message may show, if `key` holds secrets.
     pub(super) fn hide_secrets(&mut self, key: &str, value: &Node) {
-        let key = key.to_ascii_lowercase();
-        let holds = ["key", "secret", "token", "password"].iter().any(|word| key.contains(word));
-        if !holds || key.ends_with("_file") || key.starts_with("max_") {
+        if !holds_secrets(key) || key.ends_with("_file") || key.starts_with("max_") {
             return;
+        }
+        if let Kind::Map(entries) = &value.kind
+            && key == "api_keys"
+        {
+            // `{key}` instead of `[key]`.
+            for entry in entries {
+                self.hide(entry.at);
+                self.hide_secrets(key, &entry.value);
+            }
         }
         let list = match &value.kind {
             Kind::List(items) => items.as_slice(),
@@ -262,10 +286,15 @@ impl Collected {
         for item in list {
             if let Kind::Text(text) = &item.kind
                 && !text.shown.starts_with("sha256:")
-                && let Some(source) = self.sources.files.get_mut(item.spot.file)
             {
-                source.secrets.push(item.spot);
+                self.hide(item.spot);
             }
+        }
+    }
+
+    fn hide(&mut self, spot: Spot) {
+        if let Some(source) = self.sources.files.get_mut(spot.file) {
+            source.secrets.push(spot);
         }
     }
 }

@@ -79,9 +79,8 @@ impl FromStr for Frequency {
         let count = count_of(count).ok_or_else(|| wrong(": the part before `/` must be a whole number"))?;
         let per = worth(PER, unit).ok_or_else(|| wrong(": the unit after `/` must be s, min, h or d"))?;
         if count == 0 {
-            return Err(format!(
-                "a rate of 0 lets nothing pass\nwrite a `deny` rule to refuse somebody, or at least `1/d`"
-            ));
+            let help = "write a `deny` rule to refuse somebody, or at least `1/d`";
+            return Err(format!("a rate of 0 lets nothing pass\n{help}"));
         }
         let interval = (per + count / 2) / count;
         if interval == 0 {
@@ -341,7 +340,12 @@ mod tests {
         }
 
         #[test]
-        fn what_is_printed_reads_the_same(nanos in 0..315_360_000_000_000_000_u64, bytes in 0..=1_u64 << 50, day in 0..47_000_u64, share in 0..=100_u8) {
+        fn what_is_printed_reads_the_same(
+            nanos in 0..315_360_000_000_000_000_u64,
+            bytes in 0..=1_u64 << 50,
+            day in 0..47_000_u64,
+            share in 0..=100_u8,
+        ) {
             let span = Span(Duration::from_nanos(nanos));
             prop_assert_eq!(span.to_string().parse(), Ok(span));
             prop_assert_eq!(Size(bytes).to_string().parse(), Ok(Size(bytes)));

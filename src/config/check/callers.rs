@@ -13,7 +13,8 @@ use crate::config::report::{Code, Spot};
 use crate::config::tree::shorten;
 use crate::config::{Callers, Credential, KnownCaller, Tier, UnknownKey};
 
-/// Headers that cannot carry a key: they belong to one connection (RFC 9110 section 7.6.1), to the message, or to Buckler.
+/// Headers that cannot carry a key: they belong to one connection (RFC 9110 section 7.6.1), to the message, or to
+/// Buckler.
 const NO_KEY_HEADERS: &[&str] = &[
     "connection",
     "keep-alive",
@@ -196,7 +197,7 @@ impl Checker<'_> {
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'@' | b'/'));
         if !fits || name.starts_with('_') {
             let message = format!("`{}` is not a name for a {what}", shorten(name));
-            // A colon would let it look like `address:...`, a star like a pattern, a leading `_` like `_other` in metrics.
+            // With a colon it could look like `address:...`, with a leading `_` like `_other` in metrics.
             let help = "write 1 to 63 of the characters a-z A-Z 0-9 - _ . @ /, not `_` first";
             self.error(Code::BadValue, at, message, help);
         }

@@ -14,16 +14,16 @@ pub(super) fn config(root: &mut Map<'_>, config: &Config) {
     root.put("threads", config.threads.get());
     if let Some(admin) = &config.admin {
         root.map("admin", |map| {
-            map.text("listen", admin.listen);
+            map.text("listen", &admin.listen);
             if let Some(file) = &admin.token_file {
-                map.text("token_file", file.display());
+                map.text("token_file", &file.display());
             }
         });
     }
     root.map("dns", |map| {
         map.texts("servers", &config.dns.servers);
-        map.text("max_ttl", Span(config.dns.max_ttl));
-        map.text("timeout", Span(config.dns.timeout));
+        map.text("max_ttl", &Span(config.dns.max_ttl));
+        map.text("timeout", &Span(config.dns.timeout));
     });
     root.map("callers", |map| callers(map, &config.callers));
     root.map("services", |map| {
@@ -34,14 +34,14 @@ pub(super) fn config(root: &mut Map<'_>, config: &Config) {
     root.map("access_log", |map| {
         map.text(
             "format",
-            match config.access_log.format {
+            &match config.access_log.format {
                 LogFormat::Json => "json",
                 LogFormat::Combined => "combined",
                 LogFormat::Off => "off",
             },
         );
         match &config.access_log.path {
-            Some(path) => map.text("path", path.display()),
+            Some(path) => map.text("path", &path.display()),
             None => map.text("path", "stdout"),
         }
         map.put("refusals_per_second", config.access_log.refusals_per_second);
@@ -49,9 +49,9 @@ pub(super) fn config(root: &mut Map<'_>, config: &Config) {
     });
     root.map("log", |map| {
         map.text("level", &config.log.level);
-        map.text("format", if config.log.json { "json" } else { "text" });
+        map.text("format", &if config.log.json { "json" } else { "text" });
     });
-    root.map("shutdown", |map| map.text("grace", Span(config.shutdown_grace)));
+    root.map("shutdown", |map| map.text("grace", &Span(config.shutdown_grace)));
 }
 
 fn callers(map: &mut Map<'_>, callers: &Callers) {
@@ -67,7 +67,7 @@ fn callers(map: &mut Map<'_>, callers: &Callers) {
         map.text("header", &callers.api_key_header);
         map.text(
             "unknown",
-            match callers.unknown_key {
+            &match callers.unknown_key {
                 UnknownKey::Refuse => "refuse",
                 UnknownKey::Anonymous => "anonymous",
             },
@@ -105,11 +105,11 @@ fn known(map: &mut Map<'_>, caller: &KnownCaller, callers: &Callers) {
 }
 
 fn service(map: &mut Map<'_>, service: &Service, callers: &Callers) {
-    map.text("listen", service.listen);
+    map.text("listen", &service.listen);
     map.map("workers", |map| match &service.workers {
-        WorkerSource::Srv(name) => map.text("srv", name),
+        WorkerSource::Srv(name) => map.text("srv", &name),
         WorkerSource::List(workers) => map.maps("addresses", workers, |map, worker| {
-            map.text("address", worker.address);
+            map.text("address", &worker.address);
             map.put("priority", worker.priority);
             map.put("weight", worker.weight);
         }),
@@ -121,14 +121,14 @@ fn service(map: &mut Map<'_>, service: &Service, callers: &Callers) {
 }
 
 fn permissions(map: &mut Map<'_>, permissions: &Permissions, callers: &Callers) {
-    map.text("default", word(permissions.default));
+    map.text("default", &word(permissions.default));
     map.maps("rules", &permissions.rules, |map, rule| {
         map.map(word(rule.verdict), |map| matches(map, rule, callers));
         if let Some(reason) = &rule.rule_ref.reason {
-            map.text("reason", reason);
+            map.text("reason", &reason);
         }
         if let Some(until) = rule.until {
-            map.text("until", Day(until));
+            map.text("until", &Day(until));
         }
         mode(map, rule.mode);
     });
@@ -157,7 +157,7 @@ fn matches(map: &mut Map<'_>, rule: &Rule, callers: &Callers) {
 fn limits(map: &mut Map<'_>, limits: &Limits, callers: &Callers) {
     map.text(
         "headers",
-        match limits.headers {
+        &match limits.headers {
             LimitHeaders::Always => "always",
             LimitHeaders::Named => "named",
             LimitHeaders::Refused => "refused",
@@ -177,25 +177,25 @@ fn limits(map: &mut Map<'_>, limits: &Limits, callers: &Callers) {
 fn agreement(map: &mut Map<'_>, agreement: &Agreement, callers: &Callers) {
     let names = agreement.callers.iter().map(|number| caller_name(callers, *number));
     match agreement.callers.as_slice() {
-        [one] if !map.has("callers") => map.text("caller", caller_name(callers, *one)),
+        [one] if !map.has("callers") => map.text("caller", &caller_name(callers, *one)),
         _ => map.texts("callers", names),
     }
     map.put("shared", agreement.shared);
     quota(map, &agreement.quota);
     if let Some(owner) = &agreement.owner {
-        map.text("owner", owner);
+        map.text("owner", &owner);
     }
     if let Some(reason) = &agreement.quota.rule_ref.reason {
-        map.text("reason", reason);
+        map.text("reason", &reason);
     }
     if let Some(until) = agreement.until {
-        map.text("until", Day(until));
+        map.text("until", &Day(until));
     }
 }
 
 fn quota(map: &mut Map<'_>, quota: &Quota) {
     if let Some(rate) = quota.rate {
-        map.text("rate", Frequency { interval: rate.interval, per_second: 1 });
+        map.text("rate", &Frequency { interval: rate.interval, per_second: 1 });
         map.put("burst", rate.burst.get());
     }
     if let Some(concurrent) = quota.concurrent {
@@ -224,18 +224,18 @@ fn timeouts(map: &mut Map<'_>, timeouts: &Timeouts) {
     for (key, span) in named {
         map.text(key, Span(span));
     }
-    map.text("total", total.map_or_else(|| "off".to_owned(), |total| Span(total).to_string()));
+    map.text("total", &total.map_or_else(|| "off".to_owned(), |total| Span(total).to_string()));
 }
 
 fn bounds(map: &mut Map<'_>, bounds: &Bounds) {
-    map.text("head_bytes", Size(bounds.head_bytes as u64));
+    map.text("head_bytes", &Size(bounds.head_bytes as u64));
     map.put("head_fields", bounds.head_fields);
-    map.text("uri_bytes", Size(bounds.uri_bytes as u64));
+    map.text("uri_bytes", &Size(bounds.uri_bytes as u64));
     map.text(
         "body_bytes",
-        bounds.body_bytes.map_or_else(|| "none".to_owned(), |bytes| Size(bytes).to_string()),
+        &bounds.body_bytes.map_or_else(|| "none".to_owned(), |bytes| Size(bytes).to_string()),
     );
-    map.text("response_head_bytes", Size(bounds.response_head_bytes as u64));
+    map.text("response_head_bytes", &Size(bounds.response_head_bytes as u64));
     map.put("connections", bounds.connections);
     map.put("worker_connections", bounds.worker_connections);
 }
@@ -243,7 +243,7 @@ fn bounds(map: &mut Map<'_>, bounds: &Bounds) {
 fn mode(map: &mut Map<'_>, mode: Mode) {
     map.text(
         "mode",
-        match mode {
+        &match mode {
             Mode::Enforce => "enforce",
             Mode::Shadow => "shadow",
         },

@@ -177,7 +177,13 @@ fn a_key_in_clear_is_never_shown() {
     let shown = loaded.render();
     assert!(!shown.contains("hunter2") && shown.contains("[*********, "), "{shown}");
     assert!(shown.contains("buckler key"), "{shown}");
-    for misspelled in ["api_key: hunter2", "api_keys: []\n      api_keys: [hunter2]", "secret: hunter2"] {
+    for misspelled in [
+        "api_keys: {hunter2}",
+        "api_keys: [hunter2",
+        "api_key: hunter2",
+        "api_keys: []\n      api_keys: [hunter2]",
+        "secret: hunter2",
+    ] {
         let text = format!("{SERVICE}callers:\n  known:\n    web:\n      {misspelled}\n");
         let loaded = load_text(&text);
         assert!(!loaded.problems.is_empty());

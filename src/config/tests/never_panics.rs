@@ -1,6 +1,7 @@
 //! Whatever stands in a file, loading it ends with a configuration or with an error, never with a panic.
 
 use proptest::prelude::*;
+use proptest::sample::Index;
 
 use super::*;
 
@@ -52,7 +53,7 @@ proptest! {
     #[test]
     fn a_mutated_file_never_panics(
         which in 0..VALID.len(),
-        edits in proptest::collection::vec((any::<proptest::sample::Index>(), 0..PIECES.len(), 0..12_usize), 1..6),
+        edits in proptest::collection::vec((any::<Index>(), 0..PIECES.len(), 0..12_usize), 1..6),
     ) {
         let mut text: Vec<char> = VALID[which].chars().collect();
         for (place, piece, removed) in edits {
