@@ -12,6 +12,7 @@
 mod balance;
 mod bind;
 mod callers;
+mod cli;
 mod discovery;
 mod forwarding;
 mod framing;
