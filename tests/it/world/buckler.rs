@@ -53,7 +53,8 @@ impl Buckler {
 
     #[track_caller]
     fn probe(&self, path: &str) -> Option<Response> {
-        if let Some(status) = self.child.lock().unwrap().try_wait().unwrap() {
+        let ended = self.child.lock().unwrap().try_wait().unwrap();
+        if let Some(status) = ended {
             panic!("Buckler ended with {status}:\n{}", self.stderr());
         }
         let mut raw = Raw::try_connect(std::net::Ipv4Addr::LOCALHOST, self.admin()).ok()?;
