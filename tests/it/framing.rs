@@ -213,13 +213,13 @@ fn a_head_over_its_bounds_is_refused() {
 fn the_bounds_are_as_the_configuration_says() {
     let world = World::new();
     let worker = world.worker("a");
-    let bounds = "bounds: { head_bytes: 8KiB, head_fields: 10, uri_bytes: 100, body_bytes: 1000 }";
+    let bounds = "bounds: { head_bytes: 8KiB, head_fields: 10, uri_bytes: 1KiB }";
     let buckler = world.buckler(&one_service(bounds));
     let fields = |count: usize| (0..count).fold(get("/"), |ask, n| ask.header(&format!("x-{n}"), "1"));
     buckler.answer(fields(9)).is(200);
     buckler.answer(fields(10)).is(431);
-    buckler.answer(get(&format!("/{}", "u".repeat(99)))).is(200);
-    buckler.answer(get(&format!("/{}", "u".repeat(100)))).is(414);
+    buckler.answer(get(&format!("/{}", "u".repeat(1023)))).is(200);
+    buckler.answer(get(&format!("/{}", "u".repeat(1024)))).is(414);
     buckler.answer(get("/").header("x", &"b".repeat(9000))).is(431);
     assert_eq!(worker.count(), 2);
 }
@@ -228,11 +228,11 @@ fn the_bounds_are_as_the_configuration_says() {
 fn a_body_over_its_bound_is_refused() {
     let world = World::new();
     let worker = world.worker("a");
-    let buckler = world.buckler(&one_service("bounds: { body_bytes: 1000 }"));
-    buckler.answer(crate::world::request("POST", "/fits").body("b".repeat(1000))).is(200);
+    let buckler = world.buckler(&one_service("bounds: { body_bytes: 1KiB }"));
+    buckler.answer(crate::world::request("POST", "/fits").body("b".repeat(1024))).is(200);
     assert_eq!(worker.count(), 1);
     let mut raw = buckler.connect();
-    raw.send("POST /said HTTP/1.1\r\nhost: a\r\ncontent-length: 1001\r\n\r\n");
+    raw.send("POST /said HTTP/1.1\r\nhost: a\r\ncontent-length: 1025\r\n\r\n");
     refused(&mut raw, &[413]).unwrap();
     assert_eq!(worker.count(), 1, "a length over the bound is refused before the worker hears of it");
     let mut raw = buckler.connect();

@@ -119,7 +119,7 @@ fn what_is_not_allowed_is_denied_if_the_default_says_so() {
     for (method, path) in [("GET", "/open"), ("GET", "/open/a/b"), ("POST", "/open/a"), ("GET", "/")] {
         let answer = buckler.answer(request(method, path)).is(403);
         if method != "HEAD" {
-            assert_eq!(answer.json()["rule"], "default");
+            assert_eq!(answer.json()["rule"], "permissions.default");
         }
     }
 }

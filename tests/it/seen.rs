@@ -217,8 +217,8 @@ fn a_token_opens_the_operators_door() {
     let buckler = world.buckler_starting(&format!("{admin}{}", one_service("")));
     let ask = |token: &str| {
         let mut raw = Raw::try_connect(std::net::Ipv4Addr::LOCALHOST, buckler.admin()).ok()?;
-        let ask = get("/api/v1/status").header("authorization", &format!("Bearer {token}"));
-        Some(raw.answer(&ask.header("connection", "close")).status)
+        let ask = buckler.of_admin("/api/v1/status").header("authorization", &format!("Bearer {token}"));
+        Some(raw.answer(&ask).status)
     };
     eventually("the status for the token", || ask("open-sesame") == Some(200));
     assert_eq!(ask("wrong"), Some(401));

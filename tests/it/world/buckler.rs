@@ -53,11 +53,12 @@ impl Buckler {
 
     #[track_caller]
     fn probe(&self, path: &str) -> Option<Response> {
-        if let Some(status) = self.child.lock().unwrap().try_wait().unwrap() {
+        let ended = self.child.lock().unwrap().try_wait().unwrap();
+        if let Some(status) = ended {
             panic!("Buckler ended with {status}:\n{}", self.stderr());
         }
         let mut raw = Raw::try_connect(std::net::Ipv4Addr::LOCALHOST, self.admin()).ok()?;
-        Some(raw.answer(&get(path).header("connection", "close")))
+        Some(raw.answer(&self.of_admin(path)))
     }
 
     /// The port that stands for `{port}`.
@@ -109,7 +110,12 @@ impl Buckler {
     /// Asks the admin listener.
     #[track_caller]
     pub(crate) fn look(&self, path: &str) -> Response {
-        Raw::connect(self.admin()).answer(&get(path).header("connection", "close"))
+        Raw::connect(self.admin()).answer(&self.of_admin(path))
+    }
+
+    /// A request for the admin listener, which takes no names of hosts that somebody's DNS may point at it.
+    pub(crate) fn of_admin(&self, path: &str) -> Ask {
+        get(path).header("host", &format!("127.0.0.1:{}", self.admin())).header("connection", "close")
     }
 
     /// `/metrics`, read.

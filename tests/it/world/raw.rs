@@ -115,6 +115,15 @@ impl Raw {
         self.read(false)
     }
 
+    /// Reads one answer; none if the connection ends before its head is complete.
+    #[track_caller]
+    pub(crate) fn response_or_end(&mut self) -> Option<Response> {
+        while find(&self.buffer, b"\r\n\r\n").is_none() {
+            self.more().ok()?;
+        }
+        Some(self.read(false))
+    }
+
     /// Reads only the head of an answer and leaves the body where it is.
     #[track_caller]
     pub(crate) fn read_head(&mut self) -> Response {
