@@ -4,9 +4,6 @@
 mod access;
 mod hint;
 
-mod access;
-mod hint;
-
 use std::fmt;
 use std::marker::PhantomData;
 

@@ -222,7 +222,7 @@ fn timeouts(map: &mut Map<'_>, timeouts: &Timeouts) {
         ("idle", idle),
     ];
     for (key, span) in named {
-        map.text(key, Span(span));
+        map.text(key, &Span(span));
     }
     map.text("total", &total.map_or_else(|| "off".to_owned(), |total| Span(total).to_string()));
 }
