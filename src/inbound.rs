@@ -22,8 +22,8 @@ use crate::admit::limit::Grant;
 use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
 use crate::config::Timeouts;
-use crate::forward::headers::{self, Told};
 use crate::forward::Answer;
+use crate::forward::headers::{self, Told};
 use crate::forward::upload::{Progress, Upload};
 use crate::record::{CallerNote, Outcome};
 use crate::refusal::page::{self, Asked};
@@ -206,7 +206,10 @@ fn fits(headers: &HeaderMap, most: Option<u64>) -> Result<(), Refusal> {
 /// The request as the worker gets it.
 fn order(parts: &mut Parts, body: Incoming, uri: Uri, told: &Told<'_>, most: Option<u64>) -> Request<Upload> {
     let continues = parts.version == Version::HTTP_11
-        && parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        && parts
+            .headers
+            .get(EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     headers::to_worker(&mut parts.headers, told);
     let mut order = Request::new(Upload::new(body, most.unwrap_or(u64::MAX), continues));
     *order.method_mut() = parts.method.clone();
@@ -264,7 +267,8 @@ impl Journey<'_> {
             head.headers.insert(page::REQUEST_ID, id);
         }
         if let (Some(standing), Some(caller)) = (&self.standing, &self.caller) {
-            let limited = matches!(self.refused, Some(R::CallerRate | R::CallerConcurrency | R::ServiceLimit));
+            let limited =
+                matches!(self.refused, Some(R::CallerRate | R::CallerConcurrency | R::ServiceLimit));
             self.desk.service.limits.write_headers(caller, standing, limited, &mut head.headers);
         }
         if visitor.is_draining() {

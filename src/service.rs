@@ -52,10 +52,16 @@ impl Service {
         let workers = before
             .filter(|before| inherits_workers(&before.config.workers, &config.workers))
             .map_or_else(|| Workers::new(shards), |before| Arc::clone(&before.workers));
-        let counts =
-            before.map_or_else(|| ServiceCounts::new(shards), |before| Arc::clone(&before.counts));
+        let counts = before.map_or_else(|| ServiceCounts::new(shards), |before| Arc::clone(&before.counts));
         let open = before.map_or_else(Arc::default, |before| Arc::clone(&before.open));
-        Arc::new(Self { config: Arc::clone(config), callers: Arc::clone(callers), limits, workers, counts, open })
+        Arc::new(Self {
+            config: Arc::clone(config),
+            callers: Arc::clone(callers),
+            limits,
+            workers,
+            counts,
+            open,
+        })
     }
 }
 
@@ -82,7 +88,12 @@ pub struct Desk {
 
 impl Desk {
     /// A desk for `service`; `before` is the one that it replaces, whose worker connections it keeps.
-    pub fn new(service: Arc<Service>, shard: ShardId, log: Option<Rc<ShardLog>>, before: Option<&Self>) -> Rc<Self> {
+    pub fn new(
+        service: Arc<Service>,
+        shard: ShardId,
+        log: Option<Rc<ShardLog>>,
+        before: Option<&Self>,
+    ) -> Rc<Self> {
         let before = before.map(|before| &before.route);
         let route = Route::new(
             Arc::clone(&service.workers),

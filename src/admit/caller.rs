@@ -173,7 +173,9 @@ impl CallerBook {
     /// The same, to be kept beyond the request.
     pub fn shared_name(&self, caller: &Caller) -> Arc<str> {
         match &caller.who {
-            Who::Known(number) => self.callers.known.get(*number).map_or_else(|| "".into(), |k| Arc::clone(&k.name)),
+            Who::Known(number) => {
+                self.callers.known.get(*number).map_or_else(|| "".into(), |k| Arc::clone(&k.name))
+            }
             Who::Other(name) => Arc::clone(name),
         }
     }

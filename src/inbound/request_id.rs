@@ -32,7 +32,11 @@ impl RequestId {
     pub(super) fn new(now: Moment) -> Self {
         let random = fastrand::u128(..);
         let millis = u128::from(now.unix_micros / 1_000) & 0xffff_ffff_ffff;
-        let uuid = (millis << 80) | (7 << 76) | ((random & 0xfff) << 64) | (2 << 62) | ((random >> 66) & ((1 << 62) - 1));
+        let uuid = (millis << 80)
+            | (7 << 76)
+            | ((random & 0xfff) << 64)
+            | (2 << 62)
+            | ((random >> 66) & ((1 << 62) - 1));
         let mut text = String::with_capacity(36);
         let part = |high: u32, low: u32| (uuid >> low) & ((1 << (high - low)) - 1);
         let _ = write!(

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use super::logging::{self, Level};
 use super::shards::{Assignment, Plan, Shard};
 use super::{RunOptions, bind};
-use crate::admin::{self, Left, LedgerReading, ProcessState, ReloadRequest, ServiceView, Token, View};
+use crate::admin::{self, LedgerReading, Left, ProcessState, ReloadRequest, ServiceView, Token, View};
 use crate::admit::caller::CallerBook;
 use crate::admit::ledger::Ledger;
 use crate::clock::Moment;
@@ -173,7 +173,8 @@ impl Running {
         };
         if let Some(old) = old_log.filter(|_| !same) {
             // It ends when the last request that writes to it has; that may take as long as a download.
-            let finish = std::thread::Builder::new().name("old-access-log".into()).spawn(move || old.finish());
+            let finish =
+                std::thread::Builder::new().name("old-access-log".into()).spawn(move || old.finish());
             if let Err(error) = finish {
                 tracing::warn!(%error, "the old access log may lose its last lines");
             }
@@ -199,7 +200,9 @@ impl Running {
         if current.as_ref().is_some_and(|(admin, _)| admin.listen == wanted.listen) {
             return Ok(());
         }
-        bind::bind(wanted.listen, 1, false).map(drop).map_err(|error| cannot_bind(&wanted.at, wanted.listen, &error))
+        bind::bind(wanted.listen, 1, false)
+            .map(drop)
+            .map_err(|error| cannot_bind(&wanted.at, wanted.listen, &error))
     }
 
     /// Opens the admin listener as configured, if it is not open already; closes one that is not wanted any more.
@@ -215,7 +218,9 @@ impl Running {
         let wanted = self.config.admin.clone();
         if let Some((open, task)) = &self.admin {
             if wanted.as_ref().is_some_and(|wanted| {
-                wanted.listen == open.listen && wanted.token_file == open.token_file && wanted.token_file.is_none()
+                wanted.listen == open.listen
+                    && wanted.token_file == open.token_file
+                    && wanted.token_file.is_none()
             }) {
                 return Ok(());
             }

@@ -20,7 +20,12 @@ pub(super) fn start(log: &Log) -> Result<Level, String> {
     let lines: Box<dyn Layer<_> + Send + Sync> = if log.json {
         Box::new(fmt::layer().json().with_writer(std::io::stderr))
     } else {
-        Box::new(fmt::layer().with_target(false).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr))
+        Box::new(
+            fmt::layer()
+                .with_target(false)
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_writer(std::io::stderr),
+        )
     };
     // A second start in one process (tests) keeps the first log.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();

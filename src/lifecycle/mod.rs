@@ -218,7 +218,11 @@ async fn end(running: Running, mut signals: Signals, state: &ProcessState, by: &
     state.enter(Phase::Draining);
     let grace = running.grace();
     tell_systemd(&[NotifyState::Stopping]);
-    tracing::info!(by, grace_s = grace.as_secs(), "draining: requests in progress are finished, new ones refused");
+    tracing::info!(
+        by,
+        grace_s = grace.as_secs(),
+        "draining: requests in progress are finished, new ones refused"
+    );
     tokio::select! {
         drained = drain(running, grace) => {
             if drained {
@@ -253,4 +257,3 @@ impl Failure {
         }
     }
 }
-

@@ -101,7 +101,11 @@ where
             }
             loop {
                 let timeouts = visitor.timeouts();
-                let idle = if visitor.is_draining() { DRAIN_IDLE.min(timeouts.keep_alive) } else { timeouts.keep_alive };
+                let idle = if visitor.is_draining() {
+                    DRAIN_IDLE.min(timeouts.keep_alive)
+                } else {
+                    timeouts.keep_alive
+                };
                 let Some((deadline, overdue)) = line.deadline(&timeouts, idle) else { return Poll::Pending };
                 if deadline < rings_at {
                     let left = Duration::from_nanos(deadline.saturating_sub(Moment::read().nanos));

@@ -106,18 +106,23 @@ impl Line {
 
     /// The next time limit of this connection and what it means. None while only the worker is waited for.
     pub(super) fn deadline(&self, timeouts: &Timeouts, idle: Duration) -> Option<(u64, Overdue)> {
-        let after = |since: u64, time: Duration| since.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        let after = |since: u64, time: Duration| {
+            since.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+        };
         let sending = self.writing.get().map(|since| (after(since, timeouts.send), Overdue::Send));
         let receiving = match (self.stage.get(), self.visitor.is_busy()) {
             (Stage::Body, _) => self.reading.get().map(|since| (after(since, timeouts.body), Overdue::Body)),
-            (_, true) => self.closed_at.get().map(|since| (after(since, HALF_CLOSED_WAIT), Overdue::HalfClosed)),
+            (_, true) => {
+                self.closed_at.get().map(|since| (after(since, HALF_CLOSED_WAIT), Overdue::HalfClosed))
+            }
             (Stage::Idle, false) if self.greeted.get() => {
                 Some((after(self.stage_since.get().max(self.visitor.rested_at()), idle), Overdue::Idle))
             }
             // A pipelined head may have begun while the answer before it was still under way: that time is not its own.
-            (Stage::Idle | Stage::Head, false) => {
-                Some((after(self.stage_since.get().max(self.visitor.rested_at()), timeouts.head), Overdue::Head))
-            }
+            (Stage::Idle | Stage::Head, false) => Some((
+                after(self.stage_since.get().max(self.visitor.rested_at()), timeouts.head),
+                Overdue::Head,
+            )),
             (Stage::Failed, false) => None,
         };
         [sending, receiving].into_iter().flatten().min_by_key(|(at, _)| *at)
@@ -196,7 +201,8 @@ impl ClientSocket {
         self.line.closed_at.set(self.line.closed_at.get().or(Some(now)));
         match self.line.stage.get() {
             Stage::Head => {
-                let refusal = Refusal::new(Reason::BadRequest, "the connection ended inside a request's head");
+                let refusal =
+                    Refusal::new(Reason::BadRequest, "the connection ended inside a request's head");
                 let fault = Broken { refusal, in_body: false, method: Vec::new(), target: Vec::new() };
                 self.line.break_off(fault);
                 Poll::Pending
@@ -210,15 +216,16 @@ impl ClientSocket {
 
 fn broken(fault: &Fault, bytes: &[u8], in_body: bool) -> Broken {
     let part = |range: &std::ops::Range<usize>| bytes.get(range.clone()).unwrap_or_default().to_vec();
-    Broken { refusal: fault.refusal.clone(), in_body, method: part(&fault.method), target: part(&fault.target) }
+    Broken {
+        refusal: fault.refusal.clone(),
+        in_body,
+        method: part(&fault.method),
+        target: part(&fault.target),
+    }
 }
 
 impl AsyncRead for ClientSocket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let line = Rc::clone(&this.line);
         loop {
