@@ -5,6 +5,7 @@ pub mod reply;
 mod request_id;
 mod target;
 
+use std::borrow::Cow;
 use std::cell::{Cell, Ref, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -174,17 +175,18 @@ async fn pass(
     journey.note_shadows(&shadows);
 
     // Which worker, and what does it say?
+    let (uri, authority) = (asked.uri(&parts.uri)?, asked.authority.map(Cow::into_owned));
     let told = Told {
         peer,
         trusted,
         caller: name,
         request_id: journey.request_id.as_str(),
         version: parts.version,
-        authority: asked.authority.as_deref(),
+        authority: authority.as_deref(),
         chunked: parts.headers.contains_key(TRANSFER_ENCODING),
         nameless_host: service.config.name.as_str(),
     };
-    let order = order(parts, body, asked.uri(&parts.uri)?, &told, service.config.bounds.body_bytes);
+    let order = order(parts, body, uri, &told, service.config.bounds.body_bytes);
     #[allow(clippy::disallowed_methods, reason = "the deadline of a request begins here, at an edge")]
     let until = service.config.timeouts.total.map(|total| Instant::now() + total);
     journey.upload = Some(order.body().progress());

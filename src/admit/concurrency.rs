@@ -72,6 +72,11 @@ impl InProgress {
         Some(Permit(Held::Stranger(stripe.clone(), key)))
     }
 
+    /// How many requests of the stranger `key` are in progress.
+    pub(super) fn of(&self, key: u64) -> u64 {
+        self.stripes[key as usize % STRIPES].counts().get(&key).copied().unwrap_or(0)
+    }
+
     /// How many strangers have a request in progress.
     #[cfg(test)]
     pub(super) fn strangers(&self) -> usize {

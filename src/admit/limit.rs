@@ -10,6 +10,7 @@ mod build;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -143,6 +144,17 @@ impl LimitBook {
     /// The caller's own limit, as a rule to be shown. None: nothing limits it but `total`.
     pub fn own_rule(&self, caller: &Caller, now: Moment) -> Option<&Arc<RuleRef>> {
         self.own(caller, now).map(|own| &own.limit.rule)
+    }
+
+    /// How many requests of `caller` are in progress, and how many may be. None: they are not limited.
+    pub fn in_progress(&self, caller: &Caller, now: Moment) -> Option<(u64, u64)> {
+        let own = self.own(caller, now)?;
+        let most = own.limit.concurrent?;
+        let count = match own.place {
+            Place::Account(number) => self.accounts[number].in_progress().load(Relaxed),
+            Place::Stranger(key) => self.ledger.strangers_in_progress().of(key),
+        };
+        Some((count, u64::from(most.get())))
     }
 
     /// What a request with these facts takes.

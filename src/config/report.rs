@@ -135,6 +135,11 @@ impl Sources {
         At { file, line: spot.line, column: spot.column }
     }
 
+    /// The texts, in the order in which they were read.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|source| source.text.as_str())
+    }
+
     /// The problem as text: what and where, the line with a caret, what to do. Ends with a newline.
     pub fn render(&self, problem: &Problem) -> String {
         let word = match problem.severity {

@@ -15,7 +15,7 @@ const BACKLOG: i32 = 4096;
 /// The address is taken, not of this machine, or not allowed. Two Bucklers on one port would each get a part of its
 /// connections without a word, so a port that anyone listens on is refused, also if it is shared with SO_REUSEPORT;
 /// except if `ours`: then it is this process that listens there, and a reload moves the port to another service.
-pub fn bind(address: SocketAddr, shards: usize, ours: bool) -> io::Result<Vec<TcpListener>> {
+pub(super) fn bind(address: SocketAddr, shards: usize, ours: bool) -> io::Result<Vec<TcpListener>> {
     if !ours && address.port() != 0 {
         let alone = socket(address, false)?;
         alone.bind(&address.into())?;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::digest;
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,7 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::admin::{Phase, ProcessState, ReloadRequest, View};
 use crate::clock::Moment;
-use crate::config::load::{Loaded, load};
+use crate::config::{Loaded, load};
 use generation::{Failure, Running};
 
 /// Everything fine.
@@ -85,8 +86,11 @@ fn read(path: &Path) -> Loaded {
 
 /// What the files say, as 16 hex digits; the same text gives the same hash on every machine.
 fn hash(loaded: &Loaded) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, loaded.text().as_bytes());
-    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let mut digest = digest::Context::new(&digest::SHA256);
+    for text in loaded.sources.texts() {
+        digest.update(text.as_bytes());
+    }
+    digest.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A proxy needs two descriptors a request; the hard limit is what the administrator allows.

@@ -28,6 +28,8 @@ pub struct Workers {
     set: ArcSwap<WorkerSet>,
     /// Changes whenever the set or the health of any worker does, so that a shard knows when to choose anew.
     version: AtomicU64,
+    /// DNS questions without a usable answer, since the start.
+    dns_failures: AtomicU64,
     shards: usize,
     /// Held while a new snapshot is made from the old one; readers never take it.
     replacing: Mutex<()>,
@@ -119,6 +121,7 @@ impl Workers {
             version: AtomicU64::new(0),
             shards,
             replacing: Mutex::new(()),
+            dns_failures: AtomicU64::new(0),
         })
     }
 
@@ -164,8 +167,14 @@ impl Workers {
         !same
     }
 
+    /// DNS questions without a usable answer, since the start.
+    pub fn dns_failures(&self) -> u64 {
+        self.dns_failures.load(Ordering::Relaxed)
+    }
+
     /// DNS gave no usable answer: the workers stay as they are, and the failure is shown.
     pub fn note_dns_failure(&self, failure: &str, now: Moment) {
+        self.dns_failures.fetch_add(1, Ordering::Relaxed);
         let _one_at_a_time = held(&self.replacing);
         let old = self.set.load();
         let before = old.dns.as_ref();
