@@ -1,23 +1,24 @@
 //! From the tree to the structs of `file.rs`, through a deserializer that does not stop at the first error: unknown keys
 //! are reported and skipped, and a value that does not fit is reported and left out, by the [`Located`] around it.
 
+mod access;
+mod hint;
+
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{
-    self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess,
-    Visitor,
-};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::file::{ONE_VALUE, PLANNED};
+use self::access::{Entries, Items, Place, Single, Word};
+use self::hint::{NOT_BUILT, listed, planned};
+use super::file::ONE_VALUE;
 use super::report::{Code, Collected, Spot};
-use super::tree::{Entry, Kind, Node, shorten};
+use super::tree::{Kind, Node};
+
+pub(super) use hint::{nearest, planned_text};
 
 /// The name by which the deserializer knows that a [`Located`] asks.
 const LOCATED: &str = "$buckler::Located";
-
-/// What is said of everything that later versions will know.
-const NOT_BUILT: &str = "is planned but not built in this version";
 
 /// A value of the file with its place. The value is None if it was wrong, which is then among the problems.
 #[derive(Clone, Debug)]
@@ -268,230 +269,4 @@ impl<'de> Deserializer<'de> for NodeReader<'de, '_> {
     serde::forward_to_deserialize_any! {
         i8 i16 i32 i64 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct
     }
-}
-
-/// The five parts of a [`Located`]: four numbers of the place, then the value.
-struct Place<'de, 'f> {
-    node: &'de Node,
-    found: &'f mut Vec<Misfit>,
-    part: u8,
-}
-
-impl<'de> SeqAccess<'de> for Place<'de, '_> {
-    type Error = Wrong;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Wrong> {
-        use serde::de::IntoDeserializer as _;
-        let at = self.node.spot;
-        self.part += 1;
-        match self.part {
-            1 => seed.deserialize(at.file.into_deserializer()).map(Some),
-            2 => seed.deserialize(at.line.into_deserializer()).map(Some),
-            3 => seed.deserialize(at.column.into_deserializer()).map(Some),
-            4 => seed.deserialize(at.length.into_deserializer()).map(Some),
-            _ => match seed.deserialize(NodeReader { node: self.node, found: self.found }) {
-                Ok(value) => Ok(Some(value)),
-                Err(Wrong(code, text)) => {
-                    let (message, help) = match text.split_once('\n') {
-                        Some((message, help)) => (message.to_owned(), Some(help.to_owned())),
-                        None => (text, None),
-                    };
-                    self.found.push(Misfit { code, at, message, help });
-                    Ok(None)
-                }
-            },
-        }
-    }
-}
-
-/// A map's entries; with `known`, those of a struct, whose other keys are reported and skipped.
-struct Entries<'de, 'f> {
-    entries: std::slice::Iter<'de, Entry>,
-    known: Option<(&'static str, &'static [&'static str])>,
-    found: &'f mut Vec<Misfit>,
-    next: Option<&'de Entry>,
-}
-
-impl<'de> MapAccess<'de> for Entries<'de, '_> {
-    type Error = Wrong;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
-        for entry in self.entries.by_ref() {
-            if let Some((name, fields)) = self.known
-                && !fields.contains(&entry.key.as_str())
-            {
-                self.found.push(unknown(name, fields, entry));
-                continue;
-            }
-            self.next = Some(entry);
-            return seed.deserialize(Key(entry)).map(Some);
-        }
-        Ok(None)
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Wrong> {
-        let entry = self.next.take().ok_or_else(|| de::Error::custom("a value without its key"))?;
-        seed.deserialize(NodeReader { node: &entry.value, found: self.found })
-    }
-}
-
-/// A key, with or without its place.
-struct Key<'de>(&'de Entry);
-
-impl<'de> Deserializer<'de> for Key<'de> {
-    type Error = Wrong;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        visitor.visit_str(&self.0.key)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Wrong> {
-        let Spot { file, line, column, length } = self.0.at;
-        let place = [file as u64, line.into(), column.into(), length.into()];
-        visitor.visit_seq(KeyPlace { place, part: 0, key: &self.0.key })
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple
-        tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-/// The five parts of a [`Located`] key.
-struct KeyPlace<'de> {
-    place: [u64; 4],
-    part: usize,
-    key: &'de str,
-}
-
-impl<'de> SeqAccess<'de> for KeyPlace<'de> {
-    type Error = Wrong;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Wrong> {
-        use serde::de::IntoDeserializer as _;
-        self.part += 1;
-        match self.place.get(self.part - 1) {
-            Some(number) => seed.deserialize(number.into_deserializer()).map(Some),
-            None => seed.deserialize(self.key.into_deserializer()).map(Some),
-        }
-    }
-}
-
-/// A map that was written as the value of its one main key.
-struct Single<'de, 'f> {
-    key: Option<&'static str>,
-    node: &'de Node,
-    found: &'f mut Vec<Misfit>,
-}
-
-impl<'de> MapAccess<'de> for Single<'de, '_> {
-    type Error = Wrong;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
-        use serde::de::IntoDeserializer as _;
-        self.key.take().map(|key| seed.deserialize(key.into_deserializer())).transpose()
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Wrong> {
-        seed.deserialize(NodeReader { node: self.node, found: self.found })
-    }
-}
-
-struct Items<'de, 'f> {
-    items: std::slice::Iter<'de, Node>,
-    found: &'f mut Vec<Misfit>,
-}
-
-impl<'de> SeqAccess<'de> for Items<'de, '_> {
-    type Error = Wrong;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Wrong> {
-        let next = self.items.next();
-        next.map(|node| seed.deserialize(NodeReader { node, found: self.found })).transpose()
-    }
-}
-
-/// One of an enum's words.
-struct Word<'de>(&'de str);
-
-impl<'de> EnumAccess<'de> for Word<'de> {
-    type Error = Wrong;
-    type Variant = Self;
-
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Wrong> {
-        use serde::de::IntoDeserializer as _;
-        Ok((seed.deserialize(self.0.into_deserializer())?, self))
-    }
-}
-
-impl<'de> VariantAccess<'de> for Word<'de> {
-    type Error = Wrong;
-
-    fn unit_variant(self) -> Result<(), Wrong> {
-        Ok(())
-    }
-
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, _: S) -> Result<S::Value, Wrong> {
-        Err(de::Error::custom("a word that takes no value"))
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Wrong> {
-        Err(de::Error::custom("a word that takes no value"))
-    }
-
-    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, Wrong> {
-        Err(de::Error::custom("a word that takes no value"))
-    }
-}
-
-fn unknown(of: &str, fields: &'static [&'static str], entry: &Entry) -> Misfit {
-    let at = entry.at;
-    if let Some((key, what)) = planned(of, &entry.key) {
-        let text = planned_text(key, what);
-        let (message, help) = text.split_once('\n').unwrap_or((&text, ""));
-        return Misfit { code: Code::Planned, at, message: message.to_owned(), help: Some(help.to_owned()) };
-    }
-    let mut help = format!("expected one of {}", listed(fields));
-    if entry.key == "<<" {
-        help = "merge keys are not read; write the keys out".to_owned();
-    } else if let Some(near) = nearest(&entry.key, fields.iter().copied()) {
-        help = format!("did you mean `{near}`?\n{help}");
-    }
-    Misfit {
-        code: Code::UnknownKey,
-        at,
-        message: format!("unknown key `{}`", shorten(&entry.key)),
-        help: Some(help),
-    }
-}
-
-fn planned(of: &str, word: &str) -> Option<(&'static str, &'static str)> {
-    PLANNED.iter().find(|(name, key, _)| *name == of && *key == word).map(|(_, key, what)| (*key, *what))
-}
-
-/// What is said of a word that later versions will know.
-pub(super) fn planned_text(word: &str, what: &str) -> String {
-    format!("`{}` ({what}) {NOT_BUILT}\nremove it", shorten(word))
-}
-
-/// The name that is most like `word`, if any is like it at all.
-pub(super) fn nearest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let word = word.to_ascii_lowercase();
-    if word.chars().count() > 64 {
-        return None;
-    }
-    names
-        .map(|name| (strsim::damerau_levenshtein(&word, &name.to_ascii_lowercase()), name))
-        .filter(|(distance, name)| *distance <= 1.max(name.chars().count() / 3))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
-}
-
-fn listed(words: &[&str]) -> String {
-    let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
-    quoted.join(", ")
 }

@@ -135,18 +135,3 @@ fn finish(config: Option<Config>, tree: Option<Node>, problems: Collected) -> Lo
     let (problems, sources) = problems.finish();
     Loaded { config, problems, sources, tree }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_contract_files_load_without_a_word() {
-        for name in ["one-port", "discovery"] {
-            let path = format!("tests/it/contract/{name}.yaml");
-            let loaded = load(Path::new(&path), Moment::at(1_800_000_000_000_000_000), &|_| None);
-            assert_eq!(loaded.render(), "");
-            assert!(loaded.config.is_some());
-        }
-    }
-}

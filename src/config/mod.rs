@@ -30,6 +30,7 @@ use ipnet::IpNet;
 
 use crate::refusal::RuleRef;
 
+pub use effective::Effective;
 pub use load::{Disk, Files, Loaded, NoFiles, load, load_str};
 pub use report::{Code, Problem, Severity, Sources};
 pub use schema::schema;
@@ -463,3 +464,6 @@ pub struct Log {
     /// `format: json` instead of text.
     pub json: bool,
 }
+
+#[cfg(test)]
+mod tests;

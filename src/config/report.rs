@@ -209,6 +209,7 @@ pub(super) struct Collected {
     /// The files read.
     pub(super) sources: Sources,
     found: Vec<(Spot, Problem)>,
+    errors: usize,
 }
 
 impl Collected {
@@ -223,14 +224,15 @@ impl Collected {
     }
 
     fn add(&mut self, severity: Severity, code: Code, spot: Spot, message: String, help: Option<&str>) {
+        self.errors += usize::from(severity == Severity::Error);
         let At { file, line, column } = self.sources.at(spot);
         let (length, help) = (spot.length, help.map(str::to_owned));
         self.found.push((spot, Problem { severity, code, file, line, column, length, message, help }));
     }
 
-    /// Whether there is any error.
-    pub(super) fn any_error(&self) -> bool {
-        self.found.iter().any(|(_, problem)| problem.severity == Severity::Error)
+    /// How many errors there are.
+    pub(super) fn errors(&self) -> usize {
+        self.errors
     }
 
     /// All of them by place, and the files.

@@ -152,10 +152,14 @@ impl<'t> Reader<'t, '_> {
                 event => root = Some(self.node(event, &span, 0)?),
             }
         }
-        Ok(root.unwrap_or(Node {
-            spot: Spot { file: self.file, line: 1, column: 1, length: 1 },
-            kind: Kind::Null,
-        }))
+        // A file of comments alone is a map without keys, not "nothing": then what is missing is named.
+        match root {
+            Some(Node { kind, spot }) if !matches!(kind, Kind::Null) => Ok(Node { kind, spot }),
+            _ => Ok(Node {
+                spot: Spot { file: self.file, line: 1, column: 1, length: 1 },
+                kind: Kind::Map(Vec::new()),
+            }),
+        }
     }
 
     fn next(&mut self) -> Result<(Event<'t>, Span), Stop> {

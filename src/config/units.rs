@@ -242,3 +242,117 @@ fn write_in(f: &mut fmt::Formatter<'_>, amount: u128, units: &Units, zero: &str)
 fn nanos(amount: u128) -> Duration {
     Duration::from_nanos(u64::try_from(amount).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn interval(text: &str) -> (u64, u32) {
+        let rate: Frequency = text.parse().unwrap();
+        (u64::try_from(rate.interval.as_nanos()).unwrap(), rate.per_second)
+    }
+
+    #[test]
+    fn rates_are_intervals_and_one_seconds_worth() {
+        assert_eq!(interval("100/s"), (10_000_000, 100));
+        assert_eq!(interval("6000/min"), (10_000_000, 100));
+        assert_eq!(interval("10/h"), (360_000_000_000, 1));
+        assert_eq!(interval("1/d"), (86_400_000_000_000, 1));
+        assert_eq!(interval("3/s"), (333_333_333, 3));
+        assert_eq!(interval("1000000000/s"), (1, 1_000_000_000));
+    }
+
+    #[test]
+    fn rates_that_are_none_say_what_to_write() {
+        for (text, why) in [
+            ("100", "`100` is not a rate: a number alone has no unit"),
+            ("0/s", "a rate of 0 lets nothing pass"),
+            ("1.5/s", "`1.5/s` is not a rate: the part before `/` must be a whole number"),
+            ("-1/s", "`-1/s` is not a rate: the part before `/` must be a whole number"),
+            ("1/m", "`1/m` is not a rate: the unit after `/` must be s, min, h or d"),
+            ("3000000000/s", "`3000000000/s` is more than one per nanosecond"),
+            (
+                "9999999999999999999/s",
+                "`9999999999999999999/s` is not a rate: the part before `/` must be a whole number",
+            ),
+            ("", "`` is not a rate"),
+        ] {
+            let told = text.parse::<Frequency>().unwrap_err();
+            let (message, help) = told.split_once('\n').unwrap();
+            assert_eq!(message, why);
+            assert!(help.starts_with("write "), "{help}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let millis = |text: &str| text.parse::<Span>().map(|span| span.0.as_micros());
+        assert_eq!(millis("500us"), Ok(500));
+        assert_eq!(millis("7ms"), Ok(7_000));
+        assert_eq!(millis("2s"), Ok(2_000_000));
+        assert_eq!(millis("5m"), Ok(300_000_000));
+        assert_eq!(millis("1h30m"), Ok(5_400_000_000));
+        assert_eq!(millis("30d"), Ok(2_592_000_000_000));
+        assert_eq!(millis("0s"), Ok(0));
+        for wrong in ["", "7", "7 s", "s", "1.5s", "7S", "-1s", "5min", "1s2", "99999999999999999999s"] {
+            assert!(wrong.parse::<Span>().is_err(), "{wrong}");
+        }
+        assert_eq!(
+            "9999d".parse::<Span>().unwrap_err(),
+            "`9999d` is longer than ten years\nwrite at most `3650d`"
+        );
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let bytes = |text: &str| text.parse::<Size>().map(|size| size.0);
+        assert_eq!(bytes("512B"), Ok(512));
+        assert_eq!(bytes("10KB"), Ok(10_000));
+        assert_eq!(bytes("64KiB"), Ok(65_536));
+        assert_eq!(bytes("1MiB"), Ok(1 << 20));
+        assert_eq!(bytes("2GiB"), Ok(2 << 30));
+        for wrong in ["", "64", "64kb", "64 KiB", "KiB", "1KiB1B", "999999999999999999GiB"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn shares_and_dates_have_one_form() {
+        assert_eq!("20%".parse(), Ok(Share(20)));
+        assert_eq!("2027-03-01".parse(), Ok(Day(1_803_859_200)));
+        for wrong in ["20", "101%", "%", "2.5%"] {
+            assert!(wrong.parse::<Share>().is_err(), "{wrong}");
+        }
+        for wrong in
+            ["2027-3-1", "2027-02-30", "20270301", "2027-03-01T00:00", "1969-12-31", "-009999-01", "tomorrow"]
+        {
+            assert!(wrong.parse::<Day>().is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_rate_that_is_printed_reads_the_same(count in 1..1_000_000_000_u64, unit in 0..4_usize) {
+            let Ok(rate) = format!("{count}/{}", PER[unit].0).parse::<Frequency>() else { return Ok(()) };
+            let again: Frequency = rate.to_string().parse().unwrap();
+            prop_assert_eq!(rate.interval, again.interval);
+        }
+
+        #[test]
+        fn what_is_printed_reads_the_same(nanos in 0..315_360_000_000_000_000_u64, bytes in 0..=1_u64 << 50, day in 0..47_000_u64, share in 0..=100_u8) {
+            let span = Span(Duration::from_nanos(nanos));
+            prop_assert_eq!(span.to_string().parse(), Ok(span));
+            prop_assert_eq!(Size(bytes).to_string().parse(), Ok(Size(bytes)));
+            prop_assert_eq!(Day(day * 86_400).to_string().parse(), Ok(Day(day * 86_400)));
+            prop_assert_eq!(Share(share).to_string().parse(), Ok(Share(share)));
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC{0,30}|[0-9smhd/%KMGiB-]{0,30}") {
+            let _ = (text.parse::<Frequency>(), text.parse::<Span>(), text.parse::<Size>());
+            let _ = (text.parse::<Share>(), text.parse::<Day>());
+        }
+    }
+}

@@ -145,6 +145,13 @@ fn network(text: &str) -> Result<IpNet, String> {
         Ok(address) => IpNet::from(address),
         Err(_) => text.parse::<IpNet>().map_err(|_| wrong())?,
     };
+    if let IpNet::V6(v6) = net
+        && let Some(v4) = v6.addr().to_ipv4_mapped()
+    {
+        return Err(format!(
+            "`{text}`: such callers are known by their IPv4 address\nwrite it as one, like `{v4}`"
+        ));
+    }
     if net.addr() != net.network() {
         let (network, only) = (net.trunc(), net.addr());
         return Err(format!(
@@ -197,12 +204,15 @@ fn host(text: &str) -> Result<HostPattern, String> {
     };
     let canonical = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     let bracketed = canonical.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let is_v6 = bracketed.is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok()) && !one_label;
+    let v6: Option<std::net::Ipv6Addr> = bracketed.and_then(|v6| v6.parse().ok()).filter(|_| !one_label);
+    if let Some(v6) = v6 {
+        return Ok(HostPattern::Exact(format!("[{v6}]").into()));
+    }
     let is_name = !canonical.is_empty()
         && canonical.split('.').all(|label| {
             !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         });
-    if !is_v6 && !is_name {
+    if !is_name {
         let why = if canonical.contains(':') { ": hosts are compared without their port" } else { "" };
         return Err(format!(
             "`{text}` is not a host{why}\nwrite `example.test`, or `*.example.test` for one label more"
@@ -214,6 +224,8 @@ fn host(text: &str) -> Result<HostPattern, String> {
         HostPattern::Exact(canonical.into())
     })
 }
+
+const NEVER_IN_A_PATH: &str = "broken encodings, encoded slashes, backslashes and control bytes, and paths above the root are refused before";
 
 fn path(text: &str) -> Result<PathPattern, String> {
     let Some(rest) = text.strip_prefix('/') else {
@@ -229,9 +241,7 @@ fn path(text: &str) -> Result<PathPattern, String> {
     if canonical.as_deref() != Some(text) {
         let help = match canonical {
             Some(canonical) => format!("write `{canonical}`"),
-            None => {
-                "after `%` stand two hex digits, and `%00`, `%2F` and `%5C` never reach a rule".to_owned()
-            }
+            None => NEVER_IN_A_PATH.to_owned(),
         };
         return Err(format!(
             "`{text}` can match no request: paths are normalised before rules see them\n{help}"
@@ -254,7 +264,8 @@ fn path(text: &str) -> Result<PathPattern, String> {
 }
 
 /// The path as rules see it: unreserved characters decoded, others encoded with upper-case digits, no dot segments, no
-/// empty segments except a last one. None if it holds a broken or forbidden encoding.
+/// empty segments except a last one. None if no path with this spelling ever reaches a rule: broken encoding, an
+/// encoded slash, backslash or control character, above the root, dot segments with parameters.
 fn canonical_path(path: &str) -> Option<String> {
     let mut kept: Vec<String> = Vec::new();
     let mut folder = true;
@@ -263,7 +274,8 @@ fn canonical_path(path: &str) -> Option<String> {
         folder = matches!(segment.as_str(), "" | "." | "..");
         match segment.as_str() {
             "" | "." => {}
-            ".." => drop(kept.pop()),
+            ".." => drop(kept.pop()?),
+            name if [".;", "..;", ".%3B", "..%3B"].iter().any(|dots| name.starts_with(dots)) => return None,
             _ => kept.push(segment),
         }
     }
@@ -286,7 +298,7 @@ fn canonical_segment(segment: &str) -> Option<String> {
         let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         let plain = b"!$&'()*+,;=:@".contains(&byte);
         match byte {
-            0 | b'/' | b'\\' if encoded => return None,
+            0..=0x1F | 0x7F | b'/' | b'\\' if encoded => return None,
             _ if unreserved || (plain && !encoded) => out.push(char::from(byte)),
             _ => out.push_str(&format!("%{byte:02X}")),
         }

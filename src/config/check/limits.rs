@@ -1,5 +1,6 @@
 //! `limits`: quotas, and costs that fit into them. Agreements stand in `agreements.rs`.
 
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -156,16 +157,11 @@ impl Checker<'_> {
     fn quotas_met(&self, limits: &Limits, callers: &Callers) -> Vec<(String, String, NonZeroU32)> {
         let in_force = |agreement: &&Agreement| agreement.until.is_none_or(|until| until > self.now);
         let agreements: Vec<_> = limits.agreements.iter().filter(in_force).collect();
-        let by_tier = |tier: usize| {
-            let agreed =
-                |number: usize| agreements.iter().any(|agreement| agreement.callers.contains(&number));
-            callers
-                .known
-                .iter()
-                .enumerate()
-                .any(|(number, caller)| caller.tier == Some(tier) && !agreed(number))
-        };
-        let tiers = callers.tiers.iter().enumerate().filter(|(number, _)| by_tier(*number));
+        let agreed: HashSet<usize> =
+            agreements.iter().flat_map(|agreement| agreement.callers.iter().copied()).collect();
+        let known = callers.known.iter().enumerate().filter(|(number, _)| !agreed.contains(number));
+        let met: HashSet<usize> = known.filter_map(|(_, caller)| caller.tier).collect();
+        let tiers = callers.tiers.iter().enumerate().filter(|(number, _)| met.contains(number));
         let own = limits.default.iter().chain(&limits.total);
         let all = own
             .chain(tiers.map(|(_, tier)| &tier.quota))

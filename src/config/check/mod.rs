@@ -49,7 +49,7 @@ pub(super) fn check(file: &Located<File>, today: Moment, problems: &mut Collecte
         log: checker.log(written.log.as_ref()),
         shutdown_grace: checker.grace(written.shutdown.as_ref()),
     };
-    (!problems.any_error()).then_some(config)
+    (problems.errors() == 0).then_some(config)
 }
 
 /// What all parts of the check need.

@@ -11,6 +11,8 @@ use crate::config::{
     CallerPattern, Callers, HostPattern, Mode, PathPattern, Permissions, Rule, Segment, Verdict,
 };
 
+/// So many rules one service may have; they are tried one after another for each request.
+const MOST_RULES: usize = 1_000;
 /// The longest `reason` and `owner`: they go into answers and logs.
 const MOST_WORDS: usize = 200;
 
@@ -29,11 +31,24 @@ impl Checker<'_> {
         };
         let mut rules: Vec<(Rule, Spot)> = Vec::new();
         let list = written.and_then(|w| value(&w.rules)).map_or(&[][..], Vec::as_slice);
-        for (i, located) in list.iter().enumerate() {
+        if let Some(located) = list.get(MOST_RULES) {
+            let message = format!("more than {MOST_RULES} rules");
+            self.error(
+                Code::TooMuch,
+                located.at,
+                message,
+                "each is tried for each request: join some of them",
+            );
+        }
+        for (i, located) in list.iter().enumerate().take(MOST_RULES) {
             let Some(rule) = &located.value else { continue };
-            let Some(rule) = self.rule(i + 1, rule, located.at, callers) else { continue };
-            self.reachable(&rule, located.at, &rules, callers);
-            rules.push((rule, located.at));
+            let before = self.problems.errors();
+            let Some(checked) = self.rule(i + 1, rule, located.at, callers) else { continue };
+            // What was left out of a rule because it is wrong would make it seem to match more than it will.
+            if complete(rule) && self.problems.errors() == before {
+                self.reachable(&checked, located.at, &rules, callers);
+                rules.push((checked, located.at));
+            }
         }
         Permissions { default, default_ref, rules: rules.into_iter().map(|(rule, _)| rule).collect() }
     }
@@ -192,6 +207,19 @@ impl Checker<'_> {
     }
 }
 
+/// Whether every value of the rule could be read.
+fn complete(rule: &file::Rule) -> bool {
+    fn whole<T>(list: &file::Field<file::List<T>>) -> bool {
+        list.as_ref().is_none_or(|list| {
+            list.value.as_ref().is_some_and(|items| items.iter().all(|item| item.value.is_some()))
+        })
+    }
+    let matches = rule.allow.iter().chain(&rule.deny).filter_map(|located| located.value.as_ref());
+    matches.into_iter().all(|m| {
+        whole(&m.callers) && whole(&m.tiers) && whole(&m.methods) && whole(&m.hosts) && whole(&m.paths)
+    })
+}
+
 /// Whether a rule or limit decides.
 pub(super) fn mode(field: &file::Field<file::Mode>) -> Mode {
     match value(field) {
@@ -240,7 +268,8 @@ fn path_covers(wide: &PathPattern, narrow: &PathPattern) -> bool {
     loop {
         match (wide.next(), narrow.next()) {
             (Some(Segment::Rest), _) | (None, None) => return true,
-            (Some(Segment::One), Some(Segment::One | Segment::Literal(_))) => {}
+            (Some(Segment::One), Some(Segment::One)) => {}
+            (Some(Segment::One), Some(Segment::Literal(text))) if !text.is_empty() => {}
             (Some(Segment::Literal(a)), Some(Segment::Literal(b))) if a == b => {}
             _ => return false,
         }

@@ -1,0 +1,246 @@
+//! One entry of `services` as it is written: workers, permissions, limits, timeouts and bounds.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Field, List};
+use crate::config::value::{
+    AddressText, BytesOrNone, DayText, HostText, MethodText, PathText, RateText, SizeText, SpanOrOff,
+    SpanText,
+};
+
+/// One service: one port in front of its workers.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(in crate::config) struct Service {
+    /// The address of its one port: `127.0.0.1:4070` or `"[::1]:4070"`.
+    #[schemars(required)]
+    pub(in crate::config) listen: Field<AddressText>,
+    /// Who does the work.
+    #[schemars(required)]
+    pub(in crate::config) workers: Field<Workers>,
+    /// Who may do what. Default: everybody everything.
+    pub(in crate::config) permissions: Field<Permissions>,
+    /// How much. Default: no limits.
+    pub(in crate::config) limits: Field<Limits>,
+    /// How long. All have safe defaults.
+    pub(in crate::config) timeouts: Field<Timeouts>,
+    /// How large and how many. All have safe defaults.
+    pub(in crate::config) bounds: Field<Bounds>,
+}
+
+/// Where the workers come from: `addresses` or `srv`, not both.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(in crate::config) struct Workers {
+    /// The workers, at least one, at most 10000, no two alike.
+    pub(in crate::config) addresses: Field<List<Worker>>,
+    /// The name of SRV records, from which priority and weight come too: `_playlist._http.example.test`.
+    pub(in crate::config) srv: Field<String>,
+}
+
+/// One worker: its address alone, or with its place and share.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields, transform = crate::config::schema::or_address)]
+pub(in crate::config) struct Worker {
+    /// Its address: `127.0.0.1:9001`.
+    #[schemars(required)]
+    pub(in crate::config) address: Field<AddressText>,
+    /// Lower is tried first (RFC 2782). Default 0.
+    pub(in crate::config) priority: Field<u16>,
+    /// Its share among those of the same priority. Default 1. With 0 it gets very little.
+    pub(in crate::config) weight: Field<u16>,
+}
+
+/// Who may do what: the first rule that matches decides.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(in crate::config) struct Permissions {
+    /// When no rule matches. Default `allow`.
+    pub(in crate::config) default: Field<Verdict>,
+    /// The rules, in the order in which they are tried. At most 1000.
+    pub(in crate::config) rules: Field<List<Rule>>,
+}
+
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum Verdict {
+    /// The request goes on.
+    Allow,
+    /// The answer is 403.
+    Deny,
+}
+
+/// One rule: `allow` or `deny`, not both.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(in crate::config) struct Rule {
+    /// Requests that may pass. `{}` matches all.
+    pub(in crate::config) allow: Field<Match>,
+    /// Requests that are refused with 403. `{}` matches all.
+    pub(in crate::config) deny: Field<Match>,
+    /// Why; whoever is refused reads it.
+    pub(in crate::config) reason: Field<String>,
+    /// From this day on the rule no longer applies. Default: it always applies.
+    pub(in crate::config) until: Field<DayText>,
+    /// `shadow`: counted and logged, decides nothing. Default `enforce`.
+    pub(in crate::config) mode: Field<Mode>,
+}
+
+/// Which requests: those that fit everything written. What is left out fits all.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(in crate::config) struct Match {
+    /// Names of callers, and patterns of names in which `*` stands for any run of characters: `web`, `address:10.*`.
+    pub(in crate::config) callers: Field<List<String>>,
+    /// Tiers.
+    pub(in crate::config) tiers: Field<List<String>>,
+    /// Methods, as in the request: `GET`, `DELETE`.
+    pub(in crate::config) methods: Field<List<MethodText>>,
+    /// Hosts, compared without case, port or a trailing dot; `*.example.test` stands for one label more.
+    pub(in crate::config) hosts: Field<List<HostText>>,
+    /// Path patterns: `*` one segment, `**` any rest, also none: `/admin/**` matches `/admin` too.
+    pub(in crate::config) paths: Field<List<PathText>>,
+}
+
+/// Whether it decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum Mode {
+    /// It decides.
+    Enforce,
+    /// Counted and logged, decides nothing.
+    Shadow,
+}
+
+/// How much. A caller's own quota is the agreement that names it, else its tier's, else `default`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(in crate::config) struct Limits {
+    /// Who is told `RateLimit` and `RateLimit-Policy`. Default `named`.
+    pub(in crate::config) headers: Field<LimitHeaders>,
+    /// Each caller without an agreement or a tier. Default: no limit for them.
+    pub(in crate::config) default: Field<Quota>,
+    /// All callers together. Over it the answer is 503. Default: no limit.
+    pub(in crate::config) total: Field<Quota>,
+    /// What was agreed with callers of `known`. No caller may stand in two.
+    pub(in crate::config) agreements: Field<List<Agreement>>,
+    /// Requests that take more than 1 from the caller's and the total's quota. The first that matches counts.
+    pub(in crate::config) costs: Field<List<Cost>>,
+}
+
+/// Who is told how much is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum LimitHeaders {
+    /// Every answer.
+    Always,
+    /// Answers to callers of `known`, and refusals.
+    Named,
+    /// Refusals by a limit only.
+    Refused,
+    /// Nobody.
+    Never,
+}
+
+/// How often, how many at once, how many in progress. It needs `rate` or `concurrent`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(in crate::config) struct Quota {
+    /// How often. Default: no limit on the rate.
+    pub(in crate::config) rate: Field<RateText>,
+    /// How many at once. Default: one second's worth, at least 1.
+    #[schemars(range(min = 1))]
+    pub(in crate::config) burst: Field<u32>,
+    /// How many in progress. Default: no limit.
+    #[schemars(range(min = 1))]
+    pub(in crate::config) concurrent: Field<u32>,
+    /// `shadow`: counted and logged, refuses nothing. Default `enforce`.
+    pub(in crate::config) mode: Field<Mode>,
+}
+
+/// What was agreed with one caller, or with several.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(in crate::config) struct Agreement {
+    /// The caller of `known` that it names.
+    pub(in crate::config) caller: Field<String>,
+    /// The callers of `known` that it names, instead of `caller`.
+    pub(in crate::config) callers: Field<List<String>>,
+    /// One bucket for all of `callers` together. Default false: each has its own.
+    pub(in crate::config) shared: Field<bool>,
+    /// How often. Default: no limit on the rate.
+    pub(in crate::config) rate: Field<RateText>,
+    /// How many at once. Default: one second's worth, at least 1.
+    #[schemars(range(min = 1))]
+    pub(in crate::config) burst: Field<u32>,
+    /// How many in progress. Default: no limit.
+    #[schemars(range(min = 1))]
+    pub(in crate::config) concurrent: Field<u32>,
+    /// Who answers for it.
+    pub(in crate::config) owner: Field<String>,
+    /// Why it was agreed.
+    pub(in crate::config) reason: Field<String>,
+    /// From this day on it is as if it were not there, and is shown as expired. Default: it does not end.
+    pub(in crate::config) until: Field<DayText>,
+    /// `shadow`: counted and logged, refuses nothing. Default `enforce`.
+    pub(in crate::config) mode: Field<Mode>,
+}
+
+/// A request that takes more.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(in crate::config) struct Cost {
+    /// Path patterns. Default: all paths.
+    pub(in crate::config) paths: Field<List<PathText>>,
+    /// Methods. Default: all methods.
+    pub(in crate::config) methods: Field<List<MethodText>>,
+    /// How many it takes. No more than the burst of any quota that it can meet.
+    #[schemars(required, range(min = 1))]
+    pub(in crate::config) cost: Field<u32>,
+}
+
+/// How long. Each runs between two events and begins anew with each of them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(in crate::config) struct Timeouts {
+    /// From accept, or the first byte of a further request, to the end of its head: 408, then close. Default 10s.
+    pub(in crate::config) head: Field<SpanText>,
+    /// Between two reads of the request body: 408. Default 30s.
+    pub(in crate::config) body: Field<SpanText>,
+    /// Between two writes that the client takes: close. Default 30s.
+    pub(in crate::config) send: Field<SpanText>,
+    /// An idle client connection: close. Default 75s.
+    pub(in crate::config) keep_alive: Field<SpanText>,
+    /// To a worker: the next worker, at last 504. Default 1s.
+    pub(in crate::config) connect: Field<SpanText>,
+    /// From the end of the request to the worker's head: 504. Default 60s.
+    pub(in crate::config) response: Field<SpanText>,
+    /// Between two reads of the worker's body: the answer is cut. Default 60s.
+    pub(in crate::config) idle: Field<SpanText>,
+    /// From the request's head to the answer's end. Default `off`.
+    pub(in crate::config) total: Field<SpanOrOff>,
+}
+
+/// How large and how many.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(in crate::config) struct Bounds {
+    /// Of a request's head: 431. Default 32KiB, from 1KiB to 1MiB.
+    pub(in crate::config) head_bytes: Field<SizeText>,
+    /// Fields in a request's head: 431. Default 100, from 1 to 1000.
+    pub(in crate::config) head_fields: Field<u32>,
+    /// Of the request target: 414. Default 8KiB, from 64B to `head_bytes`.
+    pub(in crate::config) uri_bytes: Field<SizeText>,
+    /// Of a request's body: 413. Default `none`.
+    pub(in crate::config) body_bytes: Field<BytesOrNone>,
+    /// Of a worker's answer's head: 502. Default 64KiB, from 1KiB to 1MiB.
+    pub(in crate::config) response_head_bytes: Field<SizeText>,
+    /// Client connections at once, over all shards: 503 and close. Default 10000.
+    #[schemars(range(min = 1))]
+    pub(in crate::config) connections: Field<u32>,
+    /// Worker connections at once, over all shards and workers: 503. Default 10000.
+    #[schemars(range(min = 1))]
+    pub(in crate::config) worker_connections: Field<u32>,
+}

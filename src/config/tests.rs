@@ -1,0 +1,39 @@
+//! The configuration from the outside: what loads, what it means, what every mistake is told. One test for each rule
+//! that a file can break, with the line, the column and the words.
+
+mod contract;
+mod effective;
+mod files;
+mod mistakes;
+mod never_panics;
+
+use super::{Files, Loaded, NoFiles, load, load_str};
+use crate::clock::Moment;
+
+/// 2027-01-15, in the middle of a day.
+fn today() -> Moment {
+    Moment::at(1_800_012_345_000_000_000)
+}
+
+/// Loads a text as `t.yaml`, alone and without an environment.
+fn load_text(text: &str) -> Loaded {
+    load_str("t.yaml", text, &NoFiles, today(), &|_| None)
+}
+
+/// The head and the caret line of every problem, without the source: what and where.
+fn told(loaded: &Loaded) -> Vec<String> {
+    let line = |problem: &super::Problem| {
+        let (file, line, column) = (&problem.file, problem.line, problem.column);
+        format!("{file}:{line}:{column}: {}", problem.message)
+    };
+    loaded.problems.iter().map(line).collect()
+}
+
+/// A service that is right, to put mistakes beside.
+const SERVICE: &str = "\
+services:
+  a:
+    listen: 127.0.0.1:4070
+    workers: { addresses: [\"127.0.0.1:9001\"] }
+    limits: { default: { rate: 10/s } }
+";
