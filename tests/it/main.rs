@@ -1,4 +1,28 @@
-//! x
+//! Buckler as its users meet it: the real binary, real sockets, real processes, one file for each behaviour.
+//!
+//! `world` is the harness: its verbs start workers that behave or misbehave, start Buckler in front of them, and
+//! speak to it byte by byte. Logic that needs no socket is tested beside its code in `src/`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop, loudly")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests stand outside: they read the clock and wait for processes"
+)]
+
+mod balance;
 mod bind;
+mod callers;
 mod cli;
+mod discovery;
+mod forwarding;
+mod framing;
+mod harness;
+mod lifecycle;
+mod limits;
+mod permissions;
+mod seen;
+mod slow_clients;
 mod srv_bind;
+mod streaming;
+mod worker_faults;
+mod world;

@@ -1,0 +1,178 @@
+//! Every wait for a client has an end: silence, dripping heads, stalled bodies, slow readers, idle connections.
+
+use std::time::{Duration, Instant};
+
+use crate::world::{Raw, Step, World, eventually, get, request};
+
+const SHORT: &str = "timeouts: { head: 500ms, body: 500ms, send: 500ms, keep_alive: 500ms }";
+const TICK: Duration = Duration::from_millis(25);
+
+#[test]
+fn a_silent_connection_is_ended() {
+    let world = World::new();
+    let buckler = world.one_service(SHORT);
+    let begin = Instant::now();
+    let (bytes, _) = buckler.connect().read_to_end();
+    assert!(begin.elapsed() > Duration::from_millis(300), "too early: {:?}", begin.elapsed());
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(text.is_empty() || text.starts_with("HTTP/1.1 408 "), "{text}");
+    eventually("no open connection", || buckler.metrics().sum("buckler_connections", &[]) < 0.5);
+}
+
+#[test]
+fn a_dripping_head_is_a_408_however_steadily_it_drips() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service(SHORT);
+    let mut raw = buckler.connect();
+    let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}", "y".repeat(100));
+    raw.drip(head.as_bytes(), TICK);
+    let answer = raw.read_response().is(408);
+    assert_eq!(answer.reason(), "client_timeout");
+    raw.read_to_end();
+    assert_eq!(worker.count(), 0);
+    assert!(buckler.refused("client_timeout") >= 1.0);
+}
+
+#[test]
+fn the_next_head_on_a_connection_has_its_time_too() {
+    let world = World::new();
+    let buckler = world.one_service(SHORT);
+    let mut raw = buckler.connect();
+    raw.answer(&get("/")).is(200);
+    raw.send("GET /half HTTP/1.1\r\nhost: ");
+    assert_eq!(raw.read_response().is(408).reason(), "client_timeout");
+    raw.read_to_end();
+}
+
+#[test]
+fn a_stalled_body_is_a_408() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service(SHORT);
+    let mut raw = buckler.connect();
+    raw.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf");
+    assert_eq!(raw.read_response().is(408).reason(), "client_timeout");
+    raw.read_to_end();
+    assert!(worker.seen().iter().all(|seen| !seen.whole), "half a body passed as a whole one");
+    let line = buckler.logged("the timeout", |line| line["reason"] == "client_timeout");
+    assert_eq!(line["status"], 408);
+}
+
+#[test]
+fn a_body_that_comes_slowly_but_comes_is_taken() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service(SHORT);
+    let mut raw = buckler.connect();
+    raw.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 30\r\n\r\n");
+    raw.drip(&[b'b'; 30], TICK);
+    raw.read_response().is(200);
+    assert_eq!(worker.last().body.len(), 30);
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_cut() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let size = 64 * 1024 * 1024_u64;
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n");
+    worker.always(&[Step::send(&head), Step::Fill(size)]);
+    let buckler = world.one_service(SHORT);
+    let mut raw = Raw::connect_narrow(buckler.port());
+    raw.send(get("/unread").bytes());
+    eventually("the request at the worker", || worker.count() == 1);
+    buckler.logged("the cut", |line| line["path"] == "/unread");
+    eventually("nothing in progress", || buckler.metrics().sum("buckler_active_requests", &[]) < 0.5);
+    assert!(raw.read_response().cut.is_some());
+    assert!(worker.filled() < size);
+}
+
+#[test]
+fn a_slow_reader_that_reads_is_served() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let size = 200 * 1024_u64;
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n");
+    worker.always(&[Step::send(&head), Step::Fill(size)]);
+    let buckler = world.one_service(SHORT);
+    let mut raw = Raw::connect_narrow(buckler.port());
+    raw.send(get("/").bytes());
+    let answer = raw.read_response().is(200);
+    assert_eq!(answer.body.len() as u64, size);
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    let world = World::new();
+    let buckler = world.one_service(SHORT);
+    let mut raw = buckler.connect();
+    raw.answer(&get("/")).is(200);
+    let begin = Instant::now();
+    raw.closed();
+    assert!(begin.elapsed() > Duration::from_millis(300), "too early: {:?}", begin.elapsed());
+}
+
+#[test]
+fn slow_clients_do_not_keep_others_waiting() {
+    let world = World::new();
+    let buckler = world.one_service("");
+    let slow: Vec<_> = (0..200)
+        .map(|n| {
+            let mut raw = buckler.connect();
+            let text = [
+                "",
+                "GET",
+                "GET / HTTP/1.1\r\nhost: a\r\n",
+                "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n",
+            ];
+            raw.send(text[n % 4]);
+            raw
+        })
+        .collect();
+    for _ in 0..50 {
+        buckler.answer(get("/")).is(200);
+    }
+    drop(slow);
+    eventually("the connections given back", || buckler.metrics().sum("buckler_connections", &[]) < 0.5);
+}
+
+#[test]
+fn more_connections_than_bounded_are_told_so() {
+    let world = World::new();
+    let buckler = world.one_service("bounds: { connections: 4 }");
+    let mut held: Vec<_> = (0..4).map(|_| buckler.connect()).collect();
+    for raw in &mut held {
+        raw.answer(&get("/")).is(200);
+    }
+    let mut raw = buckler.connect();
+    raw.send(get("/").bytes());
+    let answer = raw.read_response().is(503);
+    assert_eq!(answer.reason(), "connections");
+    raw.read_to_end();
+    held.pop();
+    eventually("room again", || {
+        let mut raw = buckler.connect();
+        raw.send(get("/").bytes());
+        raw.read_response().status == 200
+    });
+}
+
+#[test]
+fn more_worker_connections_than_bounded_are_a_503() {
+    let world = World::new();
+    let worker = world.worker("a");
+    worker.always(&[Step::TakeBody, Step::Gate, Step::Echo]);
+    let buckler = world.one_service("bounds: { worker_connections: 2 }");
+    let mut busy: Vec<_> = (0..2).map(|_| buckler.connect()).collect();
+    for raw in &mut busy {
+        raw.send(get("/").bytes());
+    }
+    eventually("both at the worker", || worker.count() == 2);
+    let answer = buckler.answer(request("GET", "/")).is(503);
+    assert_eq!(answer.reason(), "overload");
+    worker.open_gate();
+    for raw in &mut busy {
+        raw.read_response().is(200);
+    }
+}
