@@ -1,6 +1,5 @@
 //! Which rule decides.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Method;
@@ -87,7 +86,7 @@ fn the_default_decides_if_no_rule_matches() {
 
 #[test]
 fn every_part_of_a_rule_must_match() {
-    let stranger = caller(Who::Other(Rc::from("address:10.1.2.3")), None);
+    let stranger = caller(Who::Other(Arc::from("address:10.1.2.3")), None);
     let glob = |glob: &str| vec![CallerPattern::Glob(glob.into())];
     let host = |host: &str| vec![HostPattern::OneLabel(host.into())];
     for (part, fits) in [
