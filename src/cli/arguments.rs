@@ -86,9 +86,10 @@ Examples:
     Explain(Explain),
     /// Make the running Buckler read its configuration again
     #[command(after_help = "\
-Asks the admin listener (POST /api/v1/reload) and waits for the result, which is printed on standard output.
+Asks the admin listener (POST /api/v1/reload) and waits for the result.
 Its address and token_file are taken from the configuration; --admin names another address.
-Ends with 0 if the new configuration serves, with 4 if it was refused (the old one serves on).")]
+Ends with 0 if the new configuration serves, and with 4 if it was refused; the old one then stays in use. A file
+that `buckler check` refuses is reported here, with 78, and not sent; HUP lets the running one report it.")]
     Reload(Reload),
     /// See it at work on this machine: workers, DNS, callers and limits
     Demo(DemoArgs),
@@ -189,6 +190,9 @@ pub(super) struct Reload {
     /// The file with the admin token on its first line, if --admin is given
     #[arg(long, value_name = "FILE", requires = "admin")]
     pub(super) token_file: Option<PathBuf>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Turns nginx's `-t` in front into `check`; everything else stays.

@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Reload) -> Exit {
         Err(why) => return output::failed(&why),
     };
     match ask(reachable(admin), token.as_deref()) {
-        Ok(answer) => report(&answer),
+        Ok(answer) => report(&answer, arguments.json),
         Err(error) => output::failed(&format!("cannot ask the admin listener at {admin}: {error}")),
     }
 }
@@ -62,23 +62,36 @@ struct Answer {
     body: String,
 }
 
-fn report(answer: &Answer) -> Exit {
-    let body = answer.body.trim_end();
-    let written = if body.is_empty() { Exit::Fine } else { output::data(&format!("{body}\n")) };
+impl Answer {
+    /// What it says to people: `result` or `error` of its JSON.
+    fn words(&self) -> Option<String> {
+        let body: serde_json::Value = serde_json::from_str(&self.body).ok()?;
+        let words = body.get("result").or_else(|| body.get("error"))?;
+        words.as_str().map(str::to_owned)
+    }
+}
+
+fn report(answer: &Answer, as_json: bool) -> Exit {
+    let written = match as_json {
+        true => output::data(&format!("{}\n", answer.body.trim_end())),
+        false => Exit::Fine,
+    };
+    let told = answer.words();
     match answer.status {
         200..=299 => {
-            output::say("buckler: reloaded");
-            written
+            output::say(&format!("buckler: {}", told.as_deref().unwrap_or("reloaded")));
+            return written;
         }
         401 | 403 => {
-            output::say("buckler: the admin listener does not take this token; see admin.token_file");
-            Exit::AdminRefused
+            output::say("buckler: the admin listener does not take this token; see admin.token_file")
         }
+        504 => output::say(&format!("buckler: {}", told.as_deref().unwrap_or("the reload goes on"))),
         status => {
-            output::say(&format!("buckler: not reloaded ({status}); the old configuration serves on"));
-            Exit::AdminRefused
+            let why = told.unwrap_or_else(|| format!("the admin listener answers {status}"));
+            output::say(&format!("buckler: not reloaded; what was in use stays in use\n{}", why.trim_end()));
         }
     }
+    Exit::AdminRefused
 }
 
 fn read_token(file: &Path) -> Result<String, String> {

@@ -28,10 +28,9 @@ fn admin_that_answers(answer: &'static str) -> (String, thread::JoinHandle<Strin
 #[test]
 fn reload_asks_the_admin_listener_and_tells_its_answer() {
     let (address, asked) =
-        admin_that_answers("HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"generation\":");
+        admin_that_answers("HTTP/1.1 200 OK\r\ncontent-length: 22\r\n\r\n{\"result\":\"all is new\"}");
     let done = buckler(&["reload", "--admin", &address]);
-    assert_eq!((done.code, done.out.as_str()), (0, "{\"generation\":\n"), "{}", done.err);
-    assert!(done.err.contains("reloaded"), "{}", done.err);
+    assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (0, "", "buckler: all is new\n"));
     let asked = asked.join().unwrap();
     assert!(asked.starts_with("POST /api/v1/reload HTTP/1.1\r\n"), "{asked}");
     assert!(asked.contains(&format!("host: {address}\r\n")), "{asked}");
@@ -39,14 +38,16 @@ fn reload_asks_the_admin_listener_and_tells_its_answer() {
 
 #[test]
 fn reload_takes_address_and_token_from_the_configuration_and_ends_with_4_when_refused() {
-    let (address, asked) =
-        admin_that_answers("HTTP/1.1 409 Conflict\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n");
+    let (address, asked) = admin_that_answers(
+        "HTTP/1.1 422 Unprocessable Content\r\ntransfer-encoding: chunked\r\n\r\n\
+         10\r\n{\"error\":\"no c\"}\r\n0\r\n\r\n",
+    );
     let yaml = format!("admin: {{ listen: \"{address}\", token_file: token }}\n{GOOD}");
     let folder = folder("reload-token", &yaml);
     fs::write(folder.join("token"), "sesame\n").unwrap();
-    let done = buckler_in(&folder, &["reload"], "");
-    assert_eq!((done.code, done.out.as_str()), (4, "{}\n"), "{}", done.err);
-    assert!(done.err.contains("not reloaded (409); the old configuration serves on"), "{}", done.err);
+    let done = buckler_in(&folder, &["reload", "--json"], "");
+    assert_eq!((done.code, done.out.as_str()), (4, "{\"error\":\"no c\"}\n"), "{}", done.err);
+    assert_eq!(done.err, "buckler: not reloaded; what was in use stays in use\nno c\n");
     assert!(asked.join().unwrap().contains("authorization: Bearer sesame\r\n"));
 }
 
