@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -123,8 +123,8 @@ pub struct Desk {
     pub state: Arc<ProcessState>,
     /// Where a reload is asked for. One that finds it full is told that a reload is under way.
     pub reload: mpsc::Sender<ReloadRequest>,
-    /// What must be shown to be let in. None: only what comes from this machine is let in.
-    pub token: Option<Token>,
+    /// What must be shown to be let in; a reload may change it. None: only what comes from this machine is let in.
+    pub token: ArcSwapOption<Token>,
     /// Where it listens: a name that a `Host` may give.
     pub listen: SocketAddr,
 }

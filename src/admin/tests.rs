@@ -70,7 +70,7 @@ impl World {
             view: Arc::new(ArcSwap::from_pointee(view)),
             state: Arc::clone(&state),
             reload,
-            token: token.map(Token::of),
+            token: token.map(Token::of).map(Arc::new).into(),
             listen: address,
         };
         tokio::spawn(serve(listener, Arc::new(desk)));

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
@@ -55,8 +55,15 @@ pub(super) struct Running {
     access_log: Option<Arc<AccessLog>>,
     /// What asks DNS, by service.
     discoveries: HashMap<ServiceName, Asking>,
-    admin: Option<(Admin, AbortHandle)>,
+    admin: Option<Door>,
     state: Arc<ProcessState>,
+}
+
+/// The open admin listener.
+struct Door {
+    admin: Admin,
+    desk: Arc<admin::Desk>,
+    task: AbortHandle,
 }
 
 /// A running discovery; asking ends when it is dropped.
@@ -197,7 +204,8 @@ impl Running {
 
     fn can_open_admin(&self, config: &Config) -> Result<(), Failure> {
         let (Some(wanted), current) = (&config.admin, &self.admin) else { return Ok(()) };
-        if current.as_ref().is_some_and(|(admin, _)| admin.listen == wanted.listen) {
+        token(wanted)?;
+        if current.as_ref().is_some_and(|open| open.admin.listen == wanted.listen) {
             return Ok(());
         }
         bind::bind(wanted.listen, 1, false)
@@ -216,23 +224,20 @@ impl Running {
         reload: &mpsc::Sender<ReloadRequest>,
     ) -> Result<(), Failure> {
         let wanted = self.config.admin.clone();
-        if let Some((open, task)) = &self.admin {
-            if wanted.as_ref().is_some_and(|wanted| {
-                wanted.listen == open.listen
-                    && wanted.token_file == open.token_file
-                    && wanted.token_file.is_none()
-            }) {
-                return Ok(());
-            }
-            task.abort();
+        let token = wanted.as_ref().map(token).transpose()?.flatten();
+        // An open door stays open, also for whoever asked for this reload and waits for the answer.
+        if let (Some(open), Some(wanted)) = (&mut self.admin, &wanted)
+            && open.admin.listen == wanted.listen
+        {
+            open.admin = wanted.clone();
+            open.desk.token.store(token.map(Arc::new));
+            return Ok(());
         }
-        let before = self.admin.take();
+        if let Some(open) = self.admin.take() {
+            open.task.abort();
+        }
         let Some(admin) = wanted else { return Ok(()) };
-        let token = admin.token_file.as_deref().map(Token::read).transpose().map_err(|error| {
-            Failure::Config(format!("{}: the token file cannot be used: {error}", admin.at))
-        })?;
-        let ours = before.is_some_and(|(before, _)| before.listen == admin.listen);
-        let bound = bind::bind(admin.listen, 1, ours).ok().and_then(|mut bound| bound.pop());
+        let bound = bind::bind(admin.listen, 1, false).ok().and_then(|mut bound| bound.pop());
         let listener = match bound.map(tokio::net::TcpListener::from_std) {
             Some(Ok(listener)) => listener,
             Some(Err(error)) => return Err(cannot_bind(&admin.at, admin.listen, &error)),
@@ -241,15 +246,15 @@ impl Running {
                 return Err(cannot_bind(&admin.at, admin.listen, &error));
             }
         };
-        let desk = admin::Desk {
+        let desk = Arc::new(admin::Desk {
             view: Arc::clone(view),
             state: Arc::clone(state),
             reload: reload.clone(),
-            token,
+            token: ArcSwapOption::from(token.map(Arc::new)),
             listen: admin.listen,
-        };
-        let task = tokio::task::spawn_local(admin::serve(listener, Arc::new(desk))).abort_handle();
-        self.admin = Some((admin, task));
+        });
+        let task = tokio::task::spawn_local(admin::serve(listener, Arc::clone(&desk))).abort_handle();
+        self.admin = Some(Door { admin, desk, task });
         Ok(())
     }
 
@@ -347,6 +352,15 @@ fn prepare(config: &Config, ledger: &Arc<Ledger>, before: Option<&Running>) -> R
 
 fn resolver(dns: &Dns) -> Result<Arc<Resolver>, Failure> {
     Resolver::new(dns).map(Arc::new).map_err(|why| Failure::Config(format!("`dns`: {why}")))
+}
+
+fn token(admin: &Admin) -> Result<Option<Token>, Failure> {
+    admin
+        .token_file
+        .as_deref()
+        .map(Token::read)
+        .transpose()
+        .map_err(|error| Failure::Config(format!("{}: the token file cannot be used: {error}", admin.at)))
 }
 
 fn cannot_bind(at: &crate::config::At, listen: SocketAddr, error: &std::io::Error) -> Failure {
