@@ -95,9 +95,24 @@ impl<'a> Walk<'a> {
             Some("object") => "map by name".to_owned(),
             Some("integer") => bounded(schema),
             Some("boolean") => "`true`, `false`".to_owned(),
-            _ => "text".to_owned(),
+            _ => kind_of_text(schema["pattern"].as_str().unwrap_or_default()).to_owned(),
         }
     }
+}
+
+/// The form of a text, told by its pattern.
+fn kind_of_text(pattern: &str) -> &'static str {
+    let kinds = [
+        ("(s|min|h|d)", "rate"),
+        ("(ns|us|ms|s|m|h|d)", "duration"),
+        ("(B|KB|KiB", "size"),
+        ("{4}-", "date"),
+        ("sha256:", "key"),
+        ("(/[0-9]+)?$", "network"),
+        (":[0-9]+$", "address"),
+        ("^/", "path pattern"),
+    ];
+    kinds.iter().find(|(part, _)| pattern.contains(part)).map_or("text", |(_, kind)| kind)
 }
 
 fn bounded(schema: &Value) -> String {
