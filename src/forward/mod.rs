@@ -214,11 +214,11 @@ impl Route {
             Err(Broken::Sent(refusal)) => (Reached::MaybeSent, spare, refusal),
             Err(Broken::TooLate(refusal)) => (Reached::TooFar, None, refusal),
         };
-        active.failed();
         let client = upload.failed.borrow_mut().take();
         if let Some(refusal) = client {
             return Err(Failed { order: None, refusal });
         }
+        active.failed();
         let may = again(Attempted { reached, reused, repeatable });
         Err(Failed { order: back.filter(|_| may), refusal })
     }
