@@ -110,6 +110,7 @@ fn kind_of_text(pattern: &str) -> &'static str {
         ("sha256:", "key"),
         ("(/[0-9]+)?$", "network"),
         (":[0-9]+$", "address"),
+        ("^[^/]", "host pattern"),
         ("^/", "path pattern"),
     ];
     kinds.iter().find(|(part, _)| pattern.contains(part)).map_or("text", |(_, kind)| kind)
