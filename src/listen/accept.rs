@@ -109,9 +109,13 @@ pub async fn accept(
             }
         }
     }
-    let waiting = || poll_fn(|cx| Poll::Ready(listener.poll_accept(cx)));
-    while let Poll::Ready(Ok((stream, peer))) = waiting().await {
-        begin(stream, peer, &place, &open, &counts);
+    // The kernel is asked, not tokio: tokio knows only what it saw when it last polled, and a connection that the
+    // kernel has completed since would be reset by the close.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            begin(stream, peer, &place, &open, &counts);
+        }
     }
 }
 
