@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::TcpListener;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -109,6 +109,8 @@ struct Hall {
     open: Rc<Open>,
     posts: HashMap<ServiceName, Post>,
     log: Option<(Arc<AccessLog>, Rc<ShardLog>)>,
+    /// Ends of logs that a reload replaced; requests and connections from before still write to them.
+    earlier_logs: Vec<Weak<ShardLog>>,
 }
 
 /// One service on this shard.
@@ -120,7 +122,8 @@ struct Post {
 
 async fn run(id: ShardId, mut orders: mpsc::Receiver<Command>, state: Arc<ProcessState>) {
     let (clock, open) = (ShardClock::new(), Open::new());
-    let mut hall = Hall { id, state, clock, open, posts: HashMap::new(), log: None };
+    let mut hall =
+        Hall { id, state, clock, open, posts: HashMap::new(), log: None, earlier_logs: Vec::new() };
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tick = 0_u64;
@@ -190,6 +193,7 @@ impl Hall {
         if !same {
             if let Some((_, old)) = &self.log {
                 old.flush();
+                self.earlier_logs.push(Rc::downgrade(old));
             }
             self.log = log.map(|log| (Arc::clone(&log), log.shard()));
         }
@@ -215,11 +219,12 @@ impl Hall {
         }
     }
 
-    fn tick(&self, sweep: bool) {
+    fn tick(&mut self, sweep: bool) {
         let now = self.clock.refresh();
         if let Some((_, log)) = &self.log {
             log.flush();
         }
+        self.earlier_logs.retain(|log| log.upgrade().inspect(|log| log.flush()).is_some());
         if sweep {
             for post in self.posts.values() {
                 post.place.desk().route.sweep(now);
