@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 
 use super::door::{self, Behind, Door};
 use super::logging::{self, Level};
-use super::shards::{Assignment, Plan, Shard};
+use super::shards::{Assignment, Listens, Plan, Shard};
 use super::{RunOptions, bind};
 use crate::admin::{LedgerReading, Left, ProcessState, ServiceView, View};
 use crate::admit::caller::CallerBook;
@@ -77,6 +77,8 @@ struct Prepared {
     callers: Arc<CallerBook>,
     services: BTreeMap<ServiceName, Arc<Service>>,
     listeners: HashMap<ServiceName, Vec<TcpListener>>,
+    /// Services that take over the port of another, and of which.
+    heirs: HashMap<ServiceName, ServiceName>,
     access_log: Option<Arc<AccessLog>>,
     resolver: Option<Arc<Resolver>>,
 }
@@ -158,7 +160,10 @@ impl Running {
         for shard in &self.shards {
             let services = prepared.services.iter().map(|(name, service)| Assignment {
                 service: Arc::clone(service),
-                listener: listeners.get_mut(name).and_then(Iterator::next),
+                listens: match listeners.get_mut(name).and_then(Iterator::next) {
+                    Some(listener) => Listens::New(listener),
+                    None => Listens::As(prepared.heirs.get(name).unwrap_or(name).clone()),
+                },
             });
             let (done, is_done) = oneshot::channel();
             let access_log = prepared.access_log.clone();
@@ -192,6 +197,12 @@ impl Running {
     pub(super) fn change_door(&mut self, to: door::Change, behind: &Behind) -> Result<(), Failure> {
         self.door = door::change(self.door.take(), to, behind)?;
         Ok(())
+    }
+
+    /// The service that listens exactly there.
+    fn holder(&self, listen: SocketAddr) -> Option<ServiceName> {
+        let mut services = self.services.iter();
+        services.find(|(_, service)| service.config.listen == listen).map(|(name, _)| name.clone())
     }
 
     /// Where this process listens.
@@ -270,9 +281,14 @@ fn prepare(config: &Config, ledger: &Arc<Ledger>, before: Option<&Running>) -> R
     let threads = config.threads.get();
     let ours = before.map(Running::addresses).unwrap_or_default();
     let service_before = |name: &ServiceName| before.and_then(|running| running.services.get(name));
-    let mut reserved = Vec::new();
+    let (mut reserved, mut heirs) = (Vec::new(), HashMap::new());
     for (name, wanted) in &config.services {
-        if service_before(name).is_none_or(|old| old.config.listen != wanted.listen) {
+        if service_before(name).is_some_and(|old| old.config.listen == wanted.listen) {
+            continue;
+        }
+        if let Some(holder) = before.and_then(|running| running.holder(wanted.listen)) {
+            heirs.insert(name.clone(), holder);
+        } else {
             let sockets = bind::reserve(wanted.listen, threads, is_among(wanted.listen, &ours));
             let sockets = sockets.map_err(|error| cannot_bind(&wanted.listen_at, wanted.listen, &error))?;
             reserved.push((name, wanted, sockets));
@@ -298,7 +314,7 @@ fn prepare(config: &Config, ledger: &Arc<Ledger>, before: Option<&Running>) -> R
         (name.clone(), Service::new(wanted, &callers, ledger, threads, old, now))
     };
     let services = config.services.iter().map(build).collect();
-    Ok(Prepared { door, callers, services, listeners, access_log, resolver })
+    Ok(Prepared { door, callers, services, listeners, heirs, access_log, resolver })
 }
 
 /// Whether this process listens there already, or on a wider or narrower address of the same port.

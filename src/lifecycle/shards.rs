@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::admin::ProcessState;
 use crate::config::ServiceName;
-use crate::listen::accept::{Open, accept};
+use crate::listen::accept::{Open, Owner, accept};
 use crate::record::access_log::{AccessLog, ShardLog};
 use crate::service::{Desk, Place, Service, ShardClock};
 use crate::shard::ShardId;
@@ -30,8 +30,15 @@ const COMMANDS: usize = 4;
 /// One service as a shard is to serve it.
 pub(super) struct Assignment {
     pub(super) service: Arc<Service>,
-    /// A listener, if the service is new or its port is; else it keeps the one it has.
-    pub(super) listener: Option<TcpListener>,
+    pub(super) listens: Listens,
+}
+
+/// Where a service's listener comes from.
+pub(super) enum Listens {
+    /// It is open already: this service's, if it keeps its port, or that of another, which has given up the port.
+    As(ServiceName),
+    /// It is new.
+    New(TcpListener),
 }
 
 /// Everything a shard is to serve from now on; what is not named any more is drained.
@@ -116,8 +123,13 @@ struct Hall {
 /// One service on this shard.
 struct Post {
     place: Rc<Place>,
-    /// Dropped to close the listener.
-    listening: oneshot::Sender<()>,
+    listening: Listening,
+}
+
+/// An open listener. Dropping this closes it.
+struct Listening {
+    owner: Rc<Owner>,
+    _open: oneshot::Sender<()>,
 }
 
 async fn run(id: ShardId, mut orders: mpsc::Receiver<Command>, state: Arc<ProcessState>) {
@@ -155,31 +167,37 @@ impl Hall {
     fn serve(&mut self, plan: Plan) {
         self.take_log(plan.access_log);
         let log = self.log.as_ref().map(|(_, log)| Rc::clone(log));
-        let mut gone = std::mem::take(&mut self.posts);
-        for Assignment { service, listener } in plan.services {
+        let (mut places, mut open) = (HashMap::new(), HashMap::new());
+        for (name, post) in self.posts.drain() {
+            places.insert(name.clone(), post.place);
+            open.insert(name, post.listening);
+        }
+        for Assignment { service, listens } in plan.services {
             let name = service.config.name.clone();
-            let before = gone.remove(&name);
+            let before = places.remove(&name);
             let desk = {
-                let old = before.as_ref().map(|post| Rc::clone(&post.place.desk()));
+                let old = before.as_ref().map(|place| Rc::clone(&place.desk()));
                 Desk::new(service, self.id, log.clone(), old.as_deref())
             };
-            let place = match &before {
-                Some(post) => {
-                    post.place.replace(desk);
-                    Rc::clone(&post.place)
+            let place = match before {
+                Some(place) => {
+                    place.replace(desk);
+                    place
                 }
                 None => Place::new(desk, Rc::clone(&self.clock)),
             };
-            let listening = match (listener, before) {
-                (None, Some(post)) => post.listening,
-                // The old listener, if there is one, closes as its sender is dropped.
-                (Some(listener), _) => self.listen(listener, &place),
-                (None, None) => continue,
+            let listening = match listens {
+                Listens::As(whose) => open.remove(&whose),
+                Listens::New(listener) => Some(self.listen(listener, &place)),
             };
+            let Some(listening) = listening else { continue };
+            listening.owner.change(Rc::clone(&place));
             self.posts.insert(name, Post { place, listening });
         }
-        for (_, post) in gone {
-            post.place.drain();
+        // Listeners that nobody took close here.
+        drop(open);
+        for place in places.into_values() {
+            place.drain();
         }
         let _ = plan.done.send(());
     }
@@ -199,17 +217,18 @@ impl Hall {
         }
     }
 
-    fn listen(&self, listener: TcpListener, place: &Rc<Place>) -> oneshot::Sender<()> {
-        let (listening, stop) = oneshot::channel();
+    fn listen(&self, listener: TcpListener, place: &Rc<Place>) -> Listening {
+        let (open, stop) = oneshot::channel();
+        let owner = Owner::new(Rc::clone(place));
         match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => {
                 let counts = Arc::clone(&self.state.counts);
-                let (place, open) = (Rc::clone(place), Rc::clone(&self.open));
-                tokio::task::spawn_local(accept(listener, place, open, counts, stop));
+                let accepting = accept(listener, Rc::clone(&owner), Rc::clone(&self.open), counts, stop);
+                tokio::task::spawn_local(accepting);
             }
             Err(error) => tracing::error!(%error, shard = self.id.0, "a listener cannot be used"),
         }
-        listening
+        Listening { owner, _open: open }
     }
 
     fn drain(&mut self) {

@@ -2,7 +2,7 @@
 
 use crate::world::{Buckler, Raw, World, callers, eventually, get, one_service, service};
 
-/// Made-up addresses; each comes once. A million are tried by hand, see `ARCHITECTURE.md`.
+/// Made-up addresses; each comes once. They are thirty times what is remembered.
 const STRANGERS: u32 = 30_000;
 
 /// Strangers remembered at once.

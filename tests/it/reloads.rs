@@ -17,6 +17,15 @@ fn more(two: &str, three: &str) -> String {
     )
 }
 
+/// Tells clients to stop, also when the test fails meanwhile: a scope waits for all its threads.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[track_caller]
 fn answers(buckler: &Buckler, port: &str, worker: &str) {
     let answer = Raw::connect(buckler.port_of(port)).answer(&get("/")).is(200);
@@ -66,6 +75,7 @@ fn two_hundred_reloads_of_everything_fail_no_request() {
                 served.fetch_add(1, Ordering::Relaxed);
             }
         };
+        let _stop = Stop(&done);
         (0..4).for_each(|n| drop(scope.spawn(move || client(n % 2 == 0))));
         for n in 0..RELOADS {
             let rest = match n % 4 {
@@ -78,7 +88,6 @@ fn two_hundred_reloads_of_everything_fail_no_request() {
             let rate = format!("limits: {{ default: {{ rate: {}/s, burst: 4000000 }} }}", 1_000_000 + n);
             world.reload(&buckler, &format!("{}{rest}", service(workers, &rate)));
         }
-        done.store(true, Ordering::Relaxed);
     });
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} failed, such as\n{}", failures.len(), failures[0]);
@@ -111,6 +120,32 @@ fn services_swap_move_and_take_over_ports() {
     world.reload(&buckler, &wide);
     succeeded(&buckler);
     answers(&buckler, "two", "a");
+}
+
+#[test]
+fn ports_that_change_hands_lose_no_connection() {
+    let world = World::new();
+    let buckler = world.buckler(&format!("{}{}", one_service(""), more("two", "three")));
+    let (done, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let _stop = Stop(&done);
+        for port in ["two", "three"].map(|port| buckler.port_of(port)) {
+            let (done, served) = (&done, &served);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let answer = Raw::connect(port).answer(&get("/").header("connection", "close")).is(200);
+                    assert!(["b", "c"].map(Some).contains(&answer.worker()));
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for n in 0..40 {
+            let rest = if n % 2 == 0 { more("three", "two") } else { more("two", "three") };
+            world.reload(&buckler, &format!("{}{rest}", one_service("")));
+        }
+    });
+    assert!(served.into_inner() > 40);
+    succeeded(&buckler);
 }
 
 #[test]
