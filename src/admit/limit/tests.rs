@@ -396,7 +396,11 @@ fn a_smaller_burst_in_between_forgives_nothing() {
         assert_eq!(pass(&again, &who, START), 0);
         let raised = next(Some(&again), SECOND, 3);
         assert_eq!(pass(&raised, &who, START), 0);
-        assert_eq!(pass(&raised, &who, later(2 * SECOND)), 2, "nobody waits for hours by a rule that is gone");
+        assert_eq!(
+            pass(&raised, &who, later(2 * SECOND)),
+            2,
+            "nobody waits for hours by a rule that is gone"
+        );
     }
 }
 
