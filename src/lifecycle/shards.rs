@@ -14,10 +14,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::admin::ProcessState;
+use crate::clock::ShardClock;
 use crate::config::ServiceName;
 use crate::listen::accept::{Open, Owner, accept};
 use crate::record::access_log::{AccessLog, ShardLog};
-use crate::service::{Desk, Place, Service, ShardClock};
+use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
 
 /// How often a shard reads its clock and hands over its log lines.
@@ -177,7 +178,7 @@ impl Hall {
             let before = places.remove(&name);
             let desk = {
                 let old = before.as_ref().map(|place| Rc::clone(&place.desk()));
-                Desk::new(service, self.id, log.clone(), old.as_deref())
+                Desk::new(service, (self.id, &self.clock), log.clone(), old.as_deref())
             };
             let place = match before {
                 Some(place) => {

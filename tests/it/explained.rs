@@ -68,6 +68,9 @@ fn explain_and_the_running_server_decide_alike() {
         let answer = buckler.answer(asked.header("connection", "close"));
         let told = &told["answer"];
         assert_eq!(told["passes"], answer.status == 200, "{arguments:?}: {told}\n{}", answer.head);
+        let headers = told["headers"].as_array().unwrap().iter().filter_map(|header| header.as_str());
+        let policy = headers.filter_map(|header| header.strip_prefix("ratelimit-policy: ")).next();
+        assert_eq!(policy, answer.field("ratelimit-policy"), "{arguments:?}: {told}\n{}", answer.head);
         if answer.status != 200 {
             assert_eq!(told["status"], answer.status, "{arguments:?}: {told}");
             let logged = answer.field("proxy-status").unwrap().to_owned();
