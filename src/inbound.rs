@@ -28,7 +28,7 @@ use crate::forward::headers::{self, Told};
 use crate::forward::upload::{Upload, UploadWatch};
 use crate::record::{CallerNote, Outcome};
 use crate::refusal::page::{self, Asked};
-use crate::refusal::{Reason, Reason as R, Refusal};
+use crate::refusal::{Reason, Refusal};
 use crate::service::{Desk, Place};
 pub use reply::Reply;
 
@@ -131,7 +131,7 @@ struct Journey<'a> {
     caller: Option<Caller>,
     standing: Option<Standing>,
     upload: UploadWatch,
-    refused: Option<Reason>,
+    refused: bool,
 }
 
 /// Serves one request, whatever becomes of it.
@@ -150,7 +150,7 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Respons
         caller: None,
         standing: None,
         upload: UploadWatch::default(),
-        refused: None,
+        refused: false,
     };
     journey.outcome.request(&parts.method, &parts.uri, parts.version, &parts.headers);
     journey.outcome.request_id(journey.request_id.clone());
@@ -264,7 +264,10 @@ impl Journey<'_> {
 
     fn refuse(&mut self, refusal: &Refusal, accept: Option<HeaderValue>) -> Response<Answer> {
         self.outcome.refused(refusal);
-        self.refused = Some(refusal.reason);
+        self.refused = true;
+        if let (None, Some(caller)) = (&self.standing, &self.caller) {
+            self.standing = self.desk.service.limits.peek_enforced(caller, self.now);
+        }
         let mut headers = HeaderMap::new();
         if let Some(accept) = accept {
             headers.insert(ACCEPT, accept);
@@ -291,9 +294,8 @@ impl Journey<'_> {
         let (mut head, answer) = response.into_parts();
         head.headers.insert(page::REQUEST_ID, self.request_id);
         if let (Some(standing), Some(caller)) = (&self.standing, &self.caller) {
-            let limited =
-                matches!(self.refused, Some(R::CallerRate | R::CallerConcurrency | R::ServiceLimit));
-            self.desk.service.limits.write_headers(caller, standing, limited, &mut head.headers);
+            let limits = &self.desk.service.limits;
+            limits.write_headers(caller, standing, self.refused, &mut head.headers);
         }
         if visitor.is_draining() {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));

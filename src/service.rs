@@ -48,7 +48,8 @@ impl Service {
         before: Option<&Self>,
         now: Moment,
     ) -> Arc<Self> {
-        let limits = LimitBook::new(config, callers.callers(), Arc::clone(ledger), now);
+        let limits = before.map(|before| &before.limits);
+        let limits = LimitBook::after(limits, config, callers.callers(), Arc::clone(ledger), now);
         let workers = before
             .filter(|before| inherits_workers(&before.config.workers, &config.workers))
             .map_or_else(|| Workers::new(shards), |before| Arc::clone(&before.workers));
