@@ -22,7 +22,7 @@ use crate::admit::headers::Standing;
 use crate::admit::limit::Grant;
 use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
-use crate::config::Timeouts;
+use crate::config::{Credential, Timeouts};
 use crate::forward::Answer;
 use crate::forward::headers::{self, Told};
 use crate::forward::upload::{Upload, UploadWatch};
@@ -201,6 +201,10 @@ async fn pass(
 
     // Which worker, and what does it say?
     let (uri, authority) = (asked.uri(&parts.uri)?, asked.authority.map(Cow::into_owned));
+    // The key is the caller's secret and this door's business: the worker gets the name instead.
+    if service.callers.callers().identify.contains(&Credential::ApiKey) {
+        parts.headers.remove(&service.callers.callers().api_key_header);
+    }
     let told = Told {
         peer: &visitor.peer_text,
         trusted,

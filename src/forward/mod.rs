@@ -216,10 +216,10 @@ impl Route {
             Err(Broken::Sent(refusal)) => (Reached::MaybeSent, spare, refusal),
             Err(Broken::TooLate(refusal)) => (Reached::TooFar, None, refusal),
         };
-        active.failed();
         if let Some(refusal) = upload.failure() {
             return Err(Failed { order: None, refusal });
         }
+        active.failed();
         let may = again(Attempted { reached, reused, repeatable });
         Err(Failed { order: back.filter(|_| may), refusal })
     }
