@@ -41,13 +41,15 @@ pub struct Visitor {
     caller: RefCell<CachedCaller>,
     busy: Cell<bool>,
     rested_at: Cell<u64>,
+    turned_out: Cell<bool>,
 }
 
 impl Visitor {
     /// A connection from `peer` that has just been accepted.
     pub fn new(peer: SocketAddr, place: Rc<Place>) -> Rc<Self> {
         let rested_at = Cell::new(place.clock().refresh().nanos);
-        Rc::new(Self { peer, place, caller: RefCell::default(), busy: Cell::new(false), rested_at })
+        let (busy, turned_out) = (Cell::new(false), Cell::new(false));
+        Rc::new(Self { peer, place, caller: RefCell::default(), busy, rested_at, turned_out })
     }
 
     /// The desk of the moment.
@@ -85,7 +87,12 @@ impl Visitor {
         self.place.is_draining()
     }
 
-    /// Waits until it is.
+    /// Whether the last answer ended the connection against the client's will: more of its requests may be on the way.
+    pub fn is_turned_out(&self) -> bool {
+        self.turned_out.get()
+    }
+
+    /// Waits until it is to close after the present request.
     pub async fn drain_begins(&self) {
         self.place.drain_begins().await;
     }
@@ -254,7 +261,14 @@ impl Journey<'_> {
             caller: known.map(|caller| callers.name(caller)),
             key_header: Some(callers.callers().api_key_header.as_str()),
         };
-        page::page(refusal, &asked).map(|bytes: Bytes| Answer::Own(Some(bytes)))
+        let mut response = page::page(refusal, &asked).map(|bytes: Bytes| Answer::Own(Some(bytes)));
+        // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
+        // comes behind it may be a part of the first one.
+        if matches!(refusal.reason, R::BadRequest | R::HttpVersion | R::MethodRefused) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            self.visitor.turned_out.set(true);
+        }
+        response
     }
 
     /// Completes the head of the answer, and ties to its body everything that ends with its last byte.

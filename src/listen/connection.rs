@@ -143,7 +143,7 @@ fn slow(part: &str) -> Refusal {
 /// Closes the connection in the way that its end asks for.
 async fn close(end: End, line: &Line) {
     match end {
-        End::Done if line.is_unread() => linger(line).await,
+        End::Done if line.is_unread() || line.visitor.is_turned_out() => linger(line).await,
         End::Done | End::Idle => {}
         End::Failed(error) => failed(&error, line),
         End::Refused(refusal, method, target) => {
