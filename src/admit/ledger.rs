@@ -20,10 +20,11 @@
 //! once cannot give it two slots: both choose the smallest, slots only grow, and of two exchanges of one slot one
 //! fails. This is why loads and exchanges are sequentially consistent: the argument runs over four words at once.
 //!
-//! **The one thing that shrinks a slot** is a quota whose whole span is shorter than the debt (the operator changed
-//! it): the debt is cut to that span, so that nobody waits for days by a rule that is gone. While any slot of a line
-//! holds an inherited debt, nothing in it is cut, because then the smallest would shrink under somebody who was
-//! pushed out. What remains is a race inside one such cut, worth at most one charge, once per change of a quota.
+//! **The one thing that shrinks a debt** is a faster rate (the operator changed it), so that nobody waits for days by
+//! a rate that is gone: it is cut to the [`Account::ceiling`], the largest burst so far at the present rate. A smaller
+//! burst alone cuts nothing, or the next larger one would hand out what was cut. While any slot of a line holds an
+//! inherited debt, nothing in it is cut, because then the smallest would shrink under somebody who was pushed out.
+//! What remains is a race inside one such cut, worth at most one charge, once per change of a quota.
 //!
 //! **The price**: under a flood of more live strangers than the table holds, an innocent stranger may be refused for
 //! as long as the smallest debt in its line lasts. Make the table larger if `evictions` grows.
@@ -45,7 +46,7 @@ use super::concurrency::InProgress;
 const SLOTS: usize = 4;
 /// Lines that [`Ledger::live_keys`] looks at: 64 KiB of memory.
 const SAMPLED_LINES: usize = 1024;
-/// A debt is cut only if it is beyond the span by more than this: shards read `now` at different moments, and a shard
+/// A debt is cut only if it is beyond the ceiling by more than this: shards read `now` at different moments, and a shard
 /// whose `now` is a little old must not cut what another one has just charged.
 const CUT_SLACK: u64 = 1_000_000_000;
 /// Set in a slot's TAT while it stands for debts of more than one stranger.
@@ -72,11 +73,12 @@ impl fmt::Debug for Ledger {
 struct Line([AtomicU128; SLOTS]);
 
 /// The debt of one named caller with one service, of a shared agreement or of a total. Alone on its cache line, so
-/// that callers do not disturb each other.
+/// that callers do not disturb each other. A service's strangers have one too, that only knows their largest burst.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct Account {
     tat: AtomicU64,
+    largest_burst: AtomicU64,
     in_progress: AtomicU64,
 }
 
@@ -243,6 +245,16 @@ impl Slot {
 }
 
 impl Account {
+    /// The most that can be owed at `now`: the largest burst that any rule has had here, `interval` nanoseconds each.
+    /// Only a debt that was made at a slower rate is beyond it.
+    pub(super) fn ceiling(&self, now: u64, interval: u64, burst: u64) -> u64 {
+        let mut largest = self.largest_burst.load(Relaxed);
+        if burst > largest {
+            largest = self.largest_burst.fetch_max(burst, Relaxed).max(burst);
+        }
+        now.saturating_add(interval.saturating_mul(largest))
+    }
+
     /// As [`Ledger::read`].
     pub(super) fn read(&self, ceiling: u64) -> u64 {
         let tat = self.tat.load(Relaxed);

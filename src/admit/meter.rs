@@ -65,7 +65,7 @@ impl Meter {
         let burst = rate.burst.min(NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN));
         let one = Duration::from_nanos(interval);
         let quota = Quota::with_period(one).unwrap_or(Quota::per_second(NonZeroU32::MIN)).allow_burst(burst);
-        let store = Store { ledger, accounts, span: interval * u64::from(burst.get()) };
+        let store = Store { ledger, accounts, interval, burst: u64::from(burst.get()) };
         NOW.set(0); // The limiter's start, which all its times are relative to.
         let limiter = RateLimiter::new(quota, store, CallClock);
         Self { limiter, interval, burst }
@@ -155,9 +155,21 @@ struct Key {
 #[derive(Debug)]
 struct Store {
     ledger: Arc<Ledger>,
+    /// The last one is the strangers'.
     accounts: Arc<[Arc<Account>]>,
-    /// A TAT further than this after `now` was made by another, longer quota.
-    span: u64,
+    interval: u64,
+    burst: u64,
+}
+
+impl Store {
+    /// A TAT beyond this was made at another, slower rate.
+    fn ceiling(&self, place: Place, now: u64) -> u64 {
+        let account = match place {
+            Place::Account(number) => self.accounts.get(number),
+            Place::Stranger(_) => self.accounts.last(),
+        };
+        account.map_or(u64::MAX, |account| account.ceiling(now, self.interval, self.burst))
+    }
 }
 
 impl StateStore for Store {
@@ -168,7 +180,7 @@ impl StateStore for Store {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let now = NOW.get();
-        let ceiling = now.saturating_add(self.span);
+        let ceiling = self.ceiling(key.place, now);
         let charge = |tat: u64| f(Some(Nanos::new(tat))).map(|(outcome, next)| (outcome, next.as_u64()));
         match (key.place, key.commit) {
             (Place::Account(number), true) => self.accounts[number].update(ceiling, charge),

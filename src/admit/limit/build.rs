@@ -15,7 +15,7 @@ use super::{Agreed, Limit, LimitBook, Plan};
 pub(super) fn book(service: &Service, callers: &Arc<Callers>, ledger: Arc<Ledger>, now: Moment) -> LimitBook {
     let name = service.name.as_str();
     let limits = &service.limits;
-    // The order of places: callers of `known`, shared agreements, the total.
+    // The order of places: callers of `known`, shared agreements, the total, the strangers.
     let own = callers.known.iter().map(|caller| ledger.account(keyed_hash((name, "caller", &*caller.name))));
     let mut accounts: Vec<Arc<Account>> = own.collect();
     for agreement in limits.agreements.iter().filter(|agreement| agreement.shared) {
@@ -24,7 +24,9 @@ pub(super) fn book(service: &Service, callers: &Arc<Callers>, ledger: Arc<Ledger
         let account = ledger.group_account(&keys, &accounts);
         accounts.push(account);
     }
+    let total_place = Place::Account(accounts.len());
     accounts.push(ledger.account(keyed_hash((name, "total"))));
+    accounts.push(ledger.account(keyed_hash((name, "largest burst of strangers"))));
     let accounts: Arc<[Arc<Account>]> = accounts.into();
     ledger.forget_settled_accounts(now.nanos);
 
@@ -40,7 +42,6 @@ pub(super) fn book(service: &Service, callers: &Arc<Callers>, ledger: Arc<Ledger
         ledger,
     };
     book.default = limits.default.as_ref().map(|quota| book.add(quota));
-    let total_place = Place::Account(book.accounts.len() - 1);
     book.total = limits.total.as_ref().map(|quota| (book.add(quota), total_place));
     let tiers: Vec<usize> = callers.tiers.iter().map(|tier| book.add(&tier.quota)).collect();
     for known in &callers.known {

@@ -347,8 +347,11 @@ fn a_reload_grants_nobody_a_token() {
         // The debt is 2 s. A burst of 30 at the same rate spans 3 s: 10 more, which is what the new rule says.
         let raised = book(limits(Some(quota("default", SECOND / 10, 30))), &ledger);
         assert_eq!(pass(&raised, &who, START), 10);
-        let lowered = book(limits(Some(quota("default", SECOND / 10, 5))), &ledger);
-        assert_eq!(pass(&lowered, &who, START), 0);
+        // Nor does a smaller burst forgive what the next larger one would then hand out.
+        for burst in [5, 1, 30] {
+            let changed = book(limits(Some(quota("default", SECOND / 10, burst))), &ledger);
+            assert_eq!(pass(&changed, &who, START), 0, "a burst of {burst}");
+        }
     }
 }
 
