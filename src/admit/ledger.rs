@@ -21,7 +21,7 @@
 //! fails. This is why loads and exchanges are sequentially consistent: the argument runs over four words at once.
 //!
 //! **The one thing that shrinks a debt** is a faster rate (the operator changed it), so that nobody waits for days by
-//! a rate that is gone: it is cut to the [`Account::ceiling`], the largest burst so far at the present rate. A smaller
+//! a rate that is gone: it is cut to the `ceiling`, the largest burst so far at the present rate. A smaller
 //! burst alone cuts nothing, or the next larger one would hand out what was cut. While any slot of a line holds an
 //! inherited debt, nothing in it is cut, because then the smallest would shrink under somebody who was pushed out.
 //! What remains is a race inside one such cut, worth at most one charge, once per change of a quota.
@@ -46,8 +46,8 @@ use super::concurrency::InProgress;
 const SLOTS: usize = 4;
 /// Lines that [`Ledger::live_keys`] looks at: 64 KiB of memory.
 const SAMPLED_LINES: usize = 1024;
-/// A debt is cut only if it is beyond the ceiling by more than this: shards read `now` at different moments, and a shard
-/// whose `now` is a little old must not cut what another one has just charged.
+/// A debt is cut only if it is beyond the ceiling by more than this: shards read `now` at different moments, and a
+/// shard whose `now` is a little old must not cut what another one has just charged.
 const CUT_SLACK: u64 = 1_000_000_000;
 /// Set in a slot's TAT while it stands for debts of more than one stranger.
 const INHERITED: u64 = 1 << 63;

@@ -42,7 +42,7 @@ impl RequestId {
         let _ = write!(
             text,
             "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            part(128 - 0, 96),
+            part(128, 96),
             part(96, 80),
             part(80, 64),
             part(64, 48),
