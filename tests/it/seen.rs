@@ -138,7 +138,9 @@ fn nothing_that_a_client_sends_breaks_a_line() {
     buckler.logged("the last one", |line| line["path"] == "/last");
     let log = buckler.access_log();
     assert_eq!(log.len(), 3, "{log:?}");
-    assert!(log[0]["user_agent"].as_str().unwrap_or("\"},{").contains("\"},{"), "{}", log[0]);
+    // Two shards write their lines in no order between them.
+    let agents: Vec<_> = log.iter().filter_map(|line| line["user_agent"].as_str()).collect();
+    assert!(agents.iter().any(|agent| agent.contains("\"},{")), "{log:?}");
 }
 
 #[test]
