@@ -22,7 +22,7 @@ use crate::admit::headers::Standing;
 use crate::admit::limit::Grant;
 use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
-use crate::config::Timeouts;
+use crate::config::{Credential, Timeouts};
 use crate::forward::Answer;
 use crate::forward::headers::{self, Told};
 use crate::forward::upload::{Upload, UploadWatch};
@@ -44,6 +44,7 @@ pub struct Visitor {
     caller_value: RefCell<Option<(Who, HeaderValue)>>,
     busy: Cell<bool>,
     rested_at: Cell<u64>,
+    turned_out: Cell<bool>,
 }
 
 impl Visitor {
@@ -59,6 +60,7 @@ impl Visitor {
             caller_value: RefCell::default(),
             busy: Cell::new(false),
             rested_at,
+            turned_out: Cell::new(false),
         })
     }
 
@@ -97,7 +99,12 @@ impl Visitor {
         self.place.is_draining()
     }
 
-    /// Waits until it is.
+    /// Whether the last answer ended the connection against the client's will: more of its requests may be on the way.
+    pub fn is_turned_out(&self) -> bool {
+        self.turned_out.get()
+    }
+
+    /// Waits until it is to close after the present request.
     pub async fn drain_begins(&self) {
         self.place.drain_begins().await;
     }
@@ -201,6 +208,10 @@ async fn pass(
 
     // Which worker, and what does it say?
     let (uri, authority) = (asked.uri(&parts.uri)?, asked.authority.map(Cow::into_owned));
+    // The key is the caller's secret and this door's business: the worker gets the name instead.
+    if service.callers.callers().identify.contains(&Credential::ApiKey) {
+        parts.headers.remove(&service.callers.callers().api_key_header);
+    }
     let told = Told {
         peer: &visitor.peer_text,
         trusted,
@@ -281,7 +292,14 @@ impl Journey<'_> {
             caller: known.map(|caller| callers.name(caller)),
             key_header: Some(callers.callers().api_key_header.as_str()),
         };
-        page::page(refusal, &asked).map(|bytes: Bytes| Answer::Own(Some(bytes)))
+        let mut response = page::page(refusal, &asked).map(|bytes: Bytes| Answer::Own(Some(bytes)));
+        // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
+        // comes behind it may be a part of the first one.
+        if matches!(refusal.reason, R::BadRequest | R::HttpVersion | R::MethodRefused) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            self.visitor.turned_out.set(true);
+        }
+        response
     }
 
     /// Completes the head of the answer, and ties to its body everything that ends with its last byte.

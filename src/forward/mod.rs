@@ -216,10 +216,10 @@ impl Route {
             Err(Broken::Sent(refusal)) => (Reached::MaybeSent, spare, refusal),
             Err(Broken::TooLate(refusal)) => (Reached::TooFar, None, refusal),
         };
-        active.failed();
         if let Some(refusal) = upload.failure() {
             return Err(Failed { order: None, refusal });
         }
+        active.failed();
         let may = again(Attempted { reached, reused, repeatable });
         Err(Failed { order: back.filter(|_| may), refusal })
     }
@@ -251,7 +251,11 @@ impl Route {
         let ended = http_body::Body::is_end_stream(&body);
         let mut streaming = Streaming::new(body, link, upload, active, silence);
         if ended {
-            poll_fn(|cx| Poll::Ready(streaming.finish(cx))).await;
+            poll_fn(|cx| {
+                streaming.finish(cx);
+                Poll::Ready(())
+            })
+            .await;
         }
         Ok(Response::from_parts(parts, Answer::Worker(Box::new(streaming))))
     }

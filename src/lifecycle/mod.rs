@@ -1,5 +1,5 @@
 //! The life of the process: start, signals, reload, drain, end. Control runs on the main thread with a runtime of its
-//! own; requests run on the shards ([`shards`]); what is built from a configuration stands in [`generation`].
+//! own; requests run on the shards (`shards`); what is built from a configuration stands in `generation`.
 //!
 //! Signals: TERM, INT and QUIT drain (a second one ends at once), HUP reloads, USR1 reopens the access log.
 

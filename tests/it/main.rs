@@ -14,6 +14,7 @@ mod bind;
 mod callers;
 mod cli;
 mod discovery;
+mod documents;
 mod explained;
 mod flood;
 mod forwarding;
