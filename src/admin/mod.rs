@@ -107,7 +107,7 @@ pub struct LedgerReading {
     pub keys: u64,
     /// How many can be.
     pub max_keys: u64,
-    /// How many were forgotten to make room, since the start.
+    /// How often a caller was held to another's debt, since there is no room for its own; since the start.
     pub evictions: u64,
 }
 

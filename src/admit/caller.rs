@@ -1,5 +1,5 @@
-//! Who is calling. The credentials are looked at in the order of `identify`; the first that is *present* decides: right,
-//! it names the caller; wrong, the request ends with 401 and never falls through to a weaker identity.
+//! Who is calling. The credentials are looked at in the order of `identify`; the first that is *present* decides:
+//! right, it names the caller; wrong, the request ends with 401 and never falls through to a weaker identity.
 //!
 //! - A key header that comes twice is refused (400): two readers could take two different ones. A comma is part of a
 //!   key. An empty key header is present and wrong. Keys are known by their SHA-256 and compared in constant time.

@@ -116,7 +116,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_never_panic(lines in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..4)) {
+        fn arbitrary_bytes_never_panic(
+            lines in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..4),
+        ) {
             let _ = parse_forwarded_for(ip("10.0.0.1"), lines.iter().map(|line| &line[..]), |_| true);
         }
 

@@ -114,7 +114,8 @@ impl Ledger {
         }
     }
 
-    /// How often a stranger took over a debt that was not yet paid back.
+    /// How often a stranger was held to a debt that was not its own, since its line is full of live ones: it took the
+    /// debt over, or was refused by it.
     pub fn evictions(&self) -> u64 {
         self.evictions.load(Relaxed)
     }
@@ -179,11 +180,16 @@ impl Ledger {
         &self.strangers_in_progress
     }
 
-    /// The TAT that `key` is held to; at most `ceiling` if it may be cut to it.
-    pub(super) fn read(&self, (region, key): (Region, u64), now: u64, ceiling: u64) -> u64 {
+    /// The TAT that `key` is held to, at most `ceiling` if it may be cut to it; and whether that is another's debt.
+    pub(super) fn read(&self, (region, key): (Region, u64), now: u64, ceiling: u64) -> (u64, bool) {
         let line = self.line(region, key);
-        let (_, _, tat) = line.find(key, now, ceiling);
-        tat
+        let (_, slot, tat) = line.find(key, now, ceiling);
+        (tat, tat > now && slot.owner() != key)
+    }
+
+    /// A stranger was refused by a debt that is not its own.
+    pub(super) fn crowded_out(&self) {
+        self.evictions.fetch_add(1, Relaxed);
     }
 
     /// Replaces the TAT of `key` by what `charge` makes of it, unless that fails; then nothing changes.
@@ -197,9 +203,13 @@ impl Ledger {
         let line = self.line(region, key);
         loop {
             let (place, slot, tat) = line.find(key, now, ceiling);
-            let (outcome, next) = charge(tat)?;
             let live = tat > now;
             let evicts = live && slot.owner() != key;
+            let (outcome, next) = charge(tat).inspect_err(|_| {
+                if evicts {
+                    self.crowded_out();
+                }
+            })?;
             let inherited = live && (evicts || slot.is_inherited());
             let new = Slot::new(key, next, inherited);
             if line.0[place].compare_exchange(slot.0, new.0, SeqCst, SeqCst).is_ok() {
@@ -384,7 +394,7 @@ mod tests {
         let live = ledger.live_keys(Moment::at(START));
         assert_eq!(live, 32, "the slow half is full, the other empty");
         for key in (1..=16).map(|n| n * (u64::MAX / 17)) {
-            assert!(ledger.read((fast, key), START, START + 50) <= START, "{key} inherited a debt");
+            assert!(ledger.read((fast, key), START, START + 50).0 <= START, "{key} inherited a debt");
         }
     }
 
@@ -418,6 +428,16 @@ mod tests {
     }
 
     #[test]
+    fn a_newcomer_that_is_refused_by_anothers_debt_is_counted() {
+        let ledger = ledger(4);
+        (1..=4).for_each(|key| (0..BURST).for_each(|_| assert!(ask(&ledger, key, START))));
+        assert!(!ask(&ledger, 4, START));
+        assert_eq!(ledger.evictions(), 0, "its own debt");
+        assert!(!ask(&ledger, 9, START));
+        assert_eq!(ledger.evictions(), 1);
+    }
+
+    #[test]
     fn a_debt_is_not_cut_while_its_line_holds_an_inherited_one() {
         let ledger = ledger(4);
         let (all, far) = (ledger.region(""), START + 100 * CUT_SLACK);
@@ -425,14 +445,14 @@ mod tests {
             ledger.update((all, key), START, u64::MAX >> 2, |_| Ok::<_, ()>(((), tat))).unwrap()
         };
         (1..=4).for_each(|key| owe(key, far));
-        assert_eq!(ledger.read((all, 1), START, START + 50), START + 50, "a shorter rule cuts it");
+        assert_eq!(ledger.read((all, 1), START, START + 50).0, START + 50, "a shorter rule cuts it");
         owe(1, far);
         owe(9, far + 1);
         assert!(ledger.evictions() == 1);
         let pushed_out =
             (1..=4).find(|key| ledger.line(all, 1).load().iter().all(|slot| slot.owner() != *key)).unwrap();
         for key in (1..=4).chain([9]) {
-            assert!(ledger.read((all, key), START, START + 50) >= far, "{key} ({pushed_out} is out)");
+            assert!(ledger.read((all, key), START, START + 50).0 >= far, "{key} ({pushed_out} is out)");
         }
     }
 
@@ -512,7 +532,8 @@ mod tests {
             for (key, passed) in steps {
                 now += passed / 4;
                 let tat = truth.entry(key).or_default();
-                prop_assert!(ledger.read((ledger.region(""), key), now, u64::MAX >> 2).max(now) >= *tat);
+                let (held_to, _) = ledger.read((ledger.region(""), key), now, u64::MAX >> 2);
+                prop_assert!(held_to.max(now) >= *tat);
                 if ask(&ledger, key, now) {
                     let allowed = gcra(now)(*tat);
                     prop_assert!(allowed.is_ok(), "a store without bounds would have refused");

@@ -3,8 +3,8 @@
 //! A caller's own quota is the agreement that names it (while it lasts), else its tier's, else `default`. Beside it
 //! stands `total`. A request is asked of all of them and charged to all of them, or to none.
 //!
-//! A [`LimitBook`] is built anew for every configuration and keeps nothing: debts lie in the [`Ledger`] under keys made of
-//! the service's and the caller's names, so the next book finds them again.
+//! A [`LimitBook`] is built anew for every configuration and keeps nothing: debts lie in the [`Ledger`] under keys made
+//! of the service's and the caller's names, so the next book finds them again.
 
 mod build;
 

@@ -192,7 +192,12 @@ impl StateStore for Store {
                 self.ledger.update((self.region, stranger), now, ceiling, charge)
             }
             (Place::Stranger(stranger), false) => {
-                charge(self.ledger.read((self.region, stranger), now, ceiling)).map(|(outcome, _)| outcome)
+                let (tat, is_anothers) = self.ledger.read((self.region, stranger), now, ceiling);
+                charge(tat).map(|(outcome, _)| outcome).inspect_err(|_| {
+                    if is_anothers {
+                        self.ledger.crowded_out();
+                    }
+                })
             }
         }
     }

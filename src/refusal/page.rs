@@ -164,7 +164,8 @@ fn problem_type(reason: Reason) -> &'static str {
     }
 }
 
-/// A body of `application/problem+json` (RFC 9457), written straight into its bytes: a flood is refused as fast.
+/// A body of `application/problem+json` (RFC 9457), written straight into its bytes: a flood is refused as fast as
+/// this.
 fn problem(refusal: &Refusal, asked: &Asked<'_>) -> String {
     let reason = refusal.reason;
     let mut body = String::with_capacity(448);

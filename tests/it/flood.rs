@@ -54,6 +54,11 @@ fn a_flood_of_made_up_addresses_takes_fixed_memory_and_nothing_from_a_known_call
     );
     let keys = buckler.metrics().sum("buckler_limiter_keys", &[]);
     assert!(keys <= f64::from(REMEMBERED), "{keys}");
+    let crowded = buckler.metrics().sum("buckler_limiter_evictions_total", &[]);
+    assert!(
+        crowded > f64::from(STRANGERS / 2),
+        "{crowded}: the operator cannot see that the table is too small"
+    );
     // Nor do strangers of another service pay for it.
     for n in 1..100 {
         let stranger = get("/").from(&format!("127.0.1.{n}"));

@@ -499,7 +499,8 @@ proptest! {
             cost: NonZeroU32::new(cost).unwrap(),
         }).collect();
         let book = book(limits, &ledger());
-        let people: BTreeMap<u32, Caller> = (0..5).map(|who| (who, if who < 2 { known(who) } else { stranger(who) })).collect();
+        let person = |who| if who < 2 { known(who) } else { stranger(who) };
+        let people: BTreeMap<u32, Caller> = (0..5).map(|who| (who, person(who))).collect();
         let (mut model, mut now) = (Model::default(), START);
         let rule = (interval, u64::from(burst));
         for (who, cost, tenths) in steps {

@@ -153,7 +153,10 @@ proptest! {
         prop_assert_eq!(noted.len(), rules[..before].iter().filter(|(_, shadow, fits)| *shadow && *fits).count());
         // What people are told is what was decided.
         let told = trace(&with, (&known(0), "web"), &facts, NOW);
-        let decided = told.iter().find_map(|rule| match rule { RuleTrace::Decides(verdict) => Some(*verdict), _ => None });
+        let decided = told.iter().find_map(|rule| match rule {
+            RuleTrace::Decides(verdict) => Some(*verdict),
+            _ => None,
+        });
         prop_assert_eq!(decided.unwrap_or(verdict(default)) == Allow, all);
     }
 }
