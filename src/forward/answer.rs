@@ -1,7 +1,6 @@
 //! A worker's answer on its way to the client: its body, the connection that brings it, and the time it may be
 //! silent. Whoever asks for the next piece drives the connection; at the end it goes back to its lane.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -12,9 +11,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::Active;
 use super::pool::Link;
 use super::upload::Progress;
+use super::{Active, rings};
 use crate::clock::Moment;
 use crate::refusal::{Reason, Refusal};
 
@@ -66,7 +65,7 @@ impl Silence {
             }
             self.running = true;
         }
-        self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
+        self.timer.as_mut().is_some_and(|timer| rings(timer.as_mut(), cx).is_ready())
     }
 }
 

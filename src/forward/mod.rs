@@ -10,16 +10,16 @@ pub mod upload;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::balance::Picker;
 use crate::clock::Moment;
@@ -238,6 +238,11 @@ impl Route {
             let detail = "the worker's status is not one that was asked for";
             return Err(Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) });
         }
+        if !headers::is_plainly_framed(response.headers()) {
+            active.failed();
+            let detail = "the worker's answer has a transfer coding besides `chunked`, or a list of lengths";
+            return Err(Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) });
+        }
         active.answered(status);
         if let Some(seconds) = headers::keep_alive_timeout(response.headers()) {
             active.lane.keep_alive_said(seconds);
@@ -310,7 +315,7 @@ async fn exchange(
                 seen = now_seen;
                 timer.as_mut().reset(end_of(patience.response, patience.until));
             }
-            if timer.as_mut().poll(cx).is_pending() {
+            if rings(timer.as_mut(), cx).is_pending() {
                 return Poll::Pending;
             }
             if patience.is_over(upload) {
@@ -321,6 +326,12 @@ async fn exchange(
         }
     })
     .await
+}
+
+/// Whether a timer rings, also beside a connection that never runs out of bytes: reading them uses up the task's turn
+/// in the runtime, and a timer asked after that would always say "later".
+fn rings(timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+    pin!(tokio::task::coop::unconstrained(timer)).poll(cx)
 }
 
 /// Has hyper tell when the worker says `100 Continue`.
