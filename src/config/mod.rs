@@ -1,16 +1,20 @@
-//! The checked configuration: typed, pure data, everything in it is meant and possible. What the YAML looks like
-//! stands in `file.rs`; how one becomes the other, with every error at once, in `check/`.
+//! The checked configuration: typed, pure data, everything in it is meant and possible; its larger parts stand in
+//! `callers.rs`, `permissions.rs` and `limits.rs`. What the YAML looks like stands in `file.rs`; how one becomes the
+//! other, with every error at once, in `check/`.
 //!
 //! Nothing here reads a clock, a socket or, once loaded, a file. A text goes through these files in this order:
 //! `tree.rs` (YAML with places), `include.rs` (several files as one), `collect.rs` and `file.rs` (the keys), `value.rs`
 //! and `units.rs` (single values), `check/` (what it all means), `report.rs` (what is wrong). `effective.rs` prints it.
 
+mod callers;
 mod check;
 mod collect;
 mod effective;
 mod file;
 mod include;
+mod limits;
 mod load;
+mod permissions;
 mod report;
 mod schema;
 mod tree;
@@ -20,18 +24,16 @@ mod value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
-use ipnet::IpNet;
-
-use crate::refusal::RuleRef;
-
+pub use callers::{Callers, Credential, KnownCaller, Tier, UnknownKey};
 pub use effective::Effective;
+pub use limits::{Agreement, Cost, LimitHeaders, Limits, Quota, Rate};
 pub use load::{Disk, Files, Loaded, NoFiles, load, load_str};
+pub use permissions::{CallerPattern, HostPattern, Mode, PathPattern, Permissions, Rule, Segment, Verdict};
 pub use report::{Code, Problem, Severity, Sources};
 pub use schema::schema;
 pub use tree::Env;
@@ -120,71 +122,6 @@ pub struct Dns {
     pub timeout: Duration,
 }
 
-/// `callers`.
-#[derive(Debug)]
-pub struct Callers {
-    /// `identify`: credentials in the order in which they are looked at; the first present one decides.
-    pub identify: Vec<Credential>,
-    /// `api_key.header`. Default `x-api-key`.
-    pub api_key_header: HeaderName,
-    /// `api_key.unknown`: what a key that matches nobody is.
-    pub unknown_key: UnknownKey,
-    /// `address.ipv4_prefix`, 0 to 32. Default 32.
-    pub ipv4_prefix: u8,
-    /// `address.ipv6_prefix`, 0 to 128. Default 64.
-    pub ipv6_prefix: u8,
-    /// `trusted_proxies`: peers whose X-Forwarded-For, X-Forwarded-Proto/-Host and X-Request-Id are believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// `known`, in the order written. A caller's place here is its number everywhere else.
-    pub known: Vec<KnownCaller>,
-    /// `tiers`, in the order written.
-    pub tiers: Vec<Tier>,
-    /// `ledger.max_keys`: how many callers' quotas are remembered at once; fixes the memory (16 bytes a key).
-    pub max_keys: NonZeroUsize,
-}
-
-/// A kind of credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Credential {
-    /// A key in a header.
-    ApiKey,
-    /// The peer's address, or what a trusted proxy says of it; always present.
-    Address,
-}
-
-/// What a key is that matches nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownKey {
-    /// Wrong: 401.
-    Refuse,
-    /// A caller of its own: `api_key:` and the first 12 hex digits of its hash.
-    Anonymous,
-}
-
-/// One entry of `callers.known`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownCaller {
-    /// Its name.
-    pub name: Arc<str>,
-    /// SHA-256 of each of its keys.
-    pub api_keys: Vec<[u8; 32]>,
-    /// Networks it calls from.
-    pub addresses: Vec<IpNet>,
-    /// Its tier, as an index into [`Callers::tiers`].
-    pub tier: Option<usize>,
-    /// Where it is written.
-    pub at: At,
-}
-
-/// One entry of `callers.tiers`.
-#[derive(Clone, Debug)]
-pub struct Tier {
-    /// Its name.
-    pub name: Arc<str>,
-    /// What each of its callers may do, per service.
-    pub quota: Quota,
-}
-
 /// One service.
 #[derive(Debug)]
 pub struct Service {
@@ -224,172 +161,6 @@ pub struct WorkerSpec {
     pub priority: u16,
     /// Share inside a priority. Default 1.
     pub weight: u16,
-}
-
-/// `permissions`.
-#[derive(Debug)]
-pub struct Permissions {
-    /// `default`, when no rule matches.
-    pub default: Verdict,
-    /// The default, as a refusal names it.
-    pub default_ref: Arc<RuleRef>,
-    /// The rules, in the order written.
-    pub rules: Vec<Rule>,
-}
-
-/// Yes or no.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// `allow`.
-    Allow,
-    /// `deny`.
-    Deny,
-}
-
-/// Whether a rule or limit decides, or only counts and logs what it would have decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// It decides.
-    Enforce,
-    /// `mode: shadow`: counted and logged, decides nothing.
-    Shadow,
-}
-
-/// One permission rule. An empty list matches everything.
-#[derive(Debug)]
-pub struct Rule {
-    /// What it says to a request that it matches.
-    pub verdict: Verdict,
-    /// Names and patterns of names.
-    pub callers: Vec<CallerPattern>,
-    /// Tiers, as indices into [`Callers::tiers`].
-    pub tiers: Vec<usize>,
-    /// Methods.
-    pub methods: Vec<Method>,
-    /// Hosts, canonical; `*.` in front stands for one label.
-    pub hosts: Vec<HostPattern>,
-    /// Path patterns.
-    pub paths: Vec<PathPattern>,
-    /// It no longer applies at or after this, in seconds since 1970 (UTC).
-    pub until: Option<u64>,
-    /// Shadow or not.
-    pub mode: Mode,
-    /// What a refusal says of it.
-    pub rule_ref: Arc<RuleRef>,
-}
-
-/// The name of a caller, or a pattern of names with `*` for any run of characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CallerPattern {
-    /// A caller of `known`, by its number: compared without looking at text.
-    Known(usize),
-    /// A text to compare; `*` stands for any run of characters.
-    Glob(Arc<str>),
-}
-
-/// A canonical host (lower case, no port, no trailing dot).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostPattern {
-    /// This host.
-    Exact(Arc<str>),
-    /// `*.example.test`: one label and then this, which starts with a dot.
-    OneLabel(Arc<str>),
-}
-
-/// A pattern of canonical paths: segments, `*` for one of them, `**` for any rest (also none).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathPattern {
-    /// As written, for messages.
-    pub written: Arc<str>,
-    /// The segments after the leading slash.
-    pub segments: Vec<Segment>,
-}
-
-/// One segment of a [`PathPattern`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Segment {
-    /// This text, canonical.
-    Literal(Arc<str>),
-    /// `*`: exactly one segment, whatever it is.
-    One,
-    /// `**`: any rest; only last.
-    Rest,
-}
-
-/// `limits`.
-#[derive(Debug)]
-pub struct Limits {
-    /// `headers`: who is told `RateLimit` and `RateLimit-Policy`. Default `named`.
-    pub headers: LimitHeaders,
-    /// `default`: each caller without an agreement or a tier. None: no limit for them.
-    pub default: Option<Quota>,
-    /// `total`: all callers together.
-    pub total: Option<Quota>,
-    /// `agreements`, in the order written; no caller stands in two of them.
-    pub agreements: Vec<Agreement>,
-    /// `costs`, the first that matches counts; otherwise a request costs 1.
-    pub costs: Vec<Cost>,
-}
-
-/// Who is told `RateLimit` and `RateLimit-Policy`. Refusals by a limit tell unless it is `never`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitHeaders {
-    /// Every answer.
-    Always,
-    /// Answers to callers of `known`, and refusals.
-    Named,
-    /// Refusals by a limit only.
-    Refused,
-    /// Nobody.
-    Never,
-}
-
-/// What somebody may do.
-#[derive(Clone, Debug)]
-pub struct Quota {
-    /// `rate` and `burst`. None: only `concurrent` is limited.
-    pub rate: Option<Rate>,
-    /// `concurrent`: requests in progress.
-    pub concurrent: Option<NonZeroU32>,
-    /// Shadow or not.
-    pub mode: Mode,
-    /// What a refusal says of it: `default`, `total`, `tier partner`, `agreement office`.
-    pub rule_ref: Arc<RuleRef>,
-}
-
-/// GCRA's two numbers: `burst` requests at once, then one every `interval`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// Time that one request costs: 1 / rate; 1 ns to 1 day.
-    pub interval: Duration,
-    /// How many at once; left out in the file: one second's worth, at least 1.
-    pub burst: NonZeroU32,
-}
-
-/// One entry of `agreements`.
-#[derive(Debug)]
-pub struct Agreement {
-    /// The callers of `known` that it names, by number.
-    pub callers: Vec<usize>,
-    /// `shared: true`: one bucket for all of them together.
-    pub shared: bool,
-    /// What was agreed.
-    pub quota: Quota,
-    /// `owner`.
-    pub owner: Option<Arc<str>>,
-    /// As if it were not there at or after this, in seconds since 1970 (UTC).
-    pub until: Option<u64>,
-}
-
-/// One entry of `costs`.
-#[derive(Debug)]
-pub struct Cost {
-    /// Paths; empty matches all.
-    pub paths: Vec<PathPattern>,
-    /// Methods; empty matches all.
-    pub methods: Vec<Method>,
-    /// What a matching request takes from the caller's and the total's quota.
-    pub cost: NonZeroU32,
 }
 
 /// `timeouts`: each runs between two events (see the field docs); every one has an end by default.

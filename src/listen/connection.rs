@@ -141,9 +141,10 @@ fn slow(part: &str) -> Refusal {
 }
 
 /// Closes the connection in the way that its end asks for.
+#[allow(clippy::await_holding_refcell_ref, reason = "the connection's task is the only user of its socket")]
 async fn close(end: End, line: &Line) {
     match end {
-        End::Done if line.is_unread() => linger(line).await,
+        End::Done if line.is_unread() || line.visitor.is_turned_out() => linger(line).await,
         End::Done | End::Idle => {}
         End::Failed(error) => failed(&error, line),
         End::Refused(refusal, method, target) => {
@@ -180,12 +181,12 @@ pub(super) async fn say_goodbye(mut stream: tokio::net::TcpStream) {
     let _ = timeout(TURNED_AWAY_LINGER, discard(&mut stream)).await;
 }
 
+#[allow(clippy::await_holding_refcell_ref, reason = "the connection's task is the only user of its socket")]
 async fn linger(line: &Line) {
     discard(&mut line.stream.borrow_mut()).await;
 }
 
 /// Ends our side, and reads on until the client ends its own, within bounds of time and bytes.
-#[allow(clippy::await_holding_refcell_ref, reason = "the connection's task is the only user of its socket")]
 async fn discard(stream: &mut tokio::net::TcpStream) {
     if stream.shutdown().await.is_err() {
         return;

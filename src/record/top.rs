@@ -109,7 +109,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_promises_of_the_paper_hold(stream in prop::collection::vec(0_u32..60, 1..2000), capacity in 1_usize..20) {
+        fn the_promises_of_the_paper_hold(
+            stream in prop::collection::vec(0_u32..60, 1..2000),
+            capacity in 1_usize..20,
+        ) {
             let mut top = Top::new(capacity);
             let mut exact: HashMap<String, u64> = HashMap::new();
             for n in &stream {

@@ -317,7 +317,9 @@ mod tests {
         }
 
         #[test]
-        fn whatever_happens_a_worker_can_be_used_again(events in prop::collection::vec((0_u8..3, 0_u64..20_000), 1..60)) {
+        fn whatever_happens_a_worker_can_be_used_again(
+            events in prop::collection::vec((0_u8..3, 0_u64..20_000), 1..60),
+        ) {
             let mut health = Health::new(at(0));
             let mut now = 0;
             for (event, wait) in events {

@@ -27,6 +27,15 @@ fn a_key_names_its_caller_for_the_worker_and_the_log() {
 }
 
 #[test]
+fn a_key_stays_here_and_the_worker_gets_the_name() {
+    let world = World::new();
+    let buckler = known_callers(&world);
+    buckler.answer(get("/").key("web-secret")).is(200);
+    assert_eq!(world.worker("a").last().field("x-api-key"), None);
+    assert_eq!(named(&world), "web");
+}
+
+#[test]
 fn a_wrong_key_is_refused_and_never_falls_through_to_an_address() {
     let world = World::new();
     let buckler = known_callers(&world);
@@ -126,13 +135,7 @@ fn a_trusted_proxy_is_believed_from_right_to_left() {
 fn what_a_trusted_proxy_garbles_makes_nobody_somebody() {
     let world = World::new();
     let buckler = known_callers(&world);
-    for garbled in [
-        "127.0.0.9, x",
-        "127.0.0.9, unknown",
-        "127.0.0.9, 1.2.3",
-        ", ,",
-        "127.0.0.9 127.0.0.9",
-    ] {
+    for garbled in ["127.0.0.9, x", "127.0.0.9, unknown", "127.0.0.9, 1.2.3", ", ,", "127.0.0.9 127.0.0.9"] {
         let answer = buckler.answer(get("/").header("x-forwarded-for", garbled).from("127.0.0.2"));
         if answer.status != 400 {
             assert_ne!(named(&world), "office", "by X-Forwarded-For: {garbled}");

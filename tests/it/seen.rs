@@ -225,3 +225,25 @@ fn a_token_opens_the_operators_door() {
     assert_eq!(buckler.look("/api/v1/status").status, 401);
     assert!(!buckler.stderr().contains("open-sesame"));
 }
+
+#[test]
+fn a_reload_asked_for_with_the_token_is_answered_and_a_lost_token_changes_nothing() {
+    let world = World::new();
+    let token = world.file("token", "open-sesame\n");
+    let admin =
+        format!("admin: {{ listen: \"127.0.0.1:{{admin}}\", token_file: \"{}\" }}\n", token.display());
+    let buckler = world.buckler_starting(&format!("{admin}{}", one_service("")));
+    buckler.wait_ready();
+    let config = buckler.config_file().to_str().unwrap();
+    let (code, out, said) = world.command(&["reload", "-c", config]);
+    assert_eq!(code, 0, "{out}{said}");
+    std::fs::remove_file(&token).unwrap();
+    let ask = |method: &str, path: &str| {
+        let ask = request(method, path).header("host", "localhost");
+        let mut raw = Raw::try_connect(std::net::Ipv4Addr::LOCALHOST, buckler.admin()).unwrap();
+        raw.answer(&ask.header("authorization", "Bearer open-sesame"))
+    };
+    let refused = ask("POST", "/api/v1/reload").is(422).text();
+    assert!(refused.contains("token file"), "{refused}");
+    assert_eq!(ask("GET", "/api/v1/status").is(200).json()["config"]["last_reload"]["ok"], false);
+}

@@ -379,6 +379,32 @@ fn a_debt_of_a_slow_rule_does_not_outlive_the_rule() {
 }
 
 #[test]
+fn a_smaller_burst_in_between_forgives_nothing() {
+    for who in [stranger(0), known(0)] {
+        let (ledger, hour) = (ledger(), 3_600 * SECOND);
+        let next = |before: Option<&LimitBook>, interval: u64, burst: u32| {
+            let limits = limits(Some(quota("default", interval, burst)));
+            LimitBook::after(before, &service(limits), &callers(), ledger.clone(), START)
+        };
+        let first = next(None, hour, 5);
+        assert_eq!(pass(&first, &who, START), 5);
+        let smaller = next(Some(&first), hour, 3);
+        assert_eq!(pass(&smaller, &who, START), 0);
+        let slower = next(Some(&smaller), 2 * hour, 1);
+        assert_eq!(pass(&slower, &who, START), 0);
+        let again = next(Some(&slower), 2 * hour, 2);
+        assert_eq!(pass(&again, &who, START), 0);
+        let raised = next(Some(&again), SECOND, 3);
+        assert_eq!(pass(&raised, &who, START), 0);
+        assert_eq!(
+            pass(&raised, &who, later(2 * SECOND)),
+            2,
+            "nobody waits for hours by a rule that is gone"
+        );
+    }
+}
+
+#[test]
 fn shards_together_admit_a_burst_and_not_one_more() {
     let mut limits = limits(Some(at_once(quota("default", SECOND, 500), 1_000)));
     limits.total = Some(quota("total", SECOND, 5_000));

@@ -132,7 +132,10 @@ fn a_trace_says_why_each_rule_matched_or_not() {
 proptest! {
     /// Each rule: verdict, shadow, whether it matches.
     #[test]
-    fn shadows_decide_nothing_and_stop_nothing(rules in proptest::collection::vec(any::<(bool, bool, bool)>(), 0..8), default: bool) {
+    fn shadows_decide_nothing_and_stop_nothing(
+        rules in proptest::collection::vec(any::<(bool, bool, bool)>(), 0..8),
+        default: bool,
+    ) {
         let verdict = |allow| if allow { Allow } else { Deny };
         let make = |&(allow, shadow, fits): &(bool, bool, bool)| Rule {
             mode: if shadow { Mode::Shadow } else { Mode::Enforce },

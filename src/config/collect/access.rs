@@ -10,7 +10,7 @@ use super::{Misfit, NodeReader, Wrong};
 use crate::config::report::Spot;
 use crate::config::tree::{Entry, Node};
 
-/// The five parts of a [`Located`]: four numbers of the place, then the value.
+/// The five parts of a `Located`: four numbers of the place, then the value.
 pub(super) struct Place<'de, 'f> {
     pub(super) node: &'de Node,
     pub(super) found: &'f mut Vec<Misfit>,
@@ -100,7 +100,7 @@ impl<'de> Deserializer<'de> for Key<'de> {
     }
 }
 
-/// The five parts of a [`Located`] key.
+/// The five parts of a `Located` key.
 pub(super) struct KeyPlace<'de> {
     pub(super) place: [u64; 4],
     pub(super) part: usize,

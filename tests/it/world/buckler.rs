@@ -97,6 +97,7 @@ impl Buckler {
 
     /// Sends a request on a connection of its own and reads the answer.
     #[track_caller]
+    #[allow(clippy::needless_pass_by_value, reason = "reads as it is said: `answer(get(..))`")]
     pub(crate) fn answer(&self, ask: Ask) -> Response {
         Raw::connect_from(ask.source(), self.port()).answer(&ask)
     }
