@@ -59,6 +59,16 @@ pub fn to_worker(fields: &mut HeaderMap, told: &Told<'_>) {
     fields.insert(CALLER, told.caller.clone());
 }
 
+/// Whether a worker's answer says its length in one way only. The codings of a transfer belong to one hop (RFC 9112
+/// section 6.1): `chunked` is taken off here, and what another one leaves behind no client could read. A list of
+/// lengths (RFC 9110 section 8.6), even of equal ones, would go on to parsers that take its first number or none.
+pub fn is_plainly_framed(fields: &HeaderMap) -> bool {
+    let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
+    let coding = codings.next().is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    let length = fields.get(header::CONTENT_LENGTH).is_none_or(|value| !value.as_bytes().contains(&b','));
+    coding && codings.next().is_none() && length
+}
+
 /// Makes the fields of a worker's answer fit for the client.
 pub fn to_client(fields: &mut HeaderMap, status: StatusCode, version: Version) {
     let chunked = fields.contains_key(header::TRANSFER_ENCODING);

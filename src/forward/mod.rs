@@ -239,6 +239,11 @@ impl Route {
             let detail = "the worker's status is not one that was asked for";
             return Err(Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) });
         }
+        if !headers::is_plainly_framed(response.headers()) {
+            active.failed();
+            let detail = "the worker's answer has a transfer coding besides `chunked`, or a list of lengths";
+            return Err(Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) });
+        }
         active.answered(status);
         if let Some(seconds) = headers::keep_alive_timeout(response.headers()) {
             active.lane.keep_alive_said(seconds);

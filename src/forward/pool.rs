@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -283,7 +283,10 @@ impl Link {
             if self.alarm.deadline() > deadline {
                 self.alarm.as_mut().reset(deadline);
             }
-            if self.alarm.as_mut().poll(cx).is_pending() {
+            // Reading from a worker that never stops uses up the task's turn, and a timer asked after that would
+            // always say "later": it is asked beside tokio's budget.
+            let mut alarm = pin!(tokio::task::coop::unconstrained(self.alarm.as_mut()));
+            if alarm.as_mut().poll(cx).is_pending() {
                 return false;
             }
             if self.alarm.deadline() >= deadline {
