@@ -43,6 +43,7 @@ pub struct Visitor {
     /// The last caller's name as workers are told it: on a connection it hardly ever changes.
     caller_value: RefCell<Option<(Who, HeaderValue)>>,
     busy: Cell<bool>,
+    answering: Cell<bool>,
     rested_at: Cell<u64>,
     turned_out: Cell<bool>,
 }
@@ -59,6 +60,7 @@ impl Visitor {
             caller: RefCell::default(),
             caller_value: RefCell::default(),
             busy: Cell::new(false),
+            answering: Cell::new(false),
             rested_at,
             turned_out: Cell::new(false),
         })
@@ -87,6 +89,11 @@ impl Visitor {
     /// Whether a request is in progress, up to the last byte of its answer.
     pub fn is_busy(&self) -> bool {
         self.busy.get()
+    }
+
+    /// Whether the answer to the request in progress has begun.
+    pub fn is_answering(&self) -> bool {
+        self.answering.get()
     }
 
     /// When the last request ended, in nanoseconds of [`Moment`].
@@ -124,6 +131,7 @@ impl Visitor {
 
     fn rest(&self) {
         self.busy.set(false);
+        self.answering.set(false);
         self.rested_at.set(self.now().nanos);
     }
 }
@@ -133,7 +141,8 @@ struct Journey<'a> {
     desk: &'a Desk,
     visitor: &'a Visitor,
     now: Moment,
-    outcome: Outcome,
+    /// In a box, since it goes along to the end of the answer and is large.
+    outcome: Box<Outcome>,
     request_id: HeaderValue,
     caller: Option<Caller>,
     standing: Option<Standing>,
@@ -152,7 +161,7 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Respons
         desk: &desk,
         visitor,
         now,
-        outcome: desk.scribe.begin(now, visitor.peer),
+        outcome: Box::new(desk.scribe.begin(now, visitor.peer)),
         request_id: request_id::of(&parts.headers, trusted, now),
         caller: None,
         standing: None,
@@ -161,7 +170,7 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Respons
     };
     journey.outcome.request(&parts.method, &parts.uri, parts.version, &parts.headers);
     journey.outcome.request_id(journey.request_id.clone());
-    let (accept, method) = (parts.headers.get(ACCEPT).cloned(), parts.method.clone());
+    let (accept, method) = (accepted(&parts.headers), parts.method.clone());
     let passed = pass(&mut journey, &mut parts, body, trusted).await;
     let answered = match passed {
         Ok(answered) => answered,
@@ -227,6 +236,19 @@ async fn pass(
     journey.upload = order.body().watch();
     let response = desk.route.send(order, until, &mut journey.outcome).await?;
     Ok((response, Some(grant)))
+}
+
+/// What the client accepts, for a page of our own; the lines of the field are one list (RFC 9110 section 5.3).
+fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(ACCEPT).iter();
+    let first = lines.next()?.clone();
+    let joined = lines.fold(None, |joined: Option<Vec<u8>>, line| {
+        let mut joined = joined.unwrap_or_else(|| first.as_bytes().to_vec());
+        joined.extend_from_slice(b",");
+        joined.extend_from_slice(line.as_bytes());
+        Some(joined)
+    });
+    joined.and_then(|joined| HeaderValue::from_bytes(&joined).ok()).or(Some(first))
 }
 
 /// A body that says it is longer than allowed is refused before anything of it is sent.
@@ -318,6 +340,7 @@ impl Journey<'_> {
         if visitor.is_draining() {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        visitor.answering.set(true);
         self.outcome.status(head.status.as_u16());
         let reply = Reply::new(answer, self.outcome, grant, self.upload, Rc::clone(visitor), method);
         Response::from_parts(head, reply)

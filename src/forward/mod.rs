@@ -136,7 +136,8 @@ impl Route {
             let idle = if fresh { None } else { lane.idle(now).await };
             let link = match idle {
                 Some(link) => link,
-                None => match self.connect(&lane, until).await {
+                // In a box: connecting is rare, and its state would make every request's larger.
+                None => match Box::pin(self.connect(&lane, until)).await {
                     Ok(link) => {
                         outcome.connected(Moment::read().since(now));
                         link

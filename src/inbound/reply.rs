@@ -20,7 +20,7 @@ use crate::refusal::{Reason, Refusal};
 #[derive(Debug)]
 pub struct Reply {
     answer: Answer,
-    outcome: Outcome,
+    outcome: Box<Outcome>,
     /// Held until the last byte (promise 7): a slow reader still counts as a request in progress.
     _grant: Option<Grant>,
     upload: UploadWatch,
@@ -30,7 +30,7 @@ pub struct Reply {
 impl Reply {
     pub(super) fn new(
         answer: Answer,
-        mut outcome: Outcome,
+        mut outcome: Box<Outcome>,
         grant: Option<Grant>,
         upload: UploadWatch,
         visitor: Rc<Visitor>,

@@ -41,7 +41,11 @@ pub(super) fn read<'a>(method: &Method, uri: &'a Uri, headers: &'a HeaderMap) ->
     {
         return Err(bad("the target and `Host` name different hosts"));
     }
-    Ok(Asked { host, target, authority: Some(Cow::Borrowed(authority.as_str())) })
+    let authority = match port {
+        Some(port) => Cow::Owned(format!("{host}:{port}")),
+        None => host.clone(),
+    };
+    Ok(Asked { host, target, authority: Some(authority) })
 }
 
 impl Asked<'_> {

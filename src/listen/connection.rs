@@ -12,6 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::socket::{ClientSocket, Line, Overdue};
@@ -112,7 +113,9 @@ where
                     timer.as_mut().reset(Instant::now() + left);
                     rings_at = deadline;
                 }
-                if timer.as_mut().poll(cx).is_pending() {
+                // A connection that always has something to do uses up its task's turn, and a timer asked after that
+                // would always say "later": it is asked beside tokio's budget.
+                if pin!(unconstrained(timer.as_mut())).poll(cx).is_pending() {
                     return Poll::Pending;
                 }
                 rings_at = u64::MAX;

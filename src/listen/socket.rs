@@ -19,7 +19,7 @@ use crate::refusal::{Reason, Refusal};
 
 /// How much is read at once while a head is incomplete.
 const PIECE: usize = 8 * 1024;
-/// How long an answer is still awaited for a client that closed its side after it asked. It may only have closed the
+/// How long the head of an answer is awaited for a client that closed its side after it asked. It may only have closed the
 /// sending half (RFC 9112 section 9.6 allows it), but most that do are gone, and their request holds a worker.
 pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(2);
 
@@ -112,6 +112,7 @@ impl Line {
         let sending = self.writing.get().map(|since| (after(since, timeouts.send), Overdue::Send));
         let receiving = match (self.stage.get(), self.visitor.is_busy()) {
             (Stage::Body, _) => self.reading.get().map(|since| (after(since, timeouts.body), Overdue::Body)),
+            (_, true) if self.visitor.is_answering() => None,
             (_, true) => {
                 self.closed_at.get().map(|since| (after(since, HALF_CLOSED_WAIT), Overdue::HalfClosed))
             }
@@ -209,6 +210,14 @@ impl ClientSocket {
             }
             // hyper takes an end for a client that left and drops the request; it may still wait for its answer.
             Stage::Idle if self.line.visitor.is_busy() => Poll::Pending,
+            // Who is reading the body is told that it is not complete; the client may still read why (RFC 9112
+            // section 8).
+            Stage::Body => {
+                let refusal =
+                    Refusal::new(Reason::BadRequest, "the connection ended inside the request's body");
+                self.line.break_body(refusal.clone());
+                Poll::Ready(Err(io::Error::other(refusal)))
+            }
             _ => Poll::Ready(Ok(())),
         }
     }
