@@ -2,8 +2,19 @@
 //!
 //! Only listeners, timers, probes and the command line call [`Moment::read`]; everything below takes the value.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::OnceLock;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long the calendar clock is trusted to run in step with the monotonic one before it is read again.
+const RESYNC: u64 = 1_000_000_000;
+/// One second is added to every reading, so that "a little before now" never underflows in a process's first second.
+const HEAD_START: u64 = 1_000_000_000;
 
 /// One reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,17 +26,24 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Reads the clocks (about 40 ns). For edges only.
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
+    /// Reads the monotonic clock (about 20 ns), and the calendar's once a second: in between it is carried forward, so
+    /// that a request pays for one clock only. For edges only.
     pub fn read() -> Self {
-        static ORIGIN: OnceLock<Instant> = OnceLock::new();
-        let origin = ORIGIN.get_or_init(Instant::now);
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self {
-            // One second is added so that "a little before now" never underflows in the first second of a process.
-            nanos: as_u64(origin.elapsed().as_nanos()) + 1_000_000_000,
-            unix_micros: as_u64(unix.as_micros()),
+        /// What the calendar said, in microseconds, less what the monotonic clock did, when last compared.
+        static OFFSET: AtomicU64 = AtomicU64::new(0);
+        static COMPARED: AtomicU64 = AtomicU64::new(0);
+        let nanos = as_u64(origin().elapsed().as_nanos()) + HEAD_START;
+        let compared = COMPARED.load(Acquire);
+        if compared == 0 || nanos.saturating_sub(compared) > RESYNC {
+            OFFSET.store(calendar_micros().wrapping_sub(nanos / 1_000), Relaxed);
+            COMPARED.store(nanos, Release);
         }
+        Self { nanos, unix_micros: OFFSET.load(Relaxed).wrapping_add(nanos / 1_000) }
+    }
+
+    /// The same moment as timers take it.
+    pub fn instant(self) -> Instant {
+        origin() + Duration::from_nanos(self.nanos.saturating_sub(HEAD_START))
     }
 
     /// A moment for tests and simulations: `nanos` on the monotonic clock, the same as time since 1970.
@@ -45,6 +63,40 @@ impl Moment {
     /// The time that passed since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.nanos.saturating_sub(earlier.nanos))
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
+fn origin() -> Instant {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    *ORIGIN.get_or_init(Instant::now)
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
+fn calendar_micros() -> u64 {
+    as_u64(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros())
+}
+
+/// A shard's coarse clock: read at each request and each tick, so that marking the time costs nothing in between.
+#[derive(Debug)]
+pub struct ShardClock(Cell<Moment>);
+
+impl ShardClock {
+    /// A clock that shows the present.
+    pub fn new() -> Rc<Self> {
+        Rc::new(Self(Cell::new(Moment::read())))
+    }
+
+    /// The time when it was last read: at most a tick (100 ms) ago.
+    pub const fn now(&self) -> Moment {
+        self.0.get()
+    }
+
+    /// Reads the clocks.
+    pub fn refresh(&self) -> Moment {
+        let now = Moment::read();
+        self.0.set(now);
+        now
     }
 }
 

@@ -17,28 +17,31 @@ use http::{Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::admit::caller::{CachedCaller, Caller};
+use crate::admit::caller::{CachedCaller, Caller, Who};
 use crate::admit::headers::Standing;
 use crate::admit::limit::Grant;
 use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
-use crate::config::Timeouts;
+use crate::config::{Credential, Timeouts};
 use crate::forward::Answer;
 use crate::forward::headers::{self, Told};
-use crate::forward::upload::{Progress, Upload};
+use crate::forward::upload::{Upload, UploadWatch};
 use crate::record::{CallerNote, Outcome};
 use crate::refusal::page::{self, Asked};
-use crate::refusal::{Reason, Reason as R, Refusal};
+use crate::refusal::{Reason, Refusal};
 use crate::service::{Desk, Place};
 pub use reply::Reply;
-use request_id::RequestId;
 
 /// A client connection, as the requests that come over it see it.
 #[derive(Debug)]
 pub struct Visitor {
     peer: SocketAddr,
+    /// The peer's address as workers are told it.
+    peer_text: HeaderValue,
     place: Rc<Place>,
     caller: RefCell<CachedCaller>,
+    /// The last caller's name as workers are told it: on a connection it hardly ever changes.
+    caller_value: RefCell<Option<(Who, HeaderValue)>>,
     busy: Cell<bool>,
     rested_at: Cell<u64>,
     turned_out: Cell<bool>,
@@ -48,8 +51,17 @@ impl Visitor {
     /// A connection from `peer` that has just been accepted.
     pub fn new(peer: SocketAddr, place: Rc<Place>) -> Rc<Self> {
         let rested_at = Cell::new(place.clock().refresh().nanos);
-        let (busy, turned_out) = (Cell::new(false), Cell::new(false));
-        Rc::new(Self { peer, place, caller: RefCell::default(), busy, rested_at, turned_out })
+        let text = peer.ip().to_canonical().to_string();
+        Rc::new(Self {
+            peer,
+            peer_text: HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown")),
+            place,
+            caller: RefCell::default(),
+            caller_value: RefCell::default(),
+            busy: Cell::new(false),
+            rested_at,
+            turned_out: Cell::new(false),
+        })
     }
 
     /// The desk of the moment.
@@ -97,6 +109,19 @@ impl Visitor {
         self.place.drain_begins().await;
     }
 
+    fn caller_value(&self, caller: &Caller, name: &str) -> HeaderValue {
+        let mut kept = self.caller_value.borrow_mut();
+        match &*kept {
+            // A reload may give a number to somebody else, so the name is compared too.
+            Some((who, value)) if *who == caller.who && value == name => value.clone(),
+            _ => {
+                let value = HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("unnamed"));
+                *kept = Some((caller.who.clone(), value.clone()));
+                value
+            }
+        }
+    }
+
     fn rest(&self) {
         self.busy.set(false);
         self.rested_at.set(self.now().nanos);
@@ -109,11 +134,11 @@ struct Journey<'a> {
     visitor: &'a Visitor,
     now: Moment,
     outcome: Outcome,
-    request_id: RequestId,
+    request_id: HeaderValue,
     caller: Option<Caller>,
     standing: Option<Standing>,
-    upload: Option<Rc<Progress>>,
-    refused: Option<Reason>,
+    upload: UploadWatch,
+    refused: bool,
 }
 
 /// Serves one request, whatever becomes of it.
@@ -128,14 +153,14 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Respons
         visitor,
         now,
         outcome: desk.scribe.begin(now, visitor.peer),
-        request_id: RequestId::of(&parts.headers, trusted, now),
+        request_id: request_id::of(&parts.headers, trusted, now),
         caller: None,
         standing: None,
-        upload: None,
-        refused: None,
+        upload: UploadWatch::default(),
+        refused: false,
     };
     journey.outcome.request(&parts.method, &parts.uri, parts.version, &parts.headers);
-    journey.outcome.request_id(journey.request_id.shared());
+    journey.outcome.request_id(journey.request_id.clone());
     let (accept, method) = (parts.headers.get(ACCEPT).cloned(), parts.method.clone());
     let passed = pass(&mut journey, &mut parts, body, trusted).await;
     let answered = match passed {
@@ -183,20 +208,23 @@ async fn pass(
 
     // Which worker, and what does it say?
     let (uri, authority) = (asked.uri(&parts.uri)?, asked.authority.map(Cow::into_owned));
+    // The key is the caller's secret and this door's business: the worker gets the name instead.
+    if service.callers.callers().identify.contains(&Credential::ApiKey) {
+        parts.headers.remove(&service.callers.callers().api_key_header);
+    }
     let told = Told {
-        peer,
+        peer: &visitor.peer_text,
         trusted,
-        caller: name,
-        request_id: journey.request_id.as_str(),
+        caller: visitor.caller_value(&caller, name),
+        request_id: journey.request_id.clone(),
         version: parts.version,
         authority: authority.as_deref(),
         chunked: parts.headers.contains_key(TRANSFER_ENCODING),
         nameless_host: service.config.name.as_str(),
     };
     let order = order(parts, body, uri, &told, service.config.bounds.body_bytes);
-    #[allow(clippy::disallowed_methods, reason = "the deadline of a request begins here, at an edge")]
-    let until = service.config.timeouts.total.map(|total| Instant::now() + total);
-    journey.upload = Some(order.body().progress());
+    let until = service.config.timeouts.total.map(|total| Instant::from_std(now.instant()) + total);
+    journey.upload = order.body().watch();
     let response = desk.route.send(order, until, &mut journey.outcome).await?;
     Ok((response, Some(grant)))
 }
@@ -247,7 +275,10 @@ impl Journey<'_> {
 
     fn refuse(&mut self, refusal: &Refusal, accept: Option<HeaderValue>) -> Response<Answer> {
         self.outcome.refused(refusal);
-        self.refused = Some(refusal.reason);
+        self.refused = true;
+        if let (None, Some(caller)) = (&self.standing, &self.caller) {
+            self.standing = self.desk.service.limits.peek_enforced(caller, self.now);
+        }
         let mut headers = HeaderMap::new();
         if let Some(accept) = accept {
             headers.insert(ACCEPT, accept);
@@ -256,7 +287,7 @@ impl Journey<'_> {
         // Only who showed a credential is told its name: an address says nothing new to a stranger.
         let known = self.caller.as_ref().filter(|caller| caller.known().is_some());
         let asked = Asked {
-            request_id: self.request_id.as_str(),
+            request_id: self.request_id.to_str().unwrap_or(""),
             plain: page::wants_plain(&headers),
             caller: known.map(|caller| callers.name(caller)),
             key_header: Some(callers.callers().api_key_header.as_str()),
@@ -264,7 +295,7 @@ impl Journey<'_> {
         let mut response = page::page(refusal, &asked).map(|bytes: Bytes| Answer::Own(Some(bytes)));
         // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
         // comes behind it may be a part of the first one.
-        if matches!(refusal.reason, R::BadRequest | R::HttpVersion | R::MethodRefused) {
+        if matches!(refusal.reason, Reason::BadRequest | Reason::HttpVersion | Reason::MethodRefused) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             self.visitor.turned_out.set(true);
         }
@@ -279,13 +310,10 @@ impl Journey<'_> {
         (response, grant): (Response<Answer>, Option<Grant>),
     ) -> Response<Reply> {
         let (mut head, answer) = response.into_parts();
-        if let Ok(id) = HeaderValue::from_str(self.request_id.as_str()) {
-            head.headers.insert(page::REQUEST_ID, id);
-        }
+        head.headers.insert(page::REQUEST_ID, self.request_id);
         if let (Some(standing), Some(caller)) = (&self.standing, &self.caller) {
-            let limited =
-                matches!(self.refused, Some(R::CallerRate | R::CallerConcurrency | R::ServiceLimit));
-            self.desk.service.limits.write_headers(caller, standing, limited, &mut head.headers);
+            let limits = &self.desk.service.limits;
+            limits.write_headers(caller, standing, self.refused, &mut head.headers);
         }
         if visitor.is_draining() {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -312,13 +340,13 @@ pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target
     let now = visitor.refresh_clock();
     let desk = Rc::clone(&visitor.desk());
     let mut outcome = desk.scribe.begin(now, visitor.peer);
-    let request_id = RequestId::new(now);
+    let request_id = request_id::new(now);
     // What is left of the request line is logged if it makes sense at all.
     let uri = std::str::from_utf8(target).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
     if let Ok(method) = Method::from_bytes(method) {
         outcome.request(&method, &uri, Version::HTTP_11, &HeaderMap::new());
     }
-    outcome.request_id(request_id.shared());
+    outcome.request_id(request_id.clone());
     if let Ok(caller) =
         desk.service.callers.identify(visitor.peer.ip(), &HeaderMap::new(), &mut visitor.caller.borrow_mut())
     {
@@ -327,5 +355,5 @@ pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target
     outcome.refused(refusal);
     outcome.status(refusal.reason.status());
     outcome.ended(crate::record::End::Complete);
-    page::raw(refusal, &Asked { request_id: request_id.as_str(), ..Asked::default() })
+    page::raw(refusal, &Asked { request_id: request_id.to_str().unwrap_or(""), ..Asked::default() })
 }

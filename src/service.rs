@@ -2,7 +2,7 @@
 //! reload, inheriting what must live on; a [`Desk`] is the service as one shard serves it; a [`Place`] is where a
 //! shard's connections find the desk of the moment.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::admit::caller::CallerBook;
 use crate::admit::ledger::Ledger;
 use crate::admit::limit::LimitBook;
-use crate::clock::Moment;
+use crate::clock::{Moment, ShardClock};
 use crate::config;
 use crate::forward::Route;
 use crate::forward::pool::ConnectionBound;
@@ -48,7 +48,8 @@ impl Service {
         before: Option<&Self>,
         now: Moment,
     ) -> Arc<Self> {
-        let limits = LimitBook::new(config, callers.callers(), Arc::clone(ledger), now);
+        let limits = before.map(|before| &before.limits);
+        let limits = LimitBook::after(limits, config, callers.callers(), Arc::clone(ledger), now);
         let workers = before
             .filter(|before| inherits_workers(&before.config.workers, &config.workers))
             .map_or_else(|| Workers::new(shards), |before| Arc::clone(&before.workers));
@@ -90,7 +91,7 @@ impl Desk {
     /// A desk for `service`; `before` is the one that it replaces, whose worker connections it keeps.
     pub fn new(
         service: Arc<Service>,
-        shard: ShardId,
+        (shard, clock): (ShardId, &Rc<ShardClock>),
         log: Option<Rc<ShardLog>>,
         before: Option<&Self>,
     ) -> Rc<Self> {
@@ -99,7 +100,7 @@ impl Desk {
             Arc::clone(&service.workers),
             Arc::clone(&service.open),
             &service.config,
-            shard,
+            (shard, Rc::clone(clock)),
             before,
         );
         let counts = Arc::clone(&service.counts);
@@ -151,28 +152,5 @@ impl Place {
     pub async fn drain_begins(&self) {
         // The sender lives in `self`, so the wait can only end with the flag set.
         let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
-    }
-}
-
-/// A shard's coarse clock: read at each request and each tick, so that marking the time costs nothing in between.
-#[derive(Debug)]
-pub struct ShardClock(Cell<Moment>);
-
-impl ShardClock {
-    /// A clock that shows the present.
-    pub fn new() -> Rc<Self> {
-        Rc::new(Self(Cell::new(Moment::read())))
-    }
-
-    /// The time when it was last read: at most a tick (100 ms) ago.
-    pub const fn now(&self) -> Moment {
-        self.0.get()
-    }
-
-    /// Reads the clocks.
-    pub fn refresh(&self) -> Moment {
-        let now = Moment::read();
-        self.0.set(now);
-        now
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn denial<B>(desk: &Desk, peer: SocketAddr, request: &Request<B>) -> 
     if headers.contains_key(ORIGIN) && request.method() != Method::GET {
         return Some(denied("a page in a browser may not do this"));
     }
-    match &desk.token {
+    match desk.token.load().as_deref() {
         Some(token) if bearer(headers).is_some_and(|shown| token.is(shown)) => None,
         Some(_) => {
             let words = "the token of admin.token_file is needed, as \"Authorization: Bearer …\"";

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -41,6 +41,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection is closed after this, whatever it does: somebody who reads a page byte by byte holds one of few.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
+
+/// A listener that is closed keeps its connections so long.
+const FINISH: Duration = Duration::from_secs(5);
 
 /// The pause after a failed accept (out of file descriptors, say), so that it does not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -104,7 +107,7 @@ pub struct LedgerReading {
     pub keys: u64,
     /// How many can be.
     pub max_keys: u64,
-    /// How many were forgotten to make room, since the start.
+    /// How often a caller was held to another's debt, since there is no room for its own; since the start.
     pub evictions: u64,
 }
 
@@ -124,13 +127,14 @@ pub struct Desk {
     /// Where a reload is asked for. One that finds it full is told that a reload is under way.
     pub reload: mpsc::Sender<ReloadRequest>,
     /// What must be shown to be let in. None: only what comes from this machine is let in.
-    pub token: Option<Token>,
+    pub token: ArcSwapOption<Token>,
     /// Where it listens: a name that a `Host` may give.
     pub listen: SocketAddr,
 }
 
-/// Serves for as long as it is polled. Dropping it closes its connections.
-pub async fn serve(listener: TcpListener, desk: Arc<Desk>) {
+/// Serves until `stop` is told or dropped; then it closes the listener and finishes what it is answering: who asks for
+/// a reload that moves this listener is told how it went. Dropping it closes its connections.
+pub async fn serve(listener: TcpListener, desk: Arc<Desk>, mut stop: oneshot::Receiver<()>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let router = TowerToHyperService::new(pages::router(Arc::clone(&desk)));
     let mut open = JoinSet::new();
@@ -140,8 +144,15 @@ pub async fn serve(listener: TcpListener, desk: Arc<Desk>) {
                 desk.state.counts.panicked();
             }
         }
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let (stream, peer) = match listener.accept().await {
+        let next = async {
+            let slot = Arc::clone(&slots).acquire_owned().await.ok();
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            next = next => next,
+            _ = &mut stop => break,
+        };
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 desk.state.counts.accept_failed();
@@ -159,6 +170,9 @@ pub async fn serve(listener: TcpListener, desk: Arc<Desk>) {
             drop(slot);
         });
     }
+    drop(listener);
+    let finished = async { while open.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(FINISH, finished).await;
 }
 
 async fn serve_one(

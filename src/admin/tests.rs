@@ -26,6 +26,7 @@ struct World {
     callers: Arc<Callers>,
     workers: Arc<Workers>,
     reloads: mpsc::Receiver<ReloadRequest>,
+    open: oneshot::Sender<()>,
 }
 
 impl World {
@@ -70,11 +71,12 @@ impl World {
             view: Arc::new(ArcSwap::from_pointee(view)),
             state: Arc::clone(&state),
             reload,
-            token: token.map(Token::of),
+            token: ArcSwapOption::new(token.map(Token::of).map(Arc::new)),
             listen: address,
         };
-        tokio::spawn(serve(listener, Arc::new(desk)));
-        Self { address, state, counts, callers, workers, reloads }
+        let (open, closed) = oneshot::channel();
+        tokio::spawn(serve(listener, Arc::new(desk), closed));
+        Self { address, state, counts, callers, workers, reloads, open }
     }
 
     fn scribe(&self) -> std::rc::Rc<Scribe> {
@@ -347,4 +349,21 @@ async fn an_unknown_path_is_told_what_there_is() {
     let answer = world.get("/nothing").await;
     assert_eq!(answer.status, 404);
     assert!(answer.json()["paths"].as_array().unwrap().contains(&"/api/v1/status".into()));
+}
+
+#[tokio::test]
+async fn a_listener_that_is_closed_finishes_what_it_is_answering() {
+    let World { address, mut reloads, open, .. } = World::new().await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let ask = b"POST /api/v1/reload HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(ask).await.unwrap();
+    let request = reloads.recv().await.unwrap();
+    drop(open);
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    request.answer.send(Ok("moved".to_owned())).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("moved"), "{answer}");
 }

@@ -7,7 +7,9 @@
 //! **Two regions.** Callers of `known`, shared agreements and totals have an [`Account`] each, found by their place in
 //! the configuration; nobody can push them out. All others (strangers) share the table: lines of 64 bytes, 4 slots
 //! each of 16 bytes, fixed by `callers.ledger.max_keys` when the process starts. Ten million spoofed addresses fight
-//! over the table and change nothing for named callers.
+//! over the table and change nothing for named callers. Each service that the process starts with has an equal part
+//! of the table (a [`Region`]), so a flood of one service costs strangers of the others nothing, and nobody inherits
+//! a debt by another service's slower rule. A service that a reload adds shares one of the parts until a restart.
 //!
 //! **A slot** is one 128-bit word (the stranger's keyed hash, its TAT), read and exchanged as a whole; a hit is one
 //! compare-and-swap. A stranger that is not in its line takes the slot with the smallest TAT **and goes on from that
@@ -20,14 +22,14 @@
 //! once cannot give it two slots: both choose the smallest, slots only grow, and of two exchanges of one slot one
 //! fails. This is why loads and exchanges are sequentially consistent: the argument runs over four words at once.
 //!
-//! **The one thing that shrinks a debt** is a faster rate (the operator changed it), so that nobody waits for days by
-//! a rate that is gone: it is cut to the `ceiling`, the largest burst so far at the present rate. A smaller
-//! burst alone cuts nothing, or the next larger one would hand out what was cut. While any slot of a line holds an
-//! inherited debt, nothing in it is cut, because then the smallest would shrink under somebody who was pushed out.
-//! What remains is a race inside one such cut, worth at most one charge, once per change of a quota.
+//! **The one thing that shrinks a slot** is a rate that the operator raised, if a whole burst of it spans less than the
+//! debt: the debt is cut to that span, so that nobody waits for days by a rule that is gone. While any slot of a line
+//! holds an inherited debt, nothing in it is cut, because then the smallest would shrink under somebody who was
+//! pushed out. What remains is a race inside one such cut, worth at most one charge, once per change of a quota.
 //!
 //! **The price**: under a flood of more live strangers than the table holds, an innocent stranger may be refused for
-//! as long as the smallest debt in its line lasts. Make the table larger if `evictions` grows.
+//! as long as the smallest debt in its line lasts; strangers of that service only. Make the table larger if
+//! `evictions` grows.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -41,13 +43,14 @@ use portable_atomic::AtomicU128;
 use crate::clock::Moment;
 
 use super::concurrency::InProgress;
+use super::seed::keyed_hash;
 
 /// Slots in a line of the table.
 const SLOTS: usize = 4;
 /// Lines that [`Ledger::live_keys`] looks at: 64 KiB of memory.
 const SAMPLED_LINES: usize = 1024;
-/// A debt is cut only if it is beyond the ceiling by more than this: shards read `now` at different moments, and a
-/// shard whose `now` is a little old must not cut what another one has just charged.
+/// A debt is cut only if it is beyond the span by more than this: shards read `now` at different moments, and a shard
+/// whose `now` is a little old must not cut what another one has just charged.
 const CUT_SLACK: u64 = 1_000_000_000;
 /// Set in a slot's TAT while it stands for debts of more than one stranger.
 const INHERITED: u64 = 1 << 63;
@@ -55,6 +58,8 @@ const INHERITED: u64 = 1 << 63;
 /// All debts. One per process; it outlives every configuration.
 pub struct Ledger {
     lines: Box<[Line]>,
+    /// The hashed names of the services that have a region of their own, in the regions' order.
+    services: Box<[u64]>,
     evictions: AtomicU64,
     /// Behind a lock that only building a [`super::limit::LimitBook`] takes.
     accounts: Mutex<HashMap<u64, Arc<Account>>>,
@@ -67,44 +72,71 @@ impl fmt::Debug for Ledger {
     }
 }
 
+/// The part of the table that one service's strangers share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Region {
+    first: usize,
+    /// At least 1.
+    lines: usize,
+}
+
 /// One line of the processor's cache.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Line([AtomicU128; SLOTS]);
 
 /// The debt of one named caller with one service, of a shared agreement or of a total. Alone on its cache line, so
-/// that callers do not disturb each other. A service's strangers have one too, that only knows their largest burst.
+/// that callers do not disturb each other.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct Account {
     tat: AtomicU64,
-    largest_burst: AtomicU64,
     in_progress: AtomicU64,
 }
 
 impl Ledger {
-    /// A ledger for `max_keys` strangers, rounded up to 4: 16 bytes each, taken now and never more.
+    /// A ledger for `max_keys` strangers, rounded up to 4: 16 bytes each, taken now and never more. All services
+    /// share it.
     pub fn new(max_keys: NonZeroUsize) -> Self {
-        let lines = (0..max_keys.get().div_ceil(SLOTS)).map(|_| Line::default()).collect();
+        Self::for_services(max_keys, [])
+    }
+
+    /// The same, with an equal part for each of these services; at least one line each.
+    pub fn for_services<'a>(max_keys: NonZeroUsize, names: impl IntoIterator<Item = &'a str>) -> Self {
+        let services: Box<[u64]> = names.into_iter().map(keyed_hash).collect();
+        let lines = max_keys.get().div_ceil(SLOTS).max(services.len());
         Self {
-            lines,
+            lines: (0..lines).map(|_| Line::default()).collect(),
+            services,
             evictions: AtomicU64::new(0),
             accounts: Mutex::new(HashMap::new()),
             strangers_in_progress: InProgress::default(),
         }
     }
 
-    /// How often a stranger took over a debt that was not yet paid back.
+    /// How often a stranger was held to a debt that was not its own, since its line is full of live ones: it took the
+    /// debt over, or was refused by it.
     pub fn evictions(&self) -> u64 {
         self.evictions.load(Relaxed)
     }
 
     /// How many strangers have a live debt, estimated from a sample of the table's lines.
     pub fn live_keys(&self, now: Moment) -> u64 {
-        let sample = self.lines.len().min(SAMPLED_LINES);
+        // Evenly over the table, so that every region has its part in the sample.
+        let step = self.lines.len().div_ceil(SAMPLED_LINES);
         let live = |line: &Line| line.load().iter().filter(|slot| slot.tat() > now.nanos).count();
-        let found: usize = self.lines[..sample].iter().map(live).sum();
+        let found: usize = self.lines.iter().step_by(step).map(live).sum();
+        let sample = self.lines.len().div_ceil(step);
         (found as u128 * self.lines.len() as u128 / sample as u128) as u64
+    }
+
+    /// The part of the table that strangers of this service have.
+    pub(super) fn region(&self, service: &str) -> Region {
+        let (hash, parts) = (keyed_hash(service), self.services.len().max(1));
+        let own = self.services.iter().position(|other| *other == hash);
+        let number = own.unwrap_or((hash % parts as u64) as usize);
+        let begin = |number: usize| (number as u128 * self.lines.len() as u128 / parts as u128) as usize;
+        Region { first: begin(number), lines: begin(number + 1) - begin(number) }
     }
 
     /// How many strangers the table holds.
@@ -148,27 +180,36 @@ impl Ledger {
         &self.strangers_in_progress
     }
 
-    /// The TAT that `key` is held to; at most `ceiling` if it may be cut to it.
-    pub(super) fn read(&self, key: u64, now: u64, ceiling: u64) -> u64 {
-        let line = self.line(key);
-        let (_, _, tat) = line.find(key, now, ceiling);
-        tat
+    /// The TAT that `key` is held to, at most `ceiling` if it may be cut to it; and whether that is another's debt.
+    pub(super) fn read(&self, (region, key): (Region, u64), now: u64, ceiling: u64) -> (u64, bool) {
+        let line = self.line(region, key);
+        let (_, slot, tat) = line.find(key, now, ceiling);
+        (tat, tat > now && slot.owner() != key)
+    }
+
+    /// A stranger was refused by a debt that is not its own.
+    pub(super) fn crowded_out(&self) {
+        self.evictions.fetch_add(1, Relaxed);
     }
 
     /// Replaces the TAT of `key` by what `charge` makes of it, unless that fails; then nothing changes.
     pub(super) fn update<T, E>(
         &self,
-        key: u64,
+        (region, key): (Region, u64),
         now: u64,
         ceiling: u64,
         charge: impl Fn(u64) -> Result<(T, u64), E>,
     ) -> Result<T, E> {
-        let line = self.line(key);
+        let line = self.line(region, key);
         loop {
             let (place, slot, tat) = line.find(key, now, ceiling);
-            let (outcome, next) = charge(tat)?;
             let live = tat > now;
             let evicts = live && slot.owner() != key;
+            let (outcome, next) = charge(tat).inspect_err(|_| {
+                if evicts {
+                    self.crowded_out();
+                }
+            })?;
             let inherited = live && (evicts || slot.is_inherited());
             let new = Slot::new(key, next, inherited);
             if line.0[place].compare_exchange(slot.0, new.0, SeqCst, SeqCst).is_ok() {
@@ -180,9 +221,9 @@ impl Ledger {
         }
     }
 
-    fn line(&self, key: u64) -> &Line {
+    fn line(&self, region: Region, key: u64) -> &Line {
         // The upper half of the product spreads keys evenly over any number of lines, not only powers of two.
-        &self.lines[((u128::from(key) * self.lines.len() as u128) >> 64) as usize]
+        &self.lines[region.first + ((u128::from(key) * region.lines as u128) >> 64) as usize]
     }
 }
 
@@ -245,16 +286,6 @@ impl Slot {
 }
 
 impl Account {
-    /// The most that can be owed at `now`: the largest burst that any rule has had here, `interval` nanoseconds each.
-    /// Only a debt that was made at a slower rate is beyond it.
-    pub(super) fn ceiling(&self, now: u64, interval: u64, burst: u64) -> u64 {
-        let mut largest = self.largest_burst.load(Relaxed);
-        if burst > largest {
-            largest = self.largest_burst.fetch_max(burst, Relaxed).max(burst);
-        }
-        now.saturating_add(interval.saturating_mul(largest))
-    }
-
     /// As [`Ledger::read`].
     pub(super) fn read(&self, ceiling: u64) -> u64 {
         let tat = self.tat.load(Relaxed);
@@ -317,7 +348,7 @@ mod tests {
     }
 
     fn ask(ledger: &Ledger, key: u64, now: u64) -> bool {
-        ledger.update(key, now, now + INTERVAL * BURST, gcra(now)).is_ok()
+        ledger.update((ledger.region(""), key), now, now + INTERVAL * BURST, gcra(now)).is_ok()
     }
 
     fn ledger(keys: usize) -> Ledger {
@@ -329,6 +360,42 @@ mod tests {
         assert_eq!((size_of::<Line>(), align_of::<Line>()), (64, 64));
         assert_eq!(ledger(1_000).capacity(), 1_000);
         assert_eq!(ledger(1_001).capacity(), 1_004);
+    }
+
+    #[test]
+    fn regions_part_the_table_and_leave_nothing_out() {
+        let names: Vec<String> = (0..7).map(|n| format!("service-{n}")).collect();
+        for keys in [4, 64, 1_000, 1_000_000] {
+            let ledger =
+                Ledger::for_services(NonZeroUsize::new(keys).unwrap(), names.iter().map(String::as_str));
+            let mut next = 0;
+            for name in &names {
+                let region = ledger.region(name);
+                assert_eq!(region.first, next, "{name} of {keys}");
+                assert!(region.lines >= 1);
+                next += region.lines;
+            }
+            assert_eq!(next, ledger.lines.len());
+            let added = ledger.region("added by a reload");
+            assert!(names.iter().any(|name| ledger.region(name).first == added.first));
+        }
+    }
+
+    #[test]
+    fn a_flood_of_one_service_costs_strangers_of_another_nothing() {
+        let ledger = Ledger::for_services(NonZeroUsize::new(64).unwrap(), ["slow", "fast"]);
+        let (slow, fast) = (ledger.region("slow"), ledger.region("fast"));
+        let hour = 3_600_000_000_000;
+        for key in 1..10_000 {
+            let owe = |tat: u64| Ok::<_, ()>(((), tat.max(START) + hour));
+            ledger.update((slow, key * (u64::MAX / 10_007)), START, u64::MAX >> 2, owe).unwrap();
+        }
+        assert!(ledger.evictions() > 9_000);
+        let live = ledger.live_keys(Moment::at(START));
+        assert_eq!(live, 32, "the slow half is full, the other empty");
+        for key in (1..=16).map(|n| n * (u64::MAX / 17)) {
+            assert!(ledger.read((fast, key), START, START + 50).0 <= START, "{key} inherited a debt");
+        }
     }
 
     #[test]
@@ -361,21 +428,31 @@ mod tests {
     }
 
     #[test]
+    fn a_newcomer_that_is_refused_by_anothers_debt_is_counted() {
+        let ledger = ledger(4);
+        (1..=4).for_each(|key| (0..BURST).for_each(|_| assert!(ask(&ledger, key, START))));
+        assert!(!ask(&ledger, 4, START));
+        assert_eq!(ledger.evictions(), 0, "its own debt");
+        assert!(!ask(&ledger, 9, START));
+        assert_eq!(ledger.evictions(), 1);
+    }
+
+    #[test]
     fn a_debt_is_not_cut_while_its_line_holds_an_inherited_one() {
         let ledger = ledger(4);
-        let far = START + 100 * CUT_SLACK;
+        let (all, far) = (ledger.region(""), START + 100 * CUT_SLACK);
         let owe = |key: u64, tat: u64| {
-            ledger.update(key, START, u64::MAX >> 2, |_| Ok::<_, ()>(((), tat))).unwrap()
+            ledger.update((all, key), START, u64::MAX >> 2, |_| Ok::<_, ()>(((), tat))).unwrap()
         };
         (1..=4).for_each(|key| owe(key, far));
-        assert_eq!(ledger.read(1, START, START + 50), START + 50, "a shorter rule cuts it");
+        assert_eq!(ledger.read((all, 1), START, START + 50).0, START + 50, "a shorter rule cuts it");
         owe(1, far);
         owe(9, far + 1);
         assert!(ledger.evictions() == 1);
         let pushed_out =
-            (1..=4).find(|key| ledger.line(1).load().iter().all(|slot| slot.owner() != *key)).unwrap();
+            (1..=4).find(|key| ledger.line(all, 1).load().iter().all(|slot| slot.owner() != *key)).unwrap();
         for key in (1..=4).chain([9]) {
-            assert!(ledger.read(key, START, START + 50) >= far, "{key} ({pushed_out} is out)");
+            assert!(ledger.read((all, key), START, START + 50).0 >= far, "{key} ({pushed_out} is out)");
         }
     }
 
@@ -455,7 +532,8 @@ mod tests {
             for (key, passed) in steps {
                 now += passed / 4;
                 let tat = truth.entry(key).or_default();
-                prop_assert!(ledger.read(key, now, u64::MAX >> 2).max(now) >= *tat);
+                let (held_to, _) = ledger.read((ledger.region(""), key), now, u64::MAX >> 2);
+                prop_assert!(held_to.max(now) >= *tat);
                 if ask(&ledger, key, now) {
                     let allowed = gcra(now)(*tat);
                     prop_assert!(allowed.is_ok(), "a store without bounds would have refused");

@@ -23,7 +23,7 @@ use super::caller::{Caller, Who};
 use super::concurrency::Permit;
 use super::cost::Costs;
 use super::headers::{RATELIMIT, RATELIMIT_POLICY, Standing, seconds_up};
-use super::ledger::{Account, Ledger};
+use super::ledger::{Account, Ledger, Region};
 use super::meter::{Denied, Level, Meter, Place};
 use super::permission::is_past;
 use super::{Facts, Shadow};
@@ -35,6 +35,7 @@ const CONCURRENCY_RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct LimitBook {
     ledger: Arc<Ledger>,
+    region: Region,
     accounts: Arc<[Arc<Account>]>,
     limits: Vec<Limit>,
     /// For each caller of `known`, by number.
@@ -109,7 +110,18 @@ struct Claim<'a> {
 impl LimitBook {
     /// The limits of `service` over `ledger`. Accounts in the ledger that nobody uses or owes any more are forgotten.
     pub fn new(service: &Service, callers: &Arc<Callers>, ledger: Arc<Ledger>, now: Moment) -> Self {
-        build::book(service, callers, ledger, now)
+        build::book(service, callers, ledger, (None, now))
+    }
+
+    /// The same, in the place of `before`: what is owed by its limits is still owed.
+    pub fn after(
+        before: Option<&Self>,
+        service: &Service,
+        callers: &Arc<Callers>,
+        ledger: Arc<Ledger>,
+        now: Moment,
+    ) -> Self {
+        build::book(service, callers, ledger, (before, now))
     }
 
     /// Charges one request of `caller`, to all its limits or to none. What shadow limits would have said goes to
@@ -141,6 +153,12 @@ impl LimitBook {
         self.own(caller, now).and_then(|own| own.limit.standing(own.place, now))
     }
 
+    /// The same for a limit that is enforced: what clients are told of. A shadow is not their business.
+    pub fn peek_enforced(&self, caller: &Caller, now: Moment) -> Option<Standing> {
+        let own = self.own(caller, now).filter(|own| own.limit.mode == Mode::Enforce)?;
+        own.limit.standing(own.place, now)
+    }
+
     /// The caller's own limit, as a rule to be shown. None: nothing limits it but `total`.
     pub fn own_rule(&self, caller: &Caller, now: Moment) -> Option<&Arc<RuleRef>> {
         self.own(caller, now).map(|own| &own.limit.rule)
@@ -168,7 +186,7 @@ impl LimitBook {
     }
 
     /// Writes `RateLimit` and `RateLimit-Policy` where `limits.headers` wants them. `refused`: this answer is a
-    /// refusal by a limit.
+    /// refusal, whatever the reason.
     pub fn write_headers(&self, caller: &Caller, standing: &Standing, refused: bool, out: &mut HeaderMap) {
         let named = matches!(caller.who, Who::Known(_));
         let wanted = match self.headers {

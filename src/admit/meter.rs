@@ -18,7 +18,7 @@ use governor::{Quota, RateLimiter};
 use crate::clock::Moment;
 use crate::config::Rate;
 
-use super::ledger::{Account, Ledger};
+use super::ledger::{Account, Ledger, Region};
 
 /// A whole burst never spans more (36 years), so that no sum of times overflows; a longer one is cut to it.
 const LONGEST_SPAN: u64 = 1 << 60;
@@ -38,6 +38,7 @@ pub(super) struct Meter {
     limiter: RateLimiter<Key, Store, CallClock, StateInformationMiddleware>,
     interval: u64,
     burst: NonZeroU32,
+    ceiling: u64,
 }
 
 /// How a caller stands with its rate.
@@ -59,16 +60,27 @@ pub(super) struct Denied {
 }
 
 impl Meter {
-    pub(super) fn new(rate: Rate, ledger: Arc<Ledger>, accounts: Arc<[Arc<Account>]>) -> Self {
+    /// `region`: where the debts of strangers stand in the ledger. `before`: what the configuration before this one
+    /// had in its place. Debts beyond the whole burst are cut only if the rate was raised: nobody is to wait for days
+    /// by a rule that is gone, but a smaller burst forgives nothing.
+    pub(super) fn new(
+        rate: Rate,
+        before: Option<&Self>,
+        (ledger, region): (Arc<Ledger>, Region),
+        accounts: Arc<[Arc<Account>]>,
+    ) -> Self {
         let interval = u64::try_from(rate.interval.as_nanos()).unwrap_or(u64::MAX).clamp(1, LONGEST_SPAN);
         let most = u32::try_from(LONGEST_SPAN / interval).unwrap_or(u32::MAX);
         let burst = rate.burst.min(NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN));
         let one = Duration::from_nanos(interval);
         let quota = Quota::with_period(one).unwrap_or(Quota::per_second(NonZeroU32::MIN)).allow_burst(burst);
-        let store = Store { ledger, accounts, interval, burst: u64::from(burst.get()) };
+        let span = interval * u64::from(burst.get());
+        let slower = before.filter(|before| interval >= before.interval);
+        let ceiling = slower.map_or(span, |before| span.max(before.ceiling));
+        let store = Store { ledger, region, accounts, ceiling };
         NOW.set(0); // The limiter's start, which all its times are relative to.
         let limiter = RateLimiter::new(quota, store, CallClock);
-        Self { limiter, interval, burst }
+        Self { limiter, interval, burst, ceiling }
     }
 
     /// Charges `cost`, or nothing.
@@ -155,21 +167,10 @@ struct Key {
 #[derive(Debug)]
 struct Store {
     ledger: Arc<Ledger>,
-    /// The last one is the strangers'.
+    region: Region,
     accounts: Arc<[Arc<Account>]>,
-    interval: u64,
-    burst: u64,
-}
-
-impl Store {
-    /// A TAT beyond this was made at another, slower rate.
-    fn ceiling(&self, place: Place, now: u64) -> u64 {
-        let account = match place {
-            Place::Account(number) => self.accounts.get(number),
-            Place::Stranger(_) => self.accounts.last(),
-        };
-        account.map_or(u64::MAX, |account| account.ceiling(now, self.interval, self.burst))
-    }
+    /// A TAT further than this after `now` was made by another, slower rate.
+    ceiling: u64,
 }
 
 impl StateStore for Store {
@@ -180,16 +181,23 @@ impl StateStore for Store {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let now = NOW.get();
-        let ceiling = self.ceiling(key.place, now);
+        let ceiling = now.saturating_add(self.ceiling);
         let charge = |tat: u64| f(Some(Nanos::new(tat))).map(|(outcome, next)| (outcome, next.as_u64()));
         match (key.place, key.commit) {
             (Place::Account(number), true) => self.accounts[number].update(ceiling, charge),
             (Place::Account(number), false) => {
                 charge(self.accounts[number].read(ceiling)).map(|(outcome, _)| outcome)
             }
-            (Place::Stranger(stranger), true) => self.ledger.update(stranger, now, ceiling, charge),
+            (Place::Stranger(stranger), true) => {
+                self.ledger.update((self.region, stranger), now, ceiling, charge)
+            }
             (Place::Stranger(stranger), false) => {
-                charge(self.ledger.read(stranger, now, ceiling)).map(|(outcome, _)| outcome)
+                let (tat, is_anothers) = self.ledger.read((self.region, stranger), now, ceiling);
+                charge(tat).map(|(outcome, _)| outcome).inspect_err(|_| {
+                    if is_anothers {
+                        self.ledger.crowded_out();
+                    }
+                })
             }
         }
     }

@@ -9,7 +9,8 @@
 //! - Doubled slashes are merged, then dot segments removed, also when written `%2e`. Above the root is refused.
 //! - Refused: an encoded slash, backslash or NUL, a raw backslash, control characters, spaces, `#`, `?`, bytes above
 //!   0x7F, broken percent-encoding, and dot segments with parameters (`..;x`, `%2e%2e%3Bx`), which some servers read
-//!   as `..` and others as a name.
+//!   as `..` and others as a name. So are parameters of nothing before the last segment: `/;/admin` is `/admin` to
+//!   servers that drop parameters first and merge slashes then.
 //! - Other `;parameters` stay: workers may use them. Rules see through them, see [`super::pattern`].
 //!
 //! Not here: the query, which is passed on as it came.
@@ -59,6 +60,8 @@ pub enum PathFault {
     AboveRoot,
     /// A dot segment with parameters.
     DotParameters,
+    /// An empty segment with parameters that is not the last.
+    EmptyParameters,
 }
 
 impl PathFault {
@@ -73,6 +76,7 @@ impl PathFault {
             Self::BrokenEncoding => "the path holds a percent sign without two hex digits",
             Self::AboveRoot => "the path leads above the root",
             Self::DotParameters => "the path holds a dot segment with parameters",
+            Self::EmptyParameters => "the path holds an empty segment with parameters",
         }
     }
 
@@ -134,7 +138,11 @@ fn rebuild(raw: &str) -> Result<String, PathFault> {
         let start = out.len();
         out.push('/');
         push_segment(&mut out, segment)?;
-        match dot_segment(&out[start + 1..])? {
+        let segment = &out[start + 1..];
+        if !last && starts_parameters(segment) {
+            return Err(PathFault::EmptyParameters);
+        }
+        match dot_segment(segment)? {
             Dot::None if out.len() == start + 1 && !last => out.truncate(start),
             Dot::None => {}
             Dot::Here => out.truncate(start),
@@ -165,9 +173,13 @@ fn dot_segment(segment: &str) -> Result<Dot, PathFault> {
     match (dots, rest) {
         (1, "") => Ok(Dot::Here),
         (2, "") => Ok(Dot::Up),
-        (1 | 2, rest) if rest.starts_with(';') || rest.starts_with("%3B") => Err(PathFault::DotParameters),
+        (1 | 2, rest) if starts_parameters(rest) => Err(PathFault::DotParameters),
         _ => Ok(Dot::None),
     }
+}
+
+fn starts_parameters(text: &str) -> bool {
+    text.starts_with(';') || text.starts_with("%3B")
 }
 
 fn push_segment(out: &mut String, segment: &[u8]) -> Result<(), PathFault> {
@@ -257,9 +269,17 @@ mod tests {
 
     #[test]
     fn a_plain_path_is_borrowed() {
-        for raw in
-            ["/", "/a", "/a/b.c/d-e_f~g", "/a/", "/search/x=1,2@3:4", "/.well-known/x", "/...", "/a;v=1/b"]
-        {
+        for raw in [
+            "/",
+            "/a",
+            "/a/b.c/d-e_f~g",
+            "/a/",
+            "/search/x=1,2@3:4",
+            "/.well-known/x",
+            "/...",
+            "/a;v=1/b",
+            "/;jsessionid=1",
+        ] {
             assert!(matches!(canonical(raw), Ok(Cow::Borrowed(same)) if same == raw), "{raw}");
         }
     }
@@ -320,6 +340,9 @@ mod tests {
             ("/a/.;x/b", F::DotParameters),
             ("/a/%2e%2e;x", F::DotParameters),
             ("/a/..%3bx", F::DotParameters),
+            ("/;/admin", F::EmptyParameters),
+            ("/a//;x=1/admin", F::EmptyParameters),
+            ("/%3b/admin", F::EmptyParameters),
         ] {
             assert_eq!(canonical(raw), Err(fault), "{raw}");
         }

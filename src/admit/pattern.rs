@@ -4,6 +4,9 @@
 //! matches the same segment with `;parameters` behind it (`/admin;x` is `/admin` to many workers, so it is to the
 //! rules), unless the pattern itself holds a `;`. A trailing slash is a last, empty segment: `/admin` and `/admin/` are
 //! two paths; `/admin/**` matches both.
+//!
+//! Reserved characters that may stand in a segment either way (`@` and `%40`) stay as they came for the worker, but are
+//! one character to the rules: most workers decode them, and a denied `/users/@me` is then also `/users/%40me`.
 
 use crate::config::{HostPattern, PathPattern, Segment};
 
@@ -68,13 +71,45 @@ pub fn glob_matches(glob: &str, text: &str) -> bool {
 /// What stands behind the first segment of `text`, if that is `literal`. Most patterns fail at their first bytes, so
 /// the text is compared before its segment's end is looked for.
 fn behind_literal<'a>(literal: &str, text: &'a str) -> Option<Option<&'a str>> {
-    let rest = text.strip_prefix(literal)?;
-    match rest.as_bytes().first() {
-        None => Some(None),
-        Some(b'/') => Some(Some(&rest[1..])),
-        Some(b';') if !literal.contains(';') => Some(behind_segment(rest)),
-        Some(_) => None,
+    let rest = text.strip_prefix(literal).or_else(|| behind_spelling(literal, text))?;
+    match rest.as_bytes() {
+        [] => Some(None),
+        [b'/', ..] => Some(Some(&rest[1..])),
+        _ if next(rest.as_bytes()).0 == b';' && !holds_semicolon(literal) => Some(behind_segment(rest)),
+        _ => None,
     }
+}
+
+/// What stands behind `literal` if `text` starts with another spelling of it.
+fn behind_spelling<'a>(literal: &str, text: &'a str) -> Option<&'a str> {
+    let (mut wanted, mut at) = (literal.as_bytes(), 0);
+    while !wanted.is_empty() {
+        let rest = text.as_bytes().get(at..).filter(|rest| !rest.is_empty())?;
+        let ((want, wide), (have, taken)) = (next(wanted), next(rest));
+        if want != have {
+            return None;
+        }
+        wanted = &wanted[wide..];
+        at += taken;
+    }
+    text.get(at..)
+}
+
+fn holds_semicolon(literal: &str) -> bool {
+    literal.contains(';') || literal.contains("%3B")
+}
+
+/// The first character of a canonical text that is not empty, and how many bytes spell it. Encoded ones that mean
+/// something else than themselves (`%3F` is no `?`) count as their single bytes.
+fn next(text: &[u8]) -> (u8, usize) {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    if let [b'%', high, low, ..] = *text
+        && let (Some(high), Some(low)) = (digit(high), digit(low))
+        && b"!$&'()*+,;=:@".contains(&(high << 4 | low))
+    {
+        return (high << 4 | low, 3);
+    }
+    (text[0], 1)
 }
 
 fn behind_segment(text: &str) -> Option<&str> {
@@ -133,6 +168,25 @@ pub(super) mod tests {
         assert!(!path_matches(&pattern("/admin;v=1"), "/admin"));
         assert!(!path_matches(&pattern("/admin;v=1"), "/admin;v=1;w"));
         assert!(path_matches(&pattern("/admin;v=1"), "/admin;v=1"));
+    }
+
+    #[test]
+    fn an_encoded_reserved_character_does_not_hide_a_segment_from_a_rule() {
+        for (written, path, want) in [
+            ("/users/@me", "/users/%40me", true),
+            ("/users/%40me", "/users/@me", true),
+            ("/users/@me/**", "/users/%40me%3Bx/keys", true),
+            ("/users/@me", "/users/%40mee", false),
+            ("/admin/**", "/admin%3Bx/users", true),
+            ("/admin", "/admin%3F", false),
+            ("/a?", "/a%3F", false),
+            ("/a,b", "/a%2", false),
+            ("/a,", "/a", false),
+            ("/admin%3Bv=1", "/admin", false),
+            ("/admin;v=1", "/admin%3Bv%3D1", true),
+        ] {
+            assert_eq!(path_matches(&pattern(written), path), want, "{written} against {path}");
+        }
     }
 
     #[test]

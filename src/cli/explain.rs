@@ -132,7 +132,10 @@ fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Re
     };
     Ok(match verdict {
         Ok(grant) => Answer::passes(&fields(grant.standing, false)),
-        Err(refused) => Answer::refused(&refused.refusal, &fields(refused.standing, true)),
+        Err(refused) => {
+            let standing = refused.standing.or_else(|| limits.peek_enforced(&caller, now));
+            Answer::refused(&refused.refusal, &fields(standing, true))
+        }
     })
 }
 

@@ -27,7 +27,8 @@ pub struct Callers {
     pub known: Vec<KnownCaller>,
     /// `tiers`, in the order written.
     pub tiers: Vec<Tier>,
-    /// `ledger.max_keys`: how many callers' quotas are remembered at once; fixes the memory (16 bytes a key).
+    /// `ledger.max_keys`: how many callers' quotas are remembered at once; fixes the memory (16 bytes a key). The
+    /// services of the start share them equally.
     pub max_keys: NonZeroUsize,
 }
 

@@ -207,7 +207,8 @@ pub(super) struct Tier {
 #[schemars(deny_unknown_fields)]
 pub(super) struct Ledger {
     /// How many callers' quotas are remembered at once. Default 1000000, which takes 16 MB (16 bytes each), all of it
-    /// at the start. More callers than this are still limited, some of them together. From 1024 to 268435456.
+    /// at the start; the services of the start share it equally. More callers than this are still limited, some of
+    /// them together. From 1024 to 268435456.
     #[schemars(range(min = 1024, max = 268_435_456))]
     pub(super) max_keys: Field<u32>,
 }

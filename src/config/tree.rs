@@ -98,6 +98,11 @@ pub(super) fn shorten(text: &str) -> String {
 
 /// Reads the text of file number `file`. None after a syntax error, which is then among the problems.
 pub(super) fn parse(text: &str, file: usize, env: Env<'_>, problems: &mut Collected) -> Option<Node> {
+    if let Some(at) = bare_return(text, file) {
+        let message = "a carriage return without a line feed".to_owned();
+        problems.error(Code::Syntax, at, message, Some("end lines with LF or CRLF"));
+        return None;
+    }
     let mut reader = Reader {
         parser: Parser::new_from_str_with_options(text, options! { emit_comments: false }),
         file,
@@ -113,6 +118,17 @@ pub(super) fn parse(text: &str, file: usize, env: Env<'_>, problems: &mut Collec
             None
         }
     }
+}
+
+/// Where a CR stands that no LF follows. YAML takes it for the end of a line and every editor and `grep` does not: the
+/// lines of messages would be others than those of the file, and so would those that hide secrets.
+fn bare_return(text: &str, file: usize) -> Option<Spot> {
+    let (line, column) = text.split('\n').zip(1..).find_map(|(line, number)| {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        line.chars().position(|c| c == '\r').map(|at| (number, at))
+    })?;
+    let column = u32::try_from(column).unwrap_or(u32::MAX).saturating_add(1);
+    Some(Spot { file, line, column, length: 1 })
 }
 
 struct Reader<'t, 'p> {

@@ -265,12 +265,17 @@ fn path(text: &str) -> Result<PathPattern, String> {
 
 /// The path as rules see it: unreserved characters decoded, others encoded with upper-case digits, no dot segments, no
 /// empty segments except a last one. None if no path with this spelling ever reaches a rule: broken encoding, an
-/// encoded slash, backslash or control character, above the root, dot segments with parameters.
+/// encoded slash, backslash or control character, above the root, dot segments with parameters, and empty ones with
+/// parameters before the last.
 fn canonical_path(path: &str) -> Option<String> {
     let mut kept: Vec<String> = Vec::new();
     let mut folder = true;
-    for segment in path.split('/').skip(1) {
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
         let segment = canonical_segment(segment)?;
+        if segments.peek().is_some() && [";", "%3B"].iter().any(|start| segment.starts_with(start)) {
+            return None;
+        }
         folder = matches!(segment.as_str(), "" | "." | "..");
         match segment.as_str() {
             "" | "." => {}

@@ -1,20 +1,18 @@
 //! A worker's answer on its way to the client: its body, the connection that brings it, and the time it may be
 //! silent. Whoever asks for the next piece drives the connection; at the end it goes back to its lane.
 
-use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::Active;
 use super::pool::Link;
-use super::upload::Progress;
+use super::upload::UploadWatch;
 use crate::clock::Moment;
 use crate::refusal::{Reason, Refusal};
 
@@ -33,7 +31,7 @@ pub struct Streaming {
     body: Incoming,
     /// None once the connection went back to its lane or was dropped.
     link: Option<Link>,
-    upload: Rc<Progress>,
+    upload: UploadWatch,
     silence: Silence,
     active: Active,
 }
@@ -42,31 +40,23 @@ pub struct Streaming {
 /// said everything (`timeouts.total`).
 #[derive(Debug)]
 pub(super) struct Silence {
-    pub(super) idle: Duration,
-    pub(super) until: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-    /// Whether the timer runs for the present silence. A piece that arrives stops it without touching the timer.
-    running: bool,
+    idle: Duration,
+    until: Option<Instant>,
+    /// When the present silence ends the answer; none while the worker speaks.
+    ends: Option<Instant>,
 }
 
 impl Silence {
     pub(super) const fn new(idle: Duration, until: Option<Instant>) -> Self {
-        Self { idle, until, timer: None, running: false }
+        Self { idle, until, ends: None }
     }
 
-    /// Called when the worker has nothing to say: true once that has lasted too long.
-    #[allow(clippy::disallowed_methods, reason = "a timer is an edge")]
-    fn too_long(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.running {
-            let end = Instant::now() + self.idle;
-            let end = self.until.map_or(end, |until| end.min(until));
-            match &mut self.timer {
-                Some(timer) => timer.as_mut().reset(end),
-                None => self.timer = Some(Box::pin(tokio::time::sleep_until(end))),
-            }
-            self.running = true;
-        }
-        self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
+    /// When the silence that is now, or has just begun, will have lasted too long.
+    fn end(&mut self) -> Instant {
+        *self.ends.get_or_insert_with(|| {
+            let end = Instant::from_std(Moment::read().instant()) + self.idle;
+            self.until.map_or(end, |until| end.min(until))
+        })
     }
 }
 
@@ -75,47 +65,53 @@ impl Streaming {
     pub(super) fn new(
         body: Incoming,
         link: Link,
-        upload: Rc<Progress>,
+        upload: UploadWatch,
         active: Active,
         silence: Silence,
     ) -> Self {
         Self { body, link: Some(link), upload, silence, active }
     }
 
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
-        if let Some(link) = &mut self.link {
-            link.drive(cx);
-        }
-        match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.silence.running = false;
+    fn poll_piece(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+        let (body, silence) = (&mut self.body, &mut self.silence);
+        let Some(link) = &mut self.link else { return Poll::Ready(None) };
+        let polled = link.advance(cx, |link, own| match Pin::new(&mut *body).poll_frame(own) {
+            Poll::Pending if link.is_late(own, silence.end()) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(piece) => Poll::Ready(Some(piece)),
+        });
+        self.silence.ends = self.silence.ends.filter(|_| polled.is_pending());
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Some(Ok(frame)))) => {
                 // hyper does not ask again once it has all bytes of a known length, or the trailers.
                 if frame.is_trailers() || self.body.is_end_stream() {
                     self.finish(cx);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(None) => {
+            Poll::Ready(Some(None)) => {
                 self.finish(cx);
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(
-                self.cut(Reason::WorkerReset, "the worker's body ended before it was complete")
-            ))),
-            Poll::Pending if self.silence.too_long(cx) => Poll::Ready(Some(Err(
-                self.cut(Reason::WorkerTimeout, "the worker stopped in the middle of its body")
-            ))),
-            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Some(Err(_)))) => {
+                let detail = "the worker's body ended before it was complete";
+                Poll::Ready(Some(Err(self.cut(Reason::WorkerReset, detail))))
+            }
+            Poll::Ready(None) => {
+                let detail = "the worker stopped in the middle of its body";
+                Poll::Ready(Some(Err(self.cut(Reason::WorkerTimeout, detail))))
+            }
         }
     }
 
     /// The answer is complete: the connection goes back if it is at rest, and if the request is complete too.
-    pub(super) fn finish(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn finish(&mut self, cx: &Context<'_>) {
         if let Some(mut link) = self.link.take()
-            && self.upload.ended.get()
+            && self.upload.ended()
             && link.at_rest(cx)
         {
-            self.active.lane.give_back(link, Moment::read());
+            self.active.give_back(link);
         }
     }
 
@@ -123,7 +119,7 @@ impl Streaming {
         self.link = None;
         self.active.failed();
         // What the client did to its own upload is not the worker's fault.
-        self.upload.failed.borrow().clone().unwrap_or_else(|| Refusal::new(reason, detail))
+        self.upload.failure().unwrap_or_else(|| Refusal::new(reason, detail))
     }
 }
 

@@ -2,8 +2,6 @@
 //! says where a request came from is made true. Fields that Buckler sets are set last, after everything a client
 //! nominated in `Connection` is gone, so that nobody can strip or forge them (the class of CVE-2022-31813).
 
-use std::net::IpAddr;
-
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 
@@ -15,31 +13,18 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
-/// Fields of one hop (RFC 9110 section 7.6.1), whether or not `Connection` names them. `Transfer-Encoding` is among
-/// them because hyper frames each hop anew; the credentials for a proxy are meant for this one (section 11.7).
-const HOP_BY_HOP: [HeaderName; 7] = [
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::PROXY_AUTHORIZATION,
-    header::PROXY_AUTHENTICATE,
-];
 
 /// What Buckler knows of a request and tells the worker.
 #[derive(Debug)]
 pub struct Told<'a> {
-    /// The peer's address.
-    pub peer: IpAddr,
+    /// The peer's address as text.
+    pub peer: &'a HeaderValue,
     /// Whether the peer's own X-Forwarded-* are believed and extended instead of replaced.
     pub trusted: bool,
     /// The caller's name.
-    pub caller: &'a str,
+    pub caller: HeaderValue,
     /// The request's id.
-    pub request_id: &'a str,
+    pub request_id: HeaderValue,
     /// The version that the client spoke.
     pub version: Version,
     /// The authority from the request line, if it had one: it wins over `Host` (RFC 9112 section 3.2.2).
@@ -50,11 +35,14 @@ pub struct Told<'a> {
     pub nameless_host: &'a str,
 }
 
+/// How many fields are added to a request: room is made for them at once.
+const ADDED: usize = 7;
+
 /// Makes the fields of a request fit for the worker.
 pub fn to_worker(fields: &mut HeaderMap, told: &Told<'_>) {
-    let trailers = takes_trailers(fields);
-    remove_hop_by_hop(fields);
-    remove_forged(fields, told.trusted);
+    let trailers = fields.contains_key(header::TE) && takes_trailers(fields);
+    remove(fields, |name| is_of_one_hop(name) || is_forged(name, told.trusted));
+    fields.reserve(ADDED);
     if trailers {
         // RFC 9110 section 10.1.4: `TE` goes on only with its own connection option.
         fields.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -66,25 +54,31 @@ pub fn to_worker(fields: &mut HeaderMap, told: &Told<'_>) {
         fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     tell_origin(fields, told);
-    let via = if told.version == Version::HTTP_10 { "1.0 buckler" } else { "1.1 buckler" };
-    append_via(fields, via);
-    set(fields, REQUEST_ID, told.request_id);
-    set(fields, CALLER, told.caller);
+    append(fields, header::VIA, &via(told.version));
+    fields.insert(REQUEST_ID, told.request_id.clone());
+    fields.insert(CALLER, told.caller.clone());
+}
+
+/// Whether a worker's answer says its length in one way only. The codings of a transfer belong to one hop (RFC 9112
+/// section 6.1): `chunked` is taken off here, and what another one leaves behind no client could read. A list of
+/// lengths (RFC 9110 section 8.6), even of equal ones, would go on to parsers that take its first number or none.
+pub fn is_plainly_framed(fields: &HeaderMap) -> bool {
+    let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
+    let coding = codings.next().is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    let length = fields.get(header::CONTENT_LENGTH).is_none_or(|value| !value.as_bytes().contains(&b','));
+    coding && codings.next().is_none() && length
 }
 
 /// Makes the fields of a worker's answer fit for the client.
 pub fn to_client(fields: &mut HeaderMap, status: StatusCode, version: Version) {
-    if fields.contains_key(header::TRANSFER_ENCODING) {
-        // RFC 9112 section 6.3: the chunks frame the message, so a length beside them is a lie.
+    let chunked = fields.contains_key(header::TRANSFER_ENCODING);
+    remove(fields, |name| is_of_one_hop(name) || *name == CALLER);
+    if chunked || status == StatusCode::NO_CONTENT {
+        // RFC 9112 section 6.3: the chunks frame the message, so a length beside them is a lie; RFC 9110 section 8.6
+        // forbids one with 204.
         fields.remove(header::CONTENT_LENGTH);
     }
-    if status == StatusCode::NO_CONTENT {
-        // RFC 9110 section 8.6 forbids it there.
-        fields.remove(header::CONTENT_LENGTH);
-    }
-    remove_hop_by_hop(fields);
-    fields.remove(CALLER);
-    append_via(fields, if version == Version::HTTP_10 { "1.0 buckler" } else { "1.1 buckler" });
+    append(fields, header::VIA, &via(version));
 }
 
 /// Whether a method may be sent again when nobody knows if the first time arrived (RFC 9110 section 9.2.2).
@@ -101,107 +95,106 @@ pub fn keep_alive_timeout(fields: &HeaderMap) -> Option<u64> {
 fn takes_trailers(fields: &HeaderMap) -> bool {
     fields.get_all(header::TE).iter().any(|value| {
         let value = value.to_str().unwrap_or("");
-        value
-            .split(',')
-            .any(|part| part.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("trailers"))
+        let mut parts = value.split(',');
+        parts.any(|part| part.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("trailers"))
     })
 }
 
-fn remove_hop_by_hop(fields: &mut HeaderMap) {
-    // Most requests have no Connection field at all, or only "keep-alive" or "close", which name nothing to remove.
-    if let Entry::Occupied(connection) = fields.entry(header::CONNECTION) {
-        let (_, options) = connection.remove_entry_mult();
-        let named: Vec<HeaderName> = options
-            .filter_map(|value| value.to_str().ok().map(str::to_owned))
-            .flat_map(|value| {
-                value.split(',').map(|option| option.trim().to_ascii_lowercase()).collect::<Vec<_>>()
-            })
-            .filter(|option| !matches!(option.as_str(), "close" | "keep-alive" | ""))
-            .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
-            // These two say how long the message is and whom it is for: they are not a client's to take away.
-            .filter(|name| *name != header::CONTENT_LENGTH && *name != header::HOST)
-            .collect();
-        for name in named {
-            fields.remove(name);
+/// Removes the fields of which `goes` is true, and those that `Connection` names. One look at each name decides, so
+/// that a message with nothing to remove costs no look-ups.
+fn remove(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
+    let mut gone: Vec<HeaderName> = Vec::new();
+    for name in fields.keys() {
+        if goes(name) {
+            gone.push(name.clone());
         }
     }
-    for name in &HOP_BY_HOP {
-        if fields.contains_key(name) {
-            fields.remove(name);
-        }
+    if gone.contains(&header::CONNECTION) {
+        nominated(fields, &mut gone);
     }
-}
-
-/// Removes what a client may not say about itself. A name with an underscore becomes the same CGI or WSGI variable as
-/// the one with a hyphen, so such names do not pass at all (as with nginx's default).
-fn remove_forged(fields: &mut HeaderMap, trusted: bool) {
-    let forged: Vec<HeaderName> = fields
-        .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            name.contains('_')
-                || name.starts_with("x-buckler-")
-                || name == "x-forwarded-client-cert"
-                || (!trusted
-                    && (name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-real-ip"))
-        })
-        .cloned()
-        .collect();
-    for name in forged {
+    for name in gone {
         fields.remove(name);
     }
 }
 
+/// Adds the names that `Connection` lists, except two: how long the message is and whom it is for are not a client's
+/// to take away.
+fn nominated(fields: &HeaderMap, gone: &mut Vec<HeaderName>) {
+    for value in fields.get_all(header::CONNECTION) {
+        for option in value.to_str().unwrap_or("").split(',').map(str::trim) {
+            if option.eq_ignore_ascii_case("close") || option.eq_ignore_ascii_case("keep-alive") {
+                continue;
+            }
+            match HeaderName::from_bytes(option.as_bytes()) {
+                Ok(name) if name != header::CONTENT_LENGTH && name != header::HOST => gone.push(name),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Fields of one hop (RFC 9110 section 7.6.1), whether or not `Connection` names them. `Transfer-Encoding` is among
+/// them because hyper frames each hop anew; the credentials for a proxy are meant for this one (section 11.7).
+fn is_of_one_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "proxy-authorization"
+            | "proxy-authenticate"
+    )
+}
+
+/// What a client may not say about itself. A name with an underscore becomes the same CGI or WSGI variable as the one
+/// with a hyphen, so such names do not pass at all (as with nginx's default).
+fn is_forged(name: &HeaderName, trusted: bool) -> bool {
+    let name = name.as_str();
+    name.bytes().any(|b| b == b'_')
+        || name.starts_with("x-buckler-")
+        || name == "x-forwarded-client-cert"
+        || (!trusted && (name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-real-ip"))
+}
+
 fn tell_origin(fields: &mut HeaderMap, told: &Told<'_>) {
-    if let Some(authority) = told.authority {
-        set(fields, header::HOST, authority);
-    } else if !fields.contains_key(header::HOST) {
-        set(fields, header::HOST, told.nameless_host);
-    }
-    let peer = told.peer.to_canonical().to_string();
-    let chain = match joined(fields, &FORWARDED_FOR) {
-        Some(before) => format!("{before}, {peer}"),
-        None => peer,
+    let host = match (told.authority, fields.get(header::HOST)) {
+        (None, Some(host)) => Some(host.clone()),
+        (authority, _) => HeaderValue::from_str(authority.unwrap_or(told.nameless_host)).ok(),
     };
-    set(fields, FORWARDED_FOR, &chain);
-    if !fields.contains_key(FORWARDED_PROTO) {
-        fields.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
-    }
-    if !fields.contains_key(FORWARDED_HOST)
-        && let Some(host) = fields.get(header::HOST).cloned()
-    {
-        fields.insert(FORWARDED_HOST, host);
+    append(fields, FORWARDED_FOR, told.peer);
+    fields.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    if let Some(host) = host {
+        fields.entry(FORWARDED_HOST).or_insert_with(|| host.clone());
+        fields.insert(header::HOST, host);
     }
 }
 
-/// All lines of a field as one list; what is not text is left out.
-fn joined(fields: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let mut all = String::new();
-    for value in fields.get_all(name) {
-        let Ok(value) = value.to_str() else { continue };
-        if !all.is_empty() {
-            all.push_str(", ");
-        }
-        all.push_str(value);
-    }
-    (!all.is_empty()).then_some(all)
-}
-
-fn append_via(fields: &mut HeaderMap, mine: &'static str) {
-    match joined(fields, &header::VIA) {
-        Some(before) => set(fields, header::VIA, &format!("{before}, {mine}")),
-        None => {
-            fields.insert(header::VIA, HeaderValue::from_static(mine));
+/// Adds a value to a list field; its lines become one. What is not text is left out.
+fn append(fields: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
+    let Entry::Occupied(mut before) = fields.entry(&name) else {
+        fields.insert(name, value.clone());
+        return;
+    };
+    let mut all = Vec::new();
+    for line in before.iter().chain(std::iter::once(value)) {
+        if line.to_str().is_ok() {
+            if !all.is_empty() {
+                all.extend_from_slice(b", ");
+            }
+            all.extend_from_slice(line.as_bytes());
         }
     }
+    before.insert(HeaderValue::from_bytes(&all).unwrap_or_else(|_| value.clone()));
 }
 
-fn set(fields: &mut HeaderMap, name: HeaderName, value: &str) {
-    match HeaderValue::from_str(value) {
-        Ok(value) => fields.insert(name, value),
-        // Better no field than somebody else's.
-        Err(_) => fields.remove(name),
-    };
+const fn via(version: Version) -> HeaderValue {
+    match version {
+        Version::HTTP_10 => HeaderValue::from_static("1.0 buckler"),
+        _ => HeaderValue::from_static("1.1 buckler"),
+    }
 }
 
 #[cfg(test)]
@@ -216,12 +209,14 @@ mod tests {
         fields
     }
 
+    static PEER: HeaderValue = HeaderValue::from_static("192.0.2.7");
+
     fn told(trusted: bool) -> Told<'static> {
         Told {
-            peer: "192.0.2.7".parse().unwrap(),
+            peer: &PEER,
             trusted,
-            caller: "web",
-            request_id: "id-1",
+            caller: HeaderValue::from_static("web"),
+            request_id: HeaderValue::from_static("id-1"),
             version: Version::HTTP_11,
             authority: None,
             chunked: false,

@@ -2,18 +2,18 @@
 //! try. Who may be forwarded is decided above; who gets it, by `balance`; what it sends back streams as an [`Answer`].
 
 pub mod answer;
+mod exchange;
 pub mod headers;
 pub mod pool;
 pub mod retry;
 pub mod upload;
+mod wake;
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::balance::Picker;
-use crate::clock::Moment;
+use crate::clock::{Moment, ShardClock};
 use crate::config::{Bounds, Timeouts};
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
@@ -30,16 +30,14 @@ use crate::shard::ShardId;
 use crate::workers::{Worker, WorkerSet, Workers};
 pub use answer::Answer;
 use answer::{Silence, Streaming};
+use exchange::{Broken, Patience, exchange};
 use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lane, Lanes, Link};
 use retry::{Attempted, Reached, again};
-use upload::{Progress, Upload};
+use upload::{Upload, UploadWatch};
 
 /// Workers tried for one request, and connections tried at one worker that turn out to be dead: after so many failures
 /// the last one is the answer.
 pub const ATTEMPTS_MAX: u32 = 16;
-/// How long a body waits for the worker's `100 Continue` before it is sent without (RFC 9110 section 10.1.1 asks for
-/// no more than "some time"; curl and nginx wait one second).
-pub const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The way from one shard to the workers of one service.
 #[derive(Debug)]
@@ -51,6 +49,7 @@ pub struct Route {
     timeouts: Timeouts,
     bounds: Bounds,
     shard: ShardId,
+    clock: Rc<ShardClock>,
 }
 
 /// A request ready to be sent.
@@ -62,7 +61,7 @@ impl Route {
         workers: Arc<Workers>,
         open: Arc<ConnectionBound>,
         config: &crate::config::Service,
-        shard: ShardId,
+        (shard, clock): (ShardId, Rc<ShardClock>),
         before: Option<&Self>,
     ) -> Self {
         let picker = Picker::new(fastrand::u64(..));
@@ -76,6 +75,7 @@ impl Route {
             timeouts: config.timeouts,
             bounds: config.bounds,
             shard,
+            clock,
         }
     }
 
@@ -153,9 +153,10 @@ impl Route {
             };
             match self.attempt(&lane, link, order, until).await {
                 Ok(answer) => {
-                    now = Moment::read();
-                    outcome.first_byte(now);
-                    self.workers.connected(&lane.worker, now);
+                    if outcome.is_logged() {
+                        outcome.first_byte(Moment::read());
+                    }
+                    self.workers.connected(&lane.worker, self.clock.now());
                     return Ok(answer);
                 }
                 Err(Failed { order: Some(back), .. }) => {
@@ -170,8 +171,9 @@ impl Route {
     }
 
     async fn connect(&self, lane: &Lane, until: Option<Instant>) -> Result<Link, ConnectFailure> {
-        let left = until
-            .map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::from_std(now_std())));
+        let left = until.map_or(Duration::MAX, |until| {
+            until.saturating_duration_since(Instant::from_std(Moment::read().instant()))
+        });
         let terms = ConnectTerms {
             timeout: self.timeouts.connect.min(left),
             response_head_bytes: self.bounds.response_head_bytes,
@@ -201,24 +203,23 @@ impl Route {
         order: Order,
         until: Option<Instant>,
     ) -> Result<Response<Answer>, Failed> {
-        let active = Active::begin(lane, self.shard);
+        let active = Active::begin(lane, self);
         let reused = link.reused();
-        let upload = order.body().progress();
+        let upload = order.body().watch();
         let repeatable = headers::idempotent(order.method()) && order.body().is_none();
         // hyper takes the head apart as it writes it, so what may have to be sent again is copied first.
         let spare = (reused && repeatable).then(|| copy(&order));
-        let patience = Patience { response: self.timeouts.response, until };
+        let patience = Patience { from: self.clock.now(), response: self.timeouts.response, until };
         let (reached, back, refusal) = match exchange(&mut link, order, &upload, patience).await {
             Ok(response) => return self.begin_answer(link, response, upload, active, until).await,
-            Err(Broken::Unsent(order)) => (Reached::Unsent, Some(*order), reset()),
+            Err(Broken::Unsent(order, refusal)) => (Reached::Unsent, Some(*order), refusal),
             Err(Broken::Sent(refusal)) => (Reached::MaybeSent, spare, refusal),
             Err(Broken::TooLate(refusal)) => (Reached::TooFar, None, refusal),
         };
-        active.failed();
-        let client = upload.failed.borrow_mut().take();
-        if let Some(refusal) = client {
+        if let Some(refusal) = upload.failure() {
             return Err(Failed { order: None, refusal });
         }
+        active.failed();
         let may = again(Attempted { reached, reused, repeatable });
         Err(Failed { order: back.filter(|_| may), refusal })
     }
@@ -228,7 +229,7 @@ impl Route {
         &self,
         link: Link,
         mut response: Response<Incoming>,
-        upload: Rc<Progress>,
+        upload: UploadWatch,
         active: Active,
         until: Option<Instant>,
     ) -> Result<Response<Answer>, Failed> {
@@ -236,6 +237,11 @@ impl Route {
         if status == StatusCode::SWITCHING_PROTOCOLS || status.as_u16() >= 600 {
             active.failed();
             let detail = "the worker's status is not one that was asked for";
+            return Err(Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) });
+        }
+        if !headers::is_plainly_framed(response.headers()) {
+            active.failed();
+            let detail = "the worker's answer has a transfer coding besides `chunked`, or a list of lengths";
             return Err(Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) });
         }
         active.answered(status);
@@ -266,101 +272,20 @@ struct Failed {
     refusal: Refusal,
 }
 
-/// How an exchange over one connection broke.
-enum Broken {
-    /// The request came back whole.
-    Unsent(Box<Order>),
-    /// Some of it may have gone out, and no answer began.
-    Sent(Refusal),
-    /// Trying again is out of the question.
-    TooLate(Refusal),
-}
-
-/// How long to wait for an answer's head.
-#[derive(Clone, Copy)]
-struct Patience {
-    response: Duration,
-    until: Option<Instant>,
-}
-
-/// Sends a request over a connection and waits for the head of the answer, driving the connection meanwhile.
-async fn exchange(
-    link: &mut Link,
-    mut order: Order,
-    upload: &Rc<Progress>,
-    patience: Patience,
-) -> Result<Response<Incoming>, Broken> {
-    let continued = upload.is_held().then(|| notice_continue(&mut order));
-    let mut answer = pin!(link.sender().try_send_request(order));
-    let first = if continued.is_some() { CONTINUE_WAIT } else { patience.response };
-    let mut timer = pin!(tokio::time::sleep_until(end_of(first, patience.until)));
-    let mut seen = (upload.bytes.get(), upload.ended.get());
-    poll_fn(|cx| {
-        link.drive(cx);
-        if continued.as_ref().is_some_and(|said| said.load(Ordering::Relaxed)) && upload.is_held() {
-            upload.release();
-            link.drive(cx);
-        }
-        if let Poll::Ready(done) = answer.as_mut().poll(cx) {
-            return Poll::Ready(done.map_err(|mut error| match error.take_message() {
-                Some(order) => Broken::Unsent(Box::new(order)),
-                None => broken(error.error()),
-            }));
-        }
-        loop {
-            // `timeouts.response` runs anew from each piece of the request that the worker takes.
-            let now_seen = (upload.bytes.get(), upload.ended.get());
-            if seen != now_seen {
-                seen = now_seen;
-                timer.as_mut().reset(end_of(patience.response, patience.until));
-            }
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if patience.is_over(upload) {
-                return Poll::Ready(Err(Broken::TooLate(too_slow())));
-            }
-            upload.release();
-            timer.as_mut().reset(end_of(patience.response, patience.until));
-        }
-    })
-    .await
-}
-
-/// Has hyper tell when the worker says `100 Continue`.
-fn notice_continue(order: &mut Order) -> Arc<AtomicBool> {
-    let said = Arc::new(AtomicBool::new(false));
-    let notice = Arc::clone(&said);
-    hyper::ext::on_informational(order, move |response| {
-        if response.status() == StatusCode::CONTINUE {
-            notice.store(true, Ordering::Relaxed);
-        }
-    });
-    said
-}
-
-impl Patience {
-    /// The timer rang: is it the worker that was too slow? Not while the body waits for `100 Continue` or for the
-    /// client, unless the deadline of the whole request has passed.
-    fn is_over(self, upload: &Progress) -> bool {
-        let over = self.until.is_some_and(|until| until <= Instant::from_std(now_std()));
-        over || (!upload.is_held() && (upload.ended.get() || !upload.starving.get()))
-    }
-}
-
 /// One attempt in progress at a worker; given back on drop, which is when the last byte has gone or all is lost.
 #[derive(Debug)]
 struct Active {
     lane: Rc<Lane>,
     shard: ShardId,
+    clock: Rc<ShardClock>,
 }
 
 impl Active {
-    fn begin(lane: &Rc<Lane>, shard: ShardId) -> Self {
-        let counts = lane.worker.counts.of(shard);
+    fn begin(lane: &Rc<Lane>, route: &Route) -> Self {
+        let counts = lane.worker.counts.of(route.shard);
         counts.attempts.add(1);
         counts.active.add(1);
-        Self { lane: Rc::clone(lane), shard }
+        Self { lane: Rc::clone(lane), shard: route.shard, clock: Rc::clone(&route.clock) }
     }
 
     fn answered(&self, status: StatusCode) {
@@ -370,6 +295,10 @@ impl Active {
 
     fn failed(&self) {
         self.lane.worker.counts.of(self.shard).failures.add(1);
+    }
+
+    fn give_back(&self, link: Link) {
+        self.lane.give_back(link, self.clock.now());
     }
 }
 
@@ -387,20 +316,6 @@ fn copy(order: &Order) -> Order {
     copy
 }
 
-/// What an error of hyper's client says of the worker.
-fn broken(error: &hyper::Error) -> Broken {
-    if error.is_parse() || error.is_parse_too_large() {
-        let detail =
-            "the worker's answer is not HTTP/1.1, or its head is longer than `bounds.response_head_bytes`";
-        return Broken::TooLate(Refusal::new(Reason::WorkerProtocol, detail));
-    }
-    Broken::Sent(reset())
-}
-
-const fn reset() -> Refusal {
-    Refusal::new(Reason::WorkerReset, "the worker closed the connection before it answered")
-}
-
 fn overload() -> Refusal {
     Refusal::new(Reason::Overload, "`bounds.worker_connections` are all in use").after(Duration::from_secs(1))
 }
@@ -412,18 +327,4 @@ const fn not_connected(failure: &ConnectFailure) -> Refusal {
         }
         _ => Refusal::new(Reason::WorkerConnect, "every worker that was tried refused the connection"),
     }
-}
-
-const fn too_slow() -> Refusal {
-    Refusal::new(Reason::WorkerTimeout, "the worker sent no answer in time")
-}
-
-fn end_of(wait: Duration, until: Option<Instant>) -> Instant {
-    let end = Instant::from_std(now_std()) + wait;
-    until.map_or(end, |until| end.min(until))
-}
-
-#[allow(clippy::disallowed_methods, reason = "timers are an edge")]
-fn now_std() -> std::time::Instant {
-    std::time::Instant::now()
 }

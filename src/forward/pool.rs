@@ -2,19 +2,23 @@
 //! service; a connection never leaves its shard. Which worker gets a request is `balance`'s choice.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::client::conn::http1;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
 
 use super::upload::Upload;
+use super::wake::LinkWaker;
 use crate::clock::Moment;
 use crate::shard::ShardId;
 use crate::workers::Worker;
@@ -26,6 +30,12 @@ pub const IDLE_PER_WORKER: usize = 256;
 pub const IDLE_TIME: Duration = Duration::from_secs(4);
 /// The longest time a connection is kept idle, whatever the worker says.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How often a connection is driven on before other connections have their turn.
+const ROUNDS: usize = 16;
+
+/// What comes of handing over a request: the answer's head, or an error that may bring the request back.
+pub(super) type Begun = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
 
 /// How many worker connections a service has open, over all shards, and how many it may have.
 #[derive(Debug)]
@@ -147,12 +157,22 @@ impl Lane {
             builder.handshake(TokioIo::new(stream)).await.map_err(|_| ConnectFailure::Refused)?;
         counts.connections.add(1);
         let open = Open { worker: Arc::clone(&self.worker), shard: self.shard, _permit: permit };
-        Ok(Link { sender, connection: Box::new(connection), closed: false, reused: false, _open: open })
+        let alarm = Box::pin(tokio::time::sleep(IDLE_TIME_MAX));
+        Ok(Link {
+            sender,
+            connection: Box::new(connection),
+            waker: Rc::new(LinkWaker::new()),
+            alarm,
+            closed: false,
+            reused: false,
+            _open: open,
+        })
     }
 
     /// Takes a connection back whose last answer is complete, if it can carry another.
     pub fn give_back(&self, mut link: Link, now: Moment) {
         link.reused = true;
+        link.waker.belongs_to_nobody();
         let mut idle = self.idle.borrow_mut();
         if idle.len() < IDLE_PER_WORKER {
             idle.push(Idle { link, since: now });
@@ -187,6 +207,10 @@ impl Lane {
 pub struct Link {
     sender: http1::SendRequest<Upload>,
     connection: Box<http1::Connection<TokioIo<TcpStream>, Upload>>,
+    waker: Rc<LinkWaker>,
+    /// Rings for whoever uses the connection. It is set again only when it would ring too late, so a request that is
+    /// answered in time touches no timer.
+    alarm: Pin<Box<Sleep>>,
     closed: bool,
     reused: bool,
     _open: Open,
@@ -221,22 +245,71 @@ impl Link {
         self.reused
     }
 
-    /// The side that takes requests.
-    pub const fn sender(&mut self) -> &mut http1::SendRequest<Upload> {
-        &mut self.sender
+    /// Hands a request to the connection; it goes out as the connection is driven.
+    pub(super) fn begin(&mut self, order: Request<Upload>) -> impl Future<Output = Begun> + use<> {
+        let waker = Rc::clone(&self.waker);
+        waker.inside(|_| self.sender.try_send_request(order))
     }
 
-    /// Moves bytes in both directions as far as they go now. True once the connection is over.
-    pub fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.closed {
-            self.closed = Pin::new(&mut *self.connection).poll(cx).is_ready();
+    /// Moves bytes in both directions and asks `step`, as long as the one gives the other something to do. `cx` is of
+    /// the task that uses the connection; `step` gets the connection's own, which wakes that task from outside only.
+    pub(super) fn advance<T>(
+        &mut self,
+        cx: &Context<'_>,
+        mut step: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let waker = Rc::clone(&self.waker);
+        waker.belongs_to(cx.waker());
+        // What woke it before this is seen in the first round.
+        waker.was_woken();
+        for _ in 0..ROUNDS {
+            let polled = waker.inside(|own| {
+                self.drive(own);
+                step(self, own)
+            });
+            let woken = waker.was_woken();
+            if polled.is_ready() || !woken {
+                return polled;
+            }
         }
-        self.closed
+        // There is more to do, and other connections have waited long enough.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Whether the time is over that a step may take; asked when the step has nothing to do. `cx` is what the step got.
+    pub(super) fn is_late(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
+        loop {
+            if self.alarm.deadline() > deadline {
+                self.alarm.as_mut().reset(deadline);
+            }
+            // Reading from a worker that never stops uses up the task's turn, and a timer asked after that would
+            // always say "later": it is asked beside tokio's budget.
+            let mut alarm = pin!(tokio::task::coop::unconstrained(self.alarm.as_mut()));
+            if alarm.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            if self.alarm.deadline() >= deadline {
+                return true;
+            }
+            // It was set for an earlier request, or an earlier wait.
+            self.alarm.as_mut().reset(deadline);
+        }
     }
 
     /// After a complete answer: whether the connection is at rest and can carry another request.
-    pub fn at_rest(&mut self, cx: &mut Context<'_>) -> bool {
-        !self.drive(cx) && matches!(self.sender.poll_ready(cx), Poll::Ready(Ok(())))
+    pub(super) fn at_rest(&mut self, cx: &Context<'_>) -> bool {
+        let ready = self.advance(cx, |link, own| match link.closed {
+            true => Poll::Ready(false),
+            false => link.sender.poll_ready(own).map(|ready| ready.is_ok()),
+        });
+        matches!(ready, Poll::Ready(true))
+    }
+
+    fn drive(&mut self, own: &mut Context<'_>) {
+        if !self.closed {
+            self.closed = Pin::new(&mut *self.connection).poll(own).is_ready();
+        }
     }
 
     async fn is_usable(&mut self) -> bool {

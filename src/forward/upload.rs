@@ -15,51 +15,71 @@ use crate::refusal::{Reason, Refusal};
 
 /// A request's body.
 #[derive(Debug)]
-pub struct Upload {
-    body: Option<Incoming>,
+pub struct Upload(Option<Under>);
+
+/// A body under way.
+#[derive(Debug)]
+struct Under {
+    body: Incoming,
     most: u64,
     progress: Rc<Progress>,
 }
 
-/// How an upload stands; shared by the body, which the worker's connection owns, and the request that waits.
+/// How the request's body stands, for those who wait for something else meanwhile. A request without a body, which is
+/// most of them, has nothing to keep.
+#[derive(Clone, Debug, Default)]
+pub struct UploadWatch(Option<Rc<Progress>>);
+
 #[derive(Debug, Default)]
-pub struct Progress {
-    /// Bytes taken from the client.
-    pub bytes: Cell<u64>,
-    /// Whether anything was asked of the client's body: then it cannot be sent a second time.
-    pub begun: Cell<bool>,
-    /// Whether the whole body was taken.
-    pub ended: Cell<bool>,
-    /// Whether the worker waits for the client.
-    pub starving: Cell<bool>,
-    /// Why the body could not be read to its end.
-    pub failed: RefCell<Option<Refusal>>,
-    /// Whether the body waits for the worker's `100 Continue`.
+struct Progress {
+    bytes: Cell<u64>,
+    ended: Cell<bool>,
+    starving: Cell<bool>,
+    failed: RefCell<Option<Refusal>>,
     held: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
-impl Progress {
-    /// Lets the body go: the worker said 100, or waiting for it has lasted long enough.
-    pub fn release(&self) {
-        self.held.set(false);
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
+impl UploadWatch {
+    /// Bytes taken from the client.
+    pub fn bytes(&self) -> u64 {
+        self.0.as_ref().map_or(0, |progress| progress.bytes.get())
     }
 
-    /// Whether the body still waits for `100 Continue`.
+    /// Whether the whole body was taken.
+    pub fn ended(&self) -> bool {
+        self.0.as_ref().is_none_or(|progress| progress.ended.get())
+    }
+
+    /// Whether the worker waits for the client.
+    pub fn is_starving(&self) -> bool {
+        self.0.as_ref().is_some_and(|progress| progress.starving.get())
+    }
+
+    /// Why the body could not be read to its end, if that is so.
+    pub fn failure(&self) -> Option<Refusal> {
+        self.0.as_ref().and_then(|progress| progress.failed.borrow().clone())
+    }
+
+    /// Whether the body still waits for the worker's `100 Continue`.
     pub fn is_held(&self) -> bool {
-        self.held.get()
+        self.0.as_ref().is_some_and(|progress| progress.held.get())
+    }
+
+    /// Lets the body go: the worker said 100, or waiting for it has lasted long enough.
+    pub fn release(&self) {
+        let Some(progress) = &self.0 else { return };
+        progress.held.set(false);
+        if let Some(waker) = progress.waker.borrow_mut().take() {
+            waker.wake();
+        }
     }
 }
 
 impl Upload {
     /// No body.
-    pub fn none() -> Self {
-        let progress = Rc::new(Progress::default());
-        progress.ended.set(true);
-        Self { body: None, most: u64::MAX, progress }
+    pub const fn none() -> Self {
+        Self(None)
     }
 
     /// This body, of at most `most` bytes, held back until `release` if the client asked with `Expect: 100-continue`.
@@ -69,19 +89,21 @@ impl Upload {
         }
         let progress = Rc::new(Progress::default());
         progress.held.set(expects_continue);
-        Self { body: Some(body), most, progress }
+        Self(Some(Under { body, most, progress }))
     }
 
     /// How it stands, for the request that waits.
-    pub fn progress(&self) -> Rc<Progress> {
-        Rc::clone(&self.progress)
+    pub fn watch(&self) -> UploadWatch {
+        UploadWatch(self.0.as_ref().map(|under| Rc::clone(&under.progress)))
     }
 
     /// Whether there is no body at all.
     pub const fn is_none(&self) -> bool {
-        self.body.is_none()
+        self.0.is_none()
     }
+}
 
+impl Under {
     fn fail(&self, refusal: Refusal) -> Refusal {
         *self.progress.failed.borrow_mut() = Some(refusal.clone());
         refusal
@@ -93,15 +115,13 @@ impl Body for Upload {
     type Error = Refusal;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
-        let this = self.get_mut();
-        let progress = Rc::clone(&this.progress);
-        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let Some(under) = &mut self.get_mut().0 else { return Poll::Ready(None) };
+        let progress = Rc::clone(&under.progress);
         if progress.held.get() {
             *progress.waker.borrow_mut() = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        progress.begun.set(true);
-        let polled = Pin::new(body).poll_frame(cx);
+        let polled = Pin::new(&mut under.body).poll_frame(cx);
         progress.starving.set(polled.is_pending());
         match polled {
             Poll::Pending => Poll::Pending,
@@ -112,23 +132,23 @@ impl Body for Upload {
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 progress.bytes.set(progress.bytes.get() + length);
-                if progress.bytes.get() > this.most {
+                if progress.bytes.get() > under.most {
                     let refusal =
                         Refusal::new(Reason::BodyTooLarge, "the body is longer than `bounds.body_bytes`");
-                    return Poll::Ready(Some(Err(this.fail(refusal))));
+                    return Poll::Ready(Some(Err(under.fail(refusal))));
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(this.fail(cause(&error))))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(under.fail(cause(&error))))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.0.as_ref().is_none_or(|under| under.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |under| under.body.size_hint())
     }
 }
 

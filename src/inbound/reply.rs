@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::Visitor;
 use crate::admit::limit::Grant;
 use crate::forward::Answer;
-use crate::forward::upload::Progress;
+use crate::forward::upload::UploadWatch;
 use crate::record::{End, Outcome};
 use crate::refusal::{Reason, Refusal};
 
@@ -23,7 +23,7 @@ pub struct Reply {
     outcome: Outcome,
     /// Held until the last byte (promise 7): a slow reader still counts as a request in progress.
     _grant: Option<Grant>,
-    upload: Option<Rc<Progress>>,
+    upload: UploadWatch,
     visitor: Rc<Visitor>,
 }
 
@@ -32,7 +32,7 @@ impl Reply {
         answer: Answer,
         mut outcome: Outcome,
         grant: Option<Grant>,
-        upload: Option<Rc<Progress>>,
+        upload: UploadWatch,
         visitor: Rc<Visitor>,
         method: &Method,
     ) -> Self {
@@ -79,9 +79,7 @@ impl Body for Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(upload) = &self.upload {
-            self.outcome.bytes_in(upload.bytes.get());
-        }
+        self.outcome.bytes_in(self.upload.bytes());
         self.visitor.rest();
     }
 }

@@ -7,18 +7,18 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use super::door::{self, Behind, Door};
 use super::logging::{self, Level};
-use super::shards::{Assignment, Plan, Shard};
+use super::shards::{Assignment, Listens, Plan, Shard};
 use super::{RunOptions, bind};
-use crate::admin::{self, LedgerReading, Left, ProcessState, ReloadRequest, ServiceView, Token, View};
+use crate::admin::{LedgerReading, Left, ProcessState, ServiceView, View};
 use crate::admit::caller::CallerBook;
 use crate::admit::ledger::Ledger;
 use crate::clock::Moment;
-use crate::config::{Admin, Config, Dns, ServiceName, WorkerSource};
+use crate::config::{self, Config, Dns, ServiceName, WorkerSource};
 use crate::record::access_log::AccessLog;
 use crate::service::Service;
 use crate::shard::ShardId;
@@ -55,7 +55,7 @@ pub(super) struct Running {
     access_log: Option<Arc<AccessLog>>,
     /// What asks DNS, by service.
     discoveries: HashMap<ServiceName, Asking>,
-    admin: Option<(Admin, AbortHandle)>,
+    door: Option<Door>,
     state: Arc<ProcessState>,
 }
 
@@ -71,11 +71,14 @@ impl Drop for Asking {
     }
 }
 
-/// The services of a configuration, built and bound, and not yet in use.
+/// Everything of a configuration, built and bound, and not yet in use.
 struct Prepared {
+    door: door::Change,
     callers: Arc<CallerBook>,
     services: BTreeMap<ServiceName, Arc<Service>>,
     listeners: HashMap<ServiceName, Vec<TcpListener>>,
+    /// Services that take over the port of another, and of which.
+    heirs: HashMap<ServiceName, ServiceName>,
     access_log: Option<Arc<AccessLog>>,
     resolver: Option<Arc<Resolver>>,
 }
@@ -90,8 +93,9 @@ impl Running {
         hash: String,
         level: Level,
         state: Arc<ProcessState>,
-    ) -> Result<Self, Failure> {
-        let ledger = Arc::new(Ledger::new(config.callers.max_keys));
+    ) -> Result<(Self, door::Change), Failure> {
+        let names = config.services.keys().map(ServiceName::as_str);
+        let ledger = Arc::new(Ledger::for_services(config.callers.max_keys, names));
         let prepared = prepare(&config, &ledger, None)?;
         let mut shards = Vec::new();
         for number in 0..config.threads.get() {
@@ -109,24 +113,23 @@ impl Running {
             services: BTreeMap::new(),
             access_log: None,
             discoveries: HashMap::new(),
-            admin: None,
+            door: None,
             state,
         };
-        running.switch(prepared).await?;
-        Ok(running)
+        let door = running.switch(prepared).await?;
+        Ok((running, door))
     }
 
-    /// Takes a new configuration, or fails and changes nothing.
+    /// Takes a new configuration, or fails and changes nothing. The admin listener is the caller's to change.
     ///
     /// # Errors
     /// It asks for what cannot change while running, or cannot be had.
-    pub(super) async fn reload(&mut self, config: Config, hash: String) -> Result<(), Failure> {
+    pub(super) async fn reload(&mut self, config: Config, hash: String) -> Result<door::Change, Failure> {
         fixed("threads", config.threads == self.config.threads)?;
         fixed("callers.ledger.max_keys", config.callers.max_keys == self.config.callers.max_keys)?;
         fixed("log.format", config.log.json == self.config.log.json)?;
         logging::filter(&config.log.level).map_err(Failure::Config)?;
         let prepared = prepare(&config, &self.ledger, Some(self))?;
-        self.can_open_admin(&config)?;
         let dns_changed = config.dns != self.config.dns;
         if dns_changed {
             self.discoveries.clear();
@@ -137,7 +140,7 @@ impl Running {
     }
 
     /// Puts what was prepared to use. Nothing here can fail but a shard that is gone.
-    async fn switch(&mut self, mut prepared: Prepared) -> Result<(), Failure> {
+    async fn switch(&mut self, mut prepared: Prepared) -> Result<door::Change, Failure> {
         let now = Moment::read();
         for (name, service) in &prepared.services {
             if let WorkerSource::List(list) = &service.config.workers {
@@ -157,7 +160,10 @@ impl Running {
         for shard in &self.shards {
             let services = prepared.services.iter().map(|(name, service)| Assignment {
                 service: Arc::clone(service),
-                listener: listeners.get_mut(name).and_then(Iterator::next),
+                listens: match listeners.get_mut(name).and_then(Iterator::next) {
+                    Some(listener) => Listens::New(listener),
+                    None => Listens::As(prepared.heirs.get(name).unwrap_or(name).clone()),
+                },
             });
             let (done, is_done) = oneshot::channel();
             let access_log = prepared.access_log.clone();
@@ -166,20 +172,9 @@ impl Running {
             is_done.await.map_err(|_| Failure::Run("a shard has ended".into()))?;
         }
         (self.callers, self.services) = (prepared.callers, prepared.services);
-        let old_log = std::mem::replace(&mut self.access_log, prepared.access_log);
-        let same = match (&old_log, &self.access_log) {
-            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
-            _ => false,
-        };
-        if let Some(old) = old_log.filter(|_| !same) {
-            // It ends when the last request that writes to it has; that may take as long as a download.
-            let finish =
-                std::thread::Builder::new().name("old-access-log".into()).spawn(move || old.finish());
-            if let Err(error) = finish {
-                tracing::warn!(%error, "the old access log may lose its last lines");
-            }
-        }
-        Ok(())
+        // A log that is replaced ends by itself, with the last request that writes to it; that may be a long download.
+        self.access_log = prepared.access_log;
+        Ok(prepared.door)
     }
 
     fn ask_dns(&mut self, name: &ServiceName, service: &Service, resolver: Option<&Arc<Resolver>>) {
@@ -195,62 +190,25 @@ impl Running {
         self.discoveries.insert(name.clone(), Asking { name: Arc::clone(srv), task });
     }
 
-    fn can_open_admin(&self, config: &Config) -> Result<(), Failure> {
-        let (Some(wanted), current) = (&config.admin, &self.admin) else { return Ok(()) };
-        if current.as_ref().is_some_and(|(admin, _)| admin.listen == wanted.listen) {
-            return Ok(());
-        }
-        bind::bind(wanted.listen, 1, false)
-            .map(drop)
-            .map_err(|error| cannot_bind(&wanted.at, wanted.listen, &error))
-    }
-
-    /// Opens the admin listener as configured, if it is not open already; closes one that is not wanted any more.
+    /// Changes the admin listener as was prepared.
     ///
     /// # Errors
-    /// Its port is taken, or the token file cannot be read.
-    pub(super) fn open_admin(
-        &mut self,
-        view: &Arc<ArcSwap<View>>,
-        state: &Arc<ProcessState>,
-        reload: &mpsc::Sender<ReloadRequest>,
-    ) -> Result<(), Failure> {
-        let wanted = self.config.admin.clone();
-        if let Some((open, task)) = &self.admin {
-            if wanted.as_ref().is_some_and(|wanted| {
-                wanted.listen == open.listen
-                    && wanted.token_file == open.token_file
-                    && wanted.token_file.is_none()
-            }) {
-                return Ok(());
-            }
-            task.abort();
-        }
-        let before = self.admin.take();
-        let Some(admin) = wanted else { return Ok(()) };
-        let token = admin.token_file.as_deref().map(Token::read).transpose().map_err(|error| {
-            Failure::Config(format!("{}: the token file cannot be used: {error}", admin.at))
-        })?;
-        let ours = before.is_some_and(|(before, _)| before.listen == admin.listen);
-        let bound = bind::bind(admin.listen, 1, ours).ok().and_then(|mut bound| bound.pop());
-        let listener = match bound.map(tokio::net::TcpListener::from_std) {
-            Some(Ok(listener)) => listener,
-            Some(Err(error)) => return Err(cannot_bind(&admin.at, admin.listen, &error)),
-            None => {
-                let error = std::io::Error::from(std::io::ErrorKind::AddrInUse);
-                return Err(cannot_bind(&admin.at, admin.listen, &error));
-            }
-        };
-        let desk = admin::Desk {
-            view: Arc::clone(view),
-            state: Arc::clone(state),
-            reload: reload.clone(),
-            token,
-            listen: admin.listen,
-        };
-        let task = tokio::task::spawn_local(admin::serve(listener, Arc::new(desk))).abort_handle();
-        self.admin = Some((admin, task));
+    /// The runtime does not take it.
+    pub(super) fn change_door(&mut self, to: door::Change, behind: &Behind) -> Result<(), Failure> {
+        self.door = door::change(self.door.take(), to, behind)?;
         Ok(())
+    }
+
+    /// The service that listens exactly there.
+    fn holder(&self, listen: SocketAddr) -> Option<ServiceName> {
+        let mut services = self.services.iter();
+        services.find(|(_, service)| service.config.listen == listen).map(|(name, _)| name.clone())
+    }
+
+    /// Where this process listens.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let services = self.services.values().map(|service| service.config.listen);
+        services.chain(self.config.admin.as_ref().map(|admin| admin.listen)).collect()
     }
 
     /// What the admin listener shows of this configuration.
@@ -317,39 +275,60 @@ fn fixed(key: &str, same: bool) -> Result<(), Failure> {
     Err(Failure::Config(format!("`{key}` cannot change while Buckler runs; restart it to change that")))
 }
 
+/// Builds and binds. Whatever can fail stands first, so that a failure has touched neither ports nor ledger.
 fn prepare(config: &Config, ledger: &Arc<Ledger>, before: Option<&Running>) -> Result<Prepared, Failure> {
     let now = Moment::read();
     let threads = config.threads.get();
-    let callers = Arc::new(CallerBook::new(Arc::clone(&config.callers)));
-    let mut services = BTreeMap::new();
-    let mut listeners = HashMap::new();
-    let ours: Vec<SocketAddr> =
-        before.iter().flat_map(|running| running.services.values().map(|s| s.config.listen)).collect();
+    let ours = before.map(Running::addresses).unwrap_or_default();
+    let service_before = |name: &ServiceName| before.and_then(|running| running.services.get(name));
+    let (mut reserved, mut heirs) = (Vec::new(), HashMap::new());
     for (name, wanted) in &config.services {
-        let old = before.and_then(|running| running.services.get(name));
-        let service = Service::new(wanted, &callers, ledger, threads, old.map(Arc::as_ref), now);
-        if old.is_none_or(|old| old.config.listen != wanted.listen) {
-            let bound = bind::bind(wanted.listen, threads, ours.contains(&wanted.listen));
-            let bound = bound.map_err(|error| cannot_bind(&wanted.listen_at, wanted.listen, &error))?;
-            listeners.insert(name.clone(), bound);
+        if service_before(name).is_some_and(|old| old.config.listen == wanted.listen) {
+            continue;
         }
-        services.insert(name.clone(), service);
+        if let Some(holder) = before.and_then(|running| running.holder(wanted.listen)) {
+            heirs.insert(name.clone(), holder);
+        } else {
+            let sockets = bind::reserve(wanted.listen, threads, is_among(wanted.listen, &ours));
+            let sockets = sockets.map_err(|error| cannot_bind(&wanted.listen_at, wanted.listen, &error))?;
+            reserved.push((name, wanted, sockets));
+        }
     }
+    let asks = config.services.values().any(|service| matches!(service.workers, WorkerSource::Srv(_)));
+    let resolver = if asks { Some(resolver(&config.dns)?) } else { None };
+    let door = door::prepare(config.admin.as_ref(), before.and_then(|running| running.door.as_ref()), &ours)?;
     let access_log = match before {
         Some(running) if running.config.access_log == config.access_log => running.access_log.clone(),
         _ => AccessLog::start(&config.access_log)
             .map_err(|error| Failure::Config(format!("`access_log.path` cannot be opened: {error}")))?,
     };
-    let asks = config.services.values().any(|service| matches!(service.workers, WorkerSource::Srv(_)));
-    let resolver = if asks { Some(resolver(&config.dns)?) } else { None };
-    Ok(Prepared { callers, services, listeners, access_log, resolver })
+    let mut listeners = HashMap::new();
+    for (name, wanted, sockets) in reserved {
+        let open = bind::open(sockets);
+        let open = open.map_err(|error| cannot_bind(&wanted.listen_at, wanted.listen, &error))?;
+        listeners.insert(name.clone(), open);
+    }
+    let callers = Arc::new(CallerBook::new(Arc::clone(&config.callers)));
+    let build = |(name, wanted): (&ServiceName, &Arc<config::Service>)| {
+        let old = service_before(name).map(Arc::as_ref);
+        (name.clone(), Service::new(wanted, &callers, ledger, threads, old, now))
+    };
+    let services = config.services.iter().map(build).collect();
+    Ok(Prepared { door, callers, services, listeners, heirs, access_log, resolver })
+}
+
+/// Whether this process listens there already, or on a wider or narrower address of the same port.
+pub(super) fn is_among(address: SocketAddr, ours: &[SocketAddr]) -> bool {
+    let wide = |address: &SocketAddr| address.ip().is_unspecified();
+    ours.iter()
+        .any(|own| own.port() == address.port() && (own.ip() == address.ip() || wide(own) || wide(&address)))
 }
 
 fn resolver(dns: &Dns) -> Result<Arc<Resolver>, Failure> {
     Resolver::new(dns).map(Arc::new).map_err(|why| Failure::Config(format!("`dns`: {why}")))
 }
 
-fn cannot_bind(at: &crate::config::At, listen: SocketAddr, error: &std::io::Error) -> Failure {
+pub(super) fn cannot_bind(at: &crate::config::At, listen: SocketAddr, error: &std::io::Error) -> Failure {
     let hint = match error.kind() {
         std::io::ErrorKind::AddrInUse => "; another program listens there: stop it, or choose another port",
         std::io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",

@@ -4,6 +4,7 @@
 //! Signals: TERM, INT and QUIT drain (a second one ends at once), HUP reloads, USR1 reopens the access log.
 
 mod bind;
+mod door;
 mod generation;
 mod logging;
 mod shards;
@@ -19,14 +20,15 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::admin::{Phase, ProcessState, ReloadRequest, View};
+use crate::admin::{Phase, ProcessState, ReloadRequest};
 use crate::clock::Moment;
 use crate::config::{Loaded, load};
+use door::Behind;
 use generation::{Failure, Running};
 
 /// Everything fine.
 pub const FINE: u8 = 0;
-/// Failed at run time, or ended before requests in progress were done.
+/// Failed at run time, or ended at once by a second signal.
 pub const FAILED: u8 = 1;
 /// A port cannot be bound.
 pub const CANNOT_BIND: u8 = 3;
@@ -71,7 +73,7 @@ pub fn run(options: &RunOptions) -> u8 {
     runtime.block_on(async {
         let state = Arc::new(ProcessState::new(Moment::read()));
         match Running::start(config, hash, level, Arc::clone(&state)).await {
-            Ok(running) => control(running, options, &state).await,
+            Ok((running, door)) => control(running, door, options, &state).await,
             Err(failure) => {
                 tracing::error!("{failure}");
                 failure.exit_code()
@@ -136,7 +138,12 @@ impl Signals {
 }
 
 /// Waits for signals and commands, until one says to end.
-async fn control(mut running: Running, options: &RunOptions, state: &Arc<ProcessState>) -> u8 {
+async fn control(
+    mut running: Running,
+    door: door::Change,
+    options: &RunOptions,
+    state: &Arc<ProcessState>,
+) -> u8 {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
@@ -146,7 +153,8 @@ async fn control(mut running: Running, options: &RunOptions, state: &Arc<Process
     };
     let (ask_reload, mut reloads) = mpsc::channel(RELOADS_WAITING);
     let view = Arc::new(ArcSwap::from_pointee(running.view(options)));
-    if let Err(failure) = running.open_admin(&view, state, &ask_reload) {
+    let behind = Behind { view, state: Arc::clone(state), reload: ask_reload };
+    if let Err(failure) = running.change_door(door, &behind) {
         tracing::error!("{failure}");
         return failure.exit_code();
     }
@@ -159,10 +167,10 @@ async fn control(mut running: Running, options: &RunOptions, state: &Arc<Process
             _ = signals.int.recv() => return end(running, signals, state, "INT").await,
             _ = signals.quit.recv() => return end(running, signals, state, "QUIT").await,
             _ = signals.hup.recv() => {
-                let _ = reload(&mut running, options, state, &view, &ask_reload, "HUP").await;
+                let _ = reload(&mut running, options, &behind, "HUP").await;
             }
             Some(ReloadRequest { answer }) = reloads.recv() => {
-                let _ = answer.send(reload(&mut running, options, state, &view, &ask_reload, "admin").await);
+                let _ = answer.send(reload(&mut running, options, &behind, "admin").await);
             }
             _ = signals.usr1.recv() => {
                 tracing::info!("USR1: reopening the access log");
@@ -179,9 +187,7 @@ async fn control(mut running: Running, options: &RunOptions, state: &Arc<Process
 async fn reload(
     running: &mut Running,
     options: &RunOptions,
-    state: &Arc<ProcessState>,
-    view: &Arc<ArcSwap<View>>,
-    ask_reload: &mpsc::Sender<ReloadRequest>,
+    behind: &Behind,
     by: &str,
 ) -> Result<String, String> {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
@@ -193,14 +199,14 @@ async fn reload(
         Some(config) => running.reload(config, hash).await.map_err(|failure| failure.to_string()),
         None => Err(problems.clone()),
     };
-    let result = result.and_then(|()| {
-        view.store(Arc::new(running.view(options)));
-        running.open_admin(view, state, ask_reload).map_err(|failure| failure.to_string())
+    let result = result.and_then(|door| {
+        behind.view.store(Arc::new(running.view(options)));
+        running.change_door(door, behind).map_err(|failure| failure.to_string())
     });
     let now = Moment::read();
     let answer = match result {
         Ok(()) => {
-            state.reloaded(now);
+            behind.state.reloaded(now);
             if !problems.is_empty() {
                 tracing::warn!("the configuration has warnings:\n{problems}");
             }
@@ -209,7 +215,7 @@ async fn reload(
         }
         Err(why) => {
             tracing::error!(by, "the reload failed and changed nothing:\n{why}");
-            state.reload_failed(now, why.clone());
+            behind.state.reload_failed(now, why.clone());
             Err(why)
         }
     };

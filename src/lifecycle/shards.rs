@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::TcpListener;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,10 +14,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::admin::ProcessState;
+use crate::clock::ShardClock;
 use crate::config::ServiceName;
-use crate::listen::accept::{Open, accept};
+use crate::listen::accept::{Open, Owner, accept};
 use crate::record::access_log::{AccessLog, ShardLog};
-use crate::service::{Desk, Place, Service, ShardClock};
+use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
 
 /// How often a shard reads its clock and hands over its log lines.
@@ -30,8 +31,15 @@ const COMMANDS: usize = 4;
 /// One service as a shard is to serve it.
 pub(super) struct Assignment {
     pub(super) service: Arc<Service>,
-    /// A listener, if the service is new or its port is; else it keeps the one it has.
-    pub(super) listener: Option<TcpListener>,
+    pub(super) listens: Listens,
+}
+
+/// Where a service's listener comes from.
+pub(super) enum Listens {
+    /// It is open already: this service's, if it keeps its port, or that of another, which has given up the port.
+    As(ServiceName),
+    /// It is new.
+    New(TcpListener),
 }
 
 /// Everything a shard is to serve from now on; what is not named any more is drained.
@@ -109,18 +117,26 @@ struct Hall {
     open: Rc<Open>,
     posts: HashMap<ServiceName, Post>,
     log: Option<(Arc<AccessLog>, Rc<ShardLog>)>,
+    /// Ends of logs that a reload replaced; requests and connections from before still write to them.
+    earlier_logs: Vec<Weak<ShardLog>>,
 }
 
 /// One service on this shard.
 struct Post {
     place: Rc<Place>,
-    /// Dropped to close the listener.
-    listening: oneshot::Sender<()>,
+    listening: Listening,
+}
+
+/// An open listener. Dropping this closes it.
+struct Listening {
+    owner: Rc<Owner>,
+    _open: oneshot::Sender<()>,
 }
 
 async fn run(id: ShardId, mut orders: mpsc::Receiver<Command>, state: Arc<ProcessState>) {
     let (clock, open) = (ShardClock::new(), Open::new());
-    let mut hall = Hall { id, state, clock, open, posts: HashMap::new(), log: None };
+    let mut hall =
+        Hall { id, state, clock, open, posts: HashMap::new(), log: None, earlier_logs: Vec::new() };
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tick = 0_u64;
@@ -152,31 +168,37 @@ impl Hall {
     fn serve(&mut self, plan: Plan) {
         self.take_log(plan.access_log);
         let log = self.log.as_ref().map(|(_, log)| Rc::clone(log));
-        let mut gone = std::mem::take(&mut self.posts);
-        for Assignment { service, listener } in plan.services {
+        let (mut places, mut open) = (HashMap::new(), HashMap::new());
+        for (name, post) in self.posts.drain() {
+            places.insert(name.clone(), post.place);
+            open.insert(name, post.listening);
+        }
+        for Assignment { service, listens } in plan.services {
             let name = service.config.name.clone();
-            let before = gone.remove(&name);
+            let before = places.remove(&name);
             let desk = {
-                let old = before.as_ref().map(|post| Rc::clone(&post.place.desk()));
-                Desk::new(service, self.id, log.clone(), old.as_deref())
+                let old = before.as_ref().map(|place| Rc::clone(&place.desk()));
+                Desk::new(service, (self.id, &self.clock), log.clone(), old.as_deref())
             };
-            let place = match &before {
-                Some(post) => {
-                    post.place.replace(desk);
-                    Rc::clone(&post.place)
+            let place = match before {
+                Some(place) => {
+                    place.replace(desk);
+                    place
                 }
                 None => Place::new(desk, Rc::clone(&self.clock)),
             };
-            let listening = match (listener, before) {
-                (None, Some(post)) => post.listening,
-                // The old listener, if there is one, closes as its sender is dropped.
-                (Some(listener), _) => self.listen(listener, &place),
-                (None, None) => continue,
+            let listening = match listens {
+                Listens::As(whose) => open.remove(&whose),
+                Listens::New(listener) => Some(self.listen(listener, &place)),
             };
+            let Some(listening) = listening else { continue };
+            listening.owner.change(Rc::clone(&place));
             self.posts.insert(name, Post { place, listening });
         }
-        for (_, post) in gone {
-            post.place.drain();
+        // Listeners that nobody took close here.
+        drop(open);
+        for place in places.into_values() {
+            place.drain();
         }
         let _ = plan.done.send(());
     }
@@ -190,22 +212,24 @@ impl Hall {
         if !same {
             if let Some((_, old)) = &self.log {
                 old.flush();
+                self.earlier_logs.push(Rc::downgrade(old));
             }
             self.log = log.map(|log| (Arc::clone(&log), log.shard()));
         }
     }
 
-    fn listen(&self, listener: TcpListener, place: &Rc<Place>) -> oneshot::Sender<()> {
-        let (listening, stop) = oneshot::channel();
+    fn listen(&self, listener: TcpListener, place: &Rc<Place>) -> Listening {
+        let (open, stop) = oneshot::channel();
+        let owner = Owner::new(Rc::clone(place));
         match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => {
                 let counts = Arc::clone(&self.state.counts);
-                let (place, open) = (Rc::clone(place), Rc::clone(&self.open));
-                tokio::task::spawn_local(accept(listener, place, open, counts, stop));
+                let accepting = accept(listener, Rc::clone(&owner), Rc::clone(&self.open), counts, stop);
+                tokio::task::spawn_local(accepting);
             }
             Err(error) => tracing::error!(%error, shard = self.id.0, "a listener cannot be used"),
         }
-        listening
+        Listening { owner, _open: open }
     }
 
     fn drain(&mut self) {
@@ -215,11 +239,12 @@ impl Hall {
         }
     }
 
-    fn tick(&self, sweep: bool) {
+    fn tick(&mut self, sweep: bool) {
         let now = self.clock.refresh();
         if let Some((_, log)) = &self.log {
             log.flush();
         }
+        self.earlier_logs.retain(|log| log.upgrade().inspect(|log| log.flush()).is_some());
         if sweep {
             for post in self.posts.values() {
                 post.place.desk().route.sweep(now);

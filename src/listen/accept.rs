@@ -1,7 +1,7 @@
 //! Accepting: one loop per shard and service. The kernel spreads connections over the shards' listeners
 //! (SO_REUSEPORT); a connection stays on the shard that accepted it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -75,10 +75,31 @@ impl Drop for Entered {
     }
 }
 
+/// The service that a listener accepts for at the moment. A reload that gives a port to another service hands over the
+/// listener too, so that no connection falls between closing it and opening it anew.
+#[derive(Debug)]
+pub struct Owner(RefCell<Rc<Place>>);
+
+impl Owner {
+    /// This one.
+    pub fn new(place: Rc<Place>) -> Rc<Self> {
+        Rc::new(Self(RefCell::new(place)))
+    }
+
+    /// Connections from now on are this one's.
+    pub fn change(&self, place: Rc<Place>) {
+        *self.0.borrow_mut() = place;
+    }
+
+    fn place(&self) -> Rc<Place> {
+        Rc::clone(&self.0.borrow())
+    }
+}
+
 /// Accepts until `stop` is told or dropped; then takes what the kernel has already accepted, and closes the listener.
 pub async fn accept(
     listener: TcpListener,
-    place: Rc<Place>,
+    owner: Rc<Owner>,
     open: Rc<Open>,
     counts: Arc<ProcessCounts>,
     stop: oneshot::Receiver<()>,
@@ -96,7 +117,7 @@ pub async fn accept(
             None => break,
             Some(Ok((stream, peer))) => {
                 pause = PAUSE_FIRST;
-                begin(stream, peer, &place, &open, &counts);
+                begin(stream, peer, &owner.place(), &open, &counts);
             }
             Some(Err(error)) if is_of_one_connection(&error) => {}
             Some(Err(error)) => {
@@ -109,9 +130,13 @@ pub async fn accept(
             }
         }
     }
-    let waiting = || poll_fn(|cx| Poll::Ready(listener.poll_accept(cx)));
-    while let Poll::Ready(Ok((stream, peer))) = waiting().await {
-        begin(stream, peer, &place, &open, &counts);
+    // The kernel is asked, not tokio: tokio knows only what it saw when it last polled, and a connection that the
+    // kernel has completed since would be reset by the close.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            begin(stream, peer, &owner.place(), &open, &counts);
+        }
     }
 }
 

@@ -34,7 +34,7 @@ impl Line<'_> {
         out.extend_from_slice(b"{\"ts\":\"");
         write_timestamp(self.now.unix_micros, out);
         out.push(b'"');
-        text(out, "request_id", outcome.request_id.as_deref());
+        text(out, "request_id", outcome.id_text());
         text(out, "service", Some(self.service.as_str()));
         shown(out, "client_ip", outcome.client);
         shown(out, "peer_ip", outcome.peer.ip());

@@ -52,7 +52,7 @@ pub struct Outcome {
     pub(super) peer: SocketAddr,
     pub(super) client: IpAddr,
     pub(super) head: Option<Head>,
-    pub(super) request_id: Option<Rc<str>>,
+    pub(super) request_id: Option<HeaderValue>,
     pub(super) caller: Option<CallerNote>,
     pub(super) refusal: Option<Refusal>,
     pub(super) status: Option<u16>,
@@ -117,8 +117,13 @@ impl Outcome {
     }
 
     /// The request's identity.
-    pub fn request_id(&mut self, id: Rc<str>) {
+    pub fn request_id(&mut self, id: HeaderValue) {
         self.request_id = Some(id);
+    }
+
+    /// The same as text.
+    pub(super) fn id_text(&self) -> Option<&str> {
+        self.request_id.as_ref().and_then(|id| id.to_str().ok())
     }
 
     /// The client's address where a trusted proxy told it; otherwise it is the peer's.
@@ -175,6 +180,11 @@ impl Outcome {
     /// How long the worker's connection took to be made.
     pub fn connected(&mut self, took: Duration) {
         self.connect = Some(took);
+    }
+
+    /// Whether anyone is told of the times on the way; otherwise the clock need not be read for them.
+    pub fn is_logged(&self) -> bool {
+        self.scribe.log.is_some()
     }
 
     /// The worker's head arrived now.
@@ -283,7 +293,7 @@ impl Outcome {
         let host = head.and_then(|head| head.host.as_ref()).map(HeaderValue::as_bytes).unwrap_or_default();
         Kept {
             unix_micros: now.unix_micros,
-            request_id: self.request_id.as_deref().unwrap_or_default().to_owned(),
+            request_id: self.id_text().unwrap_or_default().to_owned(),
             caller: self.caller.as_ref().map(|caller| Arc::clone(&caller.name)),
             client: self.client,
             method: head.map(|head| cut(head.method.as_str())).unwrap_or_default(),

@@ -15,6 +15,9 @@ pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 /// `X-Request-Id`.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The fields of a page, those that others add included: room is made for them at once.
+const MOST_FIELDS: usize = 12;
+
 /// What a page needs to know of the request.
 #[derive(Debug, Default)]
 pub struct Asked<'a> {
@@ -36,11 +39,12 @@ pub fn page(refusal: &Refusal, asked: &Asked<'_>) -> Response<Bytes> {
     *response.status_mut() =
         StatusCode::from_u16(refusal.reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let fields = response.headers_mut();
+    fields.reserve(MOST_FIELDS);
     fields.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    set(fields, PROXY_STATUS, &proxy_status(refusal, asked));
+    set(fields, PROXY_STATUS, proxy_status(refusal, asked));
     if !asked.request_id.is_empty() {
-        set(fields, REQUEST_ID, asked.request_id);
+        set(fields, REQUEST_ID, asked.request_id.to_owned());
     }
     if let Some(wait) = refusal.retry_after {
         fields.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
@@ -48,11 +52,8 @@ pub fn page(refusal: &Refusal, asked: &Asked<'_>) -> Response<Bytes> {
     match refusal.reason {
         // RFC 9110 section 11.6.1 asks for a challenge with every 401, section 15.5.6 for Allow with every 405.
         Reason::NoIdentity => {
-            set(
-                fields,
-                WWW_AUTHENTICATE,
-                &format!("ApiKey header=\"{}\"", asked.key_header.unwrap_or("x-api-key")),
-            );
+            let challenge = format!("ApiKey header=\"{}\"", asked.key_header.unwrap_or("x-api-key"));
+            set(fields, WWW_AUTHENTICATE, challenge);
         }
         Reason::MethodRefused => {
             fields.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
@@ -114,39 +115,40 @@ pub fn whole_seconds(wait: std::time::Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
-fn set(fields: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+fn set(fields: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
         fields.insert(name, value);
     }
 }
 
 /// `buckler; error=…; details="…"` (RFC 9209 section 2.3). The caller's own name only goes to an identified caller.
 fn proxy_status(refusal: &Refusal, asked: &Asked<'_>) -> String {
-    let mut details = format!("reason={}", refusal.reason.word());
+    let mut text = String::with_capacity(160);
+    text.push_str("buckler; error=");
+    text.push_str(refusal.reason.proxy_error());
+    text.push_str("; details=\"reason=");
+    text.push_str(refusal.reason.word());
     if let Some(rule) = &refusal.rule {
-        details.push_str(" rule=");
-        details.push_str(&rule.name);
+        text.push_str(" rule=");
+        push_sf(&mut text, &rule.name);
     }
     if let Some(caller) = asked.caller {
-        details.push_str(" caller=");
-        details.push_str(caller);
+        text.push_str(" caller=");
+        push_sf(&mut text, caller);
     }
-    format!("buckler; error={}; details={}", refusal.reason.proxy_error(), sf_string(&details))
+    text.push('"');
+    text
 }
 
-/// A string of RFC 9651: printable ASCII in quotes; anything else becomes `?`.
-fn sf_string(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
+/// What may stand inside a string of RFC 9651: printable ASCII; anything else becomes `?`.
+fn push_sf(text: &mut String, part: &str) {
+    for c in part.chars() {
         match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            ' '..='~' => quoted.push(c),
-            _ => quoted.push('?'),
+            '"' | '\\' => text.extend(['\\', c]),
+            ' '..='~' => text.push(c),
+            _ => text.push('?'),
         }
     }
-    quoted.push('"');
-    quoted
 }
 
 /// The problem types that the RateLimit draft (draft-ietf-httpapi-ratelimit-headers-10) registers; else none.
@@ -162,37 +164,61 @@ fn problem_type(reason: Reason) -> &'static str {
     }
 }
 
-/// A body of `application/problem+json` (RFC 9457).
+/// A body of `application/problem+json` (RFC 9457), written straight into its bytes: a flood is refused as fast as
+/// this.
 fn problem(refusal: &Refusal, asked: &Asked<'_>) -> String {
     let reason = refusal.reason;
-    let mut body = serde_json::json!({
-        "type": problem_type(reason),
-        "title": reason.title(),
-        "status": reason.status(),
-        "detail": refusal.detail,
-        "reason": reason.word(),
-    });
-    let mut add = |key: &str, value: serde_json::Value| {
-        if let Some(map) = body.as_object_mut() {
-            map.insert(key.to_owned(), value);
-        }
-    };
+    let mut body = String::with_capacity(448);
+    member(&mut body, "{\"type\":", problem_type(reason));
+    member(&mut body, ",\"title\":", reason.title());
+    number(&mut body, ",\"status\":", u64::from(reason.status()));
+    member(&mut body, ",\"detail\":", refusal.detail);
+    member(&mut body, ",\"reason\":", reason.word());
     if let Some(rule) = &refusal.rule {
-        add("rule", rule.name.clone().into());
+        member(&mut body, ",\"rule\":", &rule.name);
         if let Some(why) = &rule.reason {
-            add("rule_reason", why.clone().into());
+            member(&mut body, ",\"rule_reason\":", why);
         }
         if matches!(reason, Reason::CallerRate | Reason::CallerConcurrency) {
-            add("violated-policies", vec![rule.name.clone()].into());
+            member(&mut body, ",\"violated-policies\":[", &rule.name);
+            body.push(']');
         }
     }
     if let Some(wait) = refusal.retry_after {
-        add("retry_after", whole_seconds(wait).into());
+        number(&mut body, ",\"retry_after\":", whole_seconds(wait));
     }
     if !asked.request_id.is_empty() {
-        add("request_id", asked.request_id.into());
+        member(&mut body, ",\"request_id\":", asked.request_id);
     }
-    body.to_string() + "\n"
+    body.push_str("}\n");
+    body
+}
+
+fn number(body: &mut String, before: &str, value: u64) {
+    body.push_str(before);
+    body.push_str(itoa::Buffer::new().format(value));
+}
+
+/// `before` and then a JSON string (RFC 8259 section 7).
+fn member(body: &mut String, before: &str, value: &str) {
+    body.push_str(before);
+    body.push('"');
+    if value.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
+        body.push_str(value);
+    } else {
+        for c in value.chars() {
+            match c {
+                '"' | '\\' => body.extend(['\\', c]),
+                '\0'..='\x1f' => {
+                    let code = c as usize;
+                    let hex = |digit: usize| char::from(b"0123456789abcdef"[digit & 0xf]);
+                    body.extend(['\\', 'u', '0', '0', hex(code >> 4), hex(code)]);
+                }
+                _ => body.push(c),
+            }
+        }
+    }
+    body.push('"');
 }
 
 /// The same for people without JSON: one fact a line.
@@ -249,6 +275,17 @@ mod tests {
             !page.body().windows(12).any(|w| w == b"buckler.yaml"),
             "the file's name is for the log only"
         );
+    }
+
+    #[test]
+    fn a_rule_of_any_name_and_reason_gives_valid_json() {
+        let name = "quoted \" and \\ and \u{1} and ü";
+        let rule = RuleRef { name: name.into(), at: String::new(), reason: Some("line\nbreak".into()) };
+        let refusal = Refusal::new(Reason::DeniedByRule, "denied").by(Arc::new(rule));
+        let page = page(&refusal, &Asked { request_id: "id", ..Asked::default() });
+        let body: serde_json::Value = serde_json::from_slice(page.body()).unwrap();
+        assert_eq!(body["rule"], name);
+        assert_eq!(body["rule_reason"], "line\nbreak");
     }
 
     #[test]

@@ -27,6 +27,15 @@ fn a_key_names_its_caller_for_the_worker_and_the_log() {
 }
 
 #[test]
+fn a_key_stays_here_and_the_worker_gets_the_name() {
+    let world = World::new();
+    let buckler = known_callers(&world);
+    buckler.answer(get("/").key("web-secret")).is(200);
+    assert_eq!(world.worker("a").last().field("x-api-key"), None);
+    assert_eq!(named(&world), "web");
+}
+
+#[test]
 fn a_wrong_key_is_refused_and_never_falls_through_to_an_address() {
     let world = World::new();
     let buckler = known_callers(&world);

@@ -275,3 +275,33 @@ fn buckler_starts_while_its_workers_are_down() {
     worker.accepts();
     eventually("the first answer", || buckler.answer(get("/")).status == 200);
 }
+
+#[test]
+fn a_drain_answers_what_was_begun_and_says_that_it_is_the_last() {
+    let world = World::new();
+    let worker = world.worker("a");
+    worker.once(&[Step::TakeBody, Step::Gate, Step::Echo]);
+    let buckler = world.one_service("");
+    let mut busy = buckler.connect();
+    busy.send([get("/first").bytes(), get("/second").bytes(), get("/third").bytes()].concat());
+    eventually("the first request at the worker", || worker.count() == 1);
+    buckler.term();
+    eventually("not ready", || buckler.look("/readyz").status == 503);
+    worker.open_gate();
+    let mut answers = 0;
+    while let Some(answer) = busy.response_or_end() {
+        assert!(answer.status == 200 && answer.cut.is_none(), "{}", answer.head);
+        answers += 1;
+        if answer.field("connection") == Some("close") {
+            break;
+        }
+    }
+    assert!((1..=3).contains(&answers));
+    busy.closed();
+    assert_eq!(
+        worker.count(),
+        answers,
+        "a request was sent to the worker whose answer was not sent to the client"
+    );
+    assert_eq!(buckler.wait_exit(), 0);
+}

@@ -157,6 +157,41 @@ fn an_answer_that_is_not_http_is_a_502() {
 }
 
 #[test]
+fn an_answer_whose_framing_can_be_read_in_two_ways_is_a_502() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service("");
+    let body = "5\r\nhello\r\n0\r\n\r\n";
+    for framing in [
+        "transfer-encoding: gzip, chunked",
+        "transfer-encoding: gzip\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked, chunked",
+        "transfer-encoding: chunked, identity",
+        "transfer-encoding: xchunked",
+        "transfer-encoding: identity\r\ncontent-length: 5",
+        "content-length: 15, 15",
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{body}");
+        worker.always(&[Step::TakeBody, Step::send(&head), Step::Close]);
+        is_refused(buckler.answer(get("/")), 502, "worker_protocol");
+    }
+}
+
+#[test]
+fn a_worker_that_never_stops_with_interim_answers_is_a_504() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let flood = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n".repeat(1000);
+    let mut script = vec![Step::TakeBody];
+    // About 90 MB, which takes far longer than the time that there is; then an answer after all.
+    script.extend(std::iter::repeat_n(Step::send(&flood), 2_000));
+    script.push(Step::Echo);
+    worker.once(&script);
+    let buckler = world.one_service("timeouts: { response: 100ms }");
+    is_refused(buckler.answer(get("/")), 504, "worker_timeout");
+}
+
+#[test]
 fn a_head_over_its_bound_is_a_502() {
     let world = World::new();
     let worker = world.worker("a");

@@ -1,5 +1,6 @@
 //! Building a limit book: numbers in place of names, an account in the ledger for everybody named.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::clock::Moment;
@@ -12,10 +13,20 @@ use super::super::meter::{Meter, Place};
 use super::super::seed::keyed_hash;
 use super::{Agreed, Limit, LimitBook, Plan};
 
-pub(super) fn book(service: &Service, callers: &Arc<Callers>, ledger: Arc<Ledger>, now: Moment) -> LimitBook {
+/// The limits of the configuration before, by their names.
+type Before<'a> = HashMap<&'a str, &'a Limit>;
+
+pub(super) fn book(
+    service: &Service,
+    callers: &Arc<Callers>,
+    ledger: Arc<Ledger>,
+    (before, now): (Option<&LimitBook>, Moment),
+) -> LimitBook {
+    let before = before.map(|before| &*before.limits).unwrap_or_default();
+    let before: Before<'_> = before.iter().map(|limit| (limit.rule.name.as_str(), limit)).collect();
     let name = service.name.as_str();
     let limits = &service.limits;
-    // The order of places: callers of `known`, shared agreements, the total, the strangers.
+    // The order of places: callers of `known`, shared agreements, the total.
     let own = callers.known.iter().map(|caller| ledger.account(keyed_hash((name, "caller", &*caller.name))));
     let mut accounts: Vec<Arc<Account>> = own.collect();
     for agreement in limits.agreements.iter().filter(|agreement| agreement.shared) {
@@ -24,9 +35,7 @@ pub(super) fn book(service: &Service, callers: &Arc<Callers>, ledger: Arc<Ledger
         let account = ledger.group_account(&keys, &accounts);
         accounts.push(account);
     }
-    let total_place = Place::Account(accounts.len());
     accounts.push(ledger.account(keyed_hash((name, "total"))));
-    accounts.push(ledger.account(keyed_hash((name, "largest burst of strangers"))));
     let accounts: Arc<[Arc<Account>]> = accounts.into();
     ledger.forget_settled_accounts(now.nanos);
 
@@ -39,18 +48,20 @@ pub(super) fn book(service: &Service, callers: &Arc<Callers>, ledger: Arc<Ledger
         default: None,
         total: None,
         accounts,
+        region: ledger.region(name),
         ledger,
     };
-    book.default = limits.default.as_ref().map(|quota| book.add(quota));
-    book.total = limits.total.as_ref().map(|quota| (book.add(quota), total_place));
-    let tiers: Vec<usize> = callers.tiers.iter().map(|tier| book.add(&tier.quota)).collect();
+    book.default = limits.default.as_ref().map(|quota| book.add(quota, &before));
+    let total_place = Place::Account(book.accounts.len() - 1);
+    book.total = limits.total.as_ref().map(|quota| (book.add(quota, &before), total_place));
+    let tiers: Vec<usize> = callers.tiers.iter().map(|tier| book.add(&tier.quota, &before)).collect();
     for known in &callers.known {
         let tier = known.tier.and_then(|tier| tiers.get(tier).copied());
         book.plans.push(Plan { agreement: None, otherwise: tier.or(book.default) });
     }
     let mut shared_place = callers.known.len();
     for agreement in &limits.agreements {
-        let limit = book.add(&agreement.quota);
+        let limit = book.add(&agreement.quota, &before);
         for &number in &agreement.callers {
             let place = Place::Account(if agreement.shared { shared_place } else { number });
             if let Some(plan) = book.plans.get_mut(number) {
@@ -63,8 +74,11 @@ pub(super) fn book(service: &Service, callers: &Arc<Callers>, ledger: Arc<Ledger
 }
 
 impl LimitBook {
-    fn add(&mut self, quota: &Quota) -> usize {
-        let meter = quota.rate.map(|rate| Meter::new(rate, self.ledger.clone(), self.accounts.clone()));
+    fn add(&mut self, quota: &Quota, before: &Before<'_>) -> usize {
+        let before = before.get(quota.rule_ref.name.as_str()).and_then(|limit| limit.meter.as_ref());
+        let meter = quota
+            .rate
+            .map(|rate| Meter::new(rate, before, (self.ledger.clone(), self.region), self.accounts.clone()));
         self.limits.push(Limit {
             name: quoted(&quota.rule_ref.name),
             // Above 65,535 limits the numbers end; those behind show the last one's name.

@@ -157,8 +157,10 @@ impl Checker<'_> {
     fn quotas_met(&self, limits: &Limits, callers: &Callers) -> Vec<(String, String, NonZeroU32)> {
         let in_force = |agreement: &&Agreement| agreement.until.is_none_or(|until| until > self.now);
         let agreements: Vec<_> = limits.agreements.iter().filter(in_force).collect();
+        // Who has an agreement for a time falls back to the tier when it ends, so that one is met too.
+        let forever = agreements.iter().filter(|agreement| agreement.until.is_none());
         let agreed: HashSet<usize> =
-            agreements.iter().flat_map(|agreement| agreement.callers.iter().copied()).collect();
+            forever.flat_map(|agreement| agreement.callers.iter().copied()).collect();
         let known = callers.known.iter().enumerate().filter(|(number, _)| !agreed.contains(number));
         let met: HashSet<usize> = known.filter_map(|(_, caller)| caller.tier).collect();
         let tiers = callers.tiers.iter().enumerate().filter(|(number, _)| met.contains(number));

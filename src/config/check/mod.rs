@@ -15,7 +15,7 @@ pub(super) use permissions::glob;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::collect::{Located, Named};
@@ -137,7 +137,9 @@ impl Checker<'_> {
     }
 
     fn threads(&mut self, field: &Field<u32>) -> NonZeroUsize {
-        let cpus = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        // Asked once: `threads` cannot change while Buckler runs, but the processors it is given can.
+        static CPUS: OnceLock<NonZeroUsize> = OnceLock::new();
+        let cpus = *CPUS.get_or_init(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
         let wanted = self.number(Some(field), 0, 1, 1024);
         NonZeroUsize::new(wanted as usize).unwrap_or(cpus)
     }

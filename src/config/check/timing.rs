@@ -13,6 +13,8 @@ use crate::config::{Bounds, Timeouts};
 const LEAST: Duration = Duration::from_millis(1);
 const MOST: Duration = Duration::from_secs(86_400);
 const KIB: u64 = 1 << 10;
+/// The longest target that `http::Uri` holds.
+const LONGEST_URI: u64 = 65_534;
 
 impl Checker<'_> {
     pub(super) fn timeouts(&mut self, timeouts: Option<&Located<file::Timeouts>>) -> Timeouts {
@@ -53,7 +55,7 @@ impl Checker<'_> {
                 written.map(|b| &b.uri_bytes),
                 (8 * KIB).min(head_bytes as u64),
                 64,
-                head_bytes as u64,
+                LONGEST_URI.min(head_bytes as u64),
             ),
             body_bytes: body.and_then(|BytesOrNone(size)| size.map(|Size(bytes)| bytes)),
             response_head_bytes: self.size(written.map(|b| &b.response_head_bytes), 64 * KIB, KIB, KIB * KIB),

@@ -231,7 +231,7 @@ pub(in crate::config) struct Bounds {
     pub(in crate::config) head_bytes: Field<SizeText>,
     /// Fields in a request's head: 431. Default 100, from 1 to 1000.
     pub(in crate::config) head_fields: Field<u32>,
-    /// Of the request target: 414. Default 8KiB, from 64B to `head_bytes`.
+    /// Of the request target: 414. Default 8KiB, from 64B to `head_bytes`, at most 65534B.
     pub(in crate::config) uri_bytes: Field<SizeText>,
     /// Of a request's body: 413. Default `none`.
     pub(in crate::config) body_bytes: Field<BytesOrNone>,

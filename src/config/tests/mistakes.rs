@@ -139,6 +139,12 @@ fn values_out_of_bounds_are_told_the_bounds() {
         inside("bounds: { head_bytes: 4KiB, uri_bytes: 8KiB }"),
         ["t.yaml:6:44: `8KiB` is out of bounds"]
     );
+    // `http::Uri` holds no more than 65,534 bytes; a longer target would be let in and then refused.
+    assert_eq!(
+        inside("bounds: { head_bytes: 1MiB, uri_bytes: 64KiB }"),
+        ["t.yaml:6:44: `64KiB` is out of bounds"]
+    );
+    assert!(inside("bounds: { head_bytes: 1MiB, uri_bytes: 65534B }").is_empty());
     assert_eq!(beside("callers: { address: { ipv4_prefix: 33 } }"), ["t.yaml:6:36: 33 is out of bounds"]);
     assert_eq!(beside("callers: { ledger: { max_keys: 7 } }"), ["t.yaml:6:32: 7 is out of bounds"]);
     assert_eq!(beside("log: { level: 'x=y=z' }"), ["t.yaml:6:15: `x=y=z` is not a level"]);

@@ -71,6 +71,16 @@ proptest! {
 }
 
 #[test]
+fn a_line_that_only_yaml_sees_is_an_error() {
+    let text = "admin: {}\rlog: {}\nsecret: 'web-secret'\r\n";
+    let loaded = load_text(text);
+    assert_eq!(told(&loaded), ["t.yaml:1:10: a carriage return without a line feed"]);
+    assert!(!loaded.render().contains("web-secret"), "{}", loaded.render());
+    let windows = load_text("log: {}\r\nbogus: 1\r\n");
+    assert!(told(&windows).contains(&"t.yaml:2:1: unknown key `bogus`".to_owned()), "{}", windows.render());
+}
+
+#[test]
 fn too_deep_too_large_and_too_many_aliases_are_errors() {
     let deep = format!("log: {}{}", "[".repeat(40), "]".repeat(40));
     assert_eq!(told(&load_text(&deep)), ["t.yaml:1:38: nested more than 32 levels deep"]);

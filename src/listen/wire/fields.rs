@@ -171,7 +171,8 @@ impl Trailers {
 }
 
 /// Framing, routing, credentials, controls and content format have no place behind a body (RFC 9110 section 6.5.1),
-/// nor has what only a proxy may say.
+/// nor has what only a proxy may say. A name with an underscore may be read as the one with a hyphen (CGI, WSGI); in a
+/// head such a field is dropped, and here, where nothing can be dropped, it is refused.
 fn is_forbidden(name: &[u8]) -> bool {
     #[rustfmt::skip]
     const NAMES: [&str; 35] = [
@@ -183,7 +184,8 @@ fn is_forbidden(name: &[u8]) -> bool {
         "tracestate",
     ];
     const PREFIXES: [&str; 2] = ["x-buckler-", "x-forwarded-"];
-    NAMES.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
+    name.contains(&b'_')
+        || NAMES.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
         || PREFIXES.iter().any(|prefix| {
             name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
         })

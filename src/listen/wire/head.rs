@@ -8,6 +8,10 @@ use super::fields::{Fields, Found};
 use super::{Bad, HeadFacts, MethodKind, WireBounds};
 use crate::refusal::Reason;
 
+/// The longest body that a head may announce. The parser behind this file keeps the largest numbers for itself and
+/// would answer them without being counted; many a worker counts bytes with a sign.
+const LONGEST_BODY: u64 = i64::MAX as u64;
+
 /// A head on its way. Positions count from its first byte.
 #[derive(Debug, Default)]
 pub(super) struct Head {
@@ -296,15 +300,16 @@ fn method_kind(method: &[u8]) -> MethodKind {
     }
 }
 
-/// Digits only, no sign, no list, at most what a u64 holds (RFC 9110 section 8.6).
+/// Digits only, no sign, no list (RFC 9110 section 8.6), and at most [`LONGEST_BODY`].
 fn decimal(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
     }
-    value.iter().try_fold(0_u64, |number, &byte| {
+    let number = value.iter().try_fold(0_u64, |number, &byte| {
         let digit = char::from(byte).to_digit(10)?;
         number.checked_mul(10)?.checked_add(u64::from(digit))
-    })
+    });
+    number.filter(|number| *number <= LONGEST_BODY)
 }
 
 const fn bad<T>(at: usize, detail: &'static str) -> Result<T, Bad> {

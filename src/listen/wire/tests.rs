@@ -166,7 +166,7 @@ fn faulty_or_ambiguous_fields_are_refused_where_they_go_wrong() {
     use Reason::BadRequest;
     // Behind `GET / HTTP/1.1\r\nHost: a\r\n`, which is 25 bytes long.
     #[rustfmt::skip]
-    let cases: [(&str, &[u8], usize); 43] = [
+    let cases: [(&str, &[u8], usize); 44] = [
         ("2.2: bare LF ends a field", b"x: a\n\r\n", 4),
         ("2.2: bare LF ends the head", b"x: a\r\n\n", 6),
         ("2.2: bare CR in a value", b"x: a\rb\r\n\r\n", 5),
@@ -193,6 +193,7 @@ fn faulty_or_ambiguous_fields_are_refused_where_they_go_wrong() {
         ("6.2: letters", b"Content-Length: three\r\n\r\nabc", 16),
         ("6.2: fraction", b"Content-Length: 3.0\r\n\r\nabc", 16),
         ("6.2: over 64 bits", b"Content-Length: 18446744073709551616\r\n\r\nabc", 16),
+        ("6.2: a number with a sign bit", b"Content-Length: 9223372036854775808\r\n\r\nabc", 16),
         ("6.3: twice, alike", b"Content-Length: 3\r\ncontent-length: 3\r\n\r\nabc", 35),
         ("6.3: twice, different", b"Content-Length: 3\r\ncontent-length: 4\r\n\r\nabc", 35),
         ("6.3: length, then coding", b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 38),
@@ -233,7 +234,7 @@ fn faulty_chunks_are_refused_where_they_go_wrong() {
     let trailers = b"0\r\n".iter().chain(b"x: y\r\n".repeat(9).iter()).copied().collect::<Vec<u8>>();
     let trailer = [b"0\r\nx: ".as_slice(), &[b'a'; 600]].concat();
     #[rustfmt::skip]
-    let cases: [(&str, &[u8], usize, Reason); 34] = [
+    let cases: [(&str, &[u8], usize, Reason); 35] = [
         ("7.1: 0x", b"0x5\r\nhello\r\n0\r\n\r\n", 1, BadRequest),
         ("7.1: sign", b"+5\r\nhello\r\n0\r\n\r\n", 0, BadRequest),
         ("7.1: minus", b"-5\r\nhello\r\n0\r\n\r\n", 0, BadRequest),
@@ -266,6 +267,7 @@ fn faulty_chunks_are_refused_where_they_go_wrong() {
         ("6.5.1 of 9110: framing", b"0\r\nContent-Length: 3\r\n\r\n", 3, BadRequest),
         ("6.5.1 of 9110: credentials", b"0\r\nAuthorization: Basic eA==\r\n\r\n", 3, BadRequest),
         ("6.5.1 of 9110: whose word it is", b"0\r\nok: a\r\nX-Buckler-Caller: root\r\n\r\n", 10, BadRequest),
+        ("6.5.1 of 9110: the same to CGI", b"0\r\nok: a\r\nx_buckler_caller: root\r\n\r\n", 10, BadRequest),
         ("many trailers", &trailers, 3 + 8 * 6, HeadTooLarge),
         ("a long trailer", &trailer, 3 + 512, HeadTooLarge),
     ];
@@ -368,7 +370,7 @@ fn a_held_buffer_that_shrinks_against_the_contract_is_waited_for() {
 #[test]
 fn a_length_beyond_memory_is_only_counted() {
     let mut wire = Wire::new(BOUNDS);
-    let head = format!("PUT / HTTP/1.0\r\nContent-Length: {}\r\n\r\n", u64::MAX);
+    let head = format!("PUT / HTTP/1.0\r\nContent-Length: {}\r\n\r\n", i64::MAX);
     wire.scan(head.as_bytes()).unwrap();
     assert_eq!(wire.scan(&[0; 4096]).unwrap(), Scan { pass: 4096, event: Event::More });
 }

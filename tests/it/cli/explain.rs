@@ -27,6 +27,8 @@ quota       default: 20/s, burst 40, 50 in progress  [buckler.yaml:23]
 total       total: 20000/s, burst 20000  [buckler.yaml:24]
 cost        1
 answer      403 denied_by_rule: a rule denies it, by permissions.rules[3]  [buckler.yaml:21] \"staff only\"
+            ratelimit: \"default\";r=40;t=0
+            ratelimit-policy: \"default\";q=40;w=2
 "
     );
 }

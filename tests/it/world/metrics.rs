@@ -35,6 +35,13 @@ impl Metrics {
         self.series.iter().any(|series| series.name == name)
     }
 
+    /// Each series: its name and the names of its labels.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = (&str, Vec<&str>)> {
+        self.series
+            .iter()
+            .map(|series| (series.name.as_str(), series.labels.iter().map(|(key, _)| key.as_str()).collect()))
+    }
+
     /// The values that this label takes in this metric.
     pub(crate) fn values(&self, name: &str, label: &str) -> Vec<&str> {
         let of_name = self.series.iter().filter(|series| series.name == name);

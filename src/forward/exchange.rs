@@ -1,0 +1,128 @@
+//! One exchange over one connection: the request goes out and the head of the answer comes in, within the time that
+//! there is. The connection is driven meanwhile, by nobody else.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::pool::Link;
+use super::upload::{Upload, UploadWatch};
+use crate::clock::Moment;
+use crate::refusal::{Reason, Refusal};
+
+/// How long a body waits for the worker's `100 Continue` before it is sent without (RFC 9110 section 10.1.1 asks for
+/// no more than "some time"; curl and nginx wait one second).
+pub(super) const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// How an exchange broke.
+pub(super) enum Broken {
+    /// The request came back whole.
+    Unsent(Box<Request<Upload>>, Refusal),
+    /// Some of it may have gone out, and no answer began.
+    Sent(Refusal),
+    /// Trying again is out of the question.
+    TooLate(Refusal),
+}
+
+/// How long to wait for an answer's head: `timeouts.response` from the last piece of the request that the worker took,
+/// and no longer than the deadline of the whole request.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// When the request was ready to go.
+    pub(super) from: Moment,
+    pub(super) response: Duration,
+    pub(super) until: Option<Instant>,
+}
+
+impl Patience {
+    fn end(self, from: Moment, wait: Duration) -> Instant {
+        let end = Instant::from_std(from.instant()) + wait;
+        self.until.map_or(end, |until| end.min(until))
+    }
+
+    /// The time rang: is it the worker that was too slow? Not while the body waits for `100 Continue` or for the
+    /// client, unless the deadline of the whole request has passed.
+    fn is_over(self, upload: &UploadWatch, now: Moment) -> bool {
+        let over = self.until.is_some_and(|until| until <= Instant::from_std(now.instant()));
+        over || (!upload.is_held() && (upload.ended() || !upload.is_starving()))
+    }
+}
+
+/// Sends a request over a connection and waits for the head of the answer.
+pub(super) async fn exchange(
+    link: &mut Link,
+    mut order: Request<Upload>,
+    upload: &UploadWatch,
+    patience: Patience,
+) -> Result<Response<Incoming>, Broken> {
+    let continued = upload.is_held().then(|| notice_continue(&mut order));
+    let first = if continued.is_some() { CONTINUE_WAIT } else { patience.response };
+    let mut deadline = patience.end(patience.from, first);
+    let mut seen = (upload.bytes(), upload.ended());
+    let mut answer = pin!(link.begin(order));
+    poll_fn(|cx| {
+        link.advance(cx, |link, own| {
+            if let Poll::Ready(done) = answer.as_mut().poll(own) {
+                return Poll::Ready(done.map_err(|mut error| match error.take_message() {
+                    Some(order) => Broken::Unsent(Box::new(order), reset()),
+                    None => broken(error.error()),
+                }));
+            }
+            if upload.is_held() && continued.as_ref().is_some_and(|said| said.load(Relaxed)) {
+                upload.release();
+            }
+            let now_seen = (upload.bytes(), upload.ended());
+            if seen != now_seen {
+                seen = now_seen;
+                deadline = patience.end(Moment::read(), patience.response);
+            }
+            while link.is_late(own, deadline) {
+                let now = Moment::read();
+                if patience.is_over(upload, now) {
+                    return Poll::Ready(Err(Broken::TooLate(too_slow())));
+                }
+                upload.release();
+                deadline = patience.end(now, patience.response);
+            }
+            Poll::Pending
+        })
+    })
+    .await
+}
+
+/// Has hyper tell when the worker says `100 Continue`.
+fn notice_continue(order: &mut Request<Upload>) -> Arc<AtomicBool> {
+    let said = Arc::new(AtomicBool::new(false));
+    let notice = Arc::clone(&said);
+    hyper::ext::on_informational(order, move |response| {
+        if response.status() == StatusCode::CONTINUE {
+            notice.store(true, Relaxed);
+        }
+    });
+    said
+}
+
+/// What an error of hyper's client says of the worker.
+fn broken(error: &hyper::Error) -> Broken {
+    if error.is_parse() || error.is_parse_too_large() {
+        let detail =
+            "the worker's answer is not HTTP/1.1, or its head is longer than `bounds.response_head_bytes`";
+        return Broken::TooLate(Refusal::new(Reason::WorkerProtocol, detail));
+    }
+    Broken::Sent(reset())
+}
+
+const fn reset() -> Refusal {
+    Refusal::new(Reason::WorkerReset, "the worker closed the connection before it answered")
+}
+
+const fn too_slow() -> Refusal {
+    Refusal::new(Reason::WorkerTimeout, "the worker sent no answer in time")
+}
