@@ -25,7 +25,7 @@ fn read(name: &str) -> String {
 }
 
 /// The fenced blocks of this kind, with the line on which each begins.
-fn blocks<'a>(text: &'a str, kind: &str) -> Vec<(usize, String)> {
+fn blocks(text: &str, kind: &str) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, String)> = Vec::new();
     let mut inside = false;
     let opening = format!("```{kind}");
