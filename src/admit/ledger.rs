@@ -8,7 +8,7 @@
 //! the configuration; nobody can push them out. All others (strangers) share the table: lines of 64 bytes, 4 slots
 //! each of 16 bytes, fixed by `callers.ledger.max_keys` when the process starts. Ten million spoofed addresses fight
 //! over the table and change nothing for named callers. Each service that the process starts with has an equal part
-//! of the table (a [`Region`]), so a flood of one service costs strangers of the others nothing, and nobody inherits
+//! of the table (a `Region`), so a flood of one service costs strangers of the others nothing, and nobody inherits
 //! a debt by another service's slower rule. A service that a reload adds shares one of the parts until a restart.
 //!
 //! **A slot** is one 128-bit word (the stranger's keyed hash, its TAT), read and exchanged as a whole; a hit is one
