@@ -325,8 +325,11 @@ impl Journey<'_> {
         };
         let mut response = page::page(refusal, &asked).map(|bytes: Bytes| Answer::Own(Some(bytes)));
         // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
-        // comes behind it may be a part of the first one.
-        if matches!(refusal.reason, Reason::BadRequest | Reason::HttpVersion | Reason::MethodRefused) {
+        // comes behind it may be a part of the first one. Nor is who sends more than is read.
+        if matches!(
+            refusal.reason,
+            Reason::BadRequest | Reason::HttpVersion | Reason::MethodRefused | Reason::BodyTooLarge
+        ) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             self.visitor.turned_out.set(true);
         }
