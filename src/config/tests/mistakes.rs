@@ -40,6 +40,13 @@ fn not_yaml_is_one_error() {
 }
 
 #[test]
+fn a_tab_is_told_what_yaml_indents_with() {
+    let text = SERVICE.replacen("    ", "\t", 1);
+    assert_eq!(load_text(&text).problems.len(), 1);
+    assert!(help(&text).starts_with("YAML indents with spaces only"), "{}", load_text(&text).render());
+}
+
+#[test]
 fn a_duplicate_key_names_the_first() {
     assert_eq!(
         inside("listen: 127.0.0.1:1"),
