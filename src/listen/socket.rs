@@ -19,8 +19,8 @@ use crate::refusal::{Reason, Refusal};
 
 /// How much is read at once while a head is incomplete.
 const PIECE: usize = 8 * 1024;
-/// How long the head of an answer is awaited for a client that closed its side after it asked. It may only have closed the
-/// sending half (RFC 9112 section 9.6 allows it), but most that do are gone, and their request holds a worker.
+/// How long the head of an answer is awaited for a client that closed its side after it asked. It may only have closed
+/// the sending half (RFC 9112 section 9.6 allows it), but most that do are gone, and their request holds a worker.
 pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(2);
 
 /// What a socket and the one who watches over it share.
