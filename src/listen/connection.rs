@@ -95,6 +95,9 @@ where
             if let Some(broken) = line.unanswered_fault() {
                 return Poll::Ready(End::Refused(broken.refusal, broken.method, broken.target));
             }
+            if line.end_can_be_told() {
+                continue;
+            }
             if !asked_to_be_woken {
                 // Once is enough: the waker of a task stays the same, and whether it drains is a flag.
                 asked_to_be_woken = true;

@@ -188,8 +188,25 @@ fn a_client_that_only_ends_its_own_side_has_its_answer() {
     raw.finish();
     eventually("the request at the worker", || worker.count() == 1);
     worker.open_gate();
+    let begin = Instant::now();
     raw.read_response().is(200);
     assert_eq!(raw.closed(), End::Closed);
+    assert!(begin.elapsed() < Duration::from_secs(1), "closed late: {:?}", begin.elapsed());
+}
+
+#[test]
+fn all_requests_of_a_client_that_ends_its_side_behind_them_are_answered() {
+    let world = World::new();
+    let buckler = world.one_service("");
+    for requests in 1..8 {
+        let mut raw = buckler.connect();
+        raw.send(get("/one-of-many").bytes().repeat(requests));
+        raw.finish();
+        for _ in 0..requests {
+            raw.read_response().is(200);
+        }
+        assert_eq!(raw.closed(), End::Closed, "after {requests}");
+    }
 }
 
 #[test]
