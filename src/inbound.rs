@@ -1,6 +1,7 @@
 //! The way of a request, in. [`serve`] is one function that reads like the map of the tree: who is calling, may they,
 //! have they quota left, which worker, what came of it. Every step is one call into one folder.
 
+mod hops;
 pub mod reply;
 mod request_id;
 mod target;
@@ -42,6 +43,8 @@ pub struct Visitor {
     caller: RefCell<CachedCaller>,
     /// The last caller's name as workers are told it: on a connection it hardly ever changes.
     caller_value: RefCell<Option<(Who, HeaderValue)>>,
+    /// Requests so far.
+    begun: Cell<u64>,
     busy: Cell<bool>,
     answering: Cell<bool>,
     rested_at: Cell<u64>,
@@ -59,6 +62,7 @@ impl Visitor {
             place,
             caller: RefCell::default(),
             caller_value: RefCell::default(),
+            begun: Cell::new(0),
             busy: Cell::new(false),
             answering: Cell::new(false),
             rested_at,
@@ -84,6 +88,11 @@ impl Visitor {
     /// The exact time.
     pub fn refresh_clock(&self) -> Moment {
         self.place.clock().refresh()
+    }
+
+    /// How many requests have begun to be served.
+    pub fn begun(&self) -> u64 {
+        self.begun.get()
     }
 
     /// Whether a request is in progress, up to the last byte of its answer.
@@ -153,6 +162,7 @@ struct Journey<'a> {
 /// Serves one request, whatever becomes of it.
 pub async fn serve(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Response<Reply> {
     visitor.busy.set(true);
+    visitor.begun.set(visitor.begun.get() + 1);
     let now = visitor.refresh_clock();
     let desk = Rc::clone(&visitor.desk());
     let (mut parts, body) = request.into_parts();
@@ -217,6 +227,9 @@ async fn pass(
 
     // Which worker, and what does it say?
     let (uri, authority) = (asked.uri(&parts.uri)?, asked.authority.map(Cow::into_owned));
+    if let Some(answer) = hops::count_down(&parts.method, &mut parts.headers) {
+        return Ok((answer, Some(grant)));
+    }
     // The key is the caller's secret and this door's business: the worker gets the name instead.
     if service.callers.callers().identify.contains(&Credential::ApiKey) {
         parts.headers.remove(&service.callers.callers().api_key_header);
@@ -316,8 +329,11 @@ impl Journey<'_> {
         };
         let mut response = page::page(refusal, &asked).map(|bytes: Bytes| Answer::Own(Some(bytes)));
         // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
-        // comes behind it may be a part of the first one.
-        if matches!(refusal.reason, Reason::BadRequest | Reason::HttpVersion | Reason::MethodRefused) {
+        // comes behind it may be a part of the first one. Nor is who sends more than is read.
+        if matches!(
+            refusal.reason,
+            Reason::BadRequest | Reason::HttpVersion | Reason::MethodRefused | Reason::BodyTooLarge
+        ) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             self.visitor.turned_out.set(true);
         }

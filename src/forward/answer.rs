@@ -51,6 +51,12 @@ impl Silence {
         Self { idle, until, ends: None }
     }
 
+    /// Whether the answer should have been complete by now. Asked for each piece: a worker that is never silent would
+    /// otherwise go on for as long as a slow client takes.
+    fn is_over(&self, now: Moment) -> bool {
+        self.until.is_some_and(|until| until <= Instant::from_std(now.instant()))
+    }
+
     /// When the silence that is now, or has just begun, will have lasted too long.
     fn end(&mut self) -> Instant {
         *self.ends.get_or_insert_with(|| {
@@ -84,6 +90,10 @@ impl Streaming {
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Some(Ok(frame)))) => {
+                if self.silence.is_over(self.active.clock.now()) && !self.body.is_end_stream() {
+                    let detail = "the answer was not complete within `timeouts.total`";
+                    return Poll::Ready(Some(Err(self.cut(Reason::WorkerTimeout, detail))));
+                }
                 // hyper does not ask again once it has all bytes of a known length, or the trailers.
                 if frame.is_trailers() || self.body.is_end_stream() {
                     self.finish(cx);

@@ -77,6 +77,8 @@ pub(super) async fn exchange(
             }
             if upload.is_held() && continued.as_ref().is_some_and(|said| said.load(Relaxed)) {
                 upload.release();
+                // The second that the body would have waited is no limit for the answer.
+                deadline = patience.end(Moment::read(), patience.response);
             }
             let now_seen = (upload.bytes(), upload.ended());
             if seen != now_seen {

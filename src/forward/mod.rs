@@ -146,13 +146,17 @@ impl Route {
                     Err(ConnectFailure::NoRoomHere) => return Err(overload(NO_DESCRIPTOR)),
                     Err(failure) => {
                         now = Moment::read();
-                        self.workers.connect_failed(&lane.worker, now);
-                        tried.push(lane.worker.address);
                         last = not_connected(&failure);
+                        self.pass_over(&lane, now, &mut tried);
+                        // The next worker would be given no time, and be blamed for that.
+                        if until.is_some_and(|until| until <= Instant::from_std(now.instant())) {
+                            break;
+                        }
                         continue;
                     }
                 },
             };
+            let reused = link.reused();
             match self.attempt(&lane, link, order, until).await {
                 Ok(answer) => {
                     if outcome.is_logged() {
@@ -161,15 +165,25 @@ impl Route {
                     self.workers.connected(&lane.worker, self.clock.now());
                     return Ok(answer);
                 }
-                Err(Failed { order: Some(back), .. }) => {
-                    // It came back from a connection that was dead: the same worker may well take it on a new one.
-                    (order, fresh) = (back, true);
+                Err(Failed { order: Some(back), refusal }) => {
+                    // It came back from a connection that was dead: the same worker may well take it on a new one. If
+                    // it was a new one, that is as good as refused.
+                    (order, fresh, last) = (back, true, refusal);
                     now = Moment::read();
+                    if !reused {
+                        self.pass_over(&lane, now, &mut tried);
+                    }
                 }
                 Err(Failed { refusal, .. }) => return Err(refusal),
             }
         }
         Err(last)
+    }
+
+    /// Leaves a worker alone that took no connection, for this request and for a while.
+    fn pass_over(&self, lane: &Lane, now: Moment, tried: &mut Vec<SocketAddr>) {
+        self.workers.connect_failed(&lane.worker, now);
+        tried.push(lane.worker.address);
     }
 
     async fn connect(&self, lane: &Lane, until: Option<Instant>) -> Result<Link, ConnectFailure> {

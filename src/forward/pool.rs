@@ -326,6 +326,10 @@ impl Link {
     }
 
     async fn is_usable(&mut self) -> bool {
+        // It was at rest when it was given back, and nothing has come from its socket since.
+        if !self.waker.was_woken() {
+            return true;
+        }
         poll_fn(|cx| Poll::Ready(self.at_rest(cx))).await
     }
 }

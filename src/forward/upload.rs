@@ -137,6 +137,8 @@ impl Body for Upload {
                         Refusal::new(Reason::BodyTooLarge, "the body is longer than `bounds.body_bytes`");
                     return Poll::Ready(Some(Err(under.fail(refusal))));
                 }
+                // hyper does not ask again once it has all bytes of a known length, or the trailers.
+                progress.ended.set(frame.is_trailers() || under.body.is_end_stream());
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(under.fail(cause(&error))))),

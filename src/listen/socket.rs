@@ -19,8 +19,8 @@ use crate::refusal::{Reason, Refusal};
 
 /// How much is read at once while a head is incomplete.
 const PIECE: usize = 8 * 1024;
-/// How long the head of an answer is awaited for a client that closed its side after it asked. It may only have closed the
-/// sending half (RFC 9112 section 9.6 allows it), but most that do are gone, and their request holds a worker.
+/// How long the head of an answer is awaited for a client that closed its side after it asked. It may only have closed
+/// the sending half (RFC 9112 section 9.6 allows it), but most that do are gone, and their request holds a worker.
 pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(2);
 
 /// What a socket and the one who watches over it share.
@@ -32,8 +32,8 @@ pub(super) struct Line {
     stage: Cell<Stage>,
     /// When that began (nanoseconds of `Moment`).
     stage_since: Cell<u64>,
-    /// Whether any head was complete yet: before that, silence counts as a slow head.
-    greeted: Cell<bool>,
+    /// Complete heads so far. Before the first one, silence counts as a slow head.
+    heads: Cell<u64>,
     /// hyper waits for bytes since then.
     reading: Cell<Option<u64>>,
     /// hyper waits to write since then.
@@ -77,7 +77,7 @@ impl Line {
             visitor,
             stage: Cell::new(Stage::Idle),
             stage_since: Cell::new(now),
-            greeted: Cell::new(false),
+            heads: Cell::new(0),
             reading: Cell::new(None),
             writing: Cell::new(None),
             closed_at: Cell::new(None),
@@ -87,7 +87,10 @@ impl Line {
 
     /// A fault that must be answered here, because hyper never saw the request: once nothing else is under way.
     pub(super) fn unanswered_fault(&self) -> Option<Broken> {
-        if self.visitor.is_busy() || self.writing.get().is_some() {
+        // hyper stops after some requests to let other connections have their turn: it may still hold some that came
+        // before the fault.
+        let waiting = self.heads.get() > self.visitor.begun();
+        if waiting || self.visitor.is_busy() || self.writing.get().is_some() {
             return None;
         }
         self.fault.borrow().as_ref().filter(|broken| !broken.in_body).cloned()
@@ -116,7 +119,7 @@ impl Line {
             (_, true) => {
                 self.closed_at.get().map(|since| (after(since, HALF_CLOSED_WAIT), Overdue::HalfClosed))
             }
-            (Stage::Idle, false) if self.greeted.get() => {
+            (Stage::Idle, false) if self.heads.get() > 0 => {
                 Some((after(self.stage_since.get().max(self.visitor.rested_at()), idle), Overdue::Idle))
             }
             // A pipelined head may have begun while the answer before it was still under way: that time is not its own.
@@ -169,7 +172,7 @@ impl ClientSocket {
                 Ok(scan) => {
                     pass += scan.pass;
                     if let Event::Head(_) = scan.event {
-                        self.line.greeted.set(true);
+                        self.line.heads.set(self.line.heads.get() + 1);
                     }
                     // An event may have another one right behind it; `More` says that everything was looked at.
                     if scan.event == Event::More || (scan.event == Event::End && pass == bytes.len()) {

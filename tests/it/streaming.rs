@@ -200,7 +200,9 @@ fn a_client_that_leaves_ends_the_attempt() {
     raw.send(get("/left").bytes());
     eventually("the request at the worker", || worker.count() == 1);
     raw.reset();
-    buckler.logged("the client left", |line| line["reason"] == "client_closed" && line["path"] == "/left");
+    let line = buckler.logged("the client left", |line| line["path"] == "/left");
+    assert_eq!((line["reason"].as_str(), line["status"].as_u64()), (Some("client_closed"), Some(499)));
+    assert_eq!(line["worker"], worker.address(), "who was waited for is told");
     buckler.answer(get("/")).is(200);
 }
 
@@ -218,4 +220,19 @@ fn pipelined_requests_are_answered_in_order() {
     assert_eq!(worker.count(), 10);
     raw.finish();
     assert_eq!(raw.closed(), End::Closed);
+}
+
+#[test]
+fn a_fault_behind_many_pipelined_requests_takes_no_answer_from_them() {
+    let world = World::new();
+    let buckler = world.one_service("permissions: { default: deny }");
+    let mut raw = buckler.connect();
+    let mut all: Vec<u8> = (0..60).flat_map(|n| get(&format!("/{n}")).bytes()).collect();
+    all.extend_from_slice(b"GET /bad HTTP/1.1\r\nhost : a\r\n\r\n");
+    raw.send(all);
+    for n in 0..60 {
+        let answer = raw.read_response();
+        assert_eq!(answer.status, 403, "answer {n}");
+    }
+    raw.read_response().is(400);
 }

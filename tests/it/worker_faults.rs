@@ -1,5 +1,7 @@
 //! Workers are not trusted either: what they do wrong becomes a clear answer, an unclean end, or another worker's work.
 
+use std::time::Duration;
+
 use crate::world::{Buckler, Response, Step, World, eventually, get, request, service};
 
 fn two_workers(world: &World) -> Buckler {
@@ -155,6 +157,83 @@ fn worker_connections_are_used_again() {
         raw.answer(&get("/")).is(200);
     }
     assert_eq!(worker.connections(), 1);
+}
+
+#[test]
+fn a_connection_that_carried_an_upload_is_used_again() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service("");
+    let mut raw = buckler.connect();
+    for _ in 0..5 {
+        raw.answer(&request("POST", "/length").body("of known length")).is(200);
+        raw.send(
+            "POST /chunks HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        );
+        raw.read_response().is(200);
+        raw.send("POST /trailers HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
+        raw.send("5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n");
+        raw.read_response().is(200);
+    }
+    assert_eq!((worker.count(), worker.connections()), (15, 1));
+}
+
+/// Somebody who takes connections and ends each at once, as a port forwarder with nobody behind it does.
+fn turnstile() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    address
+}
+
+fn beside(address: std::net::SocketAddr, more: &str) -> String {
+    let other = format!("        - {{ address: \"{address}\", priority: 1 }}\n");
+    service(&["a, priority: 2"], more).replace("      addresses:\n", &format!("      addresses:\n{other}"))
+}
+
+#[test]
+fn a_worker_that_ends_each_connection_at_once_is_passed_over_or_a_502() {
+    let world = World::new();
+    let buckler = world.buckler(&beside(turnstile(), ""));
+    for n in 0..20 {
+        let answer = buckler.answer(get("/")).status;
+        assert!(matches!(answer, 200 | 502), "{n}: {answer}");
+    }
+    world.worker("a").refuses();
+    for _ in 0..20 {
+        buckler.answer(get("/")).is(502);
+    }
+}
+
+#[test]
+fn a_worker_is_not_blamed_for_time_that_another_used_up() {
+    let world = World::new();
+    // A full backlog: further connections hang.
+    let hole = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    hole.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    hole.listen(0).unwrap();
+    let address = hole.local_addr().unwrap().as_socket().unwrap();
+    let _full = std::net::TcpStream::connect(address).unwrap();
+    let buckler = world.buckler(&beside(address, "timeouts: { total: 500ms, connect: 5s }"));
+    is_refused(buckler.answer(get("/")), 504, "worker_timeout");
+    buckler.answer(get("/")).is(200);
+    assert_eq!(world.worker("a").connections(), 1, "it was asked when no time was left");
+}
+
+#[test]
+fn the_deadline_of_the_whole_request_ends_an_answer_that_never_pauses() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let size = 512 * 1024 * 1024_u64;
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n");
+    worker.always(&[Step::TakeBody, Step::send(&head), Step::Fill(size)]);
+    let buckler = world.one_service("timeouts: { total: 500ms }");
+    let mut raw = buckler.connect();
+    raw.send(get("/long").bytes());
+    // So slow that the worker always has more to give, and so steady that `timeouts.send` never rings.
+    assert!(raw.sip(Duration::from_millis(5), 1000).is_some(), "the answer went on");
+    let line = buckler.logged("the cut", |line| line["path"] == "/long");
+    assert_eq!(line["reason"], "worker_timeout");
 }
 
 #[test]

@@ -222,6 +222,19 @@ impl Raw {
         }
     }
 
+    /// Takes a piece of at most 64 KiB at a time, `pause` apart, and throws it away; the end, if it comes
+    /// within so many pieces.
+    pub(crate) fn sip(&mut self, pause: Duration, pieces: u32) -> Option<End> {
+        for _ in 0..pieces {
+            self.buffer.clear();
+            if let Err(end) = self.more() {
+                return Some(end);
+            }
+            linger(pause);
+        }
+        None
+    }
+
     /// Reads on until these bytes have come.
     #[track_caller]
     pub(crate) fn read_until(&mut self, bytes: &[u8]) {
