@@ -125,7 +125,7 @@ pub async fn accept(
                 counts.accept_failed();
                 let at = listener.local_addr().map_or_else(|_| "?".to_owned(), |at| at.to_string());
                 let pause_ms = pause.as_millis();
-                tracing::error!(%error, listen = at, pause_ms, "cannot accept connections; too many open files: raise LimitNOFILE or `ulimit -n`");
+                tracing::error!(%error, listen = at, pause_ms, "cannot accept connections (if too many files are open: raise LimitNOFILE, `ulimit -n`)");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_LONGEST);
             }

@@ -176,6 +176,8 @@ fn a_second_signal_ends_at_once() {
     eventually("the request at the worker", || worker.count() == 1);
     buckler.term();
     eventually("not ready", || buckler.look("/readyz").status == 503);
+    let (code, _, said) = world.command(&["reload", "--admin", &format!("127.0.0.1:{}", buckler.admin())]);
+    assert_eq!((code, said.contains("Buckler is ending")), (4, true), "{said}");
     let begin = Instant::now();
     buckler.term();
     buckler.wait_exit();
