@@ -1,6 +1,7 @@
 //! The way of a request, in. [`serve`] is one function that reads like the map of the tree: who is calling, may they,
 //! have they quota left, which worker, what came of it. Every step is one call into one folder.
 
+mod hops;
 pub mod reply;
 mod request_id;
 mod target;
@@ -226,6 +227,9 @@ async fn pass(
 
     // Which worker, and what does it say?
     let (uri, authority) = (asked.uri(&parts.uri)?, asked.authority.map(Cow::into_owned));
+    if let Some(answer) = hops::count_down(&parts.method, &mut parts.headers) {
+        return Ok((answer, Some(grant)));
+    }
     // The key is the caller's secret and this door's business: the worker gets the name instead.
     if service.callers.callers().identify.contains(&Credential::ApiKey) {
         parts.headers.remove(&service.callers.callers().api_key_header);

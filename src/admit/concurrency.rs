@@ -4,14 +4,13 @@
 //! Named callers count in their [`Account`]. Strangers count in `InProgress`, whose size is bounded by the requests
 //! in progress (and so by `bounds.connections`): an entry is there only while its caller has one.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
 
 use super::ledger::Account;
-
-/// Parts with a lock each, held for one look into a map.
-const STRIPES: usize = 256;
 
 /// One request in progress; dropping it ends it. It lives until the last byte of the answer.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub struct Permit(Held);
 #[derive(Debug)]
 enum Held {
     Account(Arc<Account>),
-    Stranger(Arc<Stripe>, u64),
+    Stranger(InProgress, u64),
 }
 
 impl Permit {
@@ -38,63 +37,44 @@ impl Drop for Permit {
             Held::Account(account) => {
                 account.in_progress().fetch_sub(1, Relaxed);
             }
-            Held::Stranger(stripe, key) => stripe.give_back(*key),
+            Held::Stranger(strangers, key) => strangers.give_back(*key),
         }
     }
 }
 
-/// The strangers' requests in progress.
-#[derive(Debug)]
-pub(super) struct InProgress {
-    // An Arc for each stripe: one for all would be a cache line that every permit of every shard writes to.
-    stripes: Box<[Arc<Stripe>]>,
-}
-
-#[derive(Debug, Default)]
-struct Stripe(Mutex<HashMap<u64, u64, foldhash::fast::FixedState>>);
-
-impl Default for InProgress {
-    fn default() -> Self {
-        Self { stripes: (0..STRIPES).map(|_| Arc::default()).collect() }
-    }
-}
+/// The strangers' requests in progress: a map in parts with a lock each, held for one look.
+#[derive(Clone, Debug, Default)]
+pub(super) struct InProgress(Arc<DashMap<u64, u64, foldhash::fast::FixedState>>);
 
 impl InProgress {
     /// One more for the stranger `key`, or None if it has `most` already.
     pub(super) fn take(&self, key: u64, most: u64) -> Option<Permit> {
-        let stripe = &self.stripes[key as usize % STRIPES];
-        let mut counts = stripe.counts();
-        let count = counts.get(&key).copied().unwrap_or(0);
-        if count >= most {
+        let mut count = self.0.entry(key).or_insert(0);
+        if *count >= most {
             return None;
         }
-        counts.insert(key, count + 1);
-        Some(Permit(Held::Stranger(stripe.clone(), key)))
+        *count += 1;
+        drop(count);
+        Some(Permit(Held::Stranger(self.clone(), key)))
     }
 
     /// How many requests of the stranger `key` are in progress.
     pub(super) fn of(&self, key: u64) -> u64 {
-        self.stripes[key as usize % STRIPES].counts().get(&key).copied().unwrap_or(0)
+        self.0.get(&key).map_or(0, |count| *count)
     }
 
     /// How many strangers have a request in progress.
     #[cfg(test)]
     pub(super) fn strangers(&self) -> usize {
-        self.stripes.iter().map(|stripe| stripe.counts().len()).sum()
-    }
-}
-
-impl Stripe {
-    fn counts(&self) -> MutexGuard<'_, HashMap<u64, u64, foldhash::fast::FixedState>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.len()
     }
 
     fn give_back(&self, key: u64) {
-        let mut counts = self.counts();
-        match counts.get_mut(&key) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => {
-                counts.remove(&key);
+        if let Entry::Occupied(mut count) = self.0.entry(key) {
+            if *count.get() > 1 {
+                *count.get_mut() -= 1;
+            } else {
+                count.remove();
             }
         }
     }
@@ -111,8 +91,9 @@ mod tests {
         let second = counts.take(7, 2);
         assert!(first.is_some() && second.is_some());
         assert!(counts.take(7, 2).is_none());
-        assert!(counts.take(7 + STRIPES as u64, 2).is_some());
+        assert!(counts.take(8, 1).is_some());
         drop(first);
+        assert_eq!(counts.of(7), 1);
         assert!(counts.take(7, 2).is_some());
         drop(second);
         assert_eq!(counts.strangers(), 0);

@@ -24,10 +24,12 @@ Files:
                                       the configuration, in this order, when there is no -c
 
 Signals of `buckler run`:
-  TERM, INT   take no new requests, finish those in progress within shutdown.grace (30s), end with 0;
-              a second one ends at once
+  TERM, INT, QUIT
+              take no new requests, finish those in progress within shutdown.grace (30s), end with 0;
+              a second one ends at once, with 1
   HUP         read the configuration again; a faulty one changes nothing and is reported
   USR1        open the access log's file again, after a rotation
+  USR2        nothing but a line in the log: replacing the running program is not built
 
 Exit codes:
   0   fine                            3   a port cannot be listened on

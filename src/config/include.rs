@@ -85,6 +85,15 @@ fn matching(pattern: &Path, at: Spot, files: &dyn Files, problems: &mut Collecte
     };
     // A leading dot hides a file from shells, and editors leave half-written copies under such names.
     names.retain(|found| !found.starts_with('.') && super::check::glob(&name, found));
+    if names.is_empty() {
+        let message = format!("no file fits {}", pattern.display());
+        problems.warn(
+            Code::IncludesNothing,
+            at,
+            message,
+            Some("look at the folder and the ending, or remove it"),
+        );
+    }
     names.sort();
     names.into_iter().map(|name| folder.join(name)).collect()
 }

@@ -57,7 +57,12 @@ pub fn load(path: &Path, today: Moment, env: Env<'_>) -> Loaded {
             let mut problems = Collected::default();
             let file = problems.sources.add(&name, String::new());
             let at = Spot { file, line: 0, column: 0, length: 0 };
-            problems.error(Code::Unreadable, at, why, Some("name the file with `-c FILE`"));
+            problems.error(
+                Code::Unreadable,
+                at,
+                why,
+                Some("look at its name and permissions, or name another with `-c FILE`"),
+            );
             finish(None, None, problems)
         }
     }

@@ -26,6 +26,7 @@
 //! | B0101 | warning | an `until` has passed: the rule or agreement no longer applies |
 //! | B0102 | warning | an agreement ends within 14 days |
 //! | B0103 | warning | every address is a trusted proxy |
+//! | B0104 | warning | an `include` that no file fits |
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -80,7 +81,7 @@ pub enum Code {
     UnknownKey = 10, Planned = 11, MissingKey = 12, WrongKind = 13, BadValue = 14,
     UnknownName = 20, GivenTwice = 21, SamePort = 22, Unreachable = 23, KeyInClear = 24, CostAboveBurst = 25,
     Contradiction = 26, Exposed = 27,
-    NoDefault = 100, Expired = 101, EndsSoon = 102, TrustsEverybody = 103,
+    NoDefault = 100, Expired = 101, EndsSoon = 102, TrustsEverybody = 103, IncludesNothing = 104,
 }
 
 impl std::fmt::Display for Code {

@@ -350,7 +350,11 @@ impl<'t> Reader<'t, '_> {
             column: narrow(mark.col()).saturating_add(1),
             length: 1,
         };
-        let help = "the rest of this file is not read until this is right";
+        let help = if error.kind().to_string().starts_with("tab") {
+            "YAML indents with spaces only; the rest of this file is not read until this is right"
+        } else {
+            "the rest of this file is not read until this is right"
+        };
         Stop {
             at,
             code: Code::Syntax,

@@ -142,7 +142,8 @@ impl Route {
                         outcome.connected(Moment::read().since(now));
                         link
                     }
-                    Err(ConnectFailure::Bound) => return Err(overload()),
+                    Err(ConnectFailure::Bound) => return Err(overload(BOUND)),
+                    Err(ConnectFailure::NoRoomHere) => return Err(overload(NO_DESCRIPTOR)),
                     Err(failure) => {
                         now = Moment::read();
                         last = not_connected(&failure);
@@ -331,8 +332,11 @@ fn copy(order: &Order) -> Order {
     copy
 }
 
-fn overload() -> Refusal {
-    Refusal::new(Reason::Overload, "`bounds.worker_connections` are all in use").after(Duration::from_secs(1))
+const BOUND: &str = "`bounds.worker_connections` are all in use";
+const NO_DESCRIPTOR: &str = "no file descriptor or memory is left for a connection to a worker";
+
+fn overload(detail: &'static str) -> Refusal {
+    Refusal::new(Reason::Overload, detail).after(Duration::from_secs(1))
 }
 
 const fn not_connected(failure: &ConnectFailure) -> Refusal {

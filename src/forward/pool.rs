@@ -98,6 +98,8 @@ pub enum ConnectFailure {
     Refused,
     /// Not made within `timeouts.connect`.
     TimedOut,
+    /// This machine has no descriptor or memory for one more: the worker is not to blame.
+    NoRoomHere,
 }
 
 /// What a new connection is held to.
@@ -144,8 +146,13 @@ impl Lane {
         {
             Ok(Ok(stream)) => stream,
             failed => {
+                let failure = match failed {
+                    Ok(Err(error)) if is_ours(&error) => return Err(ConnectFailure::NoRoomHere),
+                    Ok(_) => ConnectFailure::Refused,
+                    Err(_) => ConnectFailure::TimedOut,
+                };
                 counts.connect_failures.add(1);
-                return Err(if failed.is_err() { ConnectFailure::TimedOut } else { ConnectFailure::Refused });
+                return Err(failure);
             }
         };
         // Small requests must not wait for an ACK (RFC 896); a failure here only costs latency.
@@ -222,6 +229,12 @@ struct Open {
     worker: Arc<Worker>,
     shard: ShardId,
     _permit: ConnectionPermit,
+}
+
+/// Out of descriptors or memory: what this machine lacks says nothing about a worker.
+fn is_ours(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
 }
 
 impl Drop for Open {
@@ -313,6 +326,10 @@ impl Link {
     }
 
     async fn is_usable(&mut self) -> bool {
+        // It was at rest when it was given back, and nothing has come from its socket since.
+        if !self.waker.was_woken() {
+            return true;
+        }
         poll_fn(|cx| Poll::Ready(self.at_rest(cx))).await
     }
 }

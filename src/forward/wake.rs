@@ -17,7 +17,7 @@ pub(super) struct LinkWaker {
 struct Shared {
     /// The task that uses the connection is running inside [`LinkWaker::inside`].
     inside: AtomicBool,
-    /// A wake-up came meanwhile.
+    /// A wake-up came, from inside or outside, since it was last asked.
     woken: AtomicBool,
     /// The task; none while the connection is idle.
     task: Mutex<Option<Waker>>,
@@ -30,9 +30,10 @@ impl Wake for Shared {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.inside.load(Relaxed) {
-            self.woken.store(true, Relaxed);
-        } else if let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner) {
+        self.woken.store(true, Relaxed);
+        if !self.inside.load(Relaxed)
+            && let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner)
+        {
             task.wake_by_ref();
         }
     }

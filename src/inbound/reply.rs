@@ -21,7 +21,7 @@ use crate::refusal::{Reason, Refusal};
 pub struct Reply {
     answer: Answer,
     outcome: Box<Outcome>,
-    /// Held until the last byte (promise 7): a slow reader still counts as a request in progress.
+    /// Held until the last byte: a slow reader still counts as a request in progress.
     _grant: Option<Grant>,
     upload: UploadWatch,
     visitor: Rc<Visitor>,

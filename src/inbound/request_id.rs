@@ -26,9 +26,12 @@ pub(super) fn new(now: Moment) -> HeaderValue {
     let (high, low) = (u128::from(fastrand::u16(..)) & 0xfff, u128::from(fastrand::u64(..)) >> 2);
     let uuid = (millis << 80) | (7 << 76) | (high << 64) | (2 << 62) | low;
     let mut text = [b'-'; 36];
-    let places = (0..36).filter(|place| !matches!(place, 8 | 13 | 18 | 23));
-    for (place, nibble) in places.zip((0..32).rev()) {
-        text[place] = b"0123456789abcdef"[(uuid >> (nibble * 4)) as usize & 0xf];
+    let mut place = 0;
+    for (number, byte) in uuid.to_be_bytes().into_iter().enumerate() {
+        place += usize::from(matches!(number, 4 | 6 | 8 | 10));
+        text[place] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        text[place + 1] = b"0123456789abcdef"[usize::from(byte & 0xf)];
+        place += 2;
     }
     HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
 }

@@ -2,13 +2,14 @@
 //! read) goes wrong in [`prepare`], before a reload has changed anything. What it shows stands in `admin`.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot};
 
 use super::bind;
-use super::generation::{Failure, cannot_bind, is_among};
+use super::generation::{Failure, cannot_bind, is_among, no_token};
 use crate::admin::{self, ProcessState, ReloadRequest, Token, View};
 use crate::config::Admin;
 
@@ -46,9 +47,8 @@ pub(super) fn prepare(
     ours: &[SocketAddr],
 ) -> Result<Change, Failure> {
     let Some(admin) = wanted else { return Ok(Change::Close) };
-    let token = admin.token_file.as_deref().map(Token::read).transpose();
-    let token = token
-        .map_err(|error| Failure::Config(format!("{}: the token file cannot be used: {error}", admin.at)))?;
+    let read = |path: &Path| Token::read(path).map_err(|error| no_token(&admin.at, path, &error));
+    let token = admin.token_file.as_deref().map(read).transpose()?;
     if current.is_some_and(|door| door.listen == admin.listen) {
         return Ok(Change::Token(token));
     }

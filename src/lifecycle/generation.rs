@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -317,7 +318,7 @@ fn prepare(config: &Config, ledger: &Arc<Ledger>, before: Option<&Running>) -> R
     let access_log = match before {
         Some(running) if running.config.access_log == config.access_log => running.access_log.clone(),
         _ => AccessLog::start(&config.access_log)
-            .map_err(|error| Failure::Config(format!("`access_log.path` cannot be opened: {error}")))?,
+            .map_err(|error| no_access_log(config.access_log.path.as_deref(), &error))?,
     };
     let mut listeners = HashMap::new();
     for (name, wanted, sockets) in reserved {
@@ -343,6 +344,24 @@ pub(super) fn is_among(address: SocketAddr, ours: &[SocketAddr]) -> bool {
 
 fn resolver(dns: &Dns) -> Result<Arc<Resolver>, Failure> {
     Resolver::new(dns).map(Arc::new).map_err(|why| Failure::Config(format!("`dns`: {why}")))
+}
+
+fn no_access_log(path: Option<&Path>, error: &std::io::Error) -> Failure {
+    let path = path.map_or_else(|| "stdout".into(), Path::to_string_lossy);
+    Failure::Config(format!("`access_log.path`: {path} cannot be opened: {error}{}", file_hint(error)))
+}
+
+pub(super) fn no_token(at: &config::At, path: &Path, error: &std::io::Error) -> Failure {
+    let path = path.display();
+    Failure::Config(format!("{at}: the token file {path} cannot be used: {error}{}", file_hint(error)))
+}
+
+fn file_hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "; its folder, or the file itself, must be there first",
+        std::io::ErrorKind::PermissionDenied => "; the user that Buckler runs as may not",
+        _ => "",
+    }
 }
 
 pub(super) fn cannot_bind(at: &crate::config::At, listen: SocketAddr, error: &std::io::Error) -> Failure {

@@ -160,11 +160,11 @@ async fn control(
     state.enter(Phase::Running);
     tell_systemd(&[NotifyState::Ready, NotifyState::Status(&running.summary())]);
     tracing::info!(config = %options.config.display(), "{}", running.summary());
-    loop {
+    let by = loop {
         tokio::select! {
-            signal = signals.term.recv() => return end(running, signals, state, signal.map_or("", |()| "TERM")).await,
-            _ = signals.int.recv() => return end(running, signals, state, "INT").await,
-            _ = signals.quit.recv() => return end(running, signals, state, "QUIT").await,
+            _ = signals.term.recv() => break "TERM",
+            _ = signals.int.recv() => break "INT",
+            _ = signals.quit.recv() => break "QUIT",
             _ = signals.hup.recv() => {
                 let _ = reload(&mut running, options, &behind, "HUP").await;
             }
@@ -179,7 +179,10 @@ async fn control(
                 tracing::warn!("USR2: replacing the running program is not built in this version; restart it instead");
             }
         }
-    }
+    };
+    // Whoever asks for a reload from now on is told at once that there will be none.
+    drop(reloads);
+    end(running, signals, state, by).await
 }
 
 /// Builds all of the new, and only then swaps: an error leaves everything as it was, and shows.

@@ -123,8 +123,9 @@ pub async fn accept(
             Some(Err(error)) => {
                 // Out of descriptors or memory (EMFILE, ENFILE, ENOBUFS): trying again at once would spin.
                 counts.accept_failed();
-                let at = listener.local_addr().ok();
-                tracing::error!(%error, listen = ?at, pause_ms = pause.as_millis(), "cannot accept connections");
+                let at = listener.local_addr().map_or_else(|_| "?".to_owned(), |at| at.to_string());
+                let pause_ms = pause.as_millis();
+                tracing::error!(%error, listen = at, pause_ms, "cannot accept connections (if too many files are open: raise LimitNOFILE, `ulimit -n`)");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_LONGEST);
             }

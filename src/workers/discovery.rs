@@ -78,7 +78,7 @@ impl Discovery {
             Err(LookupFailure::Absent { why, ttl }) => self.absent(why, ttl, workers, now),
             Err(LookupFailure::Broken { why }) => {
                 self.absences = 0;
-                self.log(Some(&why));
+                self.log(Some(&why), workers);
                 workers.note_dns_failure(&why, now);
                 self.back_off()
             }
@@ -89,7 +89,7 @@ impl Discovery {
         let Answer { records, ttl, addresses, incomplete } = answer;
         self.absences = 0;
         self.addresses = addresses;
-        self.log(incomplete.as_deref());
+        self.log(incomplete.as_deref(), workers);
         let wait = if incomplete.is_some() {
             self.back_off().min(ttl)
         } else {
@@ -108,7 +108,7 @@ impl Discovery {
     fn absent(&mut self, why: String, ttl: Duration, workers: &Workers, now: Moment) -> Duration {
         self.failures = 0;
         self.absences = self.absences.saturating_add(1);
-        self.log(Some(&why));
+        self.log(Some(&why), workers);
         let seen = self.absences;
         if seen >= ABSENT_IN_A_ROW {
             let (failure, failing_since) = (Some(why), Some(failing_since(workers, now)));
@@ -137,13 +137,26 @@ impl Discovery {
         SHORTEST_WAIT.saturating_mul(1 << doublings).min(self.max_ttl)
     }
 
-    fn log(&mut self, why: Option<&str>) {
+    fn log(&mut self, why: Option<&str>, workers: &Workers) {
         if self.logged.as_deref() == why {
             return;
         }
+        let known = workers.load().members.len();
         match why {
+            Some(why) if known == 0 => {
+                tracing::warn!(
+                    name = &*self.name,
+                    why,
+                    "DNS gave no whole answer, and no worker is known yet; requests get 503 until it does"
+                );
+            }
             Some(why) => {
-                tracing::warn!(name = &*self.name, why, "DNS gave no whole answer; the last good one stays")
+                tracing::warn!(
+                    name = &*self.name,
+                    why,
+                    known,
+                    "DNS gave no whole answer; the workers known before stay"
+                );
             }
             None => tracing::info!(name = &*self.name, "DNS answers again"),
         }

@@ -191,9 +191,16 @@ impl Workers {
     pub fn connect_failed(&self, worker: &Worker, now: Moment) {
         let mut health = held(&worker.health);
         if health.refused(now, fastrand::f64()) {
-            worker.troubled.store(true, Ordering::Release);
+            let was_well = !worker.troubled.swap(true, Ordering::AcqRel);
             drop(health);
             self.changed();
+            // Once for each time that it goes away, not for each trial.
+            if was_well {
+                tracing::warn!(
+                    worker = &*worker.name,
+                    "a worker takes no connection; it is left alone and tried again"
+                );
+            }
         }
     }
 
@@ -208,6 +215,7 @@ impl Workers {
             worker.troubled.store(false, Ordering::Release);
             drop(health);
             self.changed();
+            tracing::info!(worker = &*worker.name, "a worker takes connections again");
         }
     }
 

@@ -94,7 +94,9 @@ services:
 fn help_teaches_and_is_data() {
     let done = buckler(&["--help"]);
     assert_eq!((done.code, done.err.as_str()), (0, ""));
-    for taught in ["buckler demo", "Exit codes", "78", "USR1", "/etc/buckler/buckler.yaml"] {
+    for taught in
+        ["buckler demo", "Exit codes", "78", "TERM, INT, QUIT", "USR1", "USR2", "/etc/buckler/buckler.yaml"]
+    {
         assert!(done.out.contains(taught), "{taught} is not in:\n{}", done.out);
     }
     let widest = done.out.lines().map(str::len).max().unwrap();

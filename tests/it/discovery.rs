@@ -123,3 +123,16 @@ fn a_reload_keeps_the_workers_that_dns_named() {
         assert!(all_by(&buckler, "a", 5), "the reload forgot what a dead server had said");
     }
 }
+
+#[test]
+fn before_the_first_answer_the_log_does_not_speak_of_a_last_one() {
+    let world = World::new();
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let buckler = world.buckler(&format!(
+        "dns: {{ servers: [\"{}\"], timeout: 50ms }}\nservices:\n  api:\n    listen: 127.0.0.1:{{port}}\n    \
+         workers: {{ srv: _api._http.{ZONE} }}\n",
+        silent.local_addr().unwrap()
+    ));
+    eventually("the operator's log", || buckler.stderr().contains("no worker is known yet"));
+    assert_eq!(buckler.answer(get("/")).is(503).reason(), "no_workers");
+}

@@ -294,3 +294,15 @@ fn a_client_that_says_close_is_closed() {
     raw.answer(&get("/")).is(200);
     raw.answer(&get("/")).is(200);
 }
+
+#[test]
+fn options_goes_as_far_as_it_asks_to() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service("");
+    buckler.answer(request("OPTIONS", "/").header("max-forwards", "3")).is(200);
+    assert_eq!(worker.last().all("max-forwards").join(", "), "2");
+    let answer = buckler.answer(request("OPTIONS", "/last").header("max-forwards", "0")).is(200);
+    assert!(answer.all("allow").join(", ").contains("OPTIONS"), "{}", answer.head);
+    assert_eq!(worker.last().all("max-forwards").join(", "), "2", "the second question went no further");
+}

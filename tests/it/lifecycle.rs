@@ -190,6 +190,8 @@ fn a_second_signal_ends_at_once() {
     eventually("the request at the worker", || worker.count() == 1);
     buckler.term();
     eventually("not ready", || buckler.look("/readyz").status == 503);
+    let (code, _, said) = world.command(&["reload", "--admin", &format!("127.0.0.1:{}", buckler.admin())]);
+    assert_eq!((code, said.contains("Buckler is ending")), (4, true), "{said}");
     let begin = Instant::now();
     buckler.term();
     buckler.wait_exit();
@@ -321,4 +323,20 @@ fn a_drain_answers_what_was_begun_and_says_that_it_is_the_last() {
         "a request was sent to the worker whose answer was not sent to the client"
     );
     assert_eq!(buckler.wait_exit(), 0);
+}
+
+#[test]
+fn a_file_that_cannot_be_used_at_the_start_is_named() {
+    let world = World::new();
+    for (head, told) in [
+        ("access_log: { path: nowhere/access.log }", "nowhere/access.log cannot be opened: No such file"),
+        (
+            "admin: { listen: \"127.0.0.1:{admin}\", token_file: nix.token }",
+            "nix.token cannot be used: No such file",
+        ),
+    ] {
+        let buckler = world.buckler_starting(&format!("{head}\n{}", one_service("")));
+        assert_eq!(buckler.wait_exit(), 78, "{}", buckler.stderr());
+        eventually("the reason", || buckler.stderr().contains(told));
+    }
 }

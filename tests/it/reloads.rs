@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::bind::{Bind, ZONE};
 use crate::world::{Buckler, Raw, Step, World, eventually, get, one_service, service};
 
-/// Reloads under load. Promise 11 says a thousand; each of them is the same, and a test run has to end.
+/// Reloads under load. A thousand would say no more than this: each is the same, and a test run has to end.
 const RELOADS: usize = 200;
 
 /// A second and a third service; the ports are `{port:two}` and `{port:three}`, the workers `b` and `c`.

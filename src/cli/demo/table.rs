@@ -53,7 +53,8 @@ pub(super) fn introduction(addresses: &Addresses, config: &Path, program: &Path)
     let (good, forbidden) = (&CAST[0], &CAST[3]);
     let (config, program) = (config.display(), program.display());
     format!(
-        "Buckler's demo: three workers, a DNS server that announces them, Buckler in front, four callers.
+        "Buckler's demo: three workers, a DNS server that announces them, Buckler in
+front, four callers.
 
   service   http://{service}   the one port
   admin     http://{admin}
@@ -88,7 +89,7 @@ Try in another terminal:
 /// The table of one interval: what the callers saw, what the workers did.
 pub(super) fn frame(title: &str, interval: &Interval, workers: &[(Place, String)]) -> String {
     let mut text = format!(
-        "{title}\n\n{:<10}{:<19}{:>6}{:>9}{:>9}{:>8}{:>6}  {}\n",
+        "{title}\n\n{:<10}{:<15}{:>7}{:>8}{:>8}{:>7}{:>5}  {}\n",
         "CALLER", "MAY", "SENT/S", "ALLOWED", "REFUSED", "FAILED", "MS", "WHY"
     );
     for (caller, count) in CAST.iter().zip(&interval.callers) {
@@ -97,7 +98,7 @@ pub(super) fn frame(title: &str, interval: &Interval, workers: &[(Place, String)
         row(
             &mut text,
             &format!(
-                "{:<10}{:<19}{:>6}{:>9}{:>9}{:>8}{:>6}  {}",
+                "{:<10}{:<15}{:>7}{:>8}{:>8}{:>7}{:>5}  {}",
                 caller.name,
                 caller.part,
                 interval.per_second(count.sent()),
@@ -228,11 +229,11 @@ mod tests {
         let expected = "\
 second 4 of 10
 
-CALLER    MAY                SENT/S  ALLOWED  REFUSED  FAILED    MS  WHY
-quiet     default 20/s            4        4        0       0   0.8
-batch     agreement 100/s         4        4        0       0   0.8
-noisy     default 20/s           61       20       40       1   1.0  429 caller_rate
-forbidden a rule denies it        3        0        3       0     -  403 denied_by_rule
+CALLER    MAY             SENT/S ALLOWED REFUSED FAILED   MS  WHY
+quiet     default 20/s         4       4       0      0  0.8
+batch     agreement 100/s      4       4       0      0  0.8
+noisy     default 20/s        61      20      40      1  1.0  429 caller_rate
+forbidden a rule denies        3       0       3      0    -  403 denied_by_rule
 
 WORKER    ADDRESS            PRIORITY  WEIGHT  STATE    SERVED/S   SHARE     DUE
 a         127.0.0.1:40001          10       3  running        28   100 %   100 %
@@ -241,6 +242,7 @@ c         127.0.0.1:40003          20       1  running         0     0 %     0 %
 
 ";
         assert_eq!(text, expected);
+        assert!(text.lines().all(|line| line.len() <= 80), "a terminal of 80 columns cuts it off:\n{text}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) const CAST: [Caller; 4] = [
     Caller { name: "quiet", key: "quiet-secret", per_second: 4, part: "default 20/s" },
     Caller { name: "batch", key: "batch-secret", per_second: 50, part: "agreement 100/s" },
     Caller { name: "noisy", key: "noisy-secret", per_second: 60, part: "default 20/s" },
-    Caller { name: "forbidden", key: "forbidden-secret", per_second: 3, part: "a rule denies it" },
+    Caller { name: "forbidden", key: "forbidden-secret", per_second: 3, part: "a rule denies" },
 ];
 
 /// What every caller asks for.

@@ -60,6 +60,14 @@ struct Checker<'p> {
 }
 
 /// The value of a key, if it is written and right.
+/// A level, and levels of parts: `info,buckler::workers=debug`. tracing takes a word that is no level for the name of a
+/// part, and then logs nothing but that.
+fn is_level(text: &str) -> bool {
+    use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+    let is_clear = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+    text.split(',').all(is_clear) && text.parse::<EnvFilter>().is_ok()
+}
+
 fn value<T>(field: &Field<T>) -> Option<&T> {
     field.as_ref()?.value.as_ref()
 }
@@ -179,6 +187,10 @@ impl Checker<'_> {
     fn access_log(&mut self, log: Option<&Located<file::AccessLog>>) -> AccessLog {
         let log = log.and_then(|log| log.value.as_ref());
         let path = log.and_then(|log| log.path.as_ref());
+        if let Some(empty) = path.filter(|path| path.value.as_ref().is_some_and(String::is_empty)) {
+            let message = "`path` is empty".to_owned();
+            self.error(Code::BadValue, empty.at, message, "write the name of a file, or `stdout`");
+        }
         AccessLog {
             format: match log.and_then(|log| value(&log.format)) {
                 None | Some(file::LogFormat::Json) => LogFormat::Json,
@@ -198,7 +210,7 @@ impl Checker<'_> {
         let log = log.and_then(|log| log.value.as_ref());
         let level = log.and_then(|log| value(&log.level)).map_or("info", String::as_str);
         if let Some(at) = log.and_then(|log| log.level.as_ref()).map(|level| level.at)
-            && level.parse::<tracing_subscriber::EnvFilter>().is_err()
+            && !is_level(level)
         {
             let message = format!("`{}` is not a level", super::tree::shorten(level));
             self.error(

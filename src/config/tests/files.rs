@@ -95,6 +95,13 @@ fn a_file_is_included_once_and_a_broken_one_is_one_error() {
 }
 
 #[test]
+fn a_pattern_that_no_file_fits_is_a_warning() {
+    let loaded = shelf(&format!("include: ['x*.yml']\n{SERVICE}"), &[("etc/x.yaml", "")]);
+    assert_eq!(told(&loaded), ["etc/b.yaml:1:11: no file fits etc/x*.yml"]);
+    assert!(loaded.config.is_some());
+}
+
+#[test]
 fn relative_paths_are_relative_to_the_file_that_names_them() {
     let main = format!("include: [sub/x.yaml]\n{SERVICE}");
     let loaded = shelf(

@@ -40,6 +40,13 @@ fn not_yaml_is_one_error() {
 }
 
 #[test]
+fn a_tab_is_told_what_yaml_indents_with() {
+    let text = SERVICE.replacen("    ", "\t", 1);
+    assert_eq!(load_text(&text).problems.len(), 1);
+    assert!(help(&text).starts_with("YAML indents with spaces only"), "{}", load_text(&text).render());
+}
+
+#[test]
 fn a_duplicate_key_names_the_first() {
     assert_eq!(
         inside("listen: 127.0.0.1:1"),
@@ -148,6 +155,9 @@ fn values_out_of_bounds_are_told_the_bounds() {
     assert_eq!(beside("callers: { address: { ipv4_prefix: 33 } }"), ["t.yaml:6:36: 33 is out of bounds"]);
     assert_eq!(beside("callers: { ledger: { max_keys: 7 } }"), ["t.yaml:6:32: 7 is out of bounds"]);
     assert_eq!(beside("log: { level: 'x=y=z' }"), ["t.yaml:6:15: `x=y=z` is not a level"]);
+    assert_eq!(beside("log: { level: loud }"), ["t.yaml:6:15: `loud` is not a level"]);
+    assert!(beside("log: { level: 'info,buckler::workers=debug' }").is_empty());
+    assert_eq!(beside("access_log: { path: '' }"), ["t.yaml:6:21: `path` is empty"]);
     assert_eq!(
         beside("access_log: { format: jsn }"),
         ["t.yaml:6:23: `jsn` is not one of `json`, `combined`, `off`"]
