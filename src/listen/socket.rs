@@ -130,7 +130,8 @@ impl Line {
             (_, true) => {
                 self.closed_at.get().map(|since| (after(since, HALF_CLOSED_WAIT), Overdue::HalfClosed))
             }
-            (Stage::Idle, false) if self.heads.get() > 0 => {
+            // A drain does not wait for the first request of a client that says nothing.
+            (Stage::Idle, false) if self.heads.get() > 0 || self.visitor.is_draining() => {
                 Some((after(self.stage_since.get().max(self.visitor.rested_at()), idle), Overdue::Idle))
             }
             // A pipelined head may have begun while the answer before it was still under way: that time is not its own.
