@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use super::door::{self, Behind, Door};
 use super::logging::{self, Level};
@@ -25,6 +26,9 @@ use crate::service::Service;
 use crate::shard::ShardId;
 use crate::workers::resolver::Resolver;
 use crate::workers::{Wanted, discovery};
+
+/// How long the shards may take to give up what they still serve at the end of the grace time, and to log it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Why a start or a reload failed.
 #[derive(Debug)]
@@ -251,13 +255,25 @@ impl Running {
         }
     }
 
-    /// Closes the listeners, waits for requests in progress, and ends the shards. The admin listener stays to the end.
-    pub(super) async fn drain(self) {
-        for shard in &self.shards {
-            shard.drain().await;
-        }
-        for shard in self.shards {
-            shard.ended().await;
+    /// Closes the listeners, waits for requests in progress, at most for `grace`, and ends the shards. False if some
+    /// requests were cut off; the access log tells of those too. The admin listener stays to the end.
+    pub(super) async fn drain(mut self, grace: Duration) -> bool {
+        let drained = timeout(grace, async {
+            for shard in &self.shards {
+                shard.drain().await;
+            }
+            for shard in &mut self.shards {
+                shard.drained().await;
+            }
+        });
+        let drained = drained.await.is_ok();
+        let ended = timeout(LAST_WORDS, async {
+            for shard in self.shards {
+                shard.end().await;
+            }
+        });
+        if ended.await.is_err() {
+            tracing::error!("a shard did not end when told to; its last lines are missing in the access log");
         }
         let in_use = self.state.phase();
         tracing::debug!(phase = in_use.word(), "all shards have ended");
@@ -265,6 +281,7 @@ impl Running {
         if let Some(log) = self.access_log {
             log.finish();
         }
+        drained
     }
 }
 

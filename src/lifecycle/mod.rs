@@ -11,7 +11,6 @@ mod shards;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
@@ -237,7 +236,7 @@ async fn end(running: Running, mut signals: Signals, state: &ProcessState, by: &
         "draining: requests in progress are finished, new ones refused"
     );
     tokio::select! {
-        drained = drain(running, grace) => {
+        drained = running.drain(grace) => {
             if drained {
                 tracing::info!("drained; ending");
             } else {
@@ -250,10 +249,6 @@ async fn end(running: Running, mut signals: Signals, state: &ProcessState, by: &
             FAILED
         }
     }
-}
-
-async fn drain(running: Running, grace: Duration) -> bool {
-    tokio::time::timeout(grace, running.drain()).await.is_ok()
 }
 
 fn tell_systemd(what: &[NotifyState<'_>]) {

@@ -100,9 +100,18 @@ impl Shard {
         let _ = self.commands.send(Command::Drain).await;
     }
 
-    /// Waits until the shard has ended.
-    pub(super) async fn ended(self) {
-        let _ = self.ended.await;
+    /// Waits until the shard has drained, which ends it.
+    pub(super) async fn drained(&mut self) {
+        let _ = (&mut self.ended).await;
+    }
+
+    /// Ends the shard with whatever it still serves, and waits for that.
+    pub(super) async fn end(self) {
+        // Without control, a shard ends.
+        drop(self.commands);
+        if !self.ended.is_terminated() {
+            let _ = self.ended.await;
+        }
         if self.thread.join().is_err() {
             tracing::error!("a shard panicked");
         }

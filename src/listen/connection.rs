@@ -28,7 +28,7 @@ const LINGER: Duration = Duration::from_secs(5);
 const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 /// The same for a connection beyond `bounds.connections`: short, since it is not counted among them.
 const TURNED_AWAY_LINGER: Duration = Duration::from_millis(500);
-/// How long an idle connection stays open once the service drains: time for a request that is already on its way.
+/// How long a connection stays open after its last request once the service drains: time for one that is on its way.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
 
 /// How a connection came to its end.
@@ -94,6 +94,9 @@ where
             }
             if let Some(broken) = line.unanswered_fault() {
                 return Poll::Ready(End::Refused(broken.refusal, broken.method, broken.target));
+            }
+            if line.end_can_be_told() {
+                continue;
             }
             if !asked_to_be_woken {
                 // Once is enough: the waker of a task stays the same, and whether it drains is a flag.

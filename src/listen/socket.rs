@@ -40,6 +40,8 @@ pub(super) struct Line {
     writing: Cell<Option<u64>>,
     /// The client closed its side then.
     closed_at: Cell<Option<u64>>,
+    /// hyper asked and was not told that the client closed its side, since a request was under way.
+    end_untold: Cell<bool>,
     fault: RefCell<Option<Broken>>,
 }
 
@@ -81,19 +83,28 @@ impl Line {
             reading: Cell::new(None),
             writing: Cell::new(None),
             closed_at: Cell::new(None),
+            end_untold: Cell::new(false),
             fault: RefCell::new(None),
         })
     }
 
     /// A fault that must be answered here, because hyper never saw the request: once nothing else is under way.
     pub(super) fn unanswered_fault(&self) -> Option<Broken> {
-        // hyper stops after some requests to let other connections have their turn: it may still hold some that came
-        // before the fault.
-        let waiting = self.heads.get() > self.visitor.begun();
-        if waiting || self.visitor.is_busy() || self.writing.get().is_some() {
+        if self.is_serving() || self.writing.get().is_some() {
             return None;
         }
         self.fault.borrow().as_ref().filter(|broken| !broken.in_body).cloned()
+    }
+
+    /// Whether a request is under way: in progress, or not begun yet. hyper takes a head before it begins to serve it,
+    /// and stops after some requests to let other connections have their turn.
+    fn is_serving(&self) -> bool {
+        self.visitor.is_busy() || self.heads.get() > self.visitor.begun()
+    }
+
+    /// Whether hyper may be told now that the client closed its side: it has to be asked again for that. True once.
+    pub(super) fn end_can_be_told(&self) -> bool {
+        !self.is_serving() && self.writing.get().is_none() && self.end_untold.take()
     }
 
     /// Breaks the body that is being read: its reader gets this refusal.
@@ -212,7 +223,10 @@ impl ClientSocket {
                 Poll::Pending
             }
             // hyper takes an end for a client that left and drops the request; it may still wait for its answer.
-            Stage::Idle if self.line.visitor.is_busy() => Poll::Pending,
+            Stage::Idle if self.line.is_serving() => {
+                self.line.end_untold.set(true);
+                Poll::Pending
+            }
             // Who is reading the body is told that it is not complete; the client may still read why (RFC 9112
             // section 8).
             Stage::Body => {

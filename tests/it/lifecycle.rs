@@ -197,6 +197,9 @@ fn a_drain_lasts_no_longer_than_its_grace() {
     buckler.term();
     buckler.wait_exit();
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+    let log = buckler.access_log();
+    let cut = log.iter().find(|line| line["path"] == "/").expect("what was cut off is logged");
+    assert_eq!(cut["worker"], worker.address());
 }
 
 #[test]

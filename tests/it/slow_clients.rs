@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::world::{Buckler, Raw, Step, World, eventually, get, request};
+use crate::world::{Buckler, End, Raw, Step, World, eventually, get, request};
 
 const SHORT: &str = "timeouts: { head: 500ms, body: 500ms, send: 500ms, keep_alive: 500ms }";
 const TICK: Duration = Duration::from_millis(25);
@@ -200,4 +200,51 @@ fn a_machine_without_descriptors_is_a_503_and_no_fault_of_the_worker() {
     limit_descriptors(&buckler, Some(1024));
     client.answer(&get("/")).is(200);
     assert_eq!(buckler.metrics().sum("buckler_worker_connect_failures_total", &[]), 0.0);
+}
+
+#[test]
+fn a_client_that_only_ends_its_own_side_has_its_answer() {
+    let world = World::new();
+    let worker = world.worker("a");
+    worker.once(&[Step::TakeBody, Step::Gate, Step::Echo]);
+    let buckler = world.one_service("");
+    let mut raw = buckler.connect();
+    raw.send(get("/half").bytes());
+    raw.finish();
+    eventually("the request at the worker", || worker.count() == 1);
+    worker.open_gate();
+    let begin = Instant::now();
+    raw.read_response().is(200);
+    assert_eq!(raw.closed(), End::Closed);
+    assert!(begin.elapsed() < Duration::from_secs(1), "closed late: {:?}", begin.elapsed());
+}
+
+#[test]
+fn all_requests_of_a_client_that_ends_its_side_behind_them_are_answered() {
+    let world = World::new();
+    let buckler = world.one_service("");
+    for requests in 1..8 {
+        let mut raw = buckler.connect();
+        raw.send(get("/one-of-many").bytes().repeat(requests));
+        raw.finish();
+        for _ in 0..requests {
+            raw.read_response().is(200);
+        }
+        assert_eq!(raw.closed(), End::Closed, "after {requests}");
+    }
+}
+
+#[test]
+fn a_client_that_ends_its_side_does_not_hold_a_worker_for_long() {
+    let world = World::new();
+    let worker = world.worker("a");
+    worker.once(&[Step::TakeBody, Step::Hang]);
+    let buckler = world.one_service("timeouts: { response: 60s }");
+    let mut raw = buckler.connect();
+    raw.send(get("/gone").bytes());
+    eventually("the request at the worker", || worker.count() == 1);
+    raw.finish();
+    let line = buckler.logged("the client left", |line| line["path"] == "/gone");
+    assert_eq!(line["reason"], "client_closed");
+    assert_eq!(line["worker"], worker.address());
 }

@@ -222,8 +222,8 @@ impl Raw {
         }
     }
 
-    /// Takes a piece of at most 64 KiB at a time, `pause` apart, and throws it away; the end, if it comes
-    /// within so many pieces.
+    /// Takes a piece of at most 64 KiB at a time, `pause` apart, and throws it away; the end, if it comes within so
+    /// many pieces.
     pub(crate) fn sip(&mut self, pause: Duration, pieces: u32) -> Option<End> {
         for _ in 0..pieces {
             self.buffer.clear();
