@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::world::{End, Raw, Step, World, eventually, get, request};
+use crate::world::{Buckler, End, Raw, Step, World, eventually, get, request};
 
 const SHORT: &str = "timeouts: { head: 500ms, body: 500ms, send: 500ms, keep_alive: 500ms }";
 const TICK: Duration = Duration::from_millis(25);
@@ -175,6 +175,31 @@ fn more_worker_connections_than_bounded_are_a_503() {
     for raw in &mut busy {
         raw.read_response().is(200);
     }
+}
+
+/// The soft limit of open files of this Buckler; its hard limit stays.
+fn limit_descriptors(buckler: &Buckler, most: Option<u64>) {
+    use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    prlimit(Some(buckler.pid()), Resource::Nofile, Rlimit { current: most, maximum }).unwrap();
+}
+
+#[test]
+fn a_machine_without_descriptors_is_a_503_and_no_fault_of_the_worker() {
+    let world = World::new();
+    let worker = world.worker("a");
+    worker.always(&[
+        Step::TakeBody,
+        Step::send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"),
+    ]);
+    let buckler = world.one_service("");
+    let mut client = buckler.connect();
+    client.answer(&get("/")).is(200);
+    limit_descriptors(&buckler, Some(3));
+    assert_eq!(client.answer(&get("/")).is(503).reason(), "overload");
+    limit_descriptors(&buckler, Some(1024));
+    client.answer(&get("/")).is(200);
+    assert_eq!(buckler.metrics().sum("buckler_worker_connect_failures_total", &[]), 0.0);
 }
 
 #[test]

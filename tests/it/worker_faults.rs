@@ -44,31 +44,6 @@ fn a_worker_that_comes_back_is_used_again() {
     eventually("the operator's log", || buckler.stderr().contains("a worker takes connections again"));
 }
 
-/// The soft limit of open files of this Buckler; its hard limit stays.
-fn limit_descriptors(buckler: &Buckler, most: Option<u64>) {
-    use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    prlimit(Some(buckler.pid()), Resource::Nofile, Rlimit { current: most, maximum }).unwrap();
-}
-
-#[test]
-fn a_machine_without_descriptors_is_a_503_and_no_fault_of_the_worker() {
-    let world = World::new();
-    let worker = world.worker("a");
-    worker.always(&[
-        Step::TakeBody,
-        Step::send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"),
-    ]);
-    let buckler = world.one_service("");
-    let mut client = buckler.connect();
-    client.answer(&get("/")).is(200);
-    limit_descriptors(&buckler, Some(3));
-    is_refused(client.answer(&get("/")), 503, "overload");
-    limit_descriptors(&buckler, Some(1024));
-    client.answer(&get("/")).is(200);
-    assert_eq!(buckler.metrics().sum("buckler_worker_connect_failures_total", &[]), 0.0);
-}
-
 #[test]
 fn no_worker_that_takes_a_connection_is_a_502() {
     let world = World::new();

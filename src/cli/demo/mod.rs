@@ -284,7 +284,7 @@ impl Scene {
         match percent {
             0..30 => Self::Opening,
             30..45 => Self::WithoutB,
-            45..55 => Self::WithoutAAndB,
+            45..67 => Self::WithoutAAndB,
             _ => Self::Return,
         }
     }
@@ -408,8 +408,27 @@ mod tests {
         use Scene::{Opening, Return, WithoutAAndB, WithoutB};
         assert_eq!(
             scenes,
-            [Opening, Opening, Opening, WithoutB, WithoutB, WithoutAAndB, Return, Return, Return, Return]
+            [
+                Opening,
+                Opening,
+                Opening,
+                WithoutB,
+                WithoutB,
+                WithoutAAndB,
+                WithoutAAndB,
+                Return,
+                Return,
+                Return
+            ]
         );
+        let short =
+            |length: u32| (0..length).map(move |n| Scene::at(TICK * n, Duration::from_secs(length.into())));
+        for length in 3..60 {
+            assert!(
+                short(length).any(|scene| scene == WithoutAAndB),
+                "`--for {length}s` never shows the backup"
+            );
+        }
         assert_eq!(at(10), Opening);
         assert_eq!(at(13), WithoutB);
     }
