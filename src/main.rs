@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-// Against glibc's: memory of closed connections is used again instead of staying in fragments, and a request costs fewer
-// instructions. With MIMALLOC_PURGE_DELAY=0, as deploy/ sets it, it also goes back to the system at once.
+// Against glibc's: memory of closed connections is used again instead of staying in fragments, and a request costs
+// fewer instructions. With MIMALLOC_PURGE_DELAY=0, as deploy/ sets it, it also goes back to the system at once.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
