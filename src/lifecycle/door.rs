@@ -9,9 +9,9 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot};
 
 use super::bind;
-use super::generation::{Failure, cannot_bind, is_among, no_token};
+use super::generation::{Failure, cannot_bind, file_hint, is_among};
 use crate::admin::{self, ProcessState, ReloadRequest, Token, View};
-use crate::config::Admin;
+use crate::config::{Admin, At};
 
 /// The open admin listener. Dropping it closes the listener; answers in progress are finished.
 pub(super) struct Door {
@@ -56,6 +56,11 @@ pub(super) fn prepare(
     let mut bound = bound.map_err(|error| cannot_bind(&admin.at, admin.listen, &error))?;
     let listener = bound.pop().ok_or_else(|| Failure::Run("the admin listener was not bound".to_owned()))?;
     Ok(Change::Open(admin.listen, listener, token))
+}
+
+fn no_token(at: &At, path: &Path, error: &std::io::Error) -> Failure {
+    let path = path.display();
+    Failure::Config(format!("{at}: the token file {path} cannot be used: {error}{}", file_hint(error)))
 }
 
 /// Makes the change.

@@ -351,12 +351,7 @@ fn no_access_log(path: Option<&Path>, error: &std::io::Error) -> Failure {
     Failure::Config(format!("`access_log.path`: {path} cannot be opened: {error}{}", file_hint(error)))
 }
 
-pub(super) fn no_token(at: &config::At, path: &Path, error: &std::io::Error) -> Failure {
-    let path = path.display();
-    Failure::Config(format!("{at}: the token file {path} cannot be used: {error}{}", file_hint(error)))
-}
-
-fn file_hint(error: &std::io::Error) -> &'static str {
+pub(super) fn file_hint(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::NotFound => "; its folder, or the file itself, must be there first",
         std::io::ErrorKind::PermissionDenied => "; the user that Buckler runs as may not",
