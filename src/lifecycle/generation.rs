@@ -275,8 +275,7 @@ impl Running {
         if ended.await.is_err() {
             tracing::error!("a shard did not end when told to; its last lines are missing in the access log");
         }
-        let in_use = self.state.phase();
-        tracing::debug!(phase = in_use.word(), "all shards have ended");
+        tracing::debug!(phase = self.state.phase().word(), "all shards have ended");
         drop((self.callers, self.services));
         if let Some(log) = self.access_log {
             log.finish();
