@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::admit::caller::{CachedCaller, Caller, Who};
 use crate::admit::headers::Standing;
-use crate::admit::limit::Grant;
+use crate::admit::limit::{Grant, Refused};
 use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
 use crate::config::{Credential, Timeouts};
@@ -184,7 +184,7 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Respons
     let passed = pass(&mut journey, &mut parts, body, trusted).await;
     let answered = match passed {
         Ok(answered) => answered,
-        Err(refusal) => (journey.refuse(&refusal, accept), None),
+        Err(refusal) => (journey.refuse(&refusal, accept.as_ref()), None),
     };
     journey.finish(visitor, &method, answered)
 }
@@ -211,19 +211,18 @@ async fn pass(
     let mut shadows = Vec::new();
     let judged = permission::judge(&service.config.permissions, (&caller, name), &facts, now, &mut shadows);
     let admitted = judged.and_then(|()| fits(&parts.headers, service.config.bounds.body_bytes));
-    let charged = match admitted {
-        Ok(()) => service.limits.charge(&caller, &facts, now, &mut shadows),
-        Err(refusal) => return Err(journey.refused(refusal, &shadows)),
-    };
+    let charged = admitted
+        .map_err(Refused::without_standing)
+        .and_then(|()| service.limits.charge(&caller, &facts, now, &mut shadows));
+    journey.note_shadows(&shadows);
     let grant = match charged {
         Ok(grant) => grant,
         Err(refused) => {
             journey.standing = refused.standing;
-            return Err(journey.refused(refused.refusal, &shadows));
+            return Err(refused.refusal);
         }
     };
     journey.standing = grant.standing;
-    journey.note_shadows(&shadows);
 
     // Which worker, and what does it say?
     let (uri, authority) = (asked.uri(&parts.uri)?, asked.authority.map(Cow::into_owned));
@@ -303,27 +302,18 @@ impl Journey<'_> {
         }
     }
 
-    fn refused(&mut self, refusal: Refusal, shadows: &[Shadow]) -> Refusal {
-        self.note_shadows(shadows);
-        refusal
-    }
-
-    fn refuse(&mut self, refusal: &Refusal, accept: Option<HeaderValue>) -> Response<Answer> {
+    fn refuse(&mut self, refusal: &Refusal, accept: Option<&HeaderValue>) -> Response<Answer> {
         self.outcome.refused(refusal);
         self.refused = true;
         if let (None, Some(caller)) = (&self.standing, &self.caller) {
             self.standing = self.desk.service.limits.peek_enforced(caller, self.now);
-        }
-        let mut headers = HeaderMap::new();
-        if let Some(accept) = accept {
-            headers.insert(ACCEPT, accept);
         }
         let callers = &self.desk.service.callers;
         // Only who showed a credential is told its name: an address says nothing new to a stranger.
         let known = self.caller.as_ref().filter(|caller| caller.known().is_some());
         let asked = Asked {
             request_id: self.request_id.to_str().unwrap_or(""),
-            plain: page::wants_plain(&headers),
+            plain: page::wants_plain(accept),
             caller: known.map(|caller| callers.name(caller)),
             key_header: Some(callers.callers().api_key_header.as_str()),
         };

@@ -8,8 +8,6 @@
 //!
 //! Written into one buffer on the stack; the only allocation is the header value's own.
 
-use std::time::Duration;
-
 use http::{HeaderName, HeaderValue};
 
 /// `RateLimit`: what is left.
@@ -54,11 +52,6 @@ pub fn quoted(name: &str) -> Box<str> {
     let fits = |c: char| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\') { c } else { '?' };
     let inner: String = name.chars().map(fits).take(LONGEST_NAME - 2).collect();
     format!("\"{inner}\"").into()
-}
-
-/// `Retry-After` in whole seconds, rounded up, at least 1: a client that waits so long does not come too early.
-pub fn retry_after(wait: Duration) -> HeaderValue {
-    HeaderValue::from(seconds_up(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)).max(1))
 }
 
 /// Nanoseconds in whole seconds, rounded up.
@@ -107,12 +100,5 @@ mod tests {
     #[test]
     fn a_name_cannot_break_out_of_its_quotes() {
         assert_eq!(&*quoted("agreement a\"b\\c\u{e4}\n"), "\"agreement a?b?c??\"");
-    }
-
-    #[test]
-    fn retry_after_is_rounded_up_and_never_zero() {
-        for (nanos, want) in [(0, "1"), (1, "1"), (NANOS, "1"), (NANOS + 1, "2"), (90 * NANOS, "90")] {
-            assert_eq!(retry_after(Duration::from_nanos(nanos)), want);
-        }
     }
 }

@@ -89,25 +89,18 @@ pub fn raw(refusal: &Refusal, asked: &Asked<'_>) -> Vec<u8> {
 }
 
 /// Whether the client's `Accept` leaves no room for JSON (RFC 9110 section 12.5.1). No `Accept` at all takes anything.
-pub fn wants_plain(headers: &HeaderMap) -> bool {
-    let mut present = false;
-    for value in headers.get_all(http::header::ACCEPT) {
-        present = true;
-        for range in value.to_str().unwrap_or("").split(',') {
-            let mut parts = range.split(';').map(str::trim);
-            let media = parts.next().unwrap_or("").to_ascii_lowercase();
-            let takes = matches!(
-                media.as_str(),
-                "*/*" | "application/*" | "application/json" | "application/problem+json"
-            );
-            let refused =
-                parts.any(|p| matches!(p.strip_prefix("q=").map(str::parse::<f32>), Some(Ok(q)) if q <= 0.0));
-            if takes && !refused {
-                return false;
-            }
-        }
-    }
-    present
+pub fn wants_plain(accept: Option<&HeaderValue>) -> bool {
+    let takes_json = |range: &str| {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or("").to_ascii_lowercase();
+        let takes = matches!(
+            media.as_str(),
+            "*/*" | "application/*" | "application/json" | "application/problem+json"
+        );
+        takes
+            && !parts.any(|p| matches!(p.strip_prefix("q=").map(str::parse::<f32>), Some(Ok(q)) if q <= 0.0))
+    };
+    accept.is_some_and(|accept| !accept.to_str().unwrap_or("").split(',').any(takes_json))
 }
 
 /// Whole seconds, rounded up, at least one: what `Retry-After` can say.
@@ -299,13 +292,16 @@ mod tests {
     }
 
     #[test]
+    fn seconds_to_wait_are_rounded_up_and_never_none() {
+        for (millis, want) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (90_000, 90)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), want);
+        }
+    }
+
+    #[test]
     fn only_a_client_that_excludes_json_gets_plain_text() {
-        let accept = |text: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(http::header::ACCEPT, HeaderValue::from_static(text));
-            wants_plain(&headers)
-        };
-        assert!(!wants_plain(&HeaderMap::new()));
+        let accept = |text: &'static str| wants_plain(Some(&HeaderValue::from_static(text)));
+        assert!(!wants_plain(None));
         assert!(!accept("*/*"));
         assert!(!accept("text/html, application/*;q=0.1"));
         assert!(accept("text/html"));
