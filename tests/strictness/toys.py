@@ -1,0 +1,1 @@
+def self_test(cases, say): return 0
