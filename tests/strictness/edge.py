@@ -81,7 +81,7 @@ class Edge:
         for lane in self.lanes:
             seconds = QUICK_S if lane.timing == "quick" else PATIENT_S
             parts.append(replace(each, name=lane.name, port=lane.port, port_h2=lane.port_h2,
-                                 worker=lane.origin.port, quick=seconds))
+                                 worker=lane.origin.port, quick=seconds, total=4 * seconds))
         return "".join([*parts, after])
 
     def died(self):

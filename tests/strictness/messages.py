@@ -97,26 +97,25 @@ def read_request_head(data, at):
         raise Fault(f"a request line that no strict sender sends: {lines[0][:120]!r}")
     request = Request(found[1].decode(), found[2].decode(), head=bytes(data[at:end]), version=found[3].decode())
     request.fields = read_fields(lines[1:])
-    hosts = request.values("host")
-    if len(hosts) != 1 or not HOST.fullmatch(hosts[0]):
-        raise Fault(f"Host {hosts}")
-    if not request.target.startswith("/") and (request.method, request.target) != ("OPTIONS", "*"):
-        raise Fault(f"a target for a worker must be a path: {request.target[:80]!r}")
     request.framing = framing_of(request.fields)
-    check_options(request)
     return request, end
 
 
-def check_options(request):
-    """Connection says what is there, and nothing that it names is left over."""
+def faults_of(request):
+    """What a strict sender would not send, though its framing is clear."""
+    hosts = request.values("host")
+    if len(hosts) != 1 or not HOST.fullmatch(hosts[0]):
+        yield f"Host {hosts}"
+    if not request.target.startswith(("/", "http://")) and (request.method, request.target) != ("OPTIONS", "*"):
+        yield f"a target that is no path: {request.target[:80]!r}"
     options = [option.strip().lower() for value in request.values("connection") for option in value.split(",")]
     for option in options:
         if option not in ("", "close", "keep-alive", "te", "upgrade"):
-            raise Fault(f"Connection still names {option!r}")
+            yield f"Connection, which still names {option!r}"
     if ("upgrade" in options) != bool(request.values("upgrade")):
-        raise Fault("Upgrade without its connection option, or the other way round")
+        yield "Upgrade without its connection option, or the other way round"
     if request.values("te") and ("te" not in options or request.values("te") != ["trailers"]):
-        raise Fault(f"TE {request.values('te')} with Connection {options}")
+        yield f"TE {request.values('te')} with Connection {options}"
 
 
 def read_request_body(data, at, request):

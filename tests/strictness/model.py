@@ -20,6 +20,7 @@ INTERIM = "the client waits for an interim answer"
 CLOSE = "the worker closes the connection"
 HOLD = "the worker says nothing more and leaves the connection open"
 EARLY = "the worker does not wait for the request's body"
+CONTINUE = "the worker says 100 if it was asked to, and waits for the body"
 ECHO = "the worker sends back every byte that comes, until the end"
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 
 import messages
-from model import CLOSE, ECHO, EARLY, HOLD, RESET, Drip, Pause, Repeat
+from model import CLOSE, CONTINUE, ECHO, EARLY, HOLD, RESET, Drip, Pause, Repeat
 
 MOST_BYTES = 8 << 20
 PIECE = 64 << 10
@@ -141,6 +141,7 @@ class Visit:
         number = len(origin.requests)
         request.connection = self.number
         origin.requests.append(request)
+        origin.faults.extend(messages.faults_of(request))
         self.request = request
         if not origin.replies:
             return None
@@ -195,6 +196,10 @@ class Visit:
                 while self.read():
                     pass
                 raise OSError("the proxy closed")
+            elif step == CONTINUE:
+                if request.values("expect") and not request.complete:
+                    self.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self.read_body(request)
             elif step == ECHO:
                 self.echo(request)
 

@@ -19,10 +19,10 @@ RESTLESS_S = 0.3
 TICK_S = 0.02
 
 
-def play(case, port, origin, patience=1.0):
+def play(case, port, origin, patience=1.0, kind=None):
     """All that was seen of the case, and what is wrong with it: an empty list if it passed."""
     origin.begin(case.replies)
-    client = Client(case, port, origin, patience)
+    client = (kind or Client)(case, port, origin, patience)
     try:
         client.run()
         faults = client.verdict()
@@ -109,8 +109,12 @@ class Client:
             HEAD_AT_WORKER: lambda: len(self.origin.requests) >= self.heads_waited,
             INTERIM: lambda: any(answer.interim for answer in self.seen.answers),
         }
+        self.wait_until(conditions[step])
+
+    def wait_until(self, condition):
+        """Reads until this is so, the connections are over, or two seconds have passed."""
         end = time.monotonic() + min(2.0, self.left())
-        while not conditions[step]() and time.monotonic() < end:
+        while not condition() and time.monotonic() < end:
             if not self.pump(TICK_S):
                 return
 
@@ -166,7 +170,10 @@ class Client:
         if not piece:
             connection.end = "closed" if connection.end == "open" else connection.end
             connection.ended_after = time.monotonic() - self.began
-        messages.read_answers(connection, self.case.asked if number == 0 else ())
+        self.judge_answers(number)
+
+    def judge_answers(self, number):
+        messages.read_answers(self.seen.connections[number], self.case.asked if number == 0 else ())
 
     def look(self):
         """Takes over what the worker has seen so far."""
@@ -181,13 +188,16 @@ class Client:
         self.look()
         return any(outcome.check(self.seen) is None for outcome in self.case.want)
 
+    def client_faults(self):
+        return [fault for each in self.seen.connections for fault in each.faults]
+
     def verdict(self):
         self.look()
         faults = []
         if self.case.strict_origin:
             faults += [f"the worker got {fault}" for fault in self.seen.worker_faults]
         if self.case.strict_client:
-            faults += [f"the client got {fault}" for each in self.seen.connections for fault in each.faults]
+            faults += [f"the client got {fault}" for fault in self.client_faults()]
         reasons = [(outcome.name, outcome.check(self.seen)) for outcome in self.case.want]
         if all(reason is not None for _, reason in reasons):
             faults += [f"not {name}: {reason}" for name, reason in reasons]
