@@ -11,7 +11,6 @@ mod wake;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -23,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::balance::Picker;
 use crate::clock::{Moment, ShardClock};
-use crate::config::{Bounds, Timeouts};
+use crate::config::{Bounds, Endpoint, Timeouts};
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 use crate::shard::ShardId;
@@ -92,7 +91,7 @@ impl Route {
     }
 
     /// Chooses a worker that was not tried yet.
-    fn choose(&self, now: Moment, tried: &[SocketAddr]) -> Option<(Rc<Lane>, u16)> {
+    fn choose(&self, now: Moment, tried: &[Endpoint]) -> Option<(Rc<Lane>, u16)> {
         let mut picker = self.picker.borrow_mut();
         let pick = picker.pick(&self.workers, now, tried)?;
         let set = picker.set();
@@ -106,8 +105,8 @@ impl Route {
 
     /// Lanes for a new set of workers: those of workers that stay keep their connections.
     fn lanes_for(&self, set: &WorkerSet, before: &Lanes) -> Lanes {
-        let known: std::collections::HashMap<SocketAddr, &Rc<Lane>> =
-            before.iter().map(|lane| (lane.worker.address, lane)).collect();
+        let known: std::collections::HashMap<&Endpoint, &Rc<Lane>> =
+            before.iter().map(|lane| (&lane.worker.address, lane)).collect();
         let lane = |worker: &Arc<Worker>| match known.get(&worker.address) {
             Some(lane) if Arc::ptr_eq(&lane.worker, worker) => Rc::clone(lane),
             _ => Rc::new(Lane::new(Arc::clone(worker), self.shard)),
@@ -125,7 +124,7 @@ impl Route {
         until: Option<Instant>,
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Refusal> {
-        let mut tried: Vec<SocketAddr> = Vec::new();
+        let mut tried: Vec<Endpoint> = Vec::new();
         let mut last = Refusal::new(Reason::NoWorkers, "neither the configuration nor DNS names a worker")
             .after(Duration::from_secs(1));
         let mut fresh = false;
@@ -181,9 +180,9 @@ impl Route {
     }
 
     /// Leaves a worker alone that took no connection, for this request and for a while.
-    fn pass_over(&self, lane: &Lane, now: Moment, tried: &mut Vec<SocketAddr>) {
+    fn pass_over(&self, lane: &Lane, now: Moment, tried: &mut Vec<Endpoint>) {
         self.workers.connect_failed(&lane.worker, now);
-        tried.push(lane.worker.address);
+        tried.push(lane.worker.address.clone());
     }
 
     async fn connect(&self, lane: &Lane, until: Option<Instant>) -> Result<Link, ConnectFailure> {
