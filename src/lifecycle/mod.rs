@@ -6,8 +6,10 @@
 mod bind;
 mod door;
 mod generation;
+mod listeners;
 mod logging;
 mod shards;
+mod socket_file;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -10,7 +10,6 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -20,6 +19,7 @@ use super::wire::WireBounds;
 use crate::clock::Moment;
 use crate::inbound::{self, Visitor};
 use crate::refusal::{Reason, Refusal};
+use crate::socket::Socket;
 
 /// After an answer to a request that was not read to its end: how long its rest is read and thrown away, so that the
 /// close does not reset the connection before the client has read the answer (RFC 9112 section 9.6).
@@ -46,7 +46,7 @@ enum End {
 }
 
 /// Serves a connection until it closes.
-pub(super) async fn serve(stream: tokio::net::TcpStream, visitor: Rc<Visitor>) {
+pub(super) async fn serve(stream: Socket, visitor: Rc<Visitor>) {
     let bounds = visitor.desk().service.config.bounds;
     let line = Line::new(stream, Rc::clone(&visitor));
     let wire = WireBounds {
@@ -178,12 +178,11 @@ fn failed(error: &hyper::Error, line: &Line) {
 }
 
 fn reset(line: &Line) {
-    // Without lingering, close sends RST (see socket(7)); if it cannot be set, the close is a plain one.
-    let _ = SockRef::from(&*line.stream.borrow()).set_linger(Some(Duration::ZERO));
+    line.stream.borrow().reset_on_close();
 }
 
 /// Closes a connection that was turned away, in a way that lets the client read why.
-pub(super) async fn say_goodbye(mut stream: tokio::net::TcpStream) {
+pub(super) async fn say_goodbye(mut stream: Socket) {
     let _ = timeout(TURNED_AWAY_LINGER, discard(&mut stream)).await;
 }
 
@@ -193,7 +192,7 @@ async fn linger(line: &Line) {
 }
 
 /// Ends our side, and reads on until the client ends its own, within bounds of time and bytes.
-async fn discard(stream: &mut tokio::net::TcpStream) {
+async fn discard(stream: &mut Socket) {
     if stream.shutdown().await.is_err() {
         return;
     }

@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod connection;
+pub mod listener;
 pub mod proxy_header;
 pub mod socket;
 pub mod wire;

@@ -10,12 +10,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::wire::{Event, Fault, Stage, Wire, WireBounds};
 use crate::config::Timeouts;
 use crate::inbound::Visitor;
 use crate::refusal::{Reason, Refusal};
+use crate::socket::Socket;
 
 /// How much is read at once while a head is incomplete.
 const PIECE: usize = 8 * 1024;
@@ -26,7 +26,7 @@ pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(2);
 /// What a socket and the one who watches over it share.
 #[derive(Debug)]
 pub(super) struct Line {
-    pub(super) stream: RefCell<TcpStream>,
+    pub(super) stream: RefCell<Socket>,
     pub(super) visitor: Rc<Visitor>,
     /// Where the incoming bytes stand.
     stage: Cell<Stage>,
@@ -72,7 +72,7 @@ pub(super) enum Overdue {
 }
 
 impl Line {
-    pub(super) fn new(stream: TcpStream, visitor: Rc<Visitor>) -> Rc<Self> {
+    pub(super) fn new(stream: Socket, visitor: Rc<Visitor>) -> Rc<Self> {
         let now = visitor.now().nanos;
         Rc::new(Self {
             stream: RefCell::new(stream),
