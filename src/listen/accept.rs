@@ -11,12 +11,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, oneshot};
 
-use super::connection;
 use super::listener::Listener;
-use crate::inbound::{self, Visitor};
+use super::{connection, http1};
+use crate::inbound::{self, Arrival, Visitor};
 use crate::record::counts::ProcessCounts;
 use crate::refusal::{Reason, Refusal};
 use crate::service::Place;
@@ -26,10 +25,6 @@ use crate::socket::Socket;
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 /// The longest such pause.
 const PAUSE_LONGEST: Duration = Duration::from_secs(1);
-
-/// How long a connection that is turned away may take to take its answer: a new socket has room for all of it, and
-/// tokio only has to see that.
-const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// The connections of a shard, all services together, so that a drain knows when the last one is gone.
 #[derive(Debug, Default)]
@@ -121,9 +116,9 @@ pub async fn accept(
         });
         match next.await {
             None => break,
-            Some(Ok((stream, peer))) => {
+            Some(Ok((socket, peer))) => {
                 pause = PAUSE_FIRST;
-                begin(stream, peer, &owner.place(), &open, &counts);
+                begin(socket, peer, &owner.place(), &open, &counts);
             }
             Some(Err(error)) if is_of_one_connection(&error) => {}
             Some(Err(error)) => {
@@ -136,7 +131,7 @@ pub async fn accept(
             }
         }
     }
-    listener.close(|stream, peer| begin(stream, peer, &owner.place(), &open, &counts));
+    listener.close(|socket, peer| begin(socket, peer, &owner.place(), &open, &counts));
 }
 
 /// Errors of accept(2) that belong to the connection that was to be accepted, not to the listener.
@@ -145,29 +140,29 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-fn begin(stream: Socket, peer: SocketAddr, place: &Rc<Place>, open: &Rc<Open>, counts: &Arc<ProcessCounts>) {
+fn begin(socket: Socket, peer: SocketAddr, place: &Rc<Place>, open: &Rc<Open>, counts: &Arc<ProcessCounts>) {
     let entered = open.enter(Arc::clone(counts));
-    let visitor = Visitor::new(peer, Rc::clone(place));
-    let desk = Rc::clone(&visitor.desk());
+    let desk = Rc::clone(&place.desk());
+    let place = Rc::clone(place);
     let service = &desk.service;
     if service.counts.connections() >= service.config.bounds.connections {
         tokio::task::spawn_local(async move {
-            turn_away(stream, &visitor).await;
+            turn_away(socket, peer, place).await;
             drop(entered);
         });
         return;
     }
     let counted = desk.scribe.connection();
     tokio::task::spawn_local(async move {
-        connection::serve(stream, visitor).await;
+        connection::serve(socket, peer, place).await;
         drop((counted, entered));
     });
 }
 
 /// Tells one connection too many so, if its socket takes the answer at once.
-async fn turn_away(mut stream: Socket, visitor: &Visitor) {
+async fn turn_away(socket: Socket, peer: SocketAddr, place: Rc<Place>) {
+    let visitor = Visitor::new(Arrival { peer, secure: false }, place);
     let refusal = Refusal::new(Reason::Connections, "`bounds.connections` are all in use");
-    let answer = inbound::refuse_unread(visitor, &refusal.after(Duration::from_secs(1)), &[], &[]);
-    let _ = tokio::time::timeout(AT_ONCE, stream.write_all(&answer)).await;
-    connection::say_goodbye(stream).await;
+    let answer = inbound::refuse_unread(&visitor, &refusal.after(Duration::from_secs(1)), &[], &[]);
+    http1::turn_away(socket.into(), &answer).await;
 }

@@ -2,8 +2,11 @@
 //! [`crate::inbound`]. What a request means is not known here.
 
 pub mod accept;
-pub mod connection;
+mod connection;
+pub mod http1;
+mod line;
 pub mod listener;
 pub mod proxy_header;
 pub mod socket;
+pub mod transport;
 pub mod wire;
