@@ -9,6 +9,7 @@ mod door;
 mod generation;
 mod logging;
 mod shards;
+mod shown;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

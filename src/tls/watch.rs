@@ -55,9 +55,6 @@ impl Default for Pace {
 
 /// Reads the files of these services again whenever they change. Does not end; drop it to end it.
 pub async fn run(services: Vec<(ServiceName, Arc<TlsTerms>)>, pace: Pace) {
-    if services.is_empty() {
-        return;
-    }
     let mut told = true;
     let mut warned = Moment::read();
     loop {
