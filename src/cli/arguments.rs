@@ -174,6 +174,9 @@ pub(super) struct Explain {
     /// A file with the caller's API key on its first line; - is standard input
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: Option<PathBuf>,
+    /// A name in the caller's certificate, for a service that asks for one: a SPIFFE id or a DNS name
+    #[arg(long, value_name = "NAME")]
+    pub(super) certificate: Option<String>,
     /// The caller's address
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub(super) address: IpAddr,

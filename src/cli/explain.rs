@@ -14,15 +14,16 @@ use super::arguments::Explain;
 use super::exit::Exit;
 use super::key::first_line;
 use super::{load, output};
-use crate::admit::caller::{CachedCaller, CallerBook};
+use crate::admit::caller::{CachedCaller, CallerBook, Peer};
 use crate::admit::ledger::Ledger;
 use crate::admit::limit::LimitBook;
 use crate::admit::permission::trace;
 use crate::admit::{self, Facts, host, path};
 use crate::clock::Moment;
-use crate::config::{Config, Service, ServiceName};
+use crate::config::{ClientCertificate, Config, Service, ServiceName, Tls};
 use crate::listen::wire::{Wire, WireBounds};
 use crate::refusal::{Reason, Refusal};
+use crate::tls::identity::Identity;
 use told::{Answer, Told};
 
 /// Runs the command.
@@ -58,6 +59,10 @@ impl<'a> Asked<'a> {
         let has_break = |text: &str| text.contains(['\r', '\n']);
         if [&arguments.method, &arguments.path, &host].into_iter().any(|text| has_break(text)) {
             return Err("a line break in --method, --path or --host would make another request".to_owned());
+        }
+        let asks = |tls: &Arc<Tls>| tls.client_certificate != ClientCertificate::None;
+        if arguments.certificate.is_some() && !service.tls.as_ref().is_some_and(asks) {
+            return Err(format!("{} asks for no certificate; leave --certificate out", service.name));
         }
         if !arguments.path.starts_with('/') && arguments.path != "*" {
             return Err(format!("--path begins with a slash; try /{}", arguments.path));
@@ -110,7 +115,9 @@ fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Re
 
     let callers = CallerBook::new(config.callers.clone());
     let headers = credentials(asked, config)?;
-    let caller = callers.identify(asked.arguments.address.into(), &headers, &mut CachedCaller::default())?;
+    let certificate = asked.arguments.certificate.as_deref().map(Identity::of_name);
+    let peer = Peer { address: asked.arguments.address, certificate: certificate.as_ref() };
+    let caller = callers.identify(peer, &headers, &mut CachedCaller::default())?;
     let name = callers.name(&caller);
     told.names(&caller, name, config);
 
