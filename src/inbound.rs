@@ -18,7 +18,7 @@ use http::{Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::admit::caller::{CachedCaller, Caller, Who};
+use crate::admit::caller::{CachedCaller, Caller, Peer, Who};
 use crate::admit::headers::Standing;
 use crate::admit::limit::{Grant, Refused};
 use crate::admit::{Facts, Shadow, permission};
@@ -125,6 +125,11 @@ impl Visitor {
         self.place.drain_begins().await;
     }
 
+    /// What the connection itself says of who is at its other end.
+    fn credentials(&self) -> Peer<'_> {
+        Peer::from(self.peer.ip())
+    }
+
     fn caller_value(&self, caller: &Caller, name: &str) -> HeaderValue {
         let mut kept = self.caller_value.borrow_mut();
         match &*kept {
@@ -199,10 +204,10 @@ async fn pass(
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
-    let peer = visitor.peer.ip();
 
     // Who is calling?
-    let caller = service.callers.identify(peer, &parts.headers, &mut visitor.caller.borrow_mut())?;
+    let caller =
+        service.callers.identify(visitor.credentials(), &parts.headers, &mut visitor.caller.borrow_mut())?;
     journey.note_caller(&caller);
     let name = service.callers.name(&caller);
 
@@ -376,9 +381,11 @@ pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target
         outcome.request(&method, &uri, Version::HTTP_11, &HeaderMap::new());
     }
     outcome.request_id(request_id.clone());
-    if let Ok(caller) =
-        desk.service.callers.identify(visitor.peer.ip(), &HeaderMap::new(), &mut visitor.caller.borrow_mut())
-    {
+    if let Ok(caller) = desk.service.callers.identify(
+        visitor.credentials(),
+        &HeaderMap::new(),
+        &mut visitor.caller.borrow_mut(),
+    ) {
         outcome.caller(caller_note(&desk, &caller));
     }
     outcome.refused(refusal);

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::callers::{CallerCounts, Shown};
 use super::durations::{DurationSum, Durations};
+use super::handshakes::Handshakes;
 use super::labels::{CODES, METHODS};
 use super::limited::Limited;
 use super::refusals::{Kept, Ring};
@@ -141,6 +142,8 @@ pub struct ShardCounts {
     pub bytes_out: Count,
     /// Attempts after the first.
     pub retries: Count,
+    /// TLS handshakes.
+    pub handshakes: Handshakes,
     /// All requests of callers that the configuration does not name.
     pub unnamed: CallerCounts,
     /// Refusals that were counted and not logged.

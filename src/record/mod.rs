@@ -8,6 +8,7 @@ pub mod access_log;
 pub mod callers;
 pub mod counts;
 pub mod durations;
+pub mod handshakes;
 pub mod labels;
 pub mod limited;
 mod line;
