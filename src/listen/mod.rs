@@ -3,5 +3,6 @@
 
 pub mod accept;
 pub mod connection;
+pub mod frames;
 pub mod socket;
 pub mod wire;
