@@ -12,6 +12,7 @@ use crate::admit::caller::{CachedCaller, Caller, Who};
 use crate::clock::Moment;
 use crate::config::{ConnectionLife, Timeouts};
 use crate::forward::early::Early;
+use crate::forward::proxy_header::Spoken;
 use crate::service::{Desk, Place};
 
 /// What is known of a connection before its first request.
@@ -19,8 +20,21 @@ use crate::service::{Desk, Place};
 pub struct Arrival {
     /// The client's address, as the socket or a PROXY header says.
     pub peer: SocketAddr,
+    /// The address that the client connected to, as the socket or a PROXY header says. None: a Unix socket.
+    pub destination: Option<SocketAddr>,
     /// Whether it comes under TLS.
     pub secure: bool,
+}
+
+impl Arrival {
+    /// Whom a connection to a worker speaks for that carries this client's requests.
+    pub(super) fn spoken(&self) -> Spoken {
+        let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        match self.destination {
+            Some(destination) => Spoken::For { client: plain(self.peer), destination: plain(destination) },
+            None => Spoken::ForNobody,
+        }
+    }
 }
 
 /// A client connection.

@@ -10,7 +10,8 @@ use crate::socket::Socket;
 
 /// Serves a connection until it closes.
 pub(super) async fn serve(socket: Socket, peer: std::net::SocketAddr, place: Rc<Place>) {
+    let destination = socket.local();
     let transport = Transport::from(socket);
-    let visitor = Visitor::new(Arrival { peer, secure: false }, place);
+    let visitor = Visitor::new(Arrival { peer, destination, secure: false }, place);
     let _ = http1::serve(transport, visitor).await;
 }

@@ -257,6 +257,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::forward::proxy_header::Spoken;
 
     fn proxied(client: &str, destination: &str) -> Source {
         Source::Proxied { client: client.parse().unwrap(), destination: destination.parse().unwrap() }
@@ -458,6 +459,22 @@ mod tests {
         let mut zeros = [0; 32];
         zeros[4..8].fill(0xff);
         assert_eq!(checksum(&zeros, 4), 0x8a91_36aa);
+    }
+
+    #[test]
+    fn what_workers_are_told_is_read_back() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        for (client, destination) in [
+            ("192.0.2.7:1", "198.51.100.1:443"),
+            ("[2001:db8::7]:1", "[2001:db8::1]:443"),
+            ("192.0.2.7:65535", "[::1]:0"),
+        ] {
+            let (client, destination) = (address(client), address(destination));
+            let header = Spoken::For { client, destination }.header();
+            assert_eq!(read(&header), Ok(Some((Source::Proxied { client, destination }, header.len()))));
+        }
+        let header = Spoken::ForNobody.header();
+        assert_eq!(read(&header), Ok(Some((Source::Own, header.len()))));
     }
 
     proptest! {
