@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::RunOptions;
 use super::door::{self, Behind, Door};
 use super::listeners::{self, Current, Files, Listeners};
 use super::logging::{self, Level};
 use super::shards::{Assignment, Listens, Plan, Shard};
+use super::{RunOptions, certificates};
 use crate::admin::{LedgerReading, Left, ProcessState, ServiceView, View};
 use crate::admit::caller::CallerBook;
 use crate::admit::ledger::Ledger;
@@ -300,6 +300,7 @@ fn prepare(config: &Config, ledger: &Arc<Ledger>, before: Option<&Running>) -> R
     let threads = config.threads.get();
     let ours = before.map(Running::addresses).unwrap_or_default();
     let service_before = |name: &ServiceName| before.and_then(|running| running.services.get(name));
+    let mut terms = certificates::prepare(config, &service_before, now)?;
     let (no_services, no_files) = (BTreeMap::new(), Files::new());
     let current = Current {
         services: before.map_or(&no_services, |running| &running.services),
@@ -320,6 +321,7 @@ fn prepare(config: &Config, ledger: &Arc<Ledger>, before: Option<&Running>) -> R
     let callers = Arc::new(CallerBook::new(Arc::clone(&config.callers)));
     let build = |(name, wanted): (&ServiceName, &Arc<config::Service>)| {
         let old = service_before(name).map(Arc::as_ref);
+        let wanted = (wanted, terms.remove(name));
         (name.clone(), Service::new(wanted, &callers, ledger, threads, old, now))
     };
     let services = config.services.iter().map(build).collect();
