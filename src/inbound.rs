@@ -144,7 +144,8 @@ async fn pass(
     let order = order(parts, body, uri, &told, service.config.bounds.body_bytes);
     let until = service.config.timeouts.total.map(|total| Instant::from_std(now.instant()) + total);
     journey.upload = order.body().watch();
-    let call = Call { until, early: (parts.version != Version::HTTP_10).then_some(early) };
+    let early = (parts.version != Version::HTTP_10).then_some(early);
+    let call = Call { until, early, spoken: visitor.arrival.spoken() };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
     Ok((response, Some(grant)))
 }
