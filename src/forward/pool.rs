@@ -14,13 +14,14 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use super::proxy_header::{self, Spoken};
 use super::upload::Upload;
 use super::wake::LinkWaker;
 use crate::clock::Moment;
 use crate::shard::ShardId;
+use crate::socket::Socket;
 use crate::workers::Worker;
 
 /// Idle connections kept per worker and shard; one more is closed instead of kept.
@@ -111,6 +112,8 @@ pub struct ConnectTerms {
     pub response_head_bytes: usize,
     /// `bounds.worker_connections`.
     pub most: u64,
+    /// Whom it speaks for, if the worker is to be told.
+    pub spoken: Option<Spoken>,
 }
 
 impl Lane {
@@ -119,11 +122,16 @@ impl Lane {
         Self { worker, shard, idle: RefCell::new(Vec::new()), idle_time: Cell::new(IDLE_TIME) }
     }
 
-    /// The idle connection used last that is still alive, if there is one. Each is looked at before it is handed out:
-    /// one that the worker closed, or sent something unasked on (RFC 9112 section 9.2), is dropped.
-    pub async fn idle(&self, now: Moment) -> Option<Link> {
+    /// The idle connection used last that is still alive and speaks for this client, or for nobody, if there is one.
+    /// Each is looked at before it is handed out: one that the worker closed, or sent something unasked on (RFC 9112
+    /// section 9.2), is dropped.
+    pub async fn idle(&self, now: Moment, spoken: Option<Spoken>) -> Option<Link> {
         loop {
-            let Idle { mut link, since } = self.idle.borrow_mut().pop()?;
+            let Idle { mut link, since } = {
+                let mut idle = self.idle.borrow_mut();
+                let newest = idle.iter().rposition(|idle| idle.link.spoken == spoken)?;
+                idle.remove(newest)
+            };
             if now.since(since) < self.idle_time.get() && link.is_usable().await {
                 return Some(link);
             }
@@ -142,7 +150,11 @@ impl Lane {
         let permit = bound.take(terms.most).ok_or(ConnectFailure::Bound)?;
         let counts = self.worker.counts.of(self.shard);
         counts.connects.add(1);
-        let stream = match tokio::time::timeout(terms.timeout, TcpStream::connect(self.worker.address)).await
+        let stream = match tokio::time::timeout(
+            terms.timeout,
+            proxy_header::connect(&self.worker.address, terms.spoken),
+        )
+        .await
         {
             Ok(Ok(stream)) => stream,
             failed => {
@@ -155,8 +167,6 @@ impl Lane {
                 return Err(failure);
             }
         };
-        // Small requests must not wait for an ACK (RFC 896); a failure here only costs latency.
-        let _ = stream.set_nodelay(true);
         let mut builder = http1::Builder::new();
         builder.max_header_size(terms.response_head_bytes);
         builder.max_buf_size((terms.response_head_bytes + 16 * 1024).max(64 * 1024));
@@ -172,6 +182,7 @@ impl Lane {
             alarm,
             closed: false,
             reused: false,
+            spoken: terms.spoken,
             _open: open,
         })
     }
@@ -213,13 +224,15 @@ impl Lane {
 /// own task. That saves two task switches a request, and back-pressure needs no channel.
 pub struct Link {
     sender: http1::SendRequest<Upload>,
-    connection: Box<http1::Connection<TokioIo<TcpStream>, Upload>>,
+    connection: Box<http1::Connection<TokioIo<Socket>, Upload>>,
     waker: Rc<LinkWaker>,
     /// Rings for whoever uses the connection. It is set again only when it would ring too late, so a request that is
     /// answered in time touches no timer.
     alarm: Pin<Box<Sleep>>,
     closed: bool,
     reused: bool,
+    /// Whom the worker was told that it speaks for.
+    spoken: Option<Spoken>,
     _open: Open,
 }
 

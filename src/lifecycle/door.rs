@@ -9,7 +9,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot};
 
 use super::bind;
-use super::generation::{Failure, cannot_bind, file_hint, is_among};
+use super::generation::{Failure, file_hint};
+use super::listeners::{cannot_bind, is_among};
 use crate::admin::{self, ProcessState, ReloadRequest, Token, View};
 use crate::config::{Admin, At};
 
@@ -53,7 +54,7 @@ pub(super) fn prepare(
         return Ok(Change::Token(token));
     }
     let bound = bind::reserve(admin.listen, 1, is_among(admin.listen, ours)).and_then(bind::open);
-    let mut bound = bound.map_err(|error| cannot_bind(&admin.at, admin.listen, &error))?;
+    let mut bound = bound.map_err(|error| cannot_bind(&admin.at, &admin.listen.into(), &error))?;
     let listener = bound.pop().ok_or_else(|| Failure::Run("the admin listener was not bound".to_owned()))?;
     Ok(Change::Open(admin.listen, listener, token))
 }

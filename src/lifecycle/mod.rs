@@ -4,10 +4,14 @@
 //! Signals: TERM, INT and QUIT drain (a second one ends at once), HUP reloads, USR1 reopens the access log.
 
 mod bind;
+mod certificates;
 mod door;
 mod generation;
+mod listeners;
 mod logging;
 mod shards;
+mod shown;
+mod socket_file;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -93,7 +93,14 @@ fn callers() -> Callers {
         ipv4_prefix: 32,
         ipv6_prefix: 64,
         trusted_proxies: vec![],
-        known: vec![KnownCaller { name: "web".into(), api_keys: vec![], addresses: vec![], tier: None, at }],
+        known: vec![KnownCaller {
+            name: "web".into(),
+            api_keys: vec![],
+            certificates: vec![],
+            addresses: vec![],
+            tier: None,
+            at,
+        }],
         tiers: vec![],
         max_keys: NonZeroUsize::new(100).unwrap(),
     }
@@ -342,6 +349,7 @@ fn the_metrics_page_names_what_happened_and_stays_well_formed() {
         counts: Arc::clone(&world.counts),
         workers: vec![worker],
         dns,
+        tls: None,
     };
     let process = ProcessReading { reload_ok: true, config_hash: "abc".into(), ..ProcessReading::default() };
     let page = encode(Scrape { services: vec![service], process }).unwrap();

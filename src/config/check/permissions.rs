@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Checker, items, value};
-use crate::config::collect::{Located, planned_text};
+use crate::config::collect::Located;
 use crate::config::file;
 use crate::config::report::{Code, Spot};
 use crate::config::tree::shorten;
@@ -116,25 +116,20 @@ impl Checker<'_> {
     }
 
     fn pattern(&mut self, text: &str, at: Spot, callers: &Callers) -> Option<CallerPattern> {
-        if text.starts_with("certificate:") {
-            let planned = planned_text("certificate:", "callers known by their certificates");
-            let (message, help) = planned.split_once('\n').unwrap_or((&planned, ""));
-            self.error(Code::Planned, at, message, help);
-            return None;
-        }
-        let unnamed = ["address:", "api_key:"];
+        let unnamed = ["address:", "api_key:", "certificate:"];
         if let Some((before, _)) = text.split_once('*') {
             let may_be_unnamed =
                 unnamed.iter().any(|kind| kind.starts_with(before) || before.starts_with(kind));
             if !may_be_unnamed && !callers.known.iter().any(|caller| glob(text, &caller.name)) {
                 let message = format!("`{}` fits no caller that is known", shorten(text));
-                let help = "`*` stands for any run of characters; unnamed callers are `address:...` and `api_key:...`";
+                let help = "`*` stands for any run of characters; unnamed callers are `address:...`, `api_key:...` and `certificate:...`";
                 self.error(Code::UnknownName, at, message, help);
             }
             return Some(CallerPattern::Glob(text.into()));
         }
         if unnamed.iter().any(|kind| text.starts_with(kind)) {
             self.canonical_address(text, at);
+            self.canonical_certificate(text, at, callers);
             return Some(CallerPattern::Glob(text.into()));
         }
         self.caller(text, at, callers).map(CallerPattern::Known)
@@ -157,6 +152,22 @@ impl Checker<'_> {
             let message = format!("`{}` is no caller's name", shorten(text));
             self.error(Code::BadValue, at, message, &help);
         }
+    }
+
+    /// The same of a certificate, whose name is compared in lower case (the path of a SPIFFE id as it is), and which is
+    /// the caller of `known` that has this name, if there is one.
+    fn canonical_certificate(&mut self, text: &str, at: Spot, callers: &Callers) {
+        let Some(name) = text.strip_prefix("certificate:") else { return };
+        let path = name.strip_prefix("spiffe://").and_then(|rest| Some(rest.len() - rest.find('/')?));
+        let (compared, path) = name.split_at(name.len() - path.unwrap_or(0));
+        let spelled = format!("{}{path}", compared.to_ascii_lowercase());
+        let owner = callers.known.iter().find(|known| known.certificates.iter().any(|one| **one == *spelled));
+        let help = match owner {
+            Some(owner) => format!("write `{}`, who has this certificate", owner.name),
+            None if spelled != name => format!("write `certificate:{spelled}`"),
+            None => return,
+        };
+        self.error(Code::BadValue, at, format!("`{}` is no caller's name", shorten(text)), &help);
     }
 
     fn until_of_rule(&mut self, until: &file::Field<crate::config::value::DayText>, number: usize) {
