@@ -5,6 +5,7 @@ mod hops;
 pub mod reply;
 mod request_id;
 mod target;
+pub mod tcp;
 
 use std::borrow::Cow;
 use std::cell::{Cell, Ref, RefCell};
@@ -22,12 +23,12 @@ use crate::admit::caller::{CachedCaller, Caller, Who};
 use crate::admit::headers::Standing;
 use crate::admit::limit::{Grant, Refused};
 use crate::admit::{Facts, Shadow, permission};
-use crate::clock::Moment;
-use crate::config::{Credential, Timeouts};
+use crate::clock::{Moment, ShardClock};
+use crate::config::{Credential, Timeouts, WorkerProtocol};
 use crate::forward::headers::{self, Told};
 use crate::forward::source::Source;
 use crate::forward::upload::{Upload, UploadWatch};
-use crate::forward::{Answer, Call};
+use crate::forward::{Answer, Call, upgrade};
 use crate::record::{CallerNote, Outcome};
 use crate::refusal::page::{self, Asked};
 use crate::refusal::{Reason, Refusal};
@@ -84,6 +85,11 @@ impl Visitor {
     /// The shard's coarse time.
     pub fn now(&self) -> Moment {
         self.place.clock().now()
+    }
+
+    /// The shard's clock.
+    pub fn clock(&self) -> &ShardClock {
+        self.place.clock()
     }
 
     /// The exact time.
@@ -244,10 +250,17 @@ async fn pass(
         chunked: parts.headers.contains_key(TRANSFER_ENCODING),
         nameless_host: service.config.name.as_str(),
     };
-    let order = order(parts, body, uri, &told, service.config.bounds.body_bytes);
+    let upgrade = match service.config.worker_protocol {
+        WorkerProtocol::Http1 => upgrade::asked(parts),
+        WorkerProtocol::Http2 => None,
+    };
+    let mut order = order(parts, body, uri, &told, service.config.bounds.body_bytes);
+    if let Some(protocol) = &upgrade {
+        headers::ask_upgrade(order.headers_mut(), protocol);
+    }
     let until = service.config.timeouts.total.map(|total| Instant::from_std(now.instant()) + total);
     journey.upload = order.body().watch();
-    let call = Call { until, early: None };
+    let call = Call { until, early: None, upgrade: upgrade.as_ref() };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
     Ok((response, Some(grant)))
 }

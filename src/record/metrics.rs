@@ -180,6 +180,13 @@ impl Scrape {
         self.sums(page, "buckler_connections_accepted", "Client connections accepted", |shard| {
             &shard.connections_total
         })?;
+        let mut family =
+            page.gauge("buckler_tunnels", "Open tunnels: upgraded connections, and all of TCP")?;
+        for service in &self.services {
+            let open = service.counts.shards.sum(|shard| &shard.tunnels);
+            family.gauge(&[("service", service.name())], open)?;
+        }
+        self.sums(page, "buckler_tunnels_opened", "Tunnels opened", |shard| &shard.tunnels_total)?;
         self.sums(page, "buckler_received_bytes", "Bytes of request bodies", |shard| &shard.bytes_in)?;
         self.sums(page, "buckler_sent_bytes", "Bytes of answers' bodies", |shard| &shard.bytes_out)?;
         self.sums(page, "buckler_retries", "Attempts after a request's first", |shard| &shard.retries)?;
