@@ -262,7 +262,9 @@ impl Journey<'_> {
             let limits = &self.desk.service.limits;
             limits.write_headers(caller, standing, self.refused, &mut head.headers);
         }
-        if self.one_at_a_time && visitor.is_to_leave() {
+        // What goes on with another protocol leaves in that protocol's own way.
+        let switched = matches!(answer, Answer::Switched(_));
+        if self.one_at_a_time && !switched && visitor.is_to_leave() {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             visitor.part(Parting::Asked);
         }

@@ -5,13 +5,14 @@
 //! at once. Only what the other side does not take is kept, and nothing more is read in that direction until it is
 //! gone. Who may have a tunnel is decided above.
 
-use std::cell::RefCell;
+mod flow;
+
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep_until};
 
@@ -20,9 +21,8 @@ use super::pool::Open;
 use crate::clock::ShardClock;
 use crate::record::{Outcome, TunnelEnd};
 use crate::socket::Socket;
+use flow::{Broken, Flow, Stage, with_scratch};
 
-/// The scratch buffer of a shard, in bytes: so much is read at once, and so much may wait in one direction.
-pub const SCRATCH_BYTES: usize = 64 * 1024;
 /// How long a tunnel may be silent once its service drains. Nobody can be asked to end one (a WebSocket's close belongs
 /// to its two ends), so a busy one gets the whole of `shutdown.grace`, as with nginx, HAProxy and Envoy, and is cut
 /// then; a silent one only keeps the process from ending, which those three accept.
@@ -30,14 +30,6 @@ pub const DRAIN_IDLE: Duration = Duration::from_secs(5);
 /// How long a tunnel may go on of which one side has ended and takes nothing more: the other side's last bytes are still
 /// on their way to it, and a close would destroy them while bytes of its own are unread.
 const SPILL_IDLE: Duration = Duration::from_secs(5);
-/// How often a direction is moved before the other one, and other connections, have their turn.
-const ROUNDS: usize = 16;
-
-thread_local! {
-    /// Used within one poll and never across: a shard is one thread.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
 /// The client's end of a tunnel.
 pub trait ClientSide: AsyncRead + AsyncWrite + Unpin {
     /// From now on a close breaks the connection (RST) instead of ending it.
@@ -130,35 +122,6 @@ struct Flows {
     first: Option<TunnelEnd>,
 }
 
-/// One direction.
-struct Flow {
-    /// What was read and not taken yet; at most the scratch buffer, or what went first.
-    held: Vec<u8>,
-    sent: usize,
-    unflushed: bool,
-    stage: Stage,
-    /// Bytes that were read and not told to the record yet.
-    fresh: u64,
-    /// Bytes moved since it was last asked.
-    moved: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Open,
-    /// The source has ended; the other side is to be told.
-    Ending,
-    /// The target has ended and takes nothing more: what comes is thrown away.
-    Spilling,
-    Ended,
-}
-
-/// Which side of a direction broke.
-enum Broken {
-    Source,
-    Target,
-}
-
 impl Flows {
     #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
     async fn run<C: ClientSide, D: Future<Output = ()>>(
@@ -219,8 +182,7 @@ impl Flows {
         client: &mut C,
         worker: &mut Socket,
     ) -> Option<TunnelEnd> {
-        let (up, down) = SCRATCH.with_borrow_mut(|scratch| {
-            scratch.resize(SCRATCH_BYTES, 0);
+        let (up, down) = with_scratch(|scratch| {
             let up = self.up.poll(cx, client, worker, scratch);
             let down = self.down.poll(cx, worker, client, scratch);
             // A side that has ended need not take what it is sent, so that is no break.
@@ -249,151 +211,5 @@ impl Flows {
     }
 }
 
-impl Flow {
-    const fn new(held: Vec<u8>) -> Self {
-        Self { held, sent: 0, unflushed: false, stage: Stage::Open, fresh: 0, moved: false }
-    }
-
-    /// Moves bytes as long as the one side has some and the other takes them.
-    fn poll<S: AsyncRead + Unpin, T: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut S,
-        target: &mut T,
-        scratch: &mut [u8],
-    ) -> Result<(), Broken> {
-        for _ in 0..ROUNDS {
-            if !self.send_held(cx, target)? {
-                return self.flush(cx, target);
-            }
-            match self.stage {
-                Stage::Open => {}
-                Stage::Ending => return self.end(cx, target),
-                Stage::Ended => return Ok(()),
-                Stage::Spilling => return self.spill(cx, source, scratch),
-            }
-            let mut piece = ReadBuf::new(scratch);
-            match Pin::new(&mut *source).poll_read(cx, &mut piece) {
-                Poll::Pending => return self.flush(cx, target),
-                Poll::Ready(Err(_)) => return Err(Broken::Source),
-                Poll::Ready(Ok(())) => self.pass(cx, target, piece.filled())?,
-            }
-        }
-        cx.waker().wake_by_ref();
-        self.flush(cx, target)
-    }
-
-    /// What a break means, if the target had ended before: no more than that nothing is to be sent to it.
-    fn forgiven(&mut self, cx: &Context<'_>, polled: Result<(), Broken>, other: &Self) -> Result<(), Broken> {
-        if matches!(polled, Err(Broken::Target)) && other.stage != Stage::Open {
-            self.held = Vec::new();
-            self.stage = if self.stage == Stage::Open { Stage::Spilling } else { Stage::Ended };
-            cx.waker().wake_by_ref();
-            return Ok(());
-        }
-        polled
-    }
-
-    fn spill<S: AsyncRead + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut S,
-        scratch: &mut [u8],
-    ) -> Result<(), Broken> {
-        for _ in 0..ROUNDS {
-            let mut piece = ReadBuf::new(scratch);
-            match Pin::new(&mut *source).poll_read(cx, &mut piece) {
-                Poll::Ready(Ok(())) if !piece.filled().is_empty() => {}
-                Poll::Ready(_) => {
-                    self.stage = Stage::Ended;
-                    return Ok(());
-                }
-                Poll::Pending => return Ok(()),
-            }
-        }
-        cx.waker().wake_by_ref();
-        Ok(())
-    }
-
-    /// Whether nothing is held any more.
-    fn send_held<T: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        target: &mut T,
-    ) -> Result<bool, Broken> {
-        if self.held.is_empty() {
-            return Ok(true);
-        }
-        let held = std::mem::take(&mut self.held);
-        self.sent += self.send(cx, target, &held[self.sent..])?;
-        if self.sent < held.len() {
-            self.held = held;
-            return Ok(false);
-        }
-        self.sent = 0;
-        Ok(true)
-    }
-
-    /// Passes on what was just read, and holds what is not taken.
-    fn pass<T: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        target: &mut T,
-        bytes: &[u8],
-    ) -> Result<(), Broken> {
-        if bytes.is_empty() {
-            self.stage = Stage::Ending;
-            return Ok(());
-        }
-        self.fresh += bytes.len() as u64;
-        self.moved = true;
-        let sent = self.send(cx, target, bytes)?;
-        self.held = bytes[sent..].to_vec();
-        Ok(())
-    }
-
-    /// How many bytes the target took.
-    fn send<T: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        target: &mut T,
-        bytes: &[u8],
-    ) -> Result<usize, Broken> {
-        let mut sent = 0;
-        while sent < bytes.len() {
-            match Pin::new(&mut *target).poll_write(cx, &bytes[sent..]) {
-                Poll::Ready(Ok(n @ 1..)) => {
-                    sent += n;
-                    self.moved = true;
-                    self.unflushed = true;
-                }
-                Poll::Ready(_) => return Err(Broken::Target),
-                Poll::Pending => break,
-            }
-        }
-        Ok(sent)
-    }
-
-    /// A socket holds nothing back; TLS does.
-    fn flush<T: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, target: &mut T) -> Result<(), Broken> {
-        if self.unflushed {
-            match Pin::new(target).poll_flush(cx) {
-                Poll::Ready(flushed) => {
-                    flushed.map_err(|_| Broken::Target)?;
-                    self.unflushed = false;
-                }
-                Poll::Pending => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn end<T: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, target: &mut T) -> Result<(), Broken> {
-        if let Poll::Ready(ended) = Pin::new(target).poll_shutdown(cx) {
-            // A side that is gone already needs no goodbye.
-            let _ = ended;
-            self.stage = Stage::Ended;
-        }
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,8 @@ impl Reply {
         method: &Method,
     ) -> Self {
         // hyper never asks for a body that is empty, or that HEAD does not want.
-        if answer.is_end_stream() || *method == Method::HEAD {
+        let switched = matches!(answer, Answer::Switched(_));
+        if (answer.is_end_stream() && !switched) || *method == Method::HEAD {
             outcome.ended(End::Complete);
         }
         Self { answer, outcome, _grant: grant, upload, visitor }

@@ -17,8 +17,19 @@ use crate::service::Desk;
 /// that no rule can name, since it is never forwarded.
 const FACTS: Facts<'static> = Facts { method: &Method::CONNECT, host: "", path: "" };
 
-/// Serves a connection until it closes. It is charged one request, and counts as one in progress while it lasts.
-pub async fn serve<C: ClientSide>(visitor: Rc<Visitor>, client: C) {
+/// A connection that may have its bytes carried, and the worker that they go to.
+#[derive(Debug)]
+pub struct Opened {
+    visitor: Rc<Visitor>,
+    worker: WorkerSide,
+    outcome: Box<Outcome>,
+    /// Held to the end: the connection counts as a request in progress.
+    _grant: Grant,
+}
+
+/// Asks everything that stands before the first byte, and connects to a worker. The connection is charged one request.
+/// None: it is to be closed, which has been recorded; there is no protocol to say why in.
+pub async fn open(visitor: Rc<Visitor>) -> Option<Opened> {
     let desk = Rc::clone(&visitor.desk());
     let mut outcome = begin(&visitor, &desk);
     let opened = match admit(&visitor, &desk, &mut outcome) {
@@ -26,9 +37,21 @@ pub async fn serve<C: ClientSide>(visitor: Rc<Visitor>, client: C) {
         Err(refusal) => Err(refusal),
     };
     match opened {
-        // In a box of its own: what stands before it is not kept for as long as the tunnel lasts.
-        Ok((worker, grant)) => Box::pin(carry(visitor, client, worker, outcome, grant)).await,
-        Err(refusal) => refuse(outcome, &refusal),
+        Ok((worker, grant)) => Some(Opened { visitor, worker, outcome, _grant: grant }),
+        Err(refusal) => {
+            refuse(outcome, &refusal);
+            None
+        }
+    }
+}
+
+impl Opened {
+    /// Carries bytes between this client and the worker until that ends.
+    pub async fn carry<C: ClientSide>(mut self, client: C) {
+        let visitor = &self.visitor;
+        let idle = visitor.timeouts().tunnel;
+        let terms = TunnelTerms { idle, clock: visitor.clock(), drain: visitor.drain_begins() };
+        tunnel::carry(client, self.worker, Opening::default(), terms, &mut self.outcome).await;
     }
 }
 
@@ -41,7 +64,7 @@ pub fn turn_away(visitor: &Visitor, refusal: &Refusal) {
 
 fn begin(visitor: &Visitor, desk: &Desk) -> Box<Outcome> {
     let now = visitor.refresh_clock();
-    let mut outcome = Box::new(desk.scribe.begin(now, visitor.peer));
+    let mut outcome = Box::new(desk.scribe.begin(now, visitor.arrival.peer));
     outcome.tcp();
     outcome.request_id(request_id::new(now));
     outcome
@@ -49,8 +72,12 @@ fn begin(visitor: &Visitor, desk: &Desk) -> Box<Outcome> {
 
 fn admit(visitor: &Visitor, desk: &Desk, outcome: &mut Outcome) -> Result<Grant, Refusal> {
     let service = &desk.service;
-    let (peer, now) = (visitor.peer.ip(), outcome.begun());
-    let caller = service.callers.identify(peer, &HeaderMap::new(), &mut visitor.caller.borrow_mut())?;
+    let now = outcome.begun();
+    let caller = service.callers.identify(
+        visitor.credentials(),
+        &HeaderMap::new(),
+        &mut visitor.caller.borrow_mut(),
+    )?;
     outcome.client(caller.client);
     outcome.caller(caller_note(desk, &caller));
     let asked = (&service.config.permissions, &service.limits);
@@ -60,19 +87,6 @@ fn admit(visitor: &Visitor, desk: &Desk, outcome: &mut Outcome) -> Result<Grant,
         outcome.shadow(&shadow.rule, shadow.reason);
     }
     admitted.map_err(|refused| refused.refusal)
-}
-
-async fn carry<C: ClientSide>(
-    visitor: Rc<Visitor>,
-    client: C,
-    worker: WorkerSide,
-    mut outcome: Box<Outcome>,
-    grant: Grant,
-) {
-    let idle = visitor.timeouts().tunnel;
-    let terms = TunnelTerms { idle, clock: visitor.clock(), drain: visitor.drain_begins() };
-    tunnel::carry(client, worker, Opening::default(), terms, &mut outcome).await;
-    drop(grant);
 }
 
 fn refuse(mut outcome: Box<Outcome>, refusal: &Refusal) {
