@@ -187,10 +187,8 @@ impl Scrape {
             family.gauge(&[("service", service.name())], open)?;
         }
         self.sums(page, "buckler_tunnels_opened", "Tunnels opened", |shard| &shard.tunnels_total)?;
-        let mut family = page.counter(
-            "buckler_http2_floods",
-            "HTTP/2 connections ended for what their client did, by kind",
-        )?;
+        let mut family = page
+            .counter("buckler_http2_floods", "HTTP/2 connections ended for what their client did, by kind")?;
         for service in &self.services {
             for (kind, n) in service.counts.floods() {
                 family.counter(&[("service", service.name()), ("kind", kind)], n)?;
