@@ -1,10 +1,12 @@
 //! Forwarding: one attempt after another under one deadline, until a worker's answer has begun or nothing is left to
 //! try. Who may be forwarded is decided above; who gets it, by `balance`; what it sends back streams as an [`Answer`].
 
+mod alarm;
 pub mod answer;
 pub mod early;
 mod exchange;
 pub mod headers;
+pub mod http2;
 pub mod pool;
 pub mod retry;
 pub mod source;
@@ -24,7 +26,7 @@ use tokio::time::Instant;
 
 use crate::balance::Picker;
 use crate::clock::{Moment, ShardClock};
-use crate::config::{Bounds, Endpoint, Timeouts};
+use crate::config::{Bounds, Endpoint, Timeouts, WorkerProtocol};
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 use crate::shard::ShardId;
@@ -50,6 +52,7 @@ pub struct Route {
     open: Arc<ConnectionBound>,
     timeouts: Timeouts,
     bounds: Bounds,
+    protocol: WorkerProtocol,
     shard: ShardId,
     clock: Rc<ShardClock>,
 }
@@ -85,6 +88,7 @@ impl Route {
             open,
             timeouts: config.timeouts,
             bounds: config.bounds,
+            protocol: config.worker_protocol,
             shard,
             clock,
         }
@@ -136,6 +140,9 @@ impl Route {
         call: Call<'_>,
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Refusal> {
+        if self.protocol == WorkerProtocol::Http2 {
+            return Box::pin(self.send_http2(order, call, outcome)).await;
+        }
         let until = call.until;
         let mut tried: Vec<Endpoint> = Vec::new();
         let mut last = Refusal::new(Reason::NoWorkers, "neither the configuration nor DNS names a worker")
