@@ -357,7 +357,7 @@ fn a_worker_that_dies_gets_idempotent_requests_once_more_and_others_not() {
     on_a_shard(async {
         let worker = Worker::start(|mut asked: Asked| async move {
             match asked.path() {
-                "/die" => asked.die(),
+                "/die" => asked.die().await,
                 _ => asked.answer("alive").await,
             }
         });
@@ -407,13 +407,16 @@ fn a_worker_that_takes_nothing_holds_the_client_back() {
         let (mut client, upload) = body().await;
         let watch = upload.watch();
         let sending = Rc::clone(&way);
-        let sending =
-            tokio::task::spawn_local(async move { sending.send(order(Method::POST, "/", upload)).await.map(drop) });
+        let sending = tokio::task::spawn_local(async move {
+            sending.send(order(Method::POST, "/", upload)).await.map(drop)
+        });
         client.reserve_capacity(1 << 24);
         client.send_data(Bytes::from(vec![b'x'; 1 << 24]), false).unwrap();
         let mut before = u64::MAX;
-        until("it stands still", || std::mem::replace(&mut before, watch.bytes()) == watch.bytes() && before > 0)
-            .await;
+        until("it stands still", || {
+            std::mem::replace(&mut before, watch.bytes()) == watch.bytes() && before > 0
+        })
+        .await;
         assert!(watch.bytes() <= 256 * 1024, "{}", watch.bytes());
         sending.abort();
     });
@@ -471,6 +474,7 @@ fn each_wait_has_its_end() {
         let mut answer = way.send(get("/stops")).await.unwrap().into_body();
         assert_eq!(piece(&mut answer).await.unwrap().unwrap(), "some");
         assert_eq!(piece(&mut answer).await.unwrap().unwrap_err().reason, Reason::WorkerTimeout);
+        drop(answer);
         let until = Some(tokio::time::Instant::now() + Duration::from_millis(50));
         let refusal = way.call(get("/silent"), Call { until, early: None }).await.unwrap_err();
         assert_eq!(refusal.reason, Reason::WorkerTimeout);
@@ -498,7 +502,8 @@ fn a_worker_of_http1_or_of_nothing_is_told_apart_and_passed_over() {
 #[test]
 fn a_head_that_is_too_long_is_the_workers_fault() {
     on_a_shard(async {
-        let worker = Worker::start(|mut asked: Asked| async move { asked.answer_with_head_of(64 * 1024).await });
+        let worker =
+            Worker::start(|mut asked: Asked| async move { asked.answer_with_head_of(64 * 1024).await });
         let way = way(&[worker.address()], |service| service.bounds.response_head_bytes = 16 * 1024);
         let refusal = way.send(get("/")).await.unwrap_err();
         assert_eq!(refusal.reason, Reason::WorkerProtocol);

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -147,6 +148,7 @@ async fn connection<F: Future<Output = ()> + 'static>(
     let mut number = 0;
     loop {
         let accepted = tokio::select! {
+            biased;
             () = die.notified() => break,
             () = leave.notified() => {
                 server.graceful_shutdown();
@@ -227,13 +229,13 @@ impl Asked {
         let mut left = bytes;
         while left > 0 {
             stream.reserve_capacity(16 * 1024);
-            let room = tokio::select! {
-                room = poll_fn(|cx| stream.poll_capacity(cx)) => room,
-                reset = poll_fn(|cx| self.respond.poll_reset(cx)) => return self.note(reset),
-            };
-            let Some(Ok(room)) = room else {
-                let reset = poll_fn(|cx| stream.poll_reset(cx)).await;
-                return self.note(reset);
+            let room = poll_fn(|cx| match stream.poll_reset(cx) {
+                Poll::Ready(reset) => Poll::Ready(Err(reset)),
+                Poll::Pending => stream.poll_capacity(cx).map(|room| Ok(room.unwrap().unwrap())),
+            });
+            let room = match room.await {
+                Ok(room) => room,
+                Err(reset) => return self.note(reset),
             };
             let room = room.min(left);
             left -= room;
@@ -267,8 +269,9 @@ impl Asked {
     }
 
     /// This connection ends at once.
-    pub(super) fn die(&self) {
+    pub(super) async fn die(&self) {
         self.die.notify_one();
+        std::future::pending().await
     }
 
     fn head(&mut self, response: Response<()>, end: bool) -> SendStream<Bytes> {
