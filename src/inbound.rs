@@ -92,10 +92,13 @@ async fn pass(
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
-    let peer = visitor.arrival.peer.ip();
+    if visitor.is_misdirected(&asked.host) {
+        let detail = "the connection was made for another server name than this host";
+        return Err(Refusal::new(Reason::Misdirected, detail));
+    }
 
     // Who is calling?
-    let caller = service.callers.identify(peer.into(), &parts.headers, &mut visitor.caller.borrow_mut())?;
+    let caller = service.callers.identify(visitor.credentials(), &parts.headers, &mut visitor.caller.borrow_mut())?;
     journey.note_caller(&caller);
     let name = service.callers.name(&caller);
 
@@ -128,7 +131,8 @@ async fn pass(
     }
     let told = Told {
         peer: &visitor.peer_text,
-        secure: visitor.arrival.secure,
+        secure: visitor.is_secure(),
+        certificate: service.config.forward_client_certificate.then(|| visitor.certificate_value()).flatten(),
         trusted,
         caller: visitor.caller_value(&caller, name),
         request_id: journey.request_id.clone(),
@@ -140,7 +144,8 @@ async fn pass(
     let order = order(parts, body, uri, &told, service.config.bounds.body_bytes);
     let until = service.config.timeouts.total.map(|total| Instant::from_std(now.instant()) + total);
     journey.upload = order.body().watch();
-    let call = Call { until, early: (parts.version != Version::HTTP_10).then_some(early) };
+    let early = (parts.version != Version::HTTP_10).then_some(early);
+    let call = Call { until, early, spoken: visitor.arrival.spoken() };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
     Ok((response, Some(grant)))
 }
@@ -283,7 +288,7 @@ pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target
     }
     outcome.request_id(request_id.clone());
     if let Ok(caller) = desk.service.callers.identify(
-        visitor.arrival.peer.ip().into(),
+        visitor.credentials(),
         &HeaderMap::new(),
         &mut visitor.caller.borrow_mut(),
     ) {

@@ -20,7 +20,7 @@ use crate::admit::limit::LimitBook;
 use crate::admit::permission::trace;
 use crate::admit::{self, Facts, host, path};
 use crate::clock::Moment;
-use crate::config::{ClientCertificate, Config, Service, ServiceName, Tls};
+use crate::config::{ClientCertificate, Config, Service, ServiceName};
 use crate::listen::wire::{Wire, WireBounds};
 use crate::refusal::{Reason, Refusal};
 use crate::tls::identity::Identity;
@@ -49,25 +49,33 @@ struct Asked<'a> {
     arguments: &'a Explain,
     host: String,
     key: Option<String>,
+    certificate: Option<Identity>,
 }
 
 impl<'a> Asked<'a> {
     fn read(arguments: &'a Explain, config: &Config) -> Result<Self, String> {
         let service = service(&arguments.service, config)?;
-        let host = arguments.host.clone().unwrap_or_else(|| service.listen.to_string());
+        let host = arguments.host.clone().unwrap_or_else(|| usual_host(&service));
         let key = arguments.key_file.as_deref().map(read_key).transpose()?;
         let has_break = |text: &str| text.contains(['\r', '\n']);
         if [&arguments.method, &arguments.path, &host].into_iter().any(|text| has_break(text)) {
             return Err("a line break in --method, --path or --host would make another request".to_owned());
         }
-        let asks = |tls: &Arc<Tls>| tls.client_certificate != ClientCertificate::None;
-        if arguments.certificate.is_some() && !service.tls.as_ref().is_some_and(asks) {
-            return Err(format!("{} asks for no certificate; leave --certificate out", service.name));
-        }
         if !arguments.path.starts_with('/') && arguments.path != "*" {
             return Err(format!("--path begins with a slash; try /{}", arguments.path));
         }
-        Ok(Self { service, arguments, host, key })
+        let certificate = arguments.certificate.as_deref().map(Identity::of_name);
+        let asks = service.tls.as_ref().map_or(ClientCertificate::None, |tls| tls.client_certificate);
+        let name = &service.name;
+        match (asks, &certificate) {
+            (ClientCertificate::None, Some(_)) => {
+                Err(format!("service {name} asks no client for a certificate; leave out --certificate"))
+            }
+            (ClientCertificate::Required, None) => {
+                Err(format!("service {name} takes no client without a certificate; add --certificate NAME"))
+            }
+            _ => Ok(Self { service, arguments, host, key, certificate }),
+        }
     }
 
     /// The request line and Host as they would come over the wire.
@@ -75,6 +83,11 @@ impl<'a> Asked<'a> {
         let Explain { method, path, .. } = self.arguments;
         format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.host)
     }
+}
+
+/// The address of its port; a file has none.
+fn usual_host(service: &Service) -> String {
+    service.listen.tcp().map_or_else(|| "localhost".to_owned(), |address| address.to_string())
 }
 
 fn service(name: &str, config: &Config) -> Result<Arc<Service>, String> {
@@ -115,8 +128,7 @@ fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Re
 
     let callers = CallerBook::new(config.callers.clone());
     let headers = credentials(asked, config)?;
-    let certificate = asked.arguments.certificate.as_deref().map(Identity::of_name);
-    let peer = Peer { address: asked.arguments.address, certificate: certificate.as_ref() };
+    let peer = Peer { address: asked.arguments.address, certificate: asked.certificate.as_ref() };
     let caller = callers.identify(peer, &headers, &mut CachedCaller::default())?;
     let name = callers.name(&caller);
     told.names(&caller, name, config);
