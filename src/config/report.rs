@@ -89,8 +89,8 @@ pub enum Code {
     UnknownName = 20, GivenTwice = 21, SamePort = 22, Unreachable = 23, KeyInClear = 24, CostAboveBurst = 25,
     Contradiction = 26, Exposed = 27,
     CertificateFile = 40, CertificateUnfit = 41, CertificateDates = 42,
-    NoDefault = 100, Expired = 101, EndsSoon = 102, TrustsEverybody = 103, IncludesNothing = 104,
-    NeverAsked = 105, CertificateEndsSoon = 120, CertificateDoubtful = 121, HostNotCovered = 122,
+    NoDefault = 100, Expired = 101, EndsSoon = 102, TrustsEverybody = 103, IncludesNothing = 104, NeverAsked = 105,
+    CertificateEndsSoon = 120, CertificateDoubtful = 121, HostNotCovered = 122,
 }
 
 impl std::fmt::Display for Code {
