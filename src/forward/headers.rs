@@ -12,6 +12,7 @@ pub const CALLER: HeaderName = HeaderName::from_static("x-buckler-caller");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// What Buckler knows of a request and tells the worker.
@@ -19,6 +20,10 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub struct Told<'a> {
     /// The peer's address as text.
     pub peer: &'a HeaderValue,
+    /// Whether the client came under TLS.
+    pub secure: bool,
+    /// The client's certificate, if the worker is to be told.
+    pub certificate: Option<HeaderValue>,
     /// Whether the peer's own X-Forwarded-* are believed and extended instead of replaced.
     pub trusted: bool,
     /// The caller's name.
@@ -36,7 +41,7 @@ pub struct Told<'a> {
 }
 
 /// How many fields are added to a request: room is made for them at once.
-const ADDED: usize = 7;
+const ADDED: usize = 8;
 
 /// Makes the fields of a request fit for the worker.
 pub fn to_worker(fields: &mut HeaderMap, told: &Told<'_>) {
@@ -57,6 +62,9 @@ pub fn to_worker(fields: &mut HeaderMap, told: &Told<'_>) {
     append(fields, header::VIA, &via(told.version));
     fields.insert(REQUEST_ID, told.request_id.clone());
     fields.insert(CALLER, told.caller.clone());
+    if let Some(certificate) = &told.certificate {
+        fields.insert(FORWARDED_CLIENT_CERT, certificate.clone());
+    }
 }
 
 /// Whether a worker's answer says its length in one way only. The codings of a transfer belong to one hop (RFC 9112
@@ -79,6 +87,11 @@ pub fn to_client(fields: &mut HeaderMap, status: StatusCode, version: Version) {
         fields.remove(header::CONTENT_LENGTH);
     }
     append(fields, header::VIA, &via(version));
+}
+
+/// Makes the fields of a worker's interim answer fit for the client. It has no content (RFC 9110 section 15.2).
+pub fn to_client_early(fields: &mut HeaderMap) {
+    remove(fields, |name| is_of_one_hop(name) || *name == CALLER || *name == header::CONTENT_LENGTH);
 }
 
 /// Whether a method may be sent again when nobody knows if the first time arrived (RFC 9110 section 9.2.2).
@@ -155,7 +168,7 @@ fn is_forged(name: &HeaderName, trusted: bool) -> bool {
     let name = name.as_str();
     name.bytes().any(|b| b == b'_')
         || name.starts_with("x-buckler-")
-        || name == "x-forwarded-client-cert"
+        || *name == *FORWARDED_CLIENT_CERT.as_str()
         || (!trusted && (name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-real-ip"))
 }
 
@@ -165,7 +178,8 @@ fn tell_origin(fields: &mut HeaderMap, told: &Told<'_>) {
         (authority, _) => HeaderValue::from_str(authority.unwrap_or(told.nameless_host)).ok(),
     };
     append(fields, FORWARDED_FOR, told.peer);
-    fields.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    let scheme = if told.secure { "https" } else { "http" };
+    fields.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
     if let Some(host) = host {
         fields.entry(FORWARDED_HOST).or_insert_with(|| host.clone());
         fields.insert(header::HOST, host);
@@ -193,6 +207,7 @@ fn append(fields: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
 const fn via(version: Version) -> HeaderValue {
     match version {
         Version::HTTP_10 => HeaderValue::from_static("1.0 buckler"),
+        Version::HTTP_2 => HeaderValue::from_static("2.0 buckler"),
         _ => HeaderValue::from_static("1.1 buckler"),
     }
 }
@@ -214,6 +229,8 @@ mod tests {
     fn told(trusted: bool) -> Told<'static> {
         Told {
             peer: &PEER,
+            secure: false,
+            certificate: None,
             trusted,
             caller: HeaderValue::from_static("web"),
             request_id: HeaderValue::from_static("id-1"),

@@ -2,10 +2,12 @@
 //! try. Who may be forwarded is decided above; who gets it, by `balance`; what it sends back streams as an [`Answer`].
 
 pub mod answer;
+pub mod early;
 mod exchange;
 pub mod headers;
 pub mod pool;
 pub mod retry;
+pub mod source;
 pub mod upload;
 mod wake;
 
@@ -29,6 +31,7 @@ use crate::shard::ShardId;
 use crate::workers::{Worker, WorkerSet, Workers};
 pub use answer::Answer;
 use answer::{Silence, Streaming};
+use early::Early;
 use exchange::{Broken, Patience, exchange};
 use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lane, Lanes, Link};
 use retry::{Attempted, Reached, again};
@@ -53,6 +56,15 @@ pub struct Route {
 
 /// A request ready to be sent.
 type Order = Request<Upload>;
+
+/// What a request asks of its way beside the request itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// When all must be over, answer and all.
+    pub until: Option<Instant>,
+    /// Where interim answers go. None for a client that cannot take them.
+    pub early: Option<&'a Early>,
+}
 
 impl Route {
     /// A route over these workers. Connections of `before`, the route that this one replaces, are kept.
@@ -121,9 +133,10 @@ impl Route {
     pub async fn send(
         &self,
         mut order: Order,
-        until: Option<Instant>,
+        call: Call<'_>,
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Refusal> {
+        let until = call.until;
         let mut tried: Vec<Endpoint> = Vec::new();
         let mut last = Refusal::new(Reason::NoWorkers, "neither the configuration nor DNS names a worker")
             .after(Duration::from_secs(1));
@@ -156,7 +169,7 @@ impl Route {
                 },
             };
             let reused = link.reused();
-            match self.attempt(&lane, link, order, until).await {
+            match self.attempt(&lane, link, order, call).await {
                 Ok(answer) => {
                     if outcome.is_logged() {
                         outcome.first_byte(Moment::read());
@@ -215,15 +228,17 @@ impl Route {
         &self,
         lane: &Rc<Lane>,
         mut link: Link,
-        order: Order,
-        until: Option<Instant>,
+        mut order: Order,
+        call: Call<'_>,
     ) -> Result<Response<Answer>, Failed> {
+        let until = call.until;
         let active = Active::begin(lane, self);
         let reused = link.reused();
         let upload = order.body().watch();
         let repeatable = headers::idempotent(order.method()) && order.body().is_none();
         // hyper takes the head apart as it writes it, so what may have to be sent again is copied first.
         let spare = (reused && repeatable).then(|| copy(&order));
+        exchange::notice_early(&mut order, call.early);
         let patience = Patience { from: self.clock.now(), response: self.timeouts.response, until };
         let (reached, back, refusal) = match exchange(&mut link, order, &upload, patience).await {
             Ok(response) => return self.begin_answer(link, response, upload, active, until).await,

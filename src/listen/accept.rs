@@ -1,5 +1,5 @@
 //! Accepting: one loop per shard and service. The kernel spreads connections over the shards' listeners
-//! (SO_REUSEPORT); a connection stays on the shard that accepted it.
+//! (SO_REUSEPORT), or the first to ask gets it (a Unix socket); a connection stays on the shard that accepted it.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -11,14 +11,15 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 
-use super::connection;
-use crate::inbound::{self, Visitor};
+use super::listener::Listener;
+use super::{connection, http1};
+use crate::inbound::{self, Arrival, Visitor};
 use crate::record::counts::ProcessCounts;
 use crate::refusal::{Reason, Refusal};
 use crate::service::Place;
+use crate::socket::Socket;
 
 /// The first pause after an accept that failed for want of file descriptors or memory; it doubles.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
@@ -98,7 +99,7 @@ impl Owner {
 
 /// Accepts until `stop` is told or dropped; then takes what the kernel has already accepted, and closes the listener.
 pub async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     owner: Rc<Owner>,
     open: Rc<Open>,
     counts: Arc<ProcessCounts>,
@@ -115,30 +116,22 @@ pub async fn accept(
         });
         match next.await {
             None => break,
-            Some(Ok((stream, peer))) => {
+            Some(Ok((socket, peer))) => {
                 pause = PAUSE_FIRST;
-                begin(stream, peer, &owner.place(), &open, &counts);
+                begin(socket, peer, &owner.place(), &open, &counts);
             }
             Some(Err(error)) if is_of_one_connection(&error) => {}
             Some(Err(error)) => {
                 // Out of descriptors or memory (EMFILE, ENFILE, ENOBUFS): trying again at once would spin.
                 counts.accept_failed();
-                let at = listener.local_addr().map_or_else(|_| "?".to_owned(), |at| at.to_string());
                 let pause_ms = pause.as_millis();
-                tracing::error!(%error, listen = at, pause_ms, "cannot accept connections (if too many files are open: raise LimitNOFILE, `ulimit -n`)");
+                tracing::error!(%error, listen = %listener, pause_ms, "cannot accept connections (if too many files are open: raise LimitNOFILE, `ulimit -n`)");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_LONGEST);
             }
         }
     }
-    // The kernel is asked, not tokio: tokio knows only what it saw when it last polled, and a connection that the
-    // kernel has completed since would be reset by the close.
-    let Ok(listener) = listener.into_std() else { return };
-    while let Ok((stream, peer)) = listener.accept() {
-        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-            begin(stream, peer, &owner.place(), &open, &counts);
-        }
-    }
+    listener.close(|socket, peer| begin(socket, peer, &owner.place(), &open, &counts));
 }
 
 /// Errors of accept(2) that belong to the connection that was to be accepted, not to the listener.
@@ -147,39 +140,29 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-fn begin(
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: &Rc<Place>,
-    open: &Rc<Open>,
-    counts: &Arc<ProcessCounts>,
-) {
+fn begin(socket: Socket, peer: SocketAddr, place: &Rc<Place>, open: &Rc<Open>, counts: &Arc<ProcessCounts>) {
     let entered = open.enter(Arc::clone(counts));
-    // Small answers must not wait for an ACK; a failure here only costs latency.
-    let _ = stream.set_nodelay(true);
-    let visitor = Visitor::new(peer, Rc::clone(place));
-    let desk = Rc::clone(&visitor.desk());
+    let desk = Rc::clone(&place.desk());
+    let place = Rc::clone(place);
     let service = &desk.service;
     if service.counts.connections() >= service.config.bounds.connections {
         tokio::task::spawn_local(async move {
-            turn_away(stream, &visitor).await;
+            turn_away(socket, peer, place).await;
             drop(entered);
         });
         return;
     }
     let counted = desk.scribe.connection();
     tokio::task::spawn_local(async move {
-        connection::serve(stream, visitor).await;
+        connection::serve(socket, peer, place).await;
         drop((counted, entered));
     });
 }
 
 /// Tells one connection too many so, if its socket takes the answer at once.
-async fn turn_away(stream: TcpStream, visitor: &Visitor) {
+async fn turn_away(socket: Socket, peer: SocketAddr, place: Rc<Place>) {
+    let visitor = Visitor::new(Arrival::plain(peer), place);
     let refusal = Refusal::new(Reason::Connections, "`bounds.connections` are all in use");
-    let answer = inbound::refuse_unread(visitor, &refusal.after(Duration::from_secs(1)), &[], &[]);
-    if stream.writable().await.is_ok() {
-        let _ = stream.try_write(&answer);
-    }
-    connection::say_goodbye(stream).await;
+    let answer = inbound::refuse_unread(&visitor, &refusal.after(Duration::from_secs(1)), &[], &[]);
+    http1::turn_away(socket.into(), &answer).await;
 }

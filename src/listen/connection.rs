@@ -1,211 +1,154 @@
-//! One client connection from its first byte to its close: hyper's HTTP/1 server over a judged socket, one timer for
-//! all its time limits, refusals for what hyper never saw, and a close that does not destroy the last answer.
+//! One client connection from accept to its close: what stands before its protocol (a PROXY header, a TLS handshake),
+//! and which protocol that is.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::Poll;
-use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::coop::unconstrained;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::io::AsyncReadExt;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
-use super::socket::{ClientSocket, Line, Overdue};
-use super::wire::WireBounds;
-use crate::clock::Moment;
-use crate::inbound::{self, Visitor};
+use super::proxy_header::{self, HEADER_MOST, HeaderFault};
+use super::transport::{Begun, Transport};
+use super::{http1, http2};
+use crate::inbound::{self, Arrival, Visitor};
+use crate::record::handshakes::Handshake;
 use crate::refusal::{Reason, Refusal};
-
-/// After an answer to a request that was not read to its end: how long its rest is read and thrown away, so that the
-/// close does not reset the connection before the client has read the answer (RFC 9112 section 9.6).
-const LINGER: Duration = Duration::from_secs(5);
-/// The most that is thrown away meanwhile.
-const LINGER_BYTES: u64 = 16 * 1024 * 1024;
-/// The same for a connection beyond `bounds.connections`: short, since it is not counted among them.
-const TURNED_AWAY_LINGER: Duration = Duration::from_millis(500);
-/// How long a connection stays open after its last request once the service drains: time for one that is on its way.
-const DRAIN_IDLE: Duration = Duration::from_secs(1);
-
-/// How a connection came to its end.
-enum End {
-    /// hyper is done with it.
-    Done,
-    /// hyper met an error: the client broke off, or an answer could not be completed.
-    Failed(hyper::Error),
-    /// Something is wrong that hyper never saw: it is answered here.
-    Refused(Refusal, Vec<u8>, Vec<u8>),
-    /// Too long idle.
-    Idle,
-    /// The client takes nothing, or is gone.
-    Abandoned,
-}
+use crate::service::Place;
+use crate::socket::Socket;
+use crate::tls::TlsTerms;
+use crate::tls::session::Session;
 
 /// Serves a connection until it closes.
-pub(super) async fn serve(stream: tokio::net::TcpStream, visitor: Rc<Visitor>) {
-    let bounds = visitor.desk().service.config.bounds;
-    let line = Line::new(stream, Rc::clone(&visitor));
-    let wire = WireBounds {
-        head_bytes: bounds.head_bytes,
-        head_fields: bounds.head_fields,
-        uri_bytes: bounds.uri_bytes,
+pub(super) async fn serve(socket: Socket, peer: SocketAddr, place: Rc<Place>) {
+    let (is_bare, tls) = {
+        let desk = place.desk();
+        (!desk.service.config.proxy_protocol, desk.service.tls.clone())
     };
-    let socket = TokioIo::new(ClientSocket::new(Rc::clone(&line), wire));
-    let mut server = http1::Builder::new();
-    // The wire bounds a head before hyper sees it; hyper's own bound only has to be no lower.
-    server.max_buf_size((bounds.head_bytes + 16 * 1024).max(64 * 1024));
-    server.max_header_size(bounds.head_bytes.saturating_add(1024));
-    if bounds.head_fields > 100 {
-        server.max_headers(bounds.head_fields);
+    let (transport, arrival) = if is_bare && tls.is_none() {
+        (Transport::from(socket), Arrival::plain(peer))
+    } else {
+        // In a box: it is soon over, and its state would make every connection's larger.
+        let opening = Box::pin(open(socket, peer, (is_bare, tls), &place));
+        let Some(opened) = until_drained(opening, &place).await else { return };
+        opened
+    };
+    let speaks_http2 = arrival.session.as_ref().is_some_and(|session| session.alpn_h2);
+    let visitor = Visitor::new(arrival, place);
+    let http2 = match speaks_http2 {
+        true => Some(transport),
+        false => http1::serve(transport, Rc::clone(&visitor)).await,
+    };
+    if let Some(transport) = http2 {
+        Box::pin(http2::serve(transport, visitor)).await;
     }
-    server.header_read_timeout(None);
-    let serve = |request| {
-        let visitor = Rc::clone(&visitor);
-        async move { Ok::<_, std::convert::Infallible>(inbound::serve(&visitor, request).await) }
-    };
-    let end = {
-        let connection = pin!(server.serve_connection(socket, service_fn(serve)));
-        watch(connection, &line).await
-    };
-    close(end, &line).await;
 }
 
-/// Drives hyper, and watches the clock for it.
-#[allow(clippy::disallowed_methods, reason = "timers are an edge")]
-async fn watch<C>(mut connection: std::pin::Pin<&mut C>, line: &Line) -> End
-where
-    C: Future<Output = hyper::Result<()>>,
-{
-    let visitor = &line.visitor;
-    // The timer is set when the connection begins and then only when it rings too early or would ring too late: a
-    // connection that is never slow touches it once in a keep-alive time, not once a request.
-    let mut rings_at = u64::MAX;
-    let mut timer = pin!(sleep_until(Instant::now() + Duration::from_secs(86_400)));
-    let mut draining = pin!(visitor.drain_begins());
-    let mut asked_to_be_woken = false;
-    poll_fn(|cx| {
-        loop {
-            if let Poll::Ready(done) = connection.as_mut().poll(cx) {
-                return Poll::Ready(done.map_or_else(End::Failed, |()| End::Done));
-            }
-            if let Some(broken) = line.unanswered_fault() {
-                return Poll::Ready(End::Refused(broken.refusal, broken.method, broken.target));
-            }
-            if line.end_can_be_told() {
-                continue;
-            }
-            if !asked_to_be_woken {
-                // Once is enough: the waker of a task stays the same, and whether it drains is a flag.
-                asked_to_be_woken = true;
-                let _ = draining.as_mut().poll(cx);
-            }
-            loop {
-                let timeouts = visitor.timeouts();
-                let idle = if visitor.is_draining() {
-                    DRAIN_IDLE.min(timeouts.keep_alive)
-                } else {
-                    timeouts.keep_alive
-                };
-                let Some((deadline, overdue)) = line.deadline(&timeouts, idle) else { return Poll::Pending };
-                if deadline < rings_at {
-                    let left = Duration::from_nanos(deadline.saturating_sub(Moment::read().nanos));
-                    timer.as_mut().reset(Instant::now() + left);
-                    rings_at = deadline;
+/// A client that has not begun to say anything is not waited for by a drain, beyond what an idle one is given.
+async fn until_drained<T>(opening: impl Future<Output = Option<T>>, place: &Place) -> Option<T> {
+    tokio::select! {
+        opened = opening => opened,
+        () = async { place.drain_begins().await; sleep(http1::DRAIN_IDLE).await } => None,
+    }
+}
+
+/// What stands before the protocol. None: the connection is refused, which has been recorded.
+async fn open(
+    mut socket: Socket,
+    peer: SocketAddr,
+    (is_bare, tls): (bool, Option<std::sync::Arc<TlsTerms>>),
+    place: &Rc<Place>,
+) -> Option<(Transport, Arrival)> {
+    let mut arrival = Arrival { peer, local: socket.local(), session: None };
+    let mut ahead = Vec::new();
+    if !is_bare {
+        let head = place.desk().service.config.timeouts.head;
+        let read = timeout(head, read_proxy_header(&mut socket, peer, place)).await;
+        match read.unwrap_or(Err(Refusal::new(
+            Reason::ClientTimeout,
+            "no PROXY header came within `timeouts.head`",
+        ))) {
+            Ok((source, rest)) => {
+                ahead = rest;
+                if let proxy_header::Source::Proxied { client, destination } = source {
+                    arrival = Arrival { peer: client, local: Some(destination), session: None };
                 }
-                // A connection that always has something to do uses up its task's turn, and a timer asked after that
-                // would always say "later": it is asked beside tokio's budget.
-                if pin!(unconstrained(timer.as_mut())).poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                rings_at = u64::MAX;
-                if visitor.refresh_clock().nanos < deadline {
-                    continue;
-                }
-                match overdue {
-                    Overdue::Head => return Poll::Ready(End::Refused(slow("head"), Vec::new(), Vec::new())),
-                    Overdue::Idle => return Poll::Ready(End::Idle),
-                    Overdue::Send | Overdue::HalfClosed => return Poll::Ready(End::Abandoned),
-                    Overdue::Body => line.break_body(slow("body")),
-                }
-                break;
+            }
+            Err(refusal) => {
+                // There is no protocol yet to say it in: the connection closes, and the record tells.
+                drop(inbound::refuse_unread(&Visitor::new(arrival, Rc::clone(place)), &refusal, &[], &[]));
+                return None;
             }
         }
-    })
-    .await
+    }
+    let begun = Begun::new(socket, ahead);
+    let Some(tls) = tls else { return Some((Transport::Plain(begun), arrival)) };
+    let transport;
+    (transport, arrival.session) = shake_hands(begun, &tls, place).await?;
+    Some((transport, arrival))
 }
 
-fn slow(part: &str) -> Refusal {
-    let detail = match part {
-        "head" => "the request's head was not complete within `timeouts.head`",
-        _ => "nothing of the request's body came within `timeouts.body`",
-    };
-    Refusal::new(Reason::ClientTimeout, detail)
-}
-
-/// Closes the connection in the way that its end asks for.
-#[allow(clippy::await_holding_refcell_ref, reason = "the connection's task is the only user of its socket")]
-async fn close(end: End, line: &Line) {
-    match end {
-        End::Done if line.is_unread() || line.visitor.is_turned_out() => linger(line).await,
-        End::Done | End::Idle => {}
-        End::Failed(error) => failed(&error, line),
-        End::Refused(refusal, method, target) => {
-            let answer = inbound::refuse_unread(&line.visitor, &refusal, &method, &target);
-            let stream = &mut *line.stream.borrow_mut();
-            let sent = timeout(line.visitor.timeouts().send, stream.write_all(&answer)).await;
-            if matches!(sent, Ok(Ok(()))) {
-                discard(stream).await;
-            }
+/// Reads the PROXY header of a connection: whose it is, and what came behind the header.
+async fn read_proxy_header(
+    socket: &mut Socket,
+    peer: SocketAddr,
+    place: &Place,
+) -> Result<(proxy_header::Source, Vec<u8>), Refusal> {
+    if !place.desk().service.callers.is_trusted(peer.ip()) {
+        let detail = "a PROXY header is taken from `callers.trusted_proxies` only";
+        return Err(Refusal::new(Reason::BadRequest, detail));
+    }
+    let bad = |fault: HeaderFault| Refusal::new(Reason::BadRequest, fault.told());
+    let mut bytes = Vec::with_capacity(256);
+    loop {
+        if let Some((source, length)) = proxy_header::read(&bytes).map_err(bad)? {
+            return Ok((source, bytes.split_off(length)));
         }
-        End::Abandoned => reset(line),
+        if bytes.len() >= HEADER_MOST {
+            return Err(bad(HeaderFault::TooLong));
+        }
+        match socket.read_buf(&mut bytes).await {
+            Ok(1..) => {}
+            _ => return Err(bad(HeaderFault::Missing)),
+        }
     }
 }
 
-/// hyper gave up. If an answer was under way, the client must be able to see that it is not complete: a plain close
-/// would look like the end of an answer without a length, so the connection is reset.
-fn failed(error: &hyper::Error, line: &Line) {
-    if error.is_parse() || error.is_parse_too_large() {
-        // The wire let it pass and hyper did not: hyper has answered 400 already, here it is only recorded.
-        let refusal = Refusal::new(Reason::BadRequest, "the request is not HTTP/1.1");
-        drop(inbound::refuse_unread(&line.visitor, &refusal, &[], &[]));
-        return;
+/// The TLS handshake, within its time and number.
+async fn shake_hands(
+    begun: Begun,
+    tls: &TlsTerms,
+    place: &Rc<Place>,
+) -> Option<(Transport, Option<Session>)> {
+    let desk = Rc::clone(&place.desk());
+    let bounds = desk.service.config.bounds;
+    if desk.service.counts.handshaking() >= bounds.handshakes {
+        desk.scribe.handshake(Handshake::Refused, None);
+        return None;
     }
-    reset(line);
-}
-
-fn reset(line: &Line) {
-    // Without lingering, close sends RST (see socket(7)); if it cannot be set, the close is a plain one.
-    let _ = SockRef::from(&*line.stream.borrow()).set_linger(Some(Duration::ZERO));
-}
-
-/// Closes a connection that was turned away, in a way that lets the client read why.
-pub(super) async fn say_goodbye(mut stream: tokio::net::TcpStream) {
-    let _ = timeout(TURNED_AWAY_LINGER, discard(&mut stream)).await;
-}
-
-#[allow(clippy::await_holding_refcell_ref, reason = "the connection's task is the only user of its socket")]
-async fn linger(line: &Line) {
-    discard(&mut line.stream.borrow_mut()).await;
-}
-
-/// Ends our side, and reads on until the client ends its own, within bounds of time and bytes.
-async fn discard(stream: &mut tokio::net::TcpStream) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let reading = async {
-        let mut scratch = [0; 8 * 1024];
-        let mut total = 0;
-        while let Ok(n @ 1..) = stream.read(&mut scratch).await {
-            total += n as u64;
-            if total > LINGER_BYTES {
-                break;
-            }
+    let _in_progress = desk.scribe.handshaking();
+    let accepting = TlsAcceptor::from(tls.config()).accept(begun);
+    let stream = match timeout(desk.service.config.timeouts.handshake, accepting).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            desk.scribe.handshake(Handshake::Failed, None);
+            tracing::debug!(%error, service = %desk.service.config.name, "a TLS handshake failed");
+            return None;
+        }
+        Err(_) => {
+            desk.scribe.handshake(Handshake::Timeout, None);
+            return None;
         }
     };
-    let _ = timeout(LINGER, reading).await;
+    match Session::read(stream.get_ref().1, place.clock().refresh()) {
+        Ok(session) => {
+            desk.scribe.handshake(Handshake::Ok, Some((session.version, session.resumed)));
+            Some((Transport::Tls(Box::new(stream)), Some(session)))
+        }
+        Err(why) => {
+            desk.scribe.handshake(Handshake::Failed, None);
+            tracing::debug!(why, service = %desk.service.config.name, "a TLS session cannot be resumed");
+            None
+        }
+    }
 }

@@ -2,6 +2,15 @@
 //! [`crate::inbound`]. What a request means is not known here.
 
 pub mod accept;
-pub mod connection;
+mod connection;
+pub mod frames;
+pub mod http1;
+mod http2;
+mod http2_socket;
+mod http2_stream;
+mod line;
+pub mod listener;
+pub mod proxy_header;
 pub mod socket;
+pub mod transport;
 pub mod wire;

@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::callers::OTHERS;
 use super::counts::ServiceCounts;
+use super::handshakes::TlsReading;
 use super::labels::{CLASSES, CODES, METHODS};
 use super::page::{Page, seconds};
 use crate::config::ServiceName;
@@ -43,6 +44,8 @@ pub struct ServiceReading {
     pub workers: Vec<WorkerReading>,
     /// Its DNS side; none for a written list.
     pub dns: Option<DnsReading>,
+    /// Its certificates; none if it speaks no TLS.
+    pub tls: Option<TlsReading>,
 }
 
 /// What is read of a worker.
@@ -126,6 +129,7 @@ impl Collector for Scrape {
         self.callers(&mut page)?;
         self.workers(&mut page)?;
         self.dns(&mut page)?;
+        self.tls(&mut page)?;
         self.process.limiter_and_config(&mut page)?;
         self.process.process(&mut page)
     }
@@ -180,6 +184,13 @@ impl Scrape {
         self.sums(page, "buckler_connections_accepted", "Client connections accepted", |shard| {
             &shard.connections_total
         })?;
+        let mut family = page
+            .counter("buckler_http2_floods", "HTTP/2 connections ended for what their client did, by kind")?;
+        for service in &self.services {
+            for (kind, n) in service.counts.floods() {
+                family.counter(&[("service", service.name()), ("kind", kind)], n)?;
+            }
+        }
         self.sums(page, "buckler_received_bytes", "Bytes of request bodies", |shard| &shard.bytes_in)?;
         self.sums(page, "buckler_sent_bytes", "Bytes of answers' bodies", |shard| &shard.bytes_out)?;
         self.sums(page, "buckler_retries", "Attempts after a request's first", |shard| &shard.retries)?;
