@@ -15,9 +15,8 @@ use buckler::admit::limit::LimitBook;
 use buckler::admit::{Facts, decide, path};
 use buckler::clock::Moment;
 use buckler::config::{
-    At, Bounds, CallerPattern, Callers, Credential, KnownCaller, LimitHeaders, Limits, Mode, PathPattern,
-    Permissions, Quota, Rate, Rule, Segment, Service, ServiceName, Timeouts, UnknownKey, Verdict,
-    WorkerSource,
+    At, CallerPattern, Callers, Credential, KnownCaller, LimitHeaders, Limits, Mode, NoFiles, PathPattern,
+    Permissions, Quota, Rate, Rule, Segment, Service, UnknownKey, Verdict, load_str,
 };
 use buckler::refusal::RuleRef;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -122,6 +121,7 @@ fn callers() -> Callers {
     let web = KnownCaller {
         name: "web".into(),
         api_keys: vec![key.as_ref().try_into().expect("32 bytes")],
+        certificates: vec![],
         addresses: vec![],
         tier: None,
         at: at(),
@@ -165,39 +165,19 @@ fn rules() -> Vec<Rule> {
 }
 
 fn service(default: Quota) -> Service {
-    let second = Duration::from_secs(1);
-    let total = quota("total", Duration::from_nanos(1), u32::MAX);
+    let text = "services: {playlist: {listen: 127.0.0.1:1, workers: {addresses: [127.0.0.1:2]}}}";
+    let loaded = load_str("bench.yaml", text, &NoFiles, Moment::at(1), &|_| None);
+    let config = loaded.config.expect("it is right");
+    let plain = config.services.into_values().next().expect("there is one");
     Service {
-        name: ServiceName::new("playlist").expect("a name"),
-        listen: "127.0.0.1:1".parse().expect("an address"),
-        listen_at: at(),
-        workers: WorkerSource::List(vec![]),
         permissions: Permissions { default: Verdict::Deny, default_ref: rule_ref("default"), rules: rules() },
         limits: Limits {
             headers: LimitHeaders::Named,
             default: Some(default),
-            total: Some(total),
+            total: Some(quota("total", Duration::from_nanos(1), u32::MAX)),
             agreements: vec![],
             costs: vec![],
         },
-        timeouts: Timeouts {
-            head: second,
-            body: second,
-            send: second,
-            keep_alive: second,
-            connect: second,
-            response: second,
-            idle: second,
-            total: None,
-        },
-        bounds: Bounds {
-            head_bytes: 1,
-            head_fields: 1,
-            uri_bytes: 1,
-            body_bytes: None,
-            response_head_bytes: 1,
-            connections: 1,
-            worker_connections: 1,
-        },
+        ..Arc::into_inner(plain).expect("nobody else has it")
     }
 }

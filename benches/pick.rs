@@ -14,7 +14,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 fn workers(weights: impl Iterator<Item = u16>, now: Moment) -> Arc<Workers> {
     let workers = Workers::new(1);
     let wanted = (1..).zip(weights).map(|(port, weight)| Wanted {
-        address: SocketAddr::from(([127, 0, 0, 1], port)),
+        address: SocketAddr::from(([127, 0, 0, 1], port)).into(),
         priority: 0,
         weight,
     });
@@ -56,7 +56,7 @@ fn pick(c: &mut Criterion) {
     let mut group = c.benchmark_group("pick another");
     for (name, workers) in &cases[1..] {
         let mut picker = Picker::new(7);
-        let tried = [workers.load().members[0].worker.address];
+        let tried = [workers.load().members[0].worker.address.clone()];
         group.bench_function(BenchmarkId::from_parameter(name), |b| {
             b.iter(|| black_box(picker.pick(workers, now, &tried)));
         });

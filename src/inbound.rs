@@ -24,9 +24,10 @@ use crate::admit::limit::{Grant, Refused};
 use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
 use crate::config::{Credential, Timeouts};
-use crate::forward::Answer;
 use crate::forward::headers::{self, Told};
+use crate::forward::source::Source;
 use crate::forward::upload::{Upload, UploadWatch};
+use crate::forward::{Answer, Call};
 use crate::record::{CallerNote, Outcome};
 use crate::refusal::page::{self, Asked};
 use crate::refusal::{Reason, Refusal};
@@ -246,7 +247,8 @@ async fn pass(
     let order = order(parts, body, uri, &told, service.config.bounds.body_bytes);
     let until = service.config.timeouts.total.map(|total| Instant::from_std(now.instant()) + total);
     journey.upload = order.body().watch();
-    let response = desk.route.send(order, until, &mut journey.outcome).await?;
+    let call = Call { until, early: None };
+    let response = desk.route.send(order, call, &mut journey.outcome).await?;
     Ok((response, Some(grant)))
 }
 
@@ -282,7 +284,7 @@ fn order(parts: &mut Parts, body: Incoming, uri: Uri, told: &Told<'_>, most: Opt
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     headers::to_worker(&mut parts.headers, told);
-    let mut order = Request::new(Upload::new(body, most.unwrap_or(u64::MAX), continues));
+    let mut order = Request::new(Upload::new(Source::Http1(body), most.unwrap_or(u64::MAX), continues));
     *order.method_mut() = parts.method.clone();
     *order.uri_mut() = uri;
     *order.headers_mut() = std::mem::take(&mut parts.headers);

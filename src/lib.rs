@@ -31,4 +31,5 @@ pub mod record;
 pub mod refusal;
 pub mod service;
 pub mod shard;
+pub mod socket;
 pub mod workers;

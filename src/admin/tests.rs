@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::config::{
-    Agreement, At, Bounds, Callers, Credential, KnownCaller, LimitHeaders, Limits, Mode, Permissions, Quota,
-    Rate, ServiceName, Timeouts, UnknownKey, Verdict, WorkerSource,
+    Agreement, At, Callers, Credential, KnownCaller, LimitHeaders, Limits, Mode, Quota, Rate, ServiceName,
+    UnknownKey,
 };
 use crate::record::{CallerNote, End, Scribe};
 use crate::refusal::{Reason, Refusal, RuleRef};
@@ -39,7 +39,7 @@ impl World {
         let counts = ServiceCounts::new(1);
         let workers = Workers::new(1);
         let wanted = |port, priority, weight| Wanted {
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            address: SocketAddr::from(([127, 0, 0, 1], port)).into(),
             priority,
             weight,
         };
@@ -144,8 +144,14 @@ fn rule(name: &str) -> Arc<RuleRef> {
 }
 
 fn callers() -> Callers {
-    let office =
-        KnownCaller { name: "office".into(), api_keys: vec![], addresses: vec![], tier: None, at: at() };
+    let office = KnownCaller {
+        name: "office".into(),
+        api_keys: vec![],
+        certificates: vec![],
+        addresses: vec![],
+        tier: None,
+        at: at(),
+    };
     Callers {
         identify: vec![Credential::Address],
         api_key_header: HeaderName::from_static("x-api-key"),
@@ -175,39 +181,14 @@ fn service() -> config::Service {
         owner: Some("squad".into()),
         until: Some(86_400),
     };
-    config::Service {
-        name: ServiceName::new("playlist").unwrap(),
-        listen: "127.0.0.1:4070".parse().unwrap(),
-        listen_at: at(),
-        workers: WorkerSource::List(vec![]),
-        permissions: Permissions { default: Verdict::Allow, default_ref: rule("default"), rules: vec![] },
-        limits: Limits {
-            headers: LimitHeaders::Named,
-            default: None,
-            total: None,
-            agreements: vec![agreement],
-            costs: vec![],
-        },
-        timeouts: Timeouts {
-            head: second,
-            body: second,
-            send: second,
-            keep_alive: second,
-            connect: second,
-            response: second,
-            idle: second,
-            total: None,
-        },
-        bounds: Bounds {
-            head_bytes: 1,
-            head_fields: 1,
-            uri_bytes: 1,
-            body_bytes: None,
-            response_head_bytes: 1,
-            connections: 1,
-            worker_connections: 1,
-        },
-    }
+    let limits = Limits {
+        headers: LimitHeaders::Named,
+        default: None,
+        total: None,
+        agreements: vec![agreement],
+        costs: vec![],
+    };
+    config::Service { limits, ..config::plain_service() }
 }
 
 #[tokio::test]

@@ -151,6 +151,7 @@ impl CallerBook {
         };
         for credential in &self.callers.identify {
             match credential {
+                Credential::Certificate => {}
                 Credential::ApiKey => {
                     if let Some(answer) = self.by_key(client, headers, cached) {
                         return answer;

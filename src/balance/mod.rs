@@ -6,10 +6,10 @@
 
 mod order;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::clock::Moment;
+use crate::config::Endpoint;
 use crate::workers::health::Use;
 use crate::workers::{Member, WorkerSet, Workers};
 use order::Order;
@@ -69,7 +69,7 @@ impl Picker {
     ///
     /// The first choice of a request (`tried` empty) costs the same for any number of workers; a further one looks at
     /// all of them.
-    pub fn pick(&mut self, workers: &Workers, now: Moment, tried: &[SocketAddr]) -> Option<Pick> {
+    pub fn pick(&mut self, workers: &Workers, now: Moment, tried: &[Endpoint]) -> Option<Pick> {
         let version = workers.version();
         if self.version != Some(version) || now.nanos >= self.look_again {
             self.look(workers, version, now);
@@ -112,7 +112,7 @@ impl Picker {
     }
 
     /// A further choice for the same request, or one around a trial that another shard has begun.
-    fn pick_another(&mut self, workers: &Workers, now: Moment, tried: &[SocketAddr]) -> Option<Pick> {
+    fn pick_another(&mut self, workers: &Workers, now: Moment, tried: &[Endpoint]) -> Option<Pick> {
         let set = Arc::clone(&self.set);
         let untried = |index: &usize| !tried.contains(&set.members[*index].worker.address);
         let usable: Vec<usize> = (0..set.members.len())

@@ -1,6 +1,7 @@
 //! What a picker promises, with workers that refuse and return. How even the turns are is tested in `order.rs`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -21,7 +22,7 @@ fn address(port: u16) -> SocketAddr {
 fn workers(places: &[(u16, u16)]) -> Arc<Workers> {
     let workers = Workers::new(1);
     let wanted = |(port, (priority, weight)): (u16, &(u16, u16))| Wanted {
-        address: address(port),
+        address: address(port).into(),
         priority: *priority,
         weight: *weight,
     };
@@ -31,13 +32,19 @@ fn workers(places: &[(u16, u16)]) -> Arc<Workers> {
 
 fn worker(workers: &Workers, port: u16) -> Arc<Worker> {
     let set = workers.load();
-    Arc::clone(&set.members.iter().find(|member| member.worker.address.port() == port).unwrap().worker)
+    Arc::clone(
+        &set.members
+            .iter()
+            .find(|member| member.worker.address.tcp().unwrap().port() == port)
+            .unwrap()
+            .worker,
+    )
 }
 
 fn pick(picker: &mut Picker, workers: &Workers, at: Moment, tried: &[u16]) -> Option<u16> {
-    let tried: Vec<SocketAddr> = tried.iter().copied().map(address).collect();
+    let tried: Vec<Endpoint> = tried.iter().copied().map(address).map(Endpoint::from).collect();
     let pick = picker.pick(workers, at, &tried)?;
-    Some(picker.set().members[pick.index].worker.address.port())
+    Some(picker.set().members[pick.index].worker.address.tcp().unwrap().port())
 }
 
 fn counts(picker: &mut Picker, workers: &Workers, at: Moment, picks: usize) -> BTreeMap<u16, usize> {
@@ -150,7 +157,7 @@ fn a_changed_set_is_seen_at_the_next_pick() {
     let workers = workers(&[(0, 1)]);
     let mut picker = Picker::new(1);
     assert_eq!(pick(&mut picker, &workers, now(0), &[]), Some(1));
-    workers.replace(vec![Wanted { address: address(9), priority: 0, weight: 1 }], None, now(0));
+    workers.replace(vec![Wanted { address: address(9).into(), priority: 0, weight: 1 }], None, now(0));
     assert_eq!(pick(&mut picker, &workers, now(0), &[]), Some(9));
     workers.replace(Vec::new(), None, now(0));
     assert_eq!(pick(&mut picker, &workers, now(0), &[]), None);
@@ -189,7 +196,7 @@ proptest! {
                     _ => {}
                 }
             }
-            let tried: Vec<SocketAddr> = tried.iter().copied().map(address).collect();
+            let tried: Vec<Endpoint> = tried.iter().copied().map(address).map(Endpoint::from).collect();
             let before: Vec<Use> = set.members.iter().map(|member| member.worker.usable(at)).collect();
             let untried = |index: &usize| !tried.contains(&set.members[*index].worker.address);
             let usable = |index: &usize| not_before(&before[*index]).is_none() && untried(index);

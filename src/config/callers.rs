@@ -35,6 +35,8 @@ pub struct Callers {
 /// A kind of credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credential {
+    /// The client's certificate.
+    Certificate,
     /// A key in a header.
     ApiKey,
     /// The peer's address, or what a trusted proxy says of it; always present.
@@ -57,6 +59,8 @@ pub struct KnownCaller {
     pub name: Arc<str>,
     /// SHA-256 of each of its keys.
     pub api_keys: Vec<[u8; 32]>,
+    /// Names in its certificates: SPIFFE ids (`spiffe://…`) or DNS names in lower case.
+    pub certificates: Vec<Arc<str>>,
     /// Networks it calls from.
     pub addresses: Vec<IpNet>,
     /// Its tier, as an index into [`Callers::tiers`].

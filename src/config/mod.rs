@@ -9,6 +9,7 @@
 mod callers;
 mod check;
 mod collect;
+mod edge;
 mod effective;
 mod file;
 mod include;
@@ -30,6 +31,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use callers::{Callers, Credential, KnownCaller, Tier, UnknownKey};
+pub use edge::{
+    CertificateFiles, ClientCertificate, ConnectionLife, Endpoint, NamedFile, Protocol, SocketFile, Tls,
+    TlsVersion, WorkerProtocol,
+};
 pub use effective::Effective;
 pub use limits::{Agreement, Cost, LimitHeaders, Limits, Quota, Rate};
 pub use load::{Disk, Files, Loaded, NoFiles, load, load_str};
@@ -128,11 +133,27 @@ pub struct Service {
     /// Its name.
     pub name: ServiceName,
     /// Its one port.
-    pub listen: SocketAddr,
+    pub listen: Endpoint,
     /// Where `listen` is written.
     pub listen_at: At,
+    /// `socket`: the file, if `listen` is a Unix socket.
+    pub socket: SocketFile,
+    /// `protocol`.
+    pub protocol: Protocol,
+    /// `proxy_protocol`: every connection begins with a PROXY header, from one of `callers.trusted_proxies`.
+    pub proxy_protocol: bool,
+    /// `tls`. None: none.
+    pub tls: Option<Arc<Tls>>,
+    /// `forward_client_certificate`: workers are told of the client's certificate in X-Forwarded-Client-Cert.
+    pub forward_client_certificate: bool,
+    /// `connections`.
+    pub connections: ConnectionLife,
     /// Its workers.
     pub workers: WorkerSource,
+    /// `workers.protocol`.
+    pub worker_protocol: WorkerProtocol,
+    /// `workers.send_proxy_protocol`: connections to workers begin with a PROXY header, version 2.
+    pub send_proxy_protocol: bool,
     /// `permissions`.
     pub permissions: Permissions,
     /// `limits`.
@@ -155,8 +176,8 @@ pub enum WorkerSource {
 /// One worker of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerSpec {
-    /// Its address.
-    pub address: SocketAddr,
+    /// Where it is reached.
+    pub address: Endpoint,
     /// Lower is tried first (RFC 2782). Default 0.
     pub priority: u16,
     /// Share inside a priority. Default 1.
@@ -180,6 +201,10 @@ pub struct Timeouts {
     pub response: Duration,
     /// Between two reads of the worker's body: cut. Default 60 s.
     pub idle: Duration,
+    /// From accept to the end of the TLS handshake: close. Default 5 s.
+    pub handshake: Duration,
+    /// An upgraded connection, or one of `protocol: tcp`, without a byte either way: close. Default 10 min.
+    pub tunnel: Duration,
     /// From the request's head to the answer's end. None (the default): off.
     pub total: Option<Duration>,
 }
@@ -199,6 +224,12 @@ pub struct Bounds {
     pub response_head_bytes: usize,
     /// Client connections at once, over all shards. Over it: 503 and close. Default 10,000.
     pub connections: u64,
+    /// TLS handshakes in progress, over all shards. Over it: close. Default 1,000.
+    pub handshakes: u64,
+    /// HTTP/2 requests at once on one client connection. Over it: the stream is refused. Default 100.
+    pub streams: u32,
+    /// HTTP/2 requests at once on one worker connection. Over it: another connection. Default 100.
+    pub worker_streams: u32,
     /// Worker connections at once, over all shards and workers. Over it: 503. Default 10,000.
     pub worker_connections: u64,
 }
@@ -234,6 +265,15 @@ pub struct Log {
     pub level: String,
     /// `format: json` instead of text.
     pub json: bool,
+}
+
+/// The service `playlist` with one worker and every default, for the tests of other modules.
+#[cfg(test)]
+pub fn plain_service() -> Service {
+    let text = "services: {playlist: {listen: 127.0.0.1:4070, workers: {addresses: [127.0.0.1:9001]}}}";
+    let loaded = load_str("t.yaml", text, &NoFiles, crate::clock::Moment::at(1), &|_| None);
+    let (_, service) = loaded.config.and_then(|mut config| config.services.pop_first()).expect("it is right");
+    Arc::into_inner(service).expect("nobody else has it")
 }
 
 #[cfg(test)]

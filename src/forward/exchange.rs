@@ -3,8 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::early::Early;
 use super::pool::Link;
 use super::upload::{Upload, UploadWatch};
 use crate::clock::Moment;
@@ -58,12 +58,11 @@ impl Patience {
 /// Sends a request over a connection and waits for the head of the answer.
 pub(super) async fn exchange(
     link: &mut Link,
-    mut order: Request<Upload>,
+    order: Request<Upload>,
     upload: &UploadWatch,
     patience: Patience,
 ) -> Result<Response<Incoming>, Broken> {
-    let continued = upload.is_held().then(|| notice_continue(&mut order));
-    let first = if continued.is_some() { CONTINUE_WAIT } else { patience.response };
+    let first = if upload.is_held() { CONTINUE_WAIT } else { patience.response };
     let mut deadline = patience.end(patience.from, first);
     let mut seen = (upload.bytes(), upload.ended());
     let mut answer = pin!(link.begin(order));
@@ -75,7 +74,7 @@ pub(super) async fn exchange(
                     None => broken(error.error()),
                 }));
             }
-            if upload.is_held() && continued.as_ref().is_some_and(|said| said.load(Relaxed)) {
+            if upload.is_held() && upload.is_wanted() {
                 upload.release();
                 // The second that the body would have waited is no limit for the answer.
                 deadline = patience.end(Moment::read(), patience.response);
@@ -99,16 +98,18 @@ pub(super) async fn exchange(
     .await
 }
 
-/// Has hyper tell when the worker says `100 Continue`.
-fn notice_continue(order: &mut Request<Upload>) -> Arc<AtomicBool> {
-    let said = Arc::new(AtomicBool::new(false));
-    let notice = Arc::clone(&said);
-    hyper::ext::on_informational(order, move |response| {
-        if response.status() == StatusCode::CONTINUE {
-            notice.store(true, Relaxed);
-        }
+/// Has hyper tell of interim answers: the worker's `100 Continue`, if the body waits for it, and hints for the client.
+pub(super) fn notice_early(order: &mut Request<Upload>, early: Option<&Early>) {
+    let wanted = order.body().wanted();
+    if wanted.is_none() && early.is_none() {
+        return;
+    }
+    let early = early.cloned();
+    hyper::ext::on_informational(order, move |response| match (response.status(), &wanted, &early) {
+        (StatusCode::CONTINUE, Some(wanted), _) => wanted.store(true, Relaxed),
+        (status, _, Some(early)) => early.tell(status, response.headers()),
+        _ => {}
     });
-    said
 }
 
 /// What an error of hyper's client says of the worker.

@@ -81,6 +81,11 @@ pub fn to_client(fields: &mut HeaderMap, status: StatusCode, version: Version) {
     append(fields, header::VIA, &via(version));
 }
 
+/// Makes the fields of a worker's interim answer fit for the client. It has no content (RFC 9110 section 15.2).
+pub fn to_client_early(fields: &mut HeaderMap) {
+    remove(fields, |name| is_of_one_hop(name) || *name == CALLER || *name == header::CONTENT_LENGTH);
+}
+
 /// Whether a method may be sent again when nobody knows if the first time arrived (RFC 9110 section 9.2.2).
 pub fn idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)

@@ -2,16 +2,17 @@
 //! try. Who may be forwarded is decided above; who gets it, by `balance`; what it sends back streams as an [`Answer`].
 
 pub mod answer;
+pub mod early;
 mod exchange;
 pub mod headers;
 pub mod pool;
 pub mod retry;
+pub mod source;
 pub mod upload;
 mod wake;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -23,13 +24,14 @@ use tokio::time::Instant;
 
 use crate::balance::Picker;
 use crate::clock::{Moment, ShardClock};
-use crate::config::{Bounds, Timeouts};
+use crate::config::{Bounds, Endpoint, Timeouts};
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 use crate::shard::ShardId;
 use crate::workers::{Worker, WorkerSet, Workers};
 pub use answer::Answer;
 use answer::{Silence, Streaming};
+use early::Early;
 use exchange::{Broken, Patience, exchange};
 use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lane, Lanes, Link};
 use retry::{Attempted, Reached, again};
@@ -54,6 +56,15 @@ pub struct Route {
 
 /// A request ready to be sent.
 type Order = Request<Upload>;
+
+/// What a request asks of its way beside the request itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// When all must be over, answer and all.
+    pub until: Option<Instant>,
+    /// Where interim answers go. None for a client that cannot take them.
+    pub early: Option<&'a Early>,
+}
 
 impl Route {
     /// A route over these workers. Connections of `before`, the route that this one replaces, are kept.
@@ -92,7 +103,7 @@ impl Route {
     }
 
     /// Chooses a worker that was not tried yet.
-    fn choose(&self, now: Moment, tried: &[SocketAddr]) -> Option<(Rc<Lane>, u16)> {
+    fn choose(&self, now: Moment, tried: &[Endpoint]) -> Option<(Rc<Lane>, u16)> {
         let mut picker = self.picker.borrow_mut();
         let pick = picker.pick(&self.workers, now, tried)?;
         let set = picker.set();
@@ -106,8 +117,8 @@ impl Route {
 
     /// Lanes for a new set of workers: those of workers that stay keep their connections.
     fn lanes_for(&self, set: &WorkerSet, before: &Lanes) -> Lanes {
-        let known: std::collections::HashMap<SocketAddr, &Rc<Lane>> =
-            before.iter().map(|lane| (lane.worker.address, lane)).collect();
+        let known: std::collections::HashMap<&Endpoint, &Rc<Lane>> =
+            before.iter().map(|lane| (&lane.worker.address, lane)).collect();
         let lane = |worker: &Arc<Worker>| match known.get(&worker.address) {
             Some(lane) if Arc::ptr_eq(&lane.worker, worker) => Rc::clone(lane),
             _ => Rc::new(Lane::new(Arc::clone(worker), self.shard)),
@@ -122,10 +133,11 @@ impl Route {
     pub async fn send(
         &self,
         mut order: Order,
-        until: Option<Instant>,
+        call: Call<'_>,
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Refusal> {
-        let mut tried: Vec<SocketAddr> = Vec::new();
+        let until = call.until;
+        let mut tried: Vec<Endpoint> = Vec::new();
         let mut last = Refusal::new(Reason::NoWorkers, "neither the configuration nor DNS names a worker")
             .after(Duration::from_secs(1));
         let mut fresh = false;
@@ -157,7 +169,7 @@ impl Route {
                 },
             };
             let reused = link.reused();
-            match self.attempt(&lane, link, order, until).await {
+            match self.attempt(&lane, link, order, call).await {
                 Ok(answer) => {
                     if outcome.is_logged() {
                         outcome.first_byte(Moment::read());
@@ -181,9 +193,9 @@ impl Route {
     }
 
     /// Leaves a worker alone that took no connection, for this request and for a while.
-    fn pass_over(&self, lane: &Lane, now: Moment, tried: &mut Vec<SocketAddr>) {
+    fn pass_over(&self, lane: &Lane, now: Moment, tried: &mut Vec<Endpoint>) {
         self.workers.connect_failed(&lane.worker, now);
-        tried.push(lane.worker.address);
+        tried.push(lane.worker.address.clone());
     }
 
     async fn connect(&self, lane: &Lane, until: Option<Instant>) -> Result<Link, ConnectFailure> {
@@ -216,15 +228,17 @@ impl Route {
         &self,
         lane: &Rc<Lane>,
         mut link: Link,
-        order: Order,
-        until: Option<Instant>,
+        mut order: Order,
+        call: Call<'_>,
     ) -> Result<Response<Answer>, Failed> {
+        let until = call.until;
         let active = Active::begin(lane, self);
         let reused = link.reused();
         let upload = order.body().watch();
         let repeatable = headers::idempotent(order.method()) && order.body().is_none();
         // hyper takes the head apart as it writes it, so what may have to be sent again is copied first.
         let spare = (reused && repeatable).then(|| copy(&order));
+        exchange::notice_early(&mut order, call.early);
         let patience = Patience { from: self.clock.now(), response: self.timeouts.response, until };
         let (reached, back, refusal) = match exchange(&mut link, order, &upload, patience).await {
             Ok(response) => return self.begin_answer(link, response, upload, active, until).await,

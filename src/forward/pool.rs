@@ -14,13 +14,13 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::upload::Upload;
 use super::wake::LinkWaker;
 use crate::clock::Moment;
 use crate::shard::ShardId;
+use crate::socket::Socket;
 use crate::workers::Worker;
 
 /// Idle connections kept per worker and shard; one more is closed instead of kept.
@@ -142,8 +142,7 @@ impl Lane {
         let permit = bound.take(terms.most).ok_or(ConnectFailure::Bound)?;
         let counts = self.worker.counts.of(self.shard);
         counts.connects.add(1);
-        let stream = match tokio::time::timeout(terms.timeout, TcpStream::connect(self.worker.address)).await
-        {
+        let stream = match tokio::time::timeout(terms.timeout, Socket::connect(&self.worker.address)).await {
             Ok(Ok(stream)) => stream,
             failed => {
                 let failure = match failed {
@@ -155,8 +154,6 @@ impl Lane {
                 return Err(failure);
             }
         };
-        // Small requests must not wait for an ACK (RFC 896); a failure here only costs latency.
-        let _ = stream.set_nodelay(true);
         let mut builder = http1::Builder::new();
         builder.max_header_size(terms.response_head_bytes);
         builder.max_buf_size((terms.response_head_bytes + 16 * 1024).max(64 * 1024));
@@ -213,7 +210,7 @@ impl Lane {
 /// own task. That saves two task switches a request, and back-pressure needs no channel.
 pub struct Link {
     sender: http1::SendRequest<Upload>,
-    connection: Box<http1::Connection<TokioIo<TcpStream>, Upload>>,
+    connection: Box<http1::Connection<TokioIo<Socket>, Upload>>,
     waker: Rc<LinkWaker>,
     /// Rings for whoever uses the connection. It is set again only when it would ring too late, so a request that is
     /// answered in time touches no timer.

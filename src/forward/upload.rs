@@ -1,16 +1,17 @@
 //! The request's body on its way to the worker: counted, bounded, and held back while the worker has not yet said
-//! `100 Continue`. Waiting for the client is the socket's business (`timeouts.body`), not this one's.
+//! `100 Continue`. How long the client may take over it (`timeouts.body`) is [`Source`]'s business.
 
 use std::cell::{Cell, RefCell};
-use std::error::Error;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
+use super::source::Source;
 use crate::refusal::{Reason, Refusal};
 
 /// A request's body.
@@ -20,7 +21,7 @@ pub struct Upload(Option<Under>);
 /// A body under way.
 #[derive(Debug)]
 struct Under {
-    body: Incoming,
+    body: Source,
     most: u64,
     progress: Rc<Progress>,
 }
@@ -37,6 +38,8 @@ struct Progress {
     starving: Cell<bool>,
     failed: RefCell<Option<Refusal>>,
     held: Cell<bool>,
+    /// The worker said `100 Continue`. hyper asks for something that could be shared between threads.
+    wanted: Option<Arc<AtomicBool>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -66,6 +69,11 @@ impl UploadWatch {
         self.0.as_ref().is_some_and(|progress| progress.held.get())
     }
 
+    /// Whether the worker has asked for the body that is held.
+    pub fn is_wanted(&self) -> bool {
+        self.0.as_ref().and_then(|progress| progress.wanted.as_ref()).is_some_and(|said| said.load(Relaxed))
+    }
+
     /// Lets the body go: the worker said 100, or waiting for it has lasted long enough.
     pub fn release(&self) {
         let Some(progress) = &self.0 else { return };
@@ -83,13 +91,18 @@ impl Upload {
     }
 
     /// This body, of at most `most` bytes, held back until `release` if the client asked with `Expect: 100-continue`.
-    pub fn new(body: Incoming, most: u64, expects_continue: bool) -> Self {
+    pub fn new(body: Source, most: u64, expects_continue: bool) -> Self {
         if body.is_end_stream() {
             return Self::none();
         }
-        let progress = Rc::new(Progress::default());
-        progress.held.set(expects_continue);
+        let wanted = expects_continue.then(Arc::default);
+        let progress = Rc::new(Progress { held: Cell::new(expects_continue), wanted, ..Progress::default() });
         Self(Some(Under { body, most, progress }))
+    }
+
+    /// What is to be set when the worker says `100 Continue`. None: the body does not wait for that.
+    pub fn wanted(&self) -> Option<Arc<AtomicBool>> {
+        self.0.as_ref()?.progress.wanted.clone()
     }
 
     /// How it stands, for the request that waits.
@@ -141,7 +154,7 @@ impl Body for Upload {
                 progress.ended.set(frame.is_trailers() || under.body.is_end_stream());
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(under.fail(cause(&error))))),
+            Poll::Ready(Some(Err(refusal))) => Poll::Ready(Some(Err(under.fail(refusal)))),
         }
     }
 
@@ -152,10 +165,4 @@ impl Body for Upload {
     fn size_hint(&self) -> SizeHint {
         self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |under| under.body.size_hint())
     }
-}
-
-/// What a broken body means: the socket's own verdict if it gave one, otherwise the client is gone.
-fn cause(error: &(dyn Error + 'static)) -> Refusal {
-    let gone = || Refusal::new(Reason::ClientClosed, "the client left before its body was complete");
-    Refusal::within(error).cloned().unwrap_or_else(gone)
 }

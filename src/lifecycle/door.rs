@@ -53,7 +53,7 @@ pub(super) fn prepare(
         return Ok(Change::Token(token));
     }
     let bound = bind::reserve(admin.listen, 1, is_among(admin.listen, ours)).and_then(bind::open);
-    let mut bound = bound.map_err(|error| cannot_bind(&admin.at, admin.listen, &error))?;
+    let mut bound = bound.map_err(|error| cannot_bind(&admin.at, &admin.listen.into(), &error))?;
     let listener = bound.pop().ok_or_else(|| Failure::Run("the admin listener was not bound".to_owned()))?;
     Ok(Change::Open(admin.listen, listener, token))
 }

@@ -20,7 +20,7 @@ use crate::admin::{LedgerReading, Left, ProcessState, ServiceView, View};
 use crate::admit::caller::CallerBook;
 use crate::admit::ledger::Ledger;
 use crate::clock::Moment;
-use crate::config::{self, Config, Dns, ServiceName, WorkerSource};
+use crate::config::{self, Config, Dns, Endpoint, ServiceName, WorkerSource};
 use crate::record::access_log::AccessLog;
 use crate::service::Service;
 use crate::shard::ShardId;
@@ -150,7 +150,7 @@ impl Running {
         for (name, service) in &prepared.services {
             if let WorkerSource::List(list) = &service.config.workers {
                 let wanted = list.iter().map(|spec| Wanted {
-                    address: spec.address,
+                    address: spec.address.clone(),
                     priority: spec.priority,
                     weight: spec.weight,
                 });
@@ -205,14 +205,14 @@ impl Running {
     }
 
     /// The service that listens exactly there.
-    fn holder(&self, listen: SocketAddr) -> Option<ServiceName> {
+    fn holder(&self, listen: &Endpoint) -> Option<ServiceName> {
         let mut services = self.services.iter();
-        services.find(|(_, service)| service.config.listen == listen).map(|(name, _)| name.clone())
+        services.find(|(_, service)| service.config.listen == *listen).map(|(name, _)| name.clone())
     }
 
     /// Where this process listens.
     fn addresses(&self) -> Vec<SocketAddr> {
-        let services = self.services.values().map(|service| service.config.listen);
+        let services = self.services.values().filter_map(|service| service.config.listen.tcp());
         services.chain(self.config.admin.as_ref().map(|admin| admin.listen)).collect()
     }
 
@@ -303,11 +303,12 @@ fn prepare(config: &Config, ledger: &Arc<Ledger>, before: Option<&Running>) -> R
         if service_before(name).is_some_and(|old| old.config.listen == wanted.listen) {
             continue;
         }
-        if let Some(holder) = before.and_then(|running| running.holder(wanted.listen)) {
+        if let Some(holder) = before.and_then(|running| running.holder(&wanted.listen)) {
             heirs.insert(name.clone(), holder);
         } else {
-            let sockets = bind::reserve(wanted.listen, threads, is_among(wanted.listen, &ours));
-            let sockets = sockets.map_err(|error| cannot_bind(&wanted.listen_at, wanted.listen, &error))?;
+            let Some(address) = wanted.listen.tcp() else { continue };
+            let sockets = bind::reserve(address, threads, is_among(address, &ours));
+            let sockets = sockets.map_err(|error| cannot_bind(&wanted.listen_at, &wanted.listen, &error))?;
             reserved.push((name, wanted, sockets));
         }
     }
@@ -322,7 +323,7 @@ fn prepare(config: &Config, ledger: &Arc<Ledger>, before: Option<&Running>) -> R
     let mut listeners = HashMap::new();
     for (name, wanted, sockets) in reserved {
         let open = bind::open(sockets);
-        let open = open.map_err(|error| cannot_bind(&wanted.listen_at, wanted.listen, &error))?;
+        let open = open.map_err(|error| cannot_bind(&wanted.listen_at, &wanted.listen, &error))?;
         listeners.insert(name.clone(), open);
     }
     let callers = Arc::new(CallerBook::new(Arc::clone(&config.callers)));
@@ -358,7 +359,7 @@ pub(super) fn file_hint(error: &std::io::Error) -> &'static str {
     }
 }
 
-pub(super) fn cannot_bind(at: &crate::config::At, listen: SocketAddr, error: &std::io::Error) -> Failure {
+pub(super) fn cannot_bind(at: &crate::config::At, listen: &Endpoint, error: &std::io::Error) -> Failure {
     let hint = match error.kind() {
         std::io::ErrorKind::AddrInUse => "; another program listens there: stop it, or choose another port",
         std::io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",

@@ -93,7 +93,14 @@ fn callers() -> Callers {
         ipv4_prefix: 32,
         ipv6_prefix: 64,
         trusted_proxies: vec![],
-        known: vec![KnownCaller { name: "web".into(), api_keys: vec![], addresses: vec![], tier: None, at }],
+        known: vec![KnownCaller {
+            name: "web".into(),
+            api_keys: vec![],
+            certificates: vec![],
+            addresses: vec![],
+            tier: None,
+            at,
+        }],
         tiers: vec![],
         max_keys: NonZeroUsize::new(100).unwrap(),
     }

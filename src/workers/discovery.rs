@@ -193,7 +193,9 @@ mod tests {
     fn answer(workers: u16, ttl: u64) -> Result<Answer, LookupFailure> {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Ok(Answer {
-            records: (1..=workers).map(|port| Wanted { address: at(port), priority: 0, weight: 1 }).collect(),
+            records: (1..=workers)
+                .map(|port| Wanted { address: at(port).into(), priority: 0, weight: 1 })
+                .collect(),
             ttl: Duration::from_secs(ttl),
             addresses: Addresses::new(),
             incomplete: None,

@@ -10,7 +10,6 @@ pub mod resolver;
 pub mod srv;
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::clock::Moment;
-use crate::config::WorkerSpec;
+use crate::config::{Endpoint, WorkerSpec};
 use crate::shard::{Count, PerShard};
 use health::{Health, Standing, Use};
 
@@ -56,10 +55,10 @@ pub struct Member {
 }
 
 /// A worker as a list or DNS names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Its address.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// Lower is tried first.
     pub priority: u16,
     /// Share inside its priority.
@@ -83,7 +82,7 @@ pub struct DnsAnswer {
 #[derive(Debug)]
 pub struct Worker {
     /// Its address.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// The address as text, for logs and metrics.
     pub name: Arc<str>,
     /// What it did, per shard.
@@ -141,16 +140,16 @@ impl Workers {
     pub fn replace(&self, mut wanted: Vec<Wanted>, dns: Option<DnsAnswer>, now: Moment) -> bool {
         let _one_at_a_time = held(&self.replacing);
         let old = self.set.load_full();
-        let known: HashMap<SocketAddr, &Arc<Worker>> =
-            old.members.iter().map(|member| (member.worker.address, &member.worker)).collect();
-        wanted.sort_by_key(|one| (one.priority, one.address));
+        let known: HashMap<&Endpoint, &Arc<Worker>> =
+            old.members.iter().map(|member| (&member.worker.address, &member.worker)).collect();
+        wanted.sort_by(|a, b| (a.priority, &a.address).cmp(&(b.priority, &b.address)));
         let mut seen = HashSet::with_capacity(wanted.len());
         let members: Vec<Member> = wanted
             .into_iter()
-            .filter(|one| seen.insert(one.address))
+            .filter(|one| seen.insert(one.address.clone()))
             .map(|one| Member {
                 worker: known.get(&one.address).map_or_else(
-                    || Arc::new(Worker::new(one.address, self.shards, now)),
+                    || Arc::new(Worker::new(one.address.clone(), self.shards, now)),
                     |worker| Arc::clone(worker),
                 ),
                 priority: one.priority,
@@ -235,7 +234,7 @@ impl Workers {
 
 impl From<&WorkerSpec> for Wanted {
     fn from(spec: &WorkerSpec) -> Self {
-        Self { address: spec.address, priority: spec.priority, weight: spec.weight }
+        Self { address: spec.address.clone(), priority: spec.priority, weight: spec.weight }
     }
 }
 
@@ -248,10 +247,10 @@ impl Member {
 }
 
 impl Worker {
-    fn new(address: SocketAddr, shards: usize, now: Moment) -> Self {
+    fn new(address: Endpoint, shards: usize, now: Moment) -> Self {
         Self {
-            address,
             name: address.to_string().into(),
+            address,
             counts: PerShard::new(shards),
             troubled: AtomicBool::new(false),
             health: Mutex::new(Health::new(now)),
@@ -280,7 +279,7 @@ mod tests {
     use super::*;
 
     fn wanted(port: u16, priority: u16, weight: u16) -> Wanted {
-        Wanted { address: SocketAddr::from(([127, 0, 0, 1], port)), priority, weight }
+        Wanted { address: std::net::SocketAddr::from(([127, 0, 0, 1], port)).into(), priority, weight }
     }
 
     fn now(millis: u64) -> Moment {
@@ -288,7 +287,7 @@ mod tests {
     }
 
     fn ports(workers: &Workers) -> Vec<u16> {
-        workers.load().members.iter().map(|member| member.worker.address.port()).collect()
+        workers.load().members.iter().map(|member| member.worker.address.tcp().unwrap().port()).collect()
     }
 
     #[test]

@@ -106,14 +106,15 @@ pub fn gather(records: &[SRV], addresses: &Addresses) -> Vec<Wanted> {
     let mut workers: BTreeMap<SocketAddr, Wanted> = BTreeMap::new();
     for (priority, tier) in tiers {
         for (address, weight) in share(&tier) {
-            let known = workers.entry(address).or_insert(Wanted { address, priority, weight: 0 });
+            let known =
+                workers.entry(address).or_insert(Wanted { address: address.into(), priority, weight: 0 });
             if known.priority == priority {
                 known.weight = known.weight.saturating_add(weight);
             }
         }
     }
     let mut workers: Vec<Wanted> = workers.into_values().collect();
-    workers.sort_by_key(|worker| (worker.priority, worker.address));
+    workers.sort_by(|a, b| (a.priority, &a.address).cmp(&(b.priority, &b.address)));
     workers.truncate(MAX_RECORDS);
     workers
 }
@@ -316,7 +317,7 @@ mod tests {
             prop_assume!(wanted > 0.0);
             for (place, (weight, _)) in targets.iter().enumerate() {
                 let list = &known[&name(&format!("t{place}."))];
-                let got: f64 = workers.iter().filter(|one| list.contains(&one.address.ip()))
+                let got: f64 = workers.iter().filter(|one| list.contains(&one.address.tcp().unwrap().ip()))
                     .map(|one| f64::from(one.weight)).sum();
                 // 1..6 addresses: a factor of 60 is always enough, and 200 * 60 fits.
                 prop_assert!((got / sum - f64::from(*weight) / wanted).abs() < 1e-9);
@@ -343,7 +344,7 @@ mod tests {
             let known: Addresses = lists.into_iter().enumerate().map(|(place, list)| (target(place), list)).collect();
             let workers = gather(&records, &known);
             prop_assert!(workers.len() <= MAX_RECORDS);
-            let mut seen: Vec<SocketAddr> = workers.iter().map(|one| one.address).collect();
+            let mut seen: Vec<SocketAddr> = workers.iter().filter_map(|one| one.address.tcp()).collect();
             seen.sort_unstable();
             seen.dedup();
             prop_assert_eq!(seen.len(), workers.len());

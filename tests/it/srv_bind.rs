@@ -57,7 +57,12 @@ impl Running {
     /// Waits until the workers' ports are these, in order of priority and address.
     async fn ports(&self, wanted: &[u16]) {
         let now = || -> Vec<u16> {
-            self.workers.load().members.iter().map(|member| member.worker.address.port()).collect()
+            self.workers
+                .load()
+                .members
+                .iter()
+                .map(|member| member.worker.address.tcp().unwrap().port())
+                .collect()
         };
         self.until(|| now() == wanted).await.unwrap_or_else(|| panic!("{:?} instead of {wanted:?}", now()));
     }
@@ -153,7 +158,7 @@ async fn an_answer_too_long_for_a_datagram_comes_whole() {
     let bind = Bind::serving(&format!("{records}a IN A 127.0.0.11"));
     let answer = ask(&bind, NAME).await.unwrap();
     assert_eq!(answer.records.len(), 90);
-    assert!(answer.records.iter().all(|one| one.address.port() == 8_000 + one.weight));
+    assert!(answer.records.iter().all(|one| one.address.tcp().unwrap().port() == 8_000 + one.weight));
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ fn known(name: &str, keys: &[&str], nets: &[&str], tier: Option<usize>) -> Known
     KnownCaller {
         name: name.into(),
         api_keys: keys.iter().map(|key| sha256(key)).collect(),
+        certificates: vec![],
         addresses: nets.iter().map(|net| net.parse().unwrap()).collect(),
         tier,
         at: At { file: "t.yaml".into(), line: 1, column: 1 },

@@ -9,8 +9,7 @@ use http::Method;
 use proptest::prelude::*;
 
 use crate::config::{
-    Agreement, At, Bounds, Cost, Credential, KnownCaller, Limits, Permissions, Quota, Rate, ServiceName,
-    Tier, Timeouts, UnknownKey, WorkerSource,
+    Agreement, At, Cost, Credential, KnownCaller, Limits, Permissions, Quota, Rate, Tier, UnknownKey,
 };
 
 use super::super::caller::{CachedCaller, CallerBook};
@@ -54,37 +53,7 @@ fn limits(default: Option<Quota>) -> Limits {
 }
 
 fn service(limits: Limits) -> Service {
-    let second = Duration::from_secs(1);
-    let timeouts = Timeouts {
-        head: second,
-        body: second,
-        send: second,
-        keep_alive: second,
-        connect: second,
-        response: second,
-        idle: second,
-        total: None,
-    };
-    let bounds = Bounds {
-        head_bytes: 1,
-        head_fields: 1,
-        uri_bytes: 1,
-        body_bytes: None,
-        response_head_bytes: 1,
-        connections: 1,
-        worker_connections: 1,
-    };
-    let permissions = Permissions { default: Verdict::Allow, default_ref: rule("default"), rules: vec![] };
-    Service {
-        name: ServiceName::new("playlist").unwrap(),
-        listen: "127.0.0.1:1".parse().unwrap(),
-        listen_at: at(),
-        workers: WorkerSource::List(vec![]),
-        permissions,
-        limits,
-        timeouts,
-        bounds,
-    }
+    Service { limits, ..crate::config::plain_service() }
 }
 
 /// Three callers, `known-0` to `known-2`, from 10.0.0.0/32 to 10.0.0.2/32; the last is of the tier `slow` (1/s).
@@ -92,6 +61,7 @@ fn callers() -> Arc<Callers> {
     let known = |number: u8| KnownCaller {
         name: format!("known-{number}").into(),
         api_keys: vec![],
+        certificates: vec![],
         addresses: vec![format!("10.0.0.{number}/32").parse().unwrap()],
         tier: (number == 2).then_some(0),
         at: at(),

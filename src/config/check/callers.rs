@@ -166,7 +166,14 @@ impl Checker<'_> {
             let Some(caller) = &caller.value else {
                 let at = self.problems.sources.at(key.at);
                 let name: Arc<str> = name.as_str().into();
-                known.push(KnownCaller { name, api_keys: Vec::new(), addresses: Vec::new(), tier: None, at });
+                known.push(KnownCaller {
+                    name,
+                    api_keys: Vec::new(),
+                    certificates: vec![],
+                    addresses: Vec::new(),
+                    tier: None,
+                    at,
+                });
                 continue;
             };
             if caller.api_keys.is_none() && caller.addresses.is_none() {
@@ -182,6 +189,7 @@ impl Checker<'_> {
             known.push(KnownCaller {
                 name: name.as_str().into(),
                 api_keys: items(&caller.api_keys).map(|(hash, _)| hash.0).collect(),
+                certificates: vec![],
                 addresses: items(&caller.addresses).map(|(network, _)| network.0).collect(),
                 tier: caller.tier.as_ref().and_then(|tier| self.tier(tier.value.as_ref()?, tier.at, tiers)),
                 at: self.problems.sources.at(key.at),

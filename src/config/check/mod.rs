@@ -23,7 +23,10 @@ use super::file::{self, Field, File, List};
 use super::report::{Code, Collected, Spot};
 use super::units::Span;
 use super::value::SpanText;
-use super::{AccessLog, Admin, Callers, Config, Dns, Log, LogFormat, Service, ServiceName};
+use super::{
+    AccessLog, Admin, Callers, Config, ConnectionLife, Dns, Log, LogFormat, Protocol, Service, ServiceName,
+    SocketFile, WorkerProtocol,
+};
 use crate::clock::Moment;
 use crate::refusal::RuleRef;
 
@@ -286,9 +289,17 @@ impl Checker<'_> {
         let listen_at = self.problems.sources.at(at);
         Some(Service {
             name,
-            listen: listen?.0,
+            listen: listen?.0.into(),
             listen_at,
+            socket: SocketFile { mode: 0o660, owner: None, group: None },
+            protocol: Protocol::default(),
+            proxy_protocol: false,
+            tls: None,
+            forward_client_certificate: false,
+            connections: ConnectionLife::default(),
             workers: workers?,
+            worker_protocol: WorkerProtocol::default(),
+            send_proxy_protocol: false,
             permissions,
             limits,
             timeouts,

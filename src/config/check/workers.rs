@@ -71,7 +71,11 @@ impl Checker<'_> {
             }
             first.insert(address, at);
             let priority = value(&worker.priority).copied().unwrap_or(0);
-            specs.push(WorkerSpec { address, priority, weight: value(&worker.weight).copied().unwrap_or(1) });
+            specs.push(WorkerSpec {
+                address: address.into(),
+                priority,
+                weight: value(&worker.weight).copied().unwrap_or(1),
+            });
         }
         specs
     }

@@ -59,6 +59,7 @@ fn callers(map: &mut Map<'_>, callers: &Callers) {
     map.texts(
         "identify",
         callers.identify.iter().map(|credential| match credential {
+            Credential::Certificate => "certificate",
             Credential::ApiKey => "api_key",
             Credential::Address => "address",
         }),
@@ -211,12 +212,15 @@ fn cost(map: &mut Map<'_>, cost: &Cost) {
 }
 
 fn timeouts(map: &mut Map<'_>, timeouts: &Timeouts) {
-    let Timeouts { head, body, send, keep_alive, connect, response, idle, total } = *timeouts;
-    let named: [(&str, Duration); 7] = [
+    let Timeouts { handshake, head, body, send, keep_alive, tunnel, connect, response, idle, total } =
+        *timeouts;
+    let named: [(&str, Duration); 9] = [
+        ("handshake", handshake),
         ("head", head),
         ("body", body),
         ("send", send),
         ("keep_alive", keep_alive),
+        ("tunnel", tunnel),
         ("connect", connect),
         ("response", response),
         ("idle", idle),
@@ -237,6 +241,9 @@ fn bounds(map: &mut Map<'_>, bounds: &Bounds) {
     );
     map.text("response_head_bytes", &Size(bounds.response_head_bytes as u64));
     map.put("connections", bounds.connections);
+    map.put("handshakes", bounds.handshakes);
+    map.put("streams", bounds.streams);
+    map.put("worker_streams", bounds.worker_streams);
     map.put("worker_connections", bounds.worker_connections);
 }
 

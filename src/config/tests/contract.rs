@@ -98,7 +98,8 @@ fn one_port_names_its_workers_and_the_rest_is_default() {
     let playlist = service(&config, "playlist");
     assert_eq!(playlist.listen.to_string(), "127.0.0.1:4070");
     let WorkerSource::List(workers) = &playlist.workers else { panic!("a list") };
-    let workers: Vec<_> = workers.iter().map(|w| (w.address.port(), w.priority, w.weight)).collect();
+    let workers: Vec<_> =
+        workers.iter().map(|w| (w.address.tcp().unwrap().port(), w.priority, w.weight)).collect();
     assert_eq!(workers, [(9001, 10, 12), (9002, 10, 12), (9003, 10, 24), (9004, 20, 1)]);
     let timeouts = &playlist.timeouts;
     assert_eq!((timeouts.head, timeouts.keep_alive), (Duration::from_secs(10), Duration::from_secs(75)));

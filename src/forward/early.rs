@@ -1,0 +1,101 @@
+//! Interim answers (1xx, RFC 9110 section 15.2) on their way from a worker to the client. They are hints: one that
+//! cannot be passed on in time is dropped, and none is ever taken for the answer itself. `100 Continue` is not among
+//! them, since each hop says that for itself, nor is `101 Switching Protocols`, which is an answer.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{Response, StatusCode, Version};
+
+use super::headers;
+
+/// Interim answers that may wait for their client; a worker that sends more meanwhile loses them.
+pub const WAITING_MAX: usize = 8;
+
+/// The interim answers of one request, or of one request after another.
+#[derive(Clone, Debug, Default)]
+pub struct Early(Arc<Waiting>);
+
+// Shared across threads only as far as hyper asks for it; in truth everything happens on one shard.
+#[derive(Debug, Default)]
+struct Waiting {
+    any: AtomicBool,
+    answers: Mutex<Vec<Response<()>>>,
+}
+
+impl Early {
+    /// Keeps an interim answer for the client, made fit for its hop.
+    pub fn tell(&self, status: StatusCode, fields: &http::HeaderMap) {
+        if !passes(status) {
+            return;
+        }
+        let mut answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() >= WAITING_MAX {
+            return;
+        }
+        let mut answer = Response::new(());
+        *answer.status_mut() = status;
+        *answer.version_mut() = Version::HTTP_11;
+        *answer.headers_mut() = fields.clone();
+        headers::to_client_early(answer.headers_mut());
+        answers.push(answer);
+        self.0.any.store(true, Relaxed);
+    }
+
+    /// Keeps Buckler's own `100 Continue` for a client that waits for it.
+    pub fn tell_continue(&self) {
+        let mut answer = Response::new(());
+        *answer.status_mut() = StatusCode::CONTINUE;
+        self.0.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(0, answer);
+        self.0.any.store(true, Relaxed);
+    }
+
+    /// Whether any waits.
+    pub fn is_waiting(&self) -> bool {
+        self.0.any.load(Relaxed)
+    }
+
+    /// Takes those that wait, oldest first.
+    pub fn take(&self) -> Vec<Response<()>> {
+        self.0.any.store(false, Relaxed);
+        std::mem::take(&mut *self.0.answers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn passes(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::CONTINUE && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http::header::{CONNECTION, LINK};
+
+    use super::*;
+
+    #[test]
+    fn hints_pass_and_what_belongs_to_one_hop_does_not() {
+        let early = Early::default();
+        let mut fields = HeaderMap::new();
+        fields.insert(LINK, "</a.css>; rel=preload".parse().unwrap());
+        fields.insert(CONNECTION, "x-hop".parse().unwrap());
+        fields.insert("x-hop", "1".parse().unwrap());
+        fields.insert("content-length", "5".parse().unwrap());
+        for status in [100, 101, 102, 103, 200] {
+            early.tell(StatusCode::from_u16(status).unwrap(), &fields);
+        }
+        let told = early.take();
+        assert_eq!(told.iter().map(|answer| answer.status().as_u16()).collect::<Vec<_>>(), [102, 103]);
+        assert_eq!(told[1].headers().len(), 1, "{told:?}");
+        assert!(!early.is_waiting() && early.take().is_empty());
+    }
+
+    #[test]
+    fn a_flood_of_hints_is_cut() {
+        let early = Early::default();
+        for _ in 0..1_000 {
+            early.tell(StatusCode::EARLY_HINTS, &HeaderMap::new());
+        }
+        assert_eq!(early.take().len(), WAITING_MAX);
+    }
+}

@@ -1,0 +1,144 @@
+//! A request's body as it comes from the client, over HTTP/1.1 or HTTP/2, and what is wrong with it if it breaks.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::early::Early;
+use crate::refusal::{Reason, Refusal};
+
+/// A body under way.
+#[derive(Debug)]
+pub enum Source {
+    /// Over HTTP/1.1. The client's socket notices what takes too long.
+    Http1(Incoming),
+    /// Over HTTP/2.
+    Http2(Box<Http2Source>),
+}
+
+/// A body under way on a stream of HTTP/2.
+#[derive(Debug)]
+pub struct Http2Source {
+    stream: RecvStream,
+    /// What `Content-Length` says and has not come yet; h2 sees to it that it is true.
+    left: Option<u64>,
+    patience: Duration,
+    /// Rings when the client has been silent for too long; there once it was waited for.
+    alarm: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+    /// Told when the body is first asked for, if the client waits for that.
+    continues: Option<Early>,
+    data_ended: bool,
+}
+
+impl Http2Source {
+    /// The body of a stream, of which each piece may take `patience` (`timeouts.body`). A client that waits for
+    /// `100 Continue` is told through `continues`.
+    pub fn new(
+        stream: RecvStream,
+        length: Option<u64>,
+        patience: Duration,
+        continues: Option<Early>,
+    ) -> Self {
+        Self { stream, left: length, patience, alarm: None, waiting: false, continues, data_ended: false }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+        if let Some(early) = self.continues.take() {
+            early.tell_continue();
+        }
+        let polled = self.poll_stream(cx);
+        if polled.is_ready() {
+            self.waiting = false;
+            return polled;
+        }
+        if self.is_late(cx) {
+            let detail = "nothing of the request's body came within `timeouts.body`";
+            return Poll::Ready(Some(Err(Refusal::new(Reason::ClientTimeout, detail))));
+        }
+        Poll::Pending
+    }
+
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+        while !self.data_ended {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    // The window opens again only for what goes on: a slow worker holds the client back.
+                    let _ = self.stream.flow_control().release_capacity(data.len());
+                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                    if data.is_empty() {
+                        continue;
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(broken(&error)))),
+                None => self.data_ended = true,
+            }
+        }
+        let trailers = ready!(self.stream.poll_trailers(cx)).map_err(|error| broken(&error));
+        Poll::Ready(trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let patience = self.patience;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        if !std::mem::replace(&mut self.waiting, true) {
+            alarm.as_mut().reset(Instant::now() + patience);
+        }
+        alarm.as_mut().poll(cx).is_ready()
+    }
+}
+
+impl Body for Source {
+    type Data = Bytes;
+    type Error = Refusal;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+        match self.get_mut() {
+            Self::Http1(body) => {
+                let polled = ready!(Pin::new(body).poll_frame(cx));
+                Poll::Ready(polled.map(|frame| frame.map_err(|error| cause(&error))))
+            }
+            Self::Http2(body) => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
+    }
+}
+
+/// What a broken body means: the socket's own verdict if it gave one, otherwise the client is gone.
+fn cause(error: &(dyn Error + 'static)) -> Refusal {
+    Refusal::within(error).cloned().unwrap_or_else(gone)
+}
+
+/// The same on a stream: a fault that h2 found in it is the client's, and anything else says that it left.
+fn broken(error: &h2::Error) -> Refusal {
+    if error.is_library() && error.reason() == Some(h2::Reason::PROTOCOL_ERROR) {
+        return Refusal::new(Reason::BadRequest, "the request's body is not as HTTP/2 wants it");
+    }
+    gone()
+}
+
+const fn gone() -> Refusal {
+    Refusal::new(Reason::ClientClosed, "the client left before its body was complete")
+}
