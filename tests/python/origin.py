@@ -9,6 +9,7 @@ waits there, and whether the connection of one who waited was closed.
 import argparse
 import asyncio
 import collections
+import functools
 import json
 
 LONGEST_HEAD = 256 << 10
@@ -62,6 +63,7 @@ def sized(body, *fields, status=200):
     return head(status, f"content-length: {len(body)}", *fields) + body
 
 
+@functools.lru_cache
 def pattern(length):
     """A body in which a piece that is missing or doubled shows."""
     return b"".join(b"%07d\n" % i for i in range(length // 8 + 1))[:length]
@@ -151,7 +153,7 @@ async def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
-    server = await asyncio.start_server(serve, "127.0.0.1", options.port, limit=LONGEST_HEAD)
+    server = await asyncio.start_server(serve, "127.0.0.1", options.port, limit=LONGEST_HEAD, backlog=4096)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await server.serve_forever()
 
