@@ -5,25 +5,25 @@ mod hops;
 pub mod reply;
 mod request_id;
 mod target;
+pub mod visitor;
 
 use std::borrow::Cow;
-use std::cell::{Cell, Ref, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Method, Request, Response, Uri, Version};
-use hyper::body::Incoming;
+use http_body::Body;
 use tokio::time::Instant;
 
-use crate::admit::caller::{CachedCaller, Caller, Who};
+use crate::admit::caller::Caller;
 use crate::admit::headers::Standing;
 use crate::admit::limit::{Grant, Refused};
 use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
-use crate::config::{Credential, Timeouts};
+use crate::config::Credential;
+use crate::forward::early::Early;
 use crate::forward::headers::{self, Told};
 use crate::forward::source::Source;
 use crate::forward::upload::{Upload, UploadWatch};
@@ -31,120 +31,9 @@ use crate::forward::{Answer, Call};
 use crate::record::{CallerNote, Outcome};
 use crate::refusal::page::{self, Asked};
 use crate::refusal::{Reason, Refusal};
-use crate::service::{Desk, Place};
+use crate::service::Desk;
 pub use reply::Reply;
-
-/// A client connection, as the requests that come over it see it.
-#[derive(Debug)]
-pub struct Visitor {
-    peer: SocketAddr,
-    /// The peer's address as workers are told it.
-    peer_text: HeaderValue,
-    place: Rc<Place>,
-    caller: RefCell<CachedCaller>,
-    /// The last caller's name as workers are told it: on a connection it hardly ever changes.
-    caller_value: RefCell<Option<(Who, HeaderValue)>>,
-    /// Requests so far.
-    begun: Cell<u64>,
-    busy: Cell<bool>,
-    answering: Cell<bool>,
-    rested_at: Cell<u64>,
-    turned_out: Cell<bool>,
-}
-
-impl Visitor {
-    /// A connection from `peer` that has just been accepted.
-    pub fn new(peer: SocketAddr, place: Rc<Place>) -> Rc<Self> {
-        let rested_at = Cell::new(place.clock().refresh().nanos);
-        let text = peer.ip().to_canonical().to_string();
-        Rc::new(Self {
-            peer,
-            peer_text: HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown")),
-            place,
-            caller: RefCell::default(),
-            caller_value: RefCell::default(),
-            begun: Cell::new(0),
-            busy: Cell::new(false),
-            answering: Cell::new(false),
-            rested_at,
-            turned_out: Cell::new(false),
-        })
-    }
-
-    /// The desk of the moment.
-    pub fn desk(&self) -> Ref<'_, Rc<Desk>> {
-        self.place.desk()
-    }
-
-    /// The time limits of the moment.
-    pub fn timeouts(&self) -> Timeouts {
-        self.desk().service.config.timeouts
-    }
-
-    /// The shard's coarse time.
-    pub fn now(&self) -> Moment {
-        self.place.clock().now()
-    }
-
-    /// The exact time.
-    pub fn refresh_clock(&self) -> Moment {
-        self.place.clock().refresh()
-    }
-
-    /// How many requests have begun to be served.
-    pub fn begun(&self) -> u64 {
-        self.begun.get()
-    }
-
-    /// Whether a request is in progress, up to the last byte of its answer.
-    pub fn is_busy(&self) -> bool {
-        self.busy.get()
-    }
-
-    /// Whether the answer to the request in progress has begun.
-    pub fn is_answering(&self) -> bool {
-        self.answering.get()
-    }
-
-    /// When the last request ended, in nanoseconds of [`Moment`].
-    pub fn rested_at(&self) -> u64 {
-        self.rested_at.get()
-    }
-
-    /// Whether the connection is to close after the present request.
-    pub fn is_draining(&self) -> bool {
-        self.place.is_draining()
-    }
-
-    /// Whether the last answer ended the connection against the client's will: more of its requests may be on the way.
-    pub fn is_turned_out(&self) -> bool {
-        self.turned_out.get()
-    }
-
-    /// Waits until it is to close after the present request.
-    pub async fn drain_begins(&self) {
-        self.place.drain_begins().await;
-    }
-
-    fn caller_value(&self, caller: &Caller, name: &str) -> HeaderValue {
-        let mut kept = self.caller_value.borrow_mut();
-        match &*kept {
-            // A reload may give a number to somebody else, so the name is compared too.
-            Some((who, value)) if *who == caller.who && value == name => value.clone(),
-            _ => {
-                let value = HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("unnamed"));
-                *kept = Some((caller.who.clone(), value.clone()));
-                value
-            }
-        }
-    }
-
-    fn rest(&self) {
-        self.busy.set(false);
-        self.answering.set(false);
-        self.rested_at.set(self.now().nanos);
-    }
-}
+pub use visitor::{Arrival, Parting, Visitor};
 
 /// A request on its way, with what is learned of it.
 struct Journey<'a> {
@@ -158,31 +47,34 @@ struct Journey<'a> {
     standing: Option<Standing>,
     upload: UploadWatch,
     refused: bool,
+    /// Whether the connection carries this request and no other at the time: it is HTTP/1.1 or 1.0.
+    one_at_a_time: bool,
 }
 
-/// Serves one request, whatever becomes of it.
-pub async fn serve(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Response<Reply> {
-    visitor.busy.set(true);
-    visitor.begun.set(visitor.begun.get() + 1);
+/// Serves one request, whatever becomes of it. Interim answers are left in `early`.
+pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Early) -> Response<Reply> {
+    visitor.begin_request();
+    early.begin();
     let now = visitor.refresh_clock();
     let desk = Rc::clone(&visitor.desk());
     let (mut parts, body) = request.into_parts();
-    let trusted = desk.service.callers.is_trusted(visitor.peer.ip());
+    let trusted = desk.service.callers.is_trusted(visitor.arrival.peer.ip());
     let mut journey = Journey {
         desk: &desk,
         visitor,
         now,
-        outcome: Box::new(desk.scribe.begin(now, visitor.peer)),
+        outcome: Box::new(desk.scribe.begin(now, visitor.arrival.peer)),
         request_id: request_id::of(&parts.headers, trusted, now),
         caller: None,
         standing: None,
         upload: UploadWatch::default(),
         refused: false,
+        one_at_a_time: parts.version != Version::HTTP_2,
     };
     journey.outcome.request(&parts.method, &parts.uri, parts.version, &parts.headers);
     journey.outcome.request_id(journey.request_id.clone());
     let (accept, method) = (accepted(&parts.headers), parts.method.clone());
-    let passed = pass(&mut journey, &mut parts, body, trusted).await;
+    let passed = pass(&mut journey, &mut parts, body, (trusted, early)).await;
     let answered = match passed {
         Ok(answered) => answered,
         Err(refusal) => (journey.refuse(&refusal, accept.as_ref()), None),
@@ -194,13 +86,13 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Respons
 async fn pass(
     journey: &mut Journey<'_>,
     parts: &mut Parts,
-    body: Incoming,
-    trusted: bool,
+    body: Source,
+    (trusted, early): (bool, &Early),
 ) -> Result<(Response<Answer>, Option<Grant>), Refusal> {
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
-    let peer = visitor.peer.ip();
+    let peer = visitor.arrival.peer.ip();
 
     // Who is calling?
     let caller = service.callers.identify(peer, &parts.headers, &mut visitor.caller.borrow_mut())?;
@@ -236,18 +128,19 @@ async fn pass(
     }
     let told = Told {
         peer: &visitor.peer_text,
+        secure: visitor.arrival.secure,
         trusted,
         caller: visitor.caller_value(&caller, name),
         request_id: journey.request_id.clone(),
         version: parts.version,
         authority: authority.as_deref(),
-        chunked: parts.headers.contains_key(TRANSFER_ENCODING),
+        chunked: is_chunked(parts, &body),
         nameless_host: service.config.name.as_str(),
     };
     let order = order(parts, body, uri, &told, service.config.bounds.body_bytes);
     let until = service.config.timeouts.total.map(|total| Instant::from_std(now.instant()) + total);
     journey.upload = order.body().watch();
-    let call = Call { until, early: None };
+    let call = Call { until, early: (parts.version != Version::HTTP_10).then_some(early) };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
     Ok((response, Some(grant)))
 }
@@ -276,15 +169,23 @@ fn fits(headers: &HeaderMap, most: Option<u64>) -> Result<(), Refusal> {
     }
 }
 
+/// Whether the body's length is not known before its end.
+fn is_chunked(parts: &Parts, body: &Source) -> bool {
+    match body {
+        Source::Http1(_) => parts.headers.contains_key(TRANSFER_ENCODING),
+        Source::Http2(_) => !body.is_end_stream() && !parts.headers.contains_key(CONTENT_LENGTH),
+    }
+}
+
 /// The request as the worker gets it.
-fn order(parts: &mut Parts, body: Incoming, uri: Uri, told: &Told<'_>, most: Option<u64>) -> Request<Upload> {
-    let continues = parts.version == Version::HTTP_11
+fn order(parts: &mut Parts, body: Source, uri: Uri, told: &Told<'_>, most: Option<u64>) -> Request<Upload> {
+    let continues = parts.version != Version::HTTP_10
         && parts
             .headers
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     headers::to_worker(&mut parts.headers, told);
-    let mut order = Request::new(Upload::new(Source::Http1(body), most.unwrap_or(u64::MAX), continues));
+    let mut order = Request::new(Upload::new(body, most.unwrap_or(u64::MAX), continues));
     *order.method_mut() = parts.method.clone();
     *order.uri_mut() = uri;
     *order.headers_mut() = std::mem::take(&mut parts.headers);
@@ -326,8 +227,10 @@ impl Journey<'_> {
             refusal.reason,
             Reason::BadRequest | Reason::HttpVersion | Reason::MethodRefused | Reason::BodyTooLarge
         ) {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            self.visitor.turned_out.set(true);
+            if self.one_at_a_time {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                self.visitor.part(Parting::TurnedOut);
+            }
         }
         response
     }
@@ -345,10 +248,11 @@ impl Journey<'_> {
             let limits = &self.desk.service.limits;
             limits.write_headers(caller, standing, self.refused, &mut head.headers);
         }
-        if visitor.is_draining() {
+        if self.one_at_a_time && visitor.is_to_leave() {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            visitor.part(Parting::Asked);
         }
-        visitor.answering.set(true);
+        visitor.begin_answer();
         self.outcome.status(head.status.as_u16());
         let reply = Reply::new(answer, self.outcome, grant, self.upload, Rc::clone(visitor), method);
         Response::from_parts(head, reply)
@@ -370,7 +274,7 @@ fn caller_note(desk: &Desk, caller: &Caller) -> CallerNote {
 pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target: &[u8]) -> Vec<u8> {
     let now = visitor.refresh_clock();
     let desk = Rc::clone(&visitor.desk());
-    let mut outcome = desk.scribe.begin(now, visitor.peer);
+    let mut outcome = desk.scribe.begin(now, visitor.arrival.peer);
     let request_id = request_id::new(now);
     // What is left of the request line is logged if it makes sense at all.
     let uri = std::str::from_utf8(target).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
@@ -378,9 +282,11 @@ pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target
         outcome.request(&method, &uri, Version::HTTP_11, &HeaderMap::new());
     }
     outcome.request_id(request_id.clone());
-    if let Ok(caller) =
-        desk.service.callers.identify(visitor.peer.ip(), &HeaderMap::new(), &mut visitor.caller.borrow_mut())
-    {
+    if let Ok(caller) = desk.service.callers.identify(
+        visitor.arrival.peer.ip(),
+        &HeaderMap::new(),
+        &mut visitor.caller.borrow_mut(),
+    ) {
         outcome.caller(caller_note(&desk, &caller));
     }
     outcome.refused(refusal);

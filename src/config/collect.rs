@@ -10,12 +10,12 @@ use std::marker::PhantomData;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use self::access::{Entries, Items, Place, Single, Word};
-use self::hint::{NOT_BUILT, listed, planned};
+use self::hint::{listed, planned, planned_text};
 use super::file::ONE_VALUE;
 use super::report::{Code, Collected, Spot};
 use super::tree::{Kind, Node};
 
-pub(super) use hint::{nearest, planned_text};
+pub(super) use hint::nearest;
 
 /// The name by which the deserializer knows that a [`Located`] asks.
 const LOCATED: &str = "$buckler::Located";
@@ -103,8 +103,7 @@ impl std::error::Error for Wrong {}
 
 impl de::Error for Wrong {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        let text = message.to_string();
-        Self(if text.contains(NOT_BUILT) { Code::Planned } else { Code::BadValue }, text)
+        Self(Code::BadValue, message.to_string())
     }
 }
 

@@ -2,6 +2,7 @@
 //! loads again to the same configuration; as JSON it is one entry for each value. What is written how stands in
 //! `effective/parts.rs`.
 
+mod edge;
 mod parts;
 
 use std::fmt::Write as _;

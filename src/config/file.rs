@@ -2,14 +2,18 @@
 //! manual: `buckler schema` prints them. What a value must mean to be accepted stands in `check/`; what stands under a
 //! service's name, in `file/service.rs`.
 
+mod edge;
 mod service;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::collect::{Located, Named};
-use super::value::{AddressText, HeaderText, KeyHash, NetworkText, RateText, SpanText};
+use super::value::{AddressText, CertificateName, HeaderText, KeyHash, NetworkText, RateText, SpanText};
 
+pub(super) use edge::{
+    CertificateFiles, ClientCertificate, Connections, Protocol, Socket, Tls, TlsVersion, WorkerProtocol,
+};
 pub(super) use service::{
     Agreement, Bounds, Cost, LimitHeaders, Limits, Match, Mode, Permissions, Quota, Rule, Service, Timeouts,
     Verdict, Worker, Workers,
@@ -27,16 +31,11 @@ pub(super) const ONE_VALUE: &[(&str, &str)] = &[("Worker", "address")];
 pub(super) const PLANNED: &[(&str, &str, &str)] = &[
     ("File", "fleet", "limits shared between several Bucklers"),
     ("File", "outbound", "the way out, to remote services"),
-    ("Service", "tls", "TLS on the port"),
-    ("Service", "proxy_protocol", "the PROXY protocol"),
     ("Service", "health", "health checks and ejection"),
     ("Service", "retries", "retries"),
     ("Service", "retry", "retries"),
     ("Service", "capacity", "a bound on requests in progress with a queue"),
     ("Service", "fallback", "an answer of Buckler's own when no worker can"),
-    ("Service", "connections", "the age of connections; `bounds.connections` is their number"),
-    ("Service", "forward_client_certificate", "telling workers of client certificates"),
-    ("Workers", "protocol", "HTTP/2 to workers"),
     ("Workers", "balance", "other ways to choose a worker"),
     ("Workers", "concurrent_per_worker", "a bound on requests in progress at each worker"),
     ("Workers", "slow_start", "slow start"),
@@ -45,9 +44,6 @@ pub(super) const PLANNED: &[(&str, &str, &str)] = &[
     ("Quota", "scope", "limits shared between several Bucklers"),
     ("Tier", "scope", "limits shared between several Bucklers"),
     ("Agreement", "scope", "limits shared between several Bucklers"),
-    ("KnownCaller", "certificate", "callers known by their certificates"),
-    ("KnownCaller", "certificates", "callers known by their certificates"),
-    ("Credential", "certificate", "callers known by their certificates"),
     ("Admin", "tls", "TLS on the admin listener"),
     ("Shutdown", "handover", "handing listeners to a new process"),
     ("Shutdown", "delay", "waiting before the listeners close"),
@@ -116,7 +112,7 @@ pub(super) struct Callers {
     pub(super) trusted_proxies: Field<List<NetworkText>>,
     /// Credentials in the order in which they are looked at. The first that is present decides: right, it names the
     /// caller; wrong, the answer is 401. `address` is always present and so must stand last.
-    /// Default `[api_key, address]`.
+    /// Default `[api_key, address]`, with `certificate` first if any caller of `known` has certificates.
     pub(super) identify: Field<List<Credential>>,
     /// Keys in a header.
     pub(super) api_key: Field<ApiKey>,
@@ -134,6 +130,8 @@ pub(super) struct Callers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Credential {
+    /// The client's certificate. One that is valid and names nobody of `known` is a caller of its own.
+    Certificate,
     /// A key in a header.
     ApiKey,
     /// The address of the peer, or what a trusted proxy says of it.
@@ -174,12 +172,15 @@ pub(super) struct AddressPrefixes {
     pub(super) ipv6_prefix: Field<u8>,
 }
 
-/// A caller with a name of its own. It needs a key or an address.
+/// A caller with a name of its own. It needs a key, a certificate or an address.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct KnownCaller {
     /// The SHA-256 of each of its keys, as `buckler key` prints them. Never the key itself.
     pub(super) api_keys: Field<List<KeyHash>>,
+    /// Names in its certificates: the SPIFFE id `spiffe://example.test/playlist`, or the DNS name
+    /// `playlist.example.test`.
+    pub(super) certificates: Field<List<CertificateName>>,
     /// Networks it calls from; the longest prefix wins.
     pub(super) addresses: Field<List<NetworkText>>,
     /// Its tier.

@@ -144,7 +144,10 @@ fn joins(path: &[String]) -> bool {
         [top] => matches!(*top, "admin" | "dns" | "callers" | "services" | "access_log" | "log" | "shutdown"),
         ["callers", map] => matches!(*map, "known" | "tiers"),
         ["services", _] => true,
-        ["services", _, map] => matches!(*map, "permissions" | "limits" | "timeouts" | "bounds"),
+        ["services", _, map] => matches!(
+            *map,
+            "socket" | "tls" | "connections" | "permissions" | "limits" | "timeouts" | "bounds"
+        ),
         ["services", _, "permissions", "rules"] => true,
         ["services", _, "limits", list] => matches!(*list, "agreements" | "costs"),
         _ => false,

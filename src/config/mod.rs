@@ -267,14 +267,8 @@ pub struct Log {
     pub json: bool,
 }
 
-/// The service `playlist` with one worker and every default, for the tests of other modules.
 #[cfg(test)]
-pub fn plain_service() -> Service {
-    let text = "services: {playlist: {listen: 127.0.0.1:4070, workers: {addresses: [127.0.0.1:9001]}}}";
-    let loaded = load_str("t.yaml", text, &NoFiles, crate::clock::Moment::at(1), &|_| None);
-    let (_, service) = loaded.config.and_then(|mut config| config.services.pop_first()).expect("it is right");
-    Arc::into_inner(service).expect("nobody else has it")
-}
+pub use tests::plain_service;
 
 #[cfg(test)]
 mod tests;

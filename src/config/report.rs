@@ -15,8 +15,8 @@
 //! | B0013 | error | a map, a list or a value stands where another is needed |
 //! | B0014 | error | a value is not what its key takes |
 //! | B0020 | error | a caller or tier that is defined nowhere |
-//! | B0021 | error | the same thing is given to two (key, network, worker, agreement) |
-//! | B0022 | error | two listeners on one port |
+//! | B0021 | error | the same thing is given to two (key, certificate, network, worker, agreement) |
+//! | B0022 | error | two listeners on one port or path |
 //! | B0023 | error | a rule that can never decide |
 //! | B0024 | error | a key is written in clear |
 //! | B0025 | error | a cost that is more than a burst |
@@ -27,6 +27,7 @@
 //! | B0102 | warning | an agreement ends within 14 days |
 //! | B0103 | warning | every address is a trusted proxy |
 //! | B0104 | warning | an `include` that no file fits |
+//! | B0105 | warning | certificates of callers that nobody asks for or looks at |
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -81,7 +82,7 @@ pub enum Code {
     UnknownKey = 10, Planned = 11, MissingKey = 12, WrongKind = 13, BadValue = 14,
     UnknownName = 20, GivenTwice = 21, SamePort = 22, Unreachable = 23, KeyInClear = 24, CostAboveBurst = 25,
     Contradiction = 26, Exposed = 27,
-    NoDefault = 100, Expired = 101, EndsSoon = 102, TrustsEverybody = 103, IncludesNothing = 104,
+    NoDefault = 100, Expired = 101, EndsSoon = 102, TrustsEverybody = 103, IncludesNothing = 104, NeverAsked = 105,
 }
 
 impl std::fmt::Display for Code {

@@ -37,3 +37,11 @@ services:
     workers: { addresses: [\"127.0.0.1:9001\"] }
     limits: { default: { rate: 10/s } }
 ";
+
+/// The service `playlist` with one worker and every default, for the tests of other modules.
+pub fn plain_service() -> super::Service {
+    let text = "services: {playlist: {listen: 127.0.0.1:4070, workers: {addresses: [127.0.0.1:9001]}}}";
+    let loaded = super::load_str("t.yaml", text, &super::NoFiles, crate::clock::Moment::at(1), &|_| None);
+    let (_, service) = loaded.config.and_then(|mut config| config.services.pop_first()).expect("it is right");
+    std::sync::Arc::into_inner(service).expect("nobody else has it")
+}

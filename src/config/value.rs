@@ -12,9 +12,8 @@ use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-use super::collect::planned_text;
-use super::units::{Day, Frequency, Size, Span};
-use super::{HostPattern, PathPattern, Segment};
+use super::units::{Day, Frequency, Share, Size, Span};
+use super::{Endpoint, HostPattern, PathPattern, Segment};
 
 /// Declares a value that is read from text by a function, with its pattern and description for the schema.
 macro_rules! value {
@@ -54,6 +53,8 @@ macro_rules! value {
     };
 }
 
+mod edge;
+
 const SPAN: &str = "^([0-9]+(ns|us|ms|s|m|h|d))+$";
 const SIZE: &str = "^[0-9]+(B|KB|KiB|MB|MiB|GB|GiB)$";
 
@@ -89,6 +90,24 @@ value!(
     "an address and a port: `127.0.0.1:4070`, `\"[::1]:4070\"`"
 );
 value!(
+    /// An address with its port, or a socket of the file system, whose path is as it was written.
+    EndpointText(Endpoint) = edge::endpoint, "^((\\[[0-9a-fA-F:.]+\\]|[0-9.]+):[0-9]+|unix:[^@].*)$",
+    "an address and a port, or a socket of the file system: `127.0.0.1:4070`, `\"[::1]:4070\"`, `unix:/path`"
+);
+value!(
+    /// A share of the whole.
+    ShareText(Share) = Share::from_str, "^[0-9]+%$", "a share: `20%`"
+);
+value!(
+    /// The permission bits of a socket.
+    ModeBits(u32) = edge::mode_bits, "^0?[0-7]{3}$", "the mode of a socket, in octal: `\"0660\"`"
+);
+value!(
+    /// A name that stands in a certificate.
+    CertificateName(Arc<str>) = edge::certificate_name, "^(spiffe://[a-z0-9._-]+(/[a-zA-Z0-9._-]+)+|[a-zA-Z0-9._-]+)$",
+    "a name in a certificate: `spiffe://example.test/playlist`, `playlist.example.test`"
+);
+value!(
     /// A network.
     NetworkText(IpNet) = network, "^[0-9a-fA-F:.]+(/[0-9]+)?$", "a network: `192.0.2.0/24`, `2001:db8::/32`, `127.0.0.1`"
 );
@@ -122,7 +141,9 @@ fn or_off<T>(text: &str, read: fn(&str) -> Result<T, String>) -> Result<Option<T
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return Err(planned_text(&format!("unix:{path}"), "sockets of the file system"));
+        return Err(format!(
+            "`unix:{path}`: only services and workers can be sockets of the file system\nwrite `127.0.0.1:4070` or `\"[::1]:4070\"`"
+        ));
     }
     text.parse().map_err(|_| {
         let why = match text.rsplit_once(':') {

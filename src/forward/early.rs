@@ -2,15 +2,15 @@
 //! cannot be passed on in time is dropped, and none is ever taken for the answer itself. `100 Continue` is not among
 //! them, since each hop says that for itself, nor is `101 Switching Protocols`, which is an answer.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Response, StatusCode, Version};
 
 use super::headers;
 
-/// Interim answers that may wait for their client; a worker that sends more meanwhile loses them.
-pub const WAITING_MAX: usize = 8;
+/// Interim answers that one request may have; a worker that sends more has sent them for nothing.
+pub const EARLY_MAX: u32 = 16;
 
 /// The interim answers of one request, or of one request after another.
 #[derive(Clone, Debug, Default)]
@@ -20,19 +20,26 @@ pub struct Early(Arc<Waiting>);
 #[derive(Debug, Default)]
 struct Waiting {
     any: AtomicBool,
+    /// How many this request has had.
+    told: AtomicU32,
     answers: Mutex<Vec<Response<()>>>,
 }
 
 impl Early {
+    /// Another request begins: what an earlier one left behind is none of its own.
+    pub fn begin(&self) {
+        if self.0.told.load(Relaxed) > 0 {
+            self.0.told.store(0, Relaxed);
+            drop(self.take());
+        }
+    }
+
     /// Keeps an interim answer for the client, made fit for its hop.
     pub fn tell(&self, status: StatusCode, fields: &http::HeaderMap) {
-        if !passes(status) {
+        if !passes(status) || self.0.told.fetch_add(1, Relaxed) >= EARLY_MAX {
             return;
         }
         let mut answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.len() >= WAITING_MAX {
-            return;
-        }
         let mut answer = Response::new(());
         *answer.status_mut() = status;
         *answer.version_mut() = Version::HTTP_11;
@@ -46,6 +53,7 @@ impl Early {
     pub fn tell_continue(&self) {
         let mut answer = Response::new(());
         *answer.status_mut() = StatusCode::CONTINUE;
+        self.0.told.fetch_add(1, Relaxed);
         self.0.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(0, answer);
         self.0.any.store(true, Relaxed);
     }
@@ -96,6 +104,11 @@ mod tests {
         for _ in 0..1_000 {
             early.tell(StatusCode::EARLY_HINTS, &HeaderMap::new());
         }
-        assert_eq!(early.take().len(), WAITING_MAX);
+        assert_eq!(early.take().len(), EARLY_MAX as usize);
+        early.tell(StatusCode::EARLY_HINTS, &HeaderMap::new());
+        assert!(early.take().is_empty(), "the bound is for the whole request");
+        early.begin();
+        early.tell(StatusCode::EARLY_HINTS, &HeaderMap::new());
+        assert_eq!(early.take().len(), 1);
     }
 }

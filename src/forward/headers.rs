@@ -19,6 +19,8 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub struct Told<'a> {
     /// The peer's address as text.
     pub peer: &'a HeaderValue,
+    /// Whether the client came under TLS.
+    pub secure: bool,
     /// Whether the peer's own X-Forwarded-* are believed and extended instead of replaced.
     pub trusted: bool,
     /// The caller's name.
@@ -170,7 +172,8 @@ fn tell_origin(fields: &mut HeaderMap, told: &Told<'_>) {
         (authority, _) => HeaderValue::from_str(authority.unwrap_or(told.nameless_host)).ok(),
     };
     append(fields, FORWARDED_FOR, told.peer);
-    fields.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    let scheme = if told.secure { "https" } else { "http" };
+    fields.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
     if let Some(host) = host {
         fields.entry(FORWARDED_HOST).or_insert_with(|| host.clone());
         fields.insert(header::HOST, host);
@@ -198,6 +201,7 @@ fn append(fields: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
 const fn via(version: Version) -> HeaderValue {
     match version {
         Version::HTTP_10 => HeaderValue::from_static("1.0 buckler"),
+        Version::HTTP_2 => HeaderValue::from_static("2.0 buckler"),
         _ => HeaderValue::from_static("1.1 buckler"),
     }
 }
@@ -219,6 +223,7 @@ mod tests {
     fn told(trusted: bool) -> Told<'static> {
         Told {
             peer: &PEER,
+            secure: false,
             trusted,
             caller: HeaderValue::from_static("web"),
             request_id: HeaderValue::from_static("id-1"),

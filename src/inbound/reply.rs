@@ -80,6 +80,6 @@ impl Body for Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         self.outcome.bytes_in(self.upload.bytes());
-        self.visitor.rest();
+        self.visitor.end_request();
     }
 }

@@ -14,11 +14,12 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 
-use super::connection;
-use crate::inbound::{self, Visitor};
+use super::{connection, http1};
+use crate::inbound::{self, Arrival, Visitor};
 use crate::record::counts::ProcessCounts;
 use crate::refusal::{Reason, Refusal};
 use crate::service::Place;
+use crate::socket::Socket;
 
 /// The first pause after an accept that failed for want of file descriptors or memory; it doubles.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
@@ -117,7 +118,7 @@ pub async fn accept(
             None => break,
             Some(Ok((stream, peer))) => {
                 pause = PAUSE_FIRST;
-                begin(stream, peer, &owner.place(), &open, &counts);
+                begin(stream.into(), peer, &owner.place(), &open, &counts);
             }
             Some(Err(error)) if is_of_one_connection(&error) => {}
             Some(Err(error)) => {
@@ -136,7 +137,7 @@ pub async fn accept(
     let Ok(listener) = listener.into_std() else { return };
     while let Ok((stream, peer)) = listener.accept() {
         if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-            begin(stream, peer, &owner.place(), &open, &counts);
+            begin(stream.into(), peer, &owner.place(), &open, &counts);
         }
     }
 }
@@ -147,39 +148,29 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-fn begin(
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: &Rc<Place>,
-    open: &Rc<Open>,
-    counts: &Arc<ProcessCounts>,
-) {
+fn begin(socket: Socket, peer: SocketAddr, place: &Rc<Place>, open: &Rc<Open>, counts: &Arc<ProcessCounts>) {
     let entered = open.enter(Arc::clone(counts));
-    // Small answers must not wait for an ACK; a failure here only costs latency.
-    let _ = stream.set_nodelay(true);
-    let visitor = Visitor::new(peer, Rc::clone(place));
-    let desk = Rc::clone(&visitor.desk());
+    let desk = Rc::clone(&place.desk());
+    let place = Rc::clone(place);
     let service = &desk.service;
     if service.counts.connections() >= service.config.bounds.connections {
         tokio::task::spawn_local(async move {
-            turn_away(stream, &visitor).await;
+            turn_away(socket, peer, place).await;
             drop(entered);
         });
         return;
     }
     let counted = desk.scribe.connection();
     tokio::task::spawn_local(async move {
-        connection::serve(stream, visitor).await;
+        connection::serve(socket, peer, place).await;
         drop((counted, entered));
     });
 }
 
 /// Tells one connection too many so, if its socket takes the answer at once.
-async fn turn_away(stream: TcpStream, visitor: &Visitor) {
+async fn turn_away(socket: Socket, peer: SocketAddr, place: Rc<Place>) {
+    let visitor = Visitor::new(Arrival { peer, secure: false }, place);
     let refusal = Refusal::new(Reason::Connections, "`bounds.connections` are all in use");
-    let answer = inbound::refuse_unread(visitor, &refusal.after(Duration::from_secs(1)), &[], &[]);
-    if stream.writable().await.is_ok() {
-        let _ = stream.try_write(&answer);
-    }
-    connection::say_goodbye(stream).await;
+    let answer = inbound::refuse_unread(&visitor, &refusal.after(Duration::from_secs(1)), &[], &[]);
+    http1::turn_away(socket.into(), &answer).await;
 }

@@ -2,6 +2,9 @@
 //! [`crate::inbound`]. What a request means is not known here.
 
 pub mod accept;
-pub mod connection;
+mod connection;
+pub mod http1;
+mod line;
 pub mod socket;
+pub mod transport;
 pub mod wire;

@@ -1,164 +1,22 @@
-//! A client's socket as hyper sees it: every byte passes the [`Wire`] first, and every wait leaves a mark that
-//! [`super::connection`] times. What is ambiguous never reaches hyper; what is slow is noticed without a timer of its
+//! A client's socket as hyper sees it: every byte passes the [`Wire`] first, and every wait leaves a mark on the [`Line`]
+//! that [`super::http1`] times. What is ambiguous never reaches hyper; what is slow is noticed without a timer of its
 //! own for every read and write.
 
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use super::line::{Broken, Line};
 use super::wire::{Event, Fault, Stage, Wire, WireBounds};
-use crate::config::Timeouts;
-use crate::inbound::Visitor;
 use crate::refusal::{Reason, Refusal};
 
+/// What a client of HTTP/2 sends first (RFC 9113 section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How much is read at once while a head is incomplete.
 const PIECE: usize = 8 * 1024;
-/// How long the head of an answer is awaited for a client that closed its side after it asked. It may only have closed
-/// the sending half (RFC 9112 section 9.6 allows it), but most that do are gone, and their request holds a worker.
-pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(2);
-
-/// What a socket and the one who watches over it share.
-#[derive(Debug)]
-pub(super) struct Line {
-    pub(super) stream: RefCell<TcpStream>,
-    pub(super) visitor: Rc<Visitor>,
-    /// Where the incoming bytes stand.
-    stage: Cell<Stage>,
-    /// When that began (nanoseconds of `Moment`).
-    stage_since: Cell<u64>,
-    /// Complete heads so far. Before the first one, silence counts as a slow head.
-    heads: Cell<u64>,
-    /// hyper waits for bytes since then.
-    reading: Cell<Option<u64>>,
-    /// hyper waits to write since then.
-    writing: Cell<Option<u64>>,
-    /// The client closed its side then.
-    closed_at: Cell<Option<u64>>,
-    /// hyper asked and was not told that the client closed its side, since a request was under way.
-    end_untold: Cell<bool>,
-    fault: RefCell<Option<Broken>>,
-}
-
-/// Why no more bytes pass.
-#[derive(Clone, Debug)]
-pub(super) struct Broken {
-    pub(super) refusal: Refusal,
-    /// In a body: whoever reads it is told. Otherwise in a head that nobody else has seen.
-    in_body: bool,
-    /// What is known of the request line, for the log.
-    pub(super) method: Vec<u8>,
-    pub(super) target: Vec<u8>,
-}
-
-/// What has lasted too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Overdue {
-    /// The head: 408.
-    Head,
-    /// The body: 408, through whoever reads it.
-    Body,
-    /// The client takes no more of the answer.
-    Send,
-    /// An idle connection.
-    Idle,
-    /// A client that closed its side and still waits for an answer.
-    HalfClosed,
-}
-
-impl Line {
-    pub(super) fn new(stream: TcpStream, visitor: Rc<Visitor>) -> Rc<Self> {
-        let now = visitor.now().nanos;
-        Rc::new(Self {
-            stream: RefCell::new(stream),
-            visitor,
-            stage: Cell::new(Stage::Idle),
-            stage_since: Cell::new(now),
-            heads: Cell::new(0),
-            reading: Cell::new(None),
-            writing: Cell::new(None),
-            closed_at: Cell::new(None),
-            end_untold: Cell::new(false),
-            fault: RefCell::new(None),
-        })
-    }
-
-    /// A fault that must be answered here, because hyper never saw the request: once nothing else is under way.
-    pub(super) fn unanswered_fault(&self) -> Option<Broken> {
-        if self.is_serving() || self.writing.get().is_some() {
-            return None;
-        }
-        self.fault.borrow().as_ref().filter(|broken| !broken.in_body).cloned()
-    }
-
-    /// Whether a request is under way: in progress, or not begun yet. hyper takes a head before it begins to serve it,
-    /// and stops after some requests to let other connections have their turn.
-    fn is_serving(&self) -> bool {
-        self.visitor.is_busy() || self.heads.get() > self.visitor.begun()
-    }
-
-    /// Whether hyper may be told now that the client closed its side: it has to be asked again for that. True once.
-    pub(super) fn end_can_be_told(&self) -> bool {
-        !self.is_serving() && self.writing.get().is_none() && self.end_untold.take()
-    }
-
-    /// Breaks the body that is being read: its reader gets this refusal.
-    pub(super) fn break_body(&self, refusal: Refusal) {
-        self.reading.set(None);
-        self.break_off(Broken { refusal, in_body: true, method: Vec::new(), target: Vec::new() });
-    }
-
-    /// Whether bytes of a request are left that nobody will read: then closing at once could destroy the answer.
-    pub(super) fn is_unread(&self) -> bool {
-        self.stage.get() != Stage::Idle || self.fault.borrow().is_some()
-    }
-
-    /// The next time limit of this connection and what it means. None while only the worker is waited for.
-    pub(super) fn deadline(&self, timeouts: &Timeouts, idle: Duration) -> Option<(u64, Overdue)> {
-        let after = |since: u64, time: Duration| {
-            since.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-        };
-        let sending = self.writing.get().map(|since| (after(since, timeouts.send), Overdue::Send));
-        let receiving = match (self.stage.get(), self.visitor.is_busy()) {
-            (Stage::Body, _) => self.reading.get().map(|since| (after(since, timeouts.body), Overdue::Body)),
-            (_, true) if self.visitor.is_answering() => None,
-            (_, true) => {
-                self.closed_at.get().map(|since| (after(since, HALF_CLOSED_WAIT), Overdue::HalfClosed))
-            }
-            // A drain does not wait for the first request of a client that says nothing.
-            (Stage::Idle, false) if self.heads.get() > 0 || self.visitor.is_draining() => {
-                Some((after(self.stage_since.get().max(self.visitor.rested_at()), idle), Overdue::Idle))
-            }
-            // A pipelined head may have begun while the answer before it was still under way: that time is not its own.
-            (Stage::Idle | Stage::Head, false) => Some((
-                after(self.stage_since.get().max(self.visitor.rested_at()), timeouts.head),
-                Overdue::Head,
-            )),
-            (Stage::Failed, false) => None,
-        };
-        [sending, receiving].into_iter().flatten().min_by_key(|(at, _)| *at)
-    }
-
-    fn enter(&self, stage: Stage) {
-        if self.stage.get() != stage {
-            self.stage.set(stage);
-            self.stage_since.set(self.visitor.now().nanos);
-        }
-    }
-
-    fn break_off(&self, broken: Broken) {
-        self.stage.set(Stage::Failed);
-        let mut fault = self.fault.borrow_mut();
-        if fault.is_none() {
-            *fault = Some(broken);
-        }
-    }
-}
 
 /// The socket that hyper reads and writes.
 pub(super) struct ClientSocket {
@@ -168,15 +26,36 @@ pub(super) struct ClientSocket {
     held: Vec<u8>,
     /// How many leading bytes of `held` have passed the wire and only wait for room at hyper's.
     passed: usize,
+    /// Nothing has been judged yet, and the first bytes may be those of HTTP/2.
+    may_be_http2: bool,
 }
 
 impl ClientSocket {
     pub(super) fn new(line: Rc<Line>, bounds: WireBounds) -> Self {
-        Self { line, wire: Wire::new(bounds), held: Vec::new(), passed: 0 }
+        // Under TLS the protocol was agreed on in the handshake (RFC 9113 section 3.2).
+        let may_be_http2 = !line.stream.borrow().is_tls();
+        Self { line, wire: Wire::new(bounds), held: Vec::new(), passed: 0, may_be_http2 }
+    }
+
+    /// Whether the first bytes are the preface of HTTP/2 (RFC 9113 section 3.4), or may become it.
+    fn is_preface(&mut self, bytes: &[u8]) -> bool {
+        let n = bytes.len().min(PREFACE.len());
+        self.may_be_http2 = bytes[..n] == PREFACE[..n];
+        if self.may_be_http2 {
+            // It is a head that has begun, as far as time is concerned.
+            self.line.enter(Stage::Head);
+        }
+        if self.may_be_http2 && n == PREFACE.len() {
+            *self.line.preface.borrow_mut() = Some(bytes.to_vec());
+        }
+        self.may_be_http2
     }
 
     /// Judges bytes that were received, and says how many may go on.
     fn judge(&mut self, bytes: &[u8]) -> usize {
+        if self.may_be_http2 && self.is_preface(bytes) {
+            return 0;
+        }
         let mut pass = 0;
         loop {
             let in_body = self.wire.stage() == Stage::Body;
@@ -266,6 +145,10 @@ impl AsyncRead for ClientSocket {
                 let error = || io::Error::other(broken.refusal.clone());
                 return if broken.in_body { Poll::Ready(Err(error())) } else { Poll::Pending };
             }
+            if line.is_http2() {
+                // The one who drives this connection sees it after this very poll.
+                return Poll::Pending;
+            }
             if line.closed_at.get().is_some() {
                 return this.at_end();
             }
@@ -316,21 +199,14 @@ impl ClientSocket {
         self.held = held;
         Poll::Ready(Ok(received))
     }
-
-    fn written<T>(&self, polled: Poll<T>) -> Poll<T> {
-        let line = &self.line;
-        match &polled {
-            Poll::Ready(_) => line.writing.set(None),
-            Poll::Pending => line.writing.set(line.writing.get().or_else(|| Some(line.visitor.now().nanos))),
-        }
-        polled
-    }
 }
 
 impl AsyncWrite for ClientSocket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        std::task::ready!(self.line.poll_early(cx))?;
+        self.line.mid_write.set(true);
         let polled = Pin::new(&mut *self.line.stream.borrow_mut()).poll_write(cx, bytes);
-        self.written(polled)
+        self.line.note_write(polled)
     }
 
     fn poll_write_vectored(
@@ -338,16 +214,21 @@ impl AsyncWrite for ClientSocket {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        std::task::ready!(self.line.poll_early(cx))?;
+        self.line.mid_write.set(true);
         let polled = Pin::new(&mut *self.line.stream.borrow_mut()).poll_write_vectored(cx, slices);
-        self.written(polled)
+        self.line.note_write(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// hyper asks for it once it has handed over everything.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.line.mid_write.set(false);
+        let polled = Pin::new(&mut *self.line.stream.borrow_mut()).poll_flush(cx);
+        self.line.note_write(polled)
     }
 
     /// Leaves the socket open: how it is closed is decided by the one who drives the connection.

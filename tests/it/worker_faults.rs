@@ -270,7 +270,17 @@ fn a_worker_that_never_stops_with_interim_answers_is_a_504() {
     script.push(Step::Echo);
     worker.once(&script);
     let buckler = world.one_service("timeouts: { response: 100ms }");
-    is_refused(buckler.answer(get("/")), 504, "worker_timeout");
+    let mut raw = buckler.connect();
+    raw.send(get("/").bytes());
+    let mut interim = 0;
+    let answer = loop {
+        match raw.read_response() {
+            hint if hint.status == 103 => interim += 1,
+            answer => break answer,
+        }
+    };
+    assert_eq!(interim, 16, "so many of them pass, and the rest is dropped");
+    is_refused(answer, 504, "worker_timeout");
 }
 
 #[test]

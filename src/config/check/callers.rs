@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
+use super::edge::asks;
 use super::{Checker, entries, items, value};
 use crate::config::collect::{Located, nearest};
-use crate::config::file;
+use crate::config::file::{self, File};
 use crate::config::report::{Code, Spot};
 use crate::config::tree::shorten;
 use crate::config::{Callers, Credential, KnownCaller, Tier, UnknownKey};
@@ -36,12 +37,20 @@ const NO_KEY_HEADERS: &[&str] = &[
     "x-forwarded-proto",
     "x-forwarded-host",
     "x-request-id",
+    "x-forwarded-client-cert",
     "traceparent",
     "tracestate",
 ];
 
 /// How many names a hint may list.
 const NAMES_LISTED: usize = 12;
+
+/// The order of credentials when none is written.
+fn usual(known: &[KnownCaller]) -> Vec<Credential> {
+    let by_certificate = known.iter().any(|caller| !caller.certificates.is_empty());
+    let first = by_certificate.then_some(Credential::Certificate);
+    first.into_iter().chain([Credential::ApiKey, Credential::Address]).collect()
+}
 
 impl Checker<'_> {
     pub(super) fn callers(&mut self, callers: Option<&Located<file::Callers>>) -> Callers {
@@ -54,8 +63,7 @@ impl Checker<'_> {
         let ledger = written.and_then(|w| value(&w.ledger)).map(|ledger| &ledger.max_keys);
         let max_keys = self.number(ledger, 1_000_000, 1 << 10, 1 << 28);
         Callers {
-            identify: written
-                .map_or_else(|| vec![Credential::ApiKey, Credential::Address], |w| self.identify(w)),
+            identify: written.map_or_else(|| usual(&known), |w| self.identify(w, &known)),
             api_key_header: header,
             unknown_key: unknown,
             ipv4_prefix: self.prefix(prefixes.map(|p| &p.ipv4_prefix), 32, 32),
@@ -81,10 +89,11 @@ impl Checker<'_> {
         bits.min(most)
     }
 
-    fn identify(&mut self, written: &file::Callers) -> Vec<Credential> {
+    fn identify(&mut self, written: &file::Callers, known: &[KnownCaller]) -> Vec<Credential> {
         let mut order = Vec::new();
         for (credential, at) in items(&written.identify) {
             let credential = match credential {
+                file::Credential::Certificate => Credential::Certificate,
                 file::Credential::ApiKey => Credential::ApiKey,
                 file::Credential::Address => Credential::Address,
             };
@@ -94,13 +103,45 @@ impl Checker<'_> {
                 order.push(credential);
             }
         }
-        let Some(list) = &written.identify else { return vec![Credential::ApiKey, Credential::Address] };
+        let Some(list) = &written.identify else { return usual(known) };
         let complete = list.value.as_ref().is_some_and(|list| list.iter().all(|item| item.value.is_some()));
         if complete && order.last() != Some(&Credential::Address) {
             let message = "`identify` must end with `address`, which is always present";
             self.error(Code::BadValue, list.at, message, "write `identify: [api_key, address]`");
         }
         order
+    }
+
+    /// Certificates that can never say who calls: nobody asks for them, or nobody looks at them.
+    pub(super) fn certificates_asked(&mut self, file: &File) {
+        let Some(callers) = value(&file.callers) else { return };
+        let services = entries(&file.services).iter();
+        let asked = services.flat_map(|(_, service)| &service.value).any(asks);
+        let unlooked = callers.identify.as_ref().is_some_and(|list| {
+            let listed = list.value.as_deref().unwrap_or_default();
+            listed.iter().all(|one| one.value.is_some_and(|one| one != file::Credential::Certificate))
+        });
+        let why = match (unlooked, asked) {
+            (true, _) => "`identify` has no `certificate`",
+            (false, false) => "no service asks for client certificates",
+            (false, true) => return,
+        };
+        let help = match unlooked {
+            true => "write `identify: [certificate, api_key, address]`",
+            false => "write `tls:` with `client_ca:` and `client_certificate: optional` in a service",
+        };
+        for (credential, at) in items(&callers.identify) {
+            if *credential == file::Credential::Certificate {
+                let message = format!("`certificate` is never present: {why}");
+                self.problems.warn(Code::NeverAsked, at, message, Some(help));
+            }
+        }
+        for (key, caller) in entries(&callers.known) {
+            let (Some(name), Some(caller)) = (&key.value, &caller.value) else { continue };
+            let Some(field) = &caller.certificates else { continue };
+            let message = format!("`{}` is never known by its certificates: {why}", shorten(name));
+            self.problems.warn(Code::NeverAsked, field.at, message, Some(help));
+        }
     }
 
     fn api_key(&mut self, field: Option<&Located<file::ApiKey>>) -> (HeaderName, UnknownKey) {
@@ -158,6 +199,7 @@ impl Checker<'_> {
 
     fn known(&mut self, written: &file::Callers, tiers: &[Tier]) -> Vec<KnownCaller> {
         let mut keys: HashMap<[u8; 32], (Spot, String)> = HashMap::new();
+        let mut certificates: HashMap<Arc<str>, (Spot, String)> = HashMap::new();
         let mut networks: HashMap<ipnet::IpNet, (Spot, String)> = HashMap::new();
         let mut known = Vec::new();
         for (key, caller) in entries(&written.known) {
@@ -169,19 +211,23 @@ impl Checker<'_> {
                 known.push(KnownCaller {
                     name,
                     api_keys: Vec::new(),
-                    certificates: vec![],
+                    certificates: Vec::new(),
                     addresses: Vec::new(),
                     tier: None,
                     at,
                 });
                 continue;
             };
-            if caller.api_keys.is_none() && caller.addresses.is_none() {
+            if caller.api_keys.is_none() && caller.certificates.is_none() && caller.addresses.is_none() {
                 let message = format!("nothing says how to know `{}`", shorten(name));
-                self.error(Code::MissingKey, key.at, message, "write `api_keys:` or `addresses:`");
+                let help = "write `api_keys:`, `certificates:` or `addresses:`";
+                self.error(Code::MissingKey, key.at, message, help);
             }
             for (hash, at) in items(&caller.api_keys) {
                 self.given_once(&mut keys, hash.0, "this key", at, name);
+            }
+            for (certificate, at) in items(&caller.certificates) {
+                self.given_once(&mut certificates, certificate.0.clone(), "this name", at, name);
             }
             for (network, at) in items(&caller.addresses) {
                 self.given_once(&mut networks, network.0, "this network", at, name);
@@ -189,7 +235,7 @@ impl Checker<'_> {
             known.push(KnownCaller {
                 name: name.as_str().into(),
                 api_keys: items(&caller.api_keys).map(|(hash, _)| hash.0).collect(),
-                certificates: vec![],
+                certificates: items(&caller.certificates).map(|(name, _)| name.0.clone()).collect(),
                 addresses: items(&caller.addresses).map(|(network, _)| network.0).collect(),
                 tier: caller.tier.as_ref().and_then(|tier| self.tier(tier.value.as_ref()?, tier.at, tiers)),
                 at: self.problems.sources.at(key.at),

@@ -3,7 +3,9 @@
 //! `value.rs`, how it is shown to people in `report.rs`.
 
 mod agreements;
+mod bytes;
 mod callers;
+mod edge;
 mod limits;
 mod permissions;
 mod ports;
@@ -24,8 +26,7 @@ use super::report::{Code, Collected, Spot};
 use super::units::Span;
 use super::value::SpanText;
 use super::{
-    AccessLog, Admin, Callers, Config, ConnectionLife, Dns, Log, LogFormat, Protocol, Service, ServiceName,
-    SocketFile, WorkerProtocol,
+    AccessLog, Admin, Callers, Config, Dns, Log, LogFormat, Protocol, Service, ServiceName, WorkerProtocol,
 };
 use crate::clock::Moment;
 use crate::refusal::RuleRef;
@@ -42,6 +43,7 @@ pub(super) fn check(file: &Located<File>, today: Moment, problems: &mut Collecte
     let services = checker.services(&written.services, &callers, nothing);
     let admin = checker.admin(written.admin.as_ref());
     checker.ports(written);
+    checker.certificates_asked(written);
     let config = Config {
         threads: checker.threads(&written.threads),
         admin,
@@ -62,7 +64,6 @@ struct Checker<'p> {
     now: u64,
 }
 
-/// The value of a key, if it is written and right.
 /// A level, and levels of parts: `info,buckler::workers=debug`. tracing takes a word that is no level for the name of a
 /// part, and then logs nothing but that.
 fn is_level(text: &str) -> bool {
@@ -71,6 +72,7 @@ fn is_level(text: &str) -> bool {
     text.split(',').all(is_clear) && text.parse::<EnvFilter>().is_ok()
 }
 
+/// The value of a key, if it is written and right.
 fn value<T>(field: &Field<T>) -> Option<&T> {
     field.as_ref()?.value.as_ref()
 }
@@ -274,32 +276,46 @@ impl Checker<'_> {
         callers: &Callers,
     ) -> Option<Service> {
         let Some(service) = &service.value else { return None };
+        let at = service.listen.as_ref().map_or(of, |listen| listen.at);
         let listen = self.needed(
             &service.listen,
             "listen",
             of,
             "write `listen: 127.0.0.1:4070`, the service's one port",
         );
+        let listen = listen.map(|listen| self.endpoint(listen, at));
         let workers = self.workers(&service.workers, of);
+        let send_proxy_protocol =
+            value(&service.workers).is_some_and(|workers| self.send_proxy_protocol(workers));
+        let socket = self.socket(service);
+        let proxy_protocol = self.proxy_protocol(service, callers);
+        let tls = self.tls(&service.tls);
+        let forward_client_certificate = self.forward_certificate(service);
+        let connections = self.connections(&service.connections);
         let permissions = self.permissions(service.permissions.as_ref(), callers);
         let limits = self.limits(service.limits.as_ref(), callers, of);
         let timeouts = self.timeouts(service.timeouts.as_ref());
         let bounds = self.bounds(service.bounds.as_ref());
-        let at = service.listen.as_ref().map_or(of, |listen| listen.at);
-        let listen_at = self.problems.sources.at(at);
+        self.only_bytes(service);
         Some(Service {
             name,
-            listen: listen?.0.into(),
-            listen_at,
-            socket: SocketFile { mode: 0o660, owner: None, group: None },
-            protocol: Protocol::default(),
-            proxy_protocol: false,
-            tls: None,
-            forward_client_certificate: false,
-            connections: ConnectionLife::default(),
+            listen: listen?,
+            listen_at: self.problems.sources.at(at),
+            socket,
+            protocol: match value(&service.protocol) {
+                None | Some(file::Protocol::Http) => Protocol::Http,
+                Some(file::Protocol::Tcp) => Protocol::Tcp,
+            },
+            proxy_protocol,
+            tls,
+            forward_client_certificate,
+            connections,
             workers: workers?,
-            worker_protocol: WorkerProtocol::default(),
-            send_proxy_protocol: false,
+            worker_protocol: match value(&service.workers).and_then(|workers| value(&workers.protocol)) {
+                None | Some(file::WorkerProtocol::Http1) => WorkerProtocol::Http1,
+                Some(file::WorkerProtocol::Http2) => WorkerProtocol::Http2,
+            },
+            send_proxy_protocol,
             permissions,
             limits,
             timeouts,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Checker, items, value};
-use crate::config::collect::{Located, planned_text};
+use crate::config::collect::Located;
 use crate::config::file;
 use crate::config::report::{Code, Spot};
 use crate::config::tree::shorten;
@@ -116,19 +116,13 @@ impl Checker<'_> {
     }
 
     fn pattern(&mut self, text: &str, at: Spot, callers: &Callers) -> Option<CallerPattern> {
-        if text.starts_with("certificate:") {
-            let planned = planned_text("certificate:", "callers known by their certificates");
-            let (message, help) = planned.split_once('\n').unwrap_or((&planned, ""));
-            self.error(Code::Planned, at, message, help);
-            return None;
-        }
-        let unnamed = ["address:", "api_key:"];
+        let unnamed = ["address:", "api_key:", "certificate:"];
         if let Some((before, _)) = text.split_once('*') {
             let may_be_unnamed =
                 unnamed.iter().any(|kind| kind.starts_with(before) || before.starts_with(kind));
             if !may_be_unnamed && !callers.known.iter().any(|caller| glob(text, &caller.name)) {
                 let message = format!("`{}` fits no caller that is known", shorten(text));
-                let help = "`*` stands for any run of characters; unnamed callers are `address:...` and `api_key:...`";
+                let help = "`*` stands for any run of characters; unnamed callers are `address:...`, `api_key:...` and `certificate:...`";
                 self.error(Code::UnknownName, at, message, help);
             }
             return Some(CallerPattern::Glob(text.into()));

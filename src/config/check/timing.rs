@@ -30,8 +30,8 @@ impl Checker<'_> {
             connect: span(|t| &t.connect, 1),
             response: span(|t| &t.response, 60),
             idle: span(|t| &t.idle, 60),
-            handshake: Duration::from_secs(5),
-            tunnel: Duration::from_secs(600),
+            handshake: span(|t| &t.handshake, 5),
+            tunnel: span(|t| &t.tunnel, 600),
             total: self.total_time(written.and_then(|t| t.total.as_ref())),
         }
     }
@@ -62,9 +62,9 @@ impl Checker<'_> {
             body_bytes: body.and_then(|BytesOrNone(size)| size.map(|Size(bytes)| bytes)),
             response_head_bytes: self.size(written.map(|b| &b.response_head_bytes), 64 * KIB, KIB, KIB * KIB),
             connections: self.number(written.map(|b| &b.connections), 10_000, 1, u32::MAX).into(),
-            handshakes: 1_000,
-            streams: 100,
-            worker_streams: 100,
+            handshakes: self.number(written.map(|b| &b.handshakes), 1_000, 1, u32::MAX).into(),
+            streams: self.number(written.map(|b| &b.streams), 100, 1, 1_000),
+            worker_streams: self.number(written.map(|b| &b.worker_streams), 100, 1, 10_000),
             worker_connections: self
                 .number(written.map(|b| &b.worker_connections), 10_000, 1, u32::MAX)
                 .into(),

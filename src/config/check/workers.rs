@@ -53,8 +53,9 @@ impl Checker<'_> {
             else {
                 continue;
             };
-            let (address, at) = (address.0, worker.address.as_ref().map_or(at, |address| address.at));
-            if address.port() == 0 || address.ip().is_unspecified() {
+            let at = worker.address.as_ref().map_or(at, |address| address.at);
+            let address = self.endpoint(address, at);
+            if address.tcp().is_some_and(|tcp| tcp.port() == 0 || tcp.ip().is_unspecified()) {
                 let message = format!("nobody can be reached at {address}");
                 self.error(
                     Code::BadValue,
@@ -69,13 +70,9 @@ impl Checker<'_> {
                 self.error(Code::GivenTwice, at, message, "give one worker more `weight` instead");
                 continue;
             }
-            first.insert(address, at);
+            first.insert(address.clone(), at);
             let priority = value(&worker.priority).copied().unwrap_or(0);
-            specs.push(WorkerSpec {
-                address: address.into(),
-                priority,
-                weight: value(&worker.weight).copied().unwrap_or(1),
-            });
+            specs.push(WorkerSpec { address, priority, weight: value(&worker.weight).copied().unwrap_or(1) });
         }
         specs
     }

@@ -6,7 +6,7 @@ use crate::config::report::Code;
 use crate::config::tree::{Entry, shorten};
 
 /// What is said of everything that later versions will know.
-pub(super) const NOT_BUILT: &str = "is planned but not built in this version";
+const NOT_BUILT: &str = "is planned but not built in this version";
 
 pub(super) fn unknown(of: &str, fields: &'static [&'static str], entry: &Entry) -> Misfit {
     let at = entry.at;
@@ -34,7 +34,7 @@ pub(super) fn planned(of: &str, word: &str) -> Option<(&'static str, &'static st
 }
 
 /// What is said of a word that later versions will know.
-pub(in crate::config) fn planned_text(word: &str, what: &str) -> String {
+pub(super) fn planned_text(word: &str, what: &str) -> String {
     format!("`{}` ({what}) {NOT_BUILT}\nremove it", shorten(word))
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::Map;
+use super::{Map, edge};
 use crate::config::units::{Day, Frequency, Size, Span};
 use crate::config::{
     Agreement, Bounds, CallerPattern, Callers, Config, Cost, Credential, HostPattern, KnownCaller,
-    LimitHeaders, Limits, LogFormat, Mode, Permissions, Quota, Rule, Service, Timeouts, UnknownKey, Verdict,
-    WorkerSource,
+    LimitHeaders, LogFormat, Mode, Permissions, Protocol, Quota, Rule, Service, Timeouts, UnknownKey,
+    Verdict, WorkerSource,
 };
 
 pub(super) fn config(root: &mut Map<'_>, config: &Config) {
@@ -99,6 +99,7 @@ fn known(map: &mut Map<'_>, caller: &KnownCaller, callers: &Callers) {
             format!("sha256:{hex}")
         }),
     );
+    map.texts("certificates", &caller.certificates);
     map.texts("addresses", &caller.addresses);
     if let Some(tier) = caller.tier.and_then(|tier| callers.tiers.get(tier)) {
         map.text("tier", &tier.name);
@@ -107,18 +108,22 @@ fn known(map: &mut Map<'_>, caller: &KnownCaller, callers: &Callers) {
 
 fn service(map: &mut Map<'_>, service: &Service, callers: &Callers) {
     map.text("listen", &service.listen);
-    map.map("workers", |map| match &service.workers {
-        WorkerSource::Srv(name) => map.text("srv", &name),
-        WorkerSource::List(workers) => map.maps("addresses", workers, |map, worker| {
-            map.text("address", &worker.address);
-            map.put("priority", worker.priority);
-            map.put("weight", worker.weight);
-        }),
+    edge::edge(map, service);
+    map.map("workers", |map| {
+        match &service.workers {
+            WorkerSource::Srv(name) => map.text("srv", &name),
+            WorkerSource::List(workers) => map.maps("addresses", workers, |map, worker| {
+                map.text("address", &worker.address);
+                map.put("priority", worker.priority);
+                map.put("weight", worker.weight);
+            }),
+        }
+        edge::workers(map, service);
     });
     map.map("permissions", |map| permissions(map, &service.permissions, callers));
-    map.map("limits", |map| limits(map, &service.limits, callers));
-    map.map("timeouts", |map| timeouts(map, &service.timeouts));
-    map.map("bounds", |map| bounds(map, &service.bounds));
+    map.map("limits", |map| limits(map, service, callers));
+    map.map("timeouts", |map| timeouts(map, &service.timeouts, service.protocol));
+    map.map("bounds", |map| bounds(map, &service.bounds, service.protocol));
 }
 
 fn permissions(map: &mut Map<'_>, permissions: &Permissions, callers: &Callers) {
@@ -155,16 +160,17 @@ fn matches(map: &mut Map<'_>, rule: &Rule, callers: &Callers) {
     map.texts("paths", rule.paths.iter().map(|path| &path.written));
 }
 
-fn limits(map: &mut Map<'_>, limits: &Limits, callers: &Callers) {
-    map.text(
-        "headers",
-        &match limits.headers {
-            LimitHeaders::Always => "always",
-            LimitHeaders::Named => "named",
-            LimitHeaders::Refused => "refused",
-            LimitHeaders::Never => "never",
-        },
-    );
+fn limits(map: &mut Map<'_>, service: &Service, callers: &Callers) {
+    let limits = &service.limits;
+    let headers = match limits.headers {
+        LimitHeaders::Always => "always",
+        LimitHeaders::Named => "named",
+        LimitHeaders::Refused => "refused",
+        LimitHeaders::Never => "never",
+    };
+    if service.protocol == Protocol::Http {
+        map.text("headers", &headers);
+    }
     if let Some(default) = &limits.default {
         map.map("default", |map| quota(map, default));
     }
@@ -211,39 +217,37 @@ fn cost(map: &mut Map<'_>, cost: &Cost) {
     map.put("cost", cost.cost.get());
 }
 
-fn timeouts(map: &mut Map<'_>, timeouts: &Timeouts) {
+fn timeouts(map: &mut Map<'_>, timeouts: &Timeouts, protocol: Protocol) {
     let Timeouts { handshake, head, body, send, keep_alive, tunnel, connect, response, idle, total } =
         *timeouts;
-    let named: [(&str, Duration); 9] = [
-        ("handshake", handshake),
-        ("head", head),
-        ("body", body),
-        ("send", send),
-        ("keep_alive", keep_alive),
-        ("tunnel", tunnel),
-        ("connect", connect),
-        ("response", response),
-        ("idle", idle),
-    ];
-    for (key, span) in named {
-        map.text(key, &Span(span));
+    let carried = [("handshake", handshake), ("send", send), ("tunnel", tunnel), ("connect", connect)];
+    let of_requests =
+        [("head", head), ("body", body), ("keep_alive", keep_alive), ("response", response), ("idle", idle)];
+    let mut put = |named: &[(&str, Duration)]| {
+        named.iter().for_each(|(key, span)| map.text(key, &Span(*span)));
+    };
+    put(&carried);
+    if protocol == Protocol::Http {
+        put(&of_requests);
+        map.text("total", &total.map_or_else(|| "off".to_owned(), |total| Span(total).to_string()));
     }
-    map.text("total", &total.map_or_else(|| "off".to_owned(), |total| Span(total).to_string()));
 }
 
-fn bounds(map: &mut Map<'_>, bounds: &Bounds) {
-    map.text("head_bytes", &Size(bounds.head_bytes as u64));
-    map.put("head_fields", bounds.head_fields);
-    map.text("uri_bytes", &Size(bounds.uri_bytes as u64));
-    map.text(
-        "body_bytes",
-        &bounds.body_bytes.map_or_else(|| "none".to_owned(), |bytes| Size(bytes).to_string()),
-    );
-    map.text("response_head_bytes", &Size(bounds.response_head_bytes as u64));
+fn bounds(map: &mut Map<'_>, bounds: &Bounds, protocol: Protocol) {
+    if protocol == Protocol::Http {
+        map.text("head_bytes", &Size(bounds.head_bytes as u64));
+        map.put("head_fields", bounds.head_fields);
+        map.text("uri_bytes", &Size(bounds.uri_bytes as u64));
+        map.text(
+            "body_bytes",
+            &bounds.body_bytes.map_or_else(|| "none".to_owned(), |bytes| Size(bytes).to_string()),
+        );
+        map.text("response_head_bytes", &Size(bounds.response_head_bytes as u64));
+        map.put("streams", bounds.streams);
+        map.put("worker_streams", bounds.worker_streams);
+    }
     map.put("connections", bounds.connections);
     map.put("handshakes", bounds.handshakes);
-    map.put("streams", bounds.streams);
-    map.put("worker_streams", bounds.worker_streams);
     map.put("worker_connections", bounds.worker_connections);
 }
 

@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Field, List};
+use super::{Connections, Field, List, Protocol, Socket, Tls, WorkerProtocol};
 use crate::config::value::{
-    AddressText, BytesOrNone, DayText, HostText, MethodText, PathText, RateText, SizeText, SpanOrOff,
+    BytesOrNone, DayText, EndpointText, HostText, MethodText, PathText, RateText, SizeText, SpanOrOff,
     SpanText,
 };
 
@@ -13,9 +13,25 @@ use crate::config::value::{
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(in crate::config) struct Service {
-    /// The address of its one port: `127.0.0.1:4070` or `"[::1]:4070"`.
+    /// The address of its one port: `127.0.0.1:4070` or `"[::1]:4070"`; or a socket of the file system: `unix:/path`,
+    /// of at most 107 bytes, relative to the file that names it.
     #[schemars(required)]
-    pub(in crate::config) listen: Field<AddressText>,
+    pub(in crate::config) listen: Field<EndpointText>,
+    /// Whose the file of a Unix socket is. Only with `listen: unix:/path`.
+    pub(in crate::config) socket: Field<Socket>,
+    /// What clients speak. `tcp`: bytes, of which Buckler understands none; keys about requests are then errors.
+    /// Default `http`.
+    pub(in crate::config) protocol: Field<Protocol>,
+    /// Every connection begins with a PROXY header, version 1 or 2, which names the client; one without it is refused.
+    /// It is believed of `callers.trusted_proxies`, and of whoever may connect to a Unix socket. Default false.
+    pub(in crate::config) proxy_protocol: Field<bool>,
+    /// TLS on the port. Default: none, and what comes in TLS is refused.
+    pub(in crate::config) tls: Field<Tls>,
+    /// Workers are told of the client's certificate in `x-forwarded-client-cert`. Whether or not, what clients send
+    /// under that name is removed. Default false.
+    pub(in crate::config) forward_client_certificate: Field<bool>,
+    /// How long a client connection is kept. Default: as long as the client likes.
+    pub(in crate::config) connections: Field<Connections>,
     /// Who does the work.
     #[schemars(required)]
     pub(in crate::config) workers: Field<Workers>,
@@ -37,15 +53,20 @@ pub(in crate::config) struct Workers {
     pub(in crate::config) addresses: Field<List<Worker>>,
     /// The name of SRV records, from which priority and weight come too: `_playlist._http.example.test`.
     pub(in crate::config) srv: Field<String>,
+    /// What is spoken with them. Default `http1`.
+    pub(in crate::config) protocol: Field<WorkerProtocol>,
+    /// Each connection to a worker begins with a PROXY header, version 2, which names the client; so each is of one
+    /// client only. Default false.
+    pub(in crate::config) send_proxy_protocol: Field<bool>,
 }
 
 /// One worker: its address alone, or with its place and share.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields, transform = crate::config::schema::or_address)]
 pub(in crate::config) struct Worker {
-    /// Its address: `127.0.0.1:9001`.
+    /// Its address: `127.0.0.1:9001`, or `unix:/path`, relative to the file that names it.
     #[schemars(required)]
-    pub(in crate::config) address: Field<AddressText>,
+    pub(in crate::config) address: Field<EndpointText>,
     /// Lower is tried first (RFC 2782). Default 0.
     pub(in crate::config) priority: Field<u16>,
     /// Its share among those of the same priority. Default 1. With 0 it gets very little.
@@ -205,6 +226,8 @@ pub(in crate::config) struct Cost {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(in crate::config) struct Timeouts {
+    /// From accept to the end of the TLS handshake: close. Default 5s.
+    pub(in crate::config) handshake: Field<SpanText>,
     /// From accept, or the first byte of a further request, to the end of its head: 408, then close. Default 10s.
     pub(in crate::config) head: Field<SpanText>,
     /// Between two reads of the request body: 408. Default 30s.
@@ -213,6 +236,8 @@ pub(in crate::config) struct Timeouts {
     pub(in crate::config) send: Field<SpanText>,
     /// An idle client connection: close. Default 75s.
     pub(in crate::config) keep_alive: Field<SpanText>,
+    /// An upgraded connection (WebSocket), or one of `protocol: tcp`, without a byte either way: close. Default 10m.
+    pub(in crate::config) tunnel: Field<SpanText>,
     /// To a worker: the next worker, at last 504. Default 1s.
     pub(in crate::config) connect: Field<SpanText>,
     /// From the end of the request to the worker's head: 504. Default 60s.
@@ -240,6 +265,16 @@ pub(in crate::config) struct Bounds {
     /// Client connections at once, over all shards: 503 and close. Default 10000.
     #[schemars(range(min = 1))]
     pub(in crate::config) connections: Field<u32>,
+    /// TLS handshakes in progress, over all shards: close. Default 1000.
+    #[schemars(range(min = 1))]
+    pub(in crate::config) handshakes: Field<u32>,
+    /// HTTP/2 requests at once on one client connection: the further one is refused, and may be tried again.
+    /// Default 100, from 1 to 1000.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(in crate::config) streams: Field<u32>,
+    /// HTTP/2 requests at once on one worker connection: another connection. Default 100, from 1 to 10000.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(in crate::config) worker_streams: Field<u32>,
     /// Worker connections at once, over all shards and workers: 503. Default 10000.
     #[schemars(range(min = 1))]
     pub(in crate::config) worker_connections: Field<u32>,

@@ -1,4 +1,4 @@
-//! The contract's files: two load and mean what they say, the others name what is not built yet.
+//! The contract's files: three load and mean what they say, the others name what is not built yet.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{
-    CallerPattern, Config, Credential, LimitHeaders, LogFormat, Mode, Quota, Segment, Service, UnknownKey,
-    Verdict, WorkerSource,
+    CallerPattern, ClientCertificate, Config, Credential, LimitHeaders, LogFormat, Mode, Protocol, Quota,
+    Segment, Service, TlsVersion, UnknownKey, Verdict, WorkerProtocol, WorkerSource,
 };
 
 fn contract(name: &str) -> Loaded {
@@ -123,6 +123,32 @@ fn discovery_finds_its_workers_in_dns() {
     assert!(config.callers.known.is_empty());
 }
 
+#[test]
+fn edge_speaks_tls_and_knows_callers_by_their_certificates() {
+    let config = sound("edge");
+    let callers = &config.callers;
+    assert_eq!(callers.identify, [Credential::Certificate, Credential::ApiKey, Credential::Address]);
+    let names: Vec<_> = callers.known[0].certificates.iter().map(|name| &**name).collect();
+    assert_eq!(names, ["spiffe://example.test/playlist", "playlist.example.test"]);
+    let service = service(&config, "user-data");
+    assert_eq!((service.protocol, service.proxy_protocol), (Protocol::Http, false));
+    assert!(!service.forward_client_certificate && !service.send_proxy_protocol);
+    let tls = service.tls.as_ref().unwrap();
+    let files: Vec<_> =
+        tls.certificates.iter().map(|files| (files.chain.path.as_path(), files.key.path.as_path())).collect();
+    let path = |name| Path::new("tests/it/contract/tls").join(name);
+    assert_eq!(files[0], (path("user-data.pem").as_path(), path("user-data.key").as_path()));
+    assert_eq!(files[1], (path("wildcard.pem").as_path(), path("wildcard.key").as_path()));
+    assert_eq!((tls.certificates[1].key.at.line, tls.certificates[1].key.at.column), (19, 43));
+    assert_eq!(tls.client_ca.as_ref().unwrap().path, path("ca.pem"));
+    assert_eq!((tls.client_certificate, tls.min_version), (ClientCertificate::Optional, TlsVersion::V1_2));
+    assert!(tls.crl.is_none());
+    assert_eq!(service.worker_protocol, WorkerProtocol::Http1);
+    let WorkerSource::List(workers) = &service.workers else { panic!("a list") };
+    let reached: Vec<_> = workers.iter().map(|worker| worker.address.to_string()).collect();
+    assert_eq!(reached, ["127.0.0.1:9001", "unix:/run/user-data/worker-2.sock"]);
+}
+
 /// The place and the word of each thing that is not built.
 fn not_built(name: &str) -> Vec<(u32, u32, String)> {
     let loaded = contract(name);
@@ -138,17 +164,6 @@ fn not_built(name: &str) -> Vec<(u32, u32, String)> {
 #[test]
 fn what_is_not_built_is_an_error_at_its_place() {
     let at = |line, column, word: &str| (line, column, word.to_owned());
-    assert_eq!(
-        not_built("edge"),
-        [
-            at(6, 14, "certificate"),
-            at(10, 7, "certificates"),
-            at(15, 5, "proxy_protocol"),
-            at(16, 5, "tls"),
-            at(23, 37, "unix:/run/user-data/worker-2.sock"),
-            at(24, 7, "protocol"),
-        ]
-    );
     assert_eq!(
         not_built("workers"),
         [

@@ -10,6 +10,7 @@ fn all_files() -> Vec<PathBuf> {
         PathBuf::from("conf/buckler.yaml"),
         "tests/it/contract/one-port.yaml".into(),
         "tests/it/contract/discovery.yaml".into(),
+        "tests/it/contract/edge.yaml".into(),
     ];
     let entries = std::fs::read_dir("conf/examples").unwrap();
     files.extend(entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()));

@@ -5,11 +5,12 @@ use proptest::sample::Index;
 
 use super::*;
 
-const VALID: [&str; 4] = [
+const VALID: [&str; 5] = [
     include_str!("../../../tests/it/contract/one-port.yaml"),
     include_str!("../../../tests/it/contract/discovery.yaml"),
     include_str!("../../../tests/it/contract/edge.yaml"),
     include_str!("../../../conf/buckler.yaml"),
+    include_str!("../../../conf/examples/edge.yaml"),
 ];
 
 /// Pieces that hurt: other kinds, other units, other characters.

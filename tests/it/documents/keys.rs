@@ -109,7 +109,11 @@ fn kind_of_text(pattern: &str) -> &'static str {
         ("{4}-", "date"),
         ("sha256:", "key"),
         ("(/[0-9]+)?$", "network"),
+        ("unix:", "address or `unix:/path`"),
         (":[0-9]+$", "address"),
+        ("%$", "share"),
+        ("[0-7]", "mode"),
+        ("spiffe:", "name in a certificate"),
         ("^[^/]", "host pattern"),
         ("^/", "path pattern"),
     ];

@@ -1,0 +1,75 @@
+//! `protocol: tcp`: Buckler carries bytes and sees no request, so keys about requests are errors, not silence.
+
+use super::{Checker, items, value};
+use crate::config::collect::Located;
+use crate::config::file::{self, Field};
+use crate::config::report::{Code, Spot};
+
+/// A key that may be written, by its name, with its place if it is.
+type Key = (&'static str, Option<Spot>);
+
+impl Checker<'_> {
+    /// Everything written in a service of bytes that speaks of requests.
+    pub(super) fn only_bytes(&mut self, service: &file::Service) {
+        if value(&service.protocol) != Some(&file::Protocol::Tcp) {
+            return;
+        }
+        let mut keys: Vec<Key> = vec![
+            ("forward_client_certificate", place(&service.forward_client_certificate)),
+            ("connections", place(&service.connections)),
+        ];
+        if let Some(workers) = value(&service.workers) {
+            keys.push(("workers.protocol", place(&workers.protocol)));
+        }
+        if let Some(limits) = value(&service.limits) {
+            keys.extend([("limits.headers", place(&limits.headers)), ("limits.costs", place(&limits.costs))]);
+        }
+        keys.extend(value(&service.permissions).into_iter().flat_map(of_rules));
+        keys.extend(value(&service.timeouts).into_iter().flat_map(of_timeouts));
+        keys.extend(value(&service.bounds).into_iter().flat_map(of_bounds));
+        for (key, at) in keys {
+            let Some(at) = at else { continue };
+            let message =
+                format!("`{key}` speaks of requests, and `protocol: tcp` carries bytes without any");
+            self.error(Code::Contradiction, at, message, "remove it, or write `protocol: http`");
+        }
+    }
+}
+
+fn of_rules(permissions: &file::Permissions) -> Vec<Key> {
+    let rules = items(&permissions.rules).flat_map(|(rule, _)| rule.allow.iter().chain(&rule.deny));
+    let matches = rules.filter_map(|matches| matches.value.as_ref());
+    let keys = matches.flat_map(|m| {
+        [("methods", place(&m.methods)), ("hosts", place(&m.hosts)), ("paths", place(&m.paths))]
+    });
+    keys.collect()
+}
+
+/// All but `handshake`, `connect`, `send` and `tunnel`.
+fn of_timeouts(timeouts: &file::Timeouts) -> [Key; 6] {
+    [
+        ("timeouts.head", place(&timeouts.head)),
+        ("timeouts.body", place(&timeouts.body)),
+        ("timeouts.keep_alive", place(&timeouts.keep_alive)),
+        ("timeouts.response", place(&timeouts.response)),
+        ("timeouts.idle", place(&timeouts.idle)),
+        ("timeouts.total", place(&timeouts.total)),
+    ]
+}
+
+/// All but `connections`, `handshakes` and `worker_connections`.
+fn of_bounds(bounds: &file::Bounds) -> [Key; 7] {
+    [
+        ("bounds.head_bytes", place(&bounds.head_bytes)),
+        ("bounds.head_fields", place(&bounds.head_fields)),
+        ("bounds.uri_bytes", place(&bounds.uri_bytes)),
+        ("bounds.body_bytes", place(&bounds.body_bytes)),
+        ("bounds.response_head_bytes", place(&bounds.response_head_bytes)),
+        ("bounds.streams", place(&bounds.streams)),
+        ("bounds.worker_streams", place(&bounds.worker_streams)),
+    ]
+}
+
+fn place<T>(field: &Field<T>) -> Option<Spot> {
+    field.as_ref().map(|Located { at, .. }| *at)
+}

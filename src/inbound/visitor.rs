@@ -1,0 +1,220 @@
+//! A client connection, as the requests that come over it see it: who is at the other end, what was learned of it, and
+//! whether it is time to part.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use crate::admit::caller::{CachedCaller, Caller, Who};
+use crate::clock::Moment;
+use crate::config::{ConnectionLife, Timeouts};
+use crate::forward::early::Early;
+use crate::service::{Desk, Place};
+
+/// What is known of a connection before its first request.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The client's address, as the socket or a PROXY header says.
+    pub peer: SocketAddr,
+    /// Whether it comes under TLS.
+    pub secure: bool,
+}
+
+/// A client connection.
+#[derive(Debug)]
+pub struct Visitor {
+    pub(super) arrival: Arrival,
+    /// The peer's address as workers are told it.
+    pub(super) peer_text: HeaderValue,
+    place: Rc<Place>,
+    pub(super) caller: RefCell<CachedCaller>,
+    /// The last caller's name as workers are told it: on a connection it hardly ever changes.
+    caller_value: RefCell<Option<(Who, HeaderValue)>>,
+    /// Interim answers for the one request in progress, where only one can be.
+    early: Early,
+    born: u64,
+    /// Where this connection stands between the shortest and the longest age: from -1 to 1.
+    jitter: f64,
+    /// Requests so far.
+    begun: Cell<u64>,
+    busy: Cell<u32>,
+    answering: Cell<bool>,
+    rested_at: Cell<u64>,
+    parting: Cell<Parting>,
+}
+
+/// How a connection is to end after the present request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Parting {
+    /// Not for a reason of ours.
+    #[default]
+    None,
+    /// The client was asked to close it, and is given a while to do so.
+    Asked,
+    /// Against the client's will: more of its requests may be on the way.
+    TurnedOut,
+}
+
+impl Visitor {
+    /// A connection that has just been accepted.
+    pub fn new(arrival: Arrival, place: Rc<Place>) -> Rc<Self> {
+        let now = place.clock().refresh().nanos;
+        let text = arrival.peer.ip().to_canonical().to_string();
+        Rc::new(Self {
+            arrival,
+            peer_text: HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown")),
+            place,
+            caller: RefCell::default(),
+            caller_value: RefCell::default(),
+            early: Early::default(),
+            born: now,
+            jitter: fastrand::f64().mul_add(2.0, -1.0),
+            begun: Cell::new(0),
+            busy: Cell::new(0),
+            answering: Cell::new(false),
+            rested_at: Cell::new(now),
+            parting: Cell::default(),
+        })
+    }
+
+    /// The desk of the moment.
+    pub fn desk(&self) -> Ref<'_, Rc<Desk>> {
+        self.place.desk()
+    }
+
+    /// The time limits of the moment.
+    pub fn timeouts(&self) -> Timeouts {
+        self.desk().service.config.timeouts
+    }
+
+    /// The shard's coarse time.
+    pub fn now(&self) -> Moment {
+        self.place.clock().now()
+    }
+
+    /// The exact time.
+    pub fn refresh_clock(&self) -> Moment {
+        self.place.clock().refresh()
+    }
+
+    /// Where interim answers wait on a connection that carries one request at a time.
+    pub const fn early(&self) -> &Early {
+        &self.early
+    }
+
+    /// How many requests have begun to be served.
+    pub fn begun(&self) -> u64 {
+        self.begun.get()
+    }
+
+    /// Whether a request is in progress, up to the last byte of its answer.
+    pub fn is_busy(&self) -> bool {
+        self.busy.get() > 0
+    }
+
+    /// Whether the answer to the request in progress has begun.
+    pub fn is_answering(&self) -> bool {
+        self.answering.get()
+    }
+
+    /// When the last request ended, in nanoseconds of [`Moment`].
+    pub fn rested_at(&self) -> u64 {
+        self.rested_at.get()
+    }
+
+    /// Whether the service drains.
+    pub fn is_draining(&self) -> bool {
+        self.place.is_draining()
+    }
+
+    /// Waits until the service drains.
+    pub async fn drain_begins(&self) {
+        self.place.drain_begins().await;
+    }
+
+    /// Whether the client is to be asked to close after its present request: the service drains, or the connection has
+    /// lived for `connections.max_age` or carried `connections.max_requests`.
+    pub fn is_to_leave(&self) -> bool {
+        if self.is_draining() {
+            return true;
+        }
+        let desk = self.desk();
+        let ConnectionLife { max_age, jitter_percent, max_requests } = desk.service.config.connections;
+        let old = max_age.is_some_and(|age| self.now().nanos >= self.old_at(age, jitter_percent));
+        old || max_requests.is_some_and(|most| self.begun.get() >= most)
+    }
+
+    /// When this connection will have lived for `connections.max_age`, give or take its own share of the jitter, in
+    /// nanoseconds of [`Moment`]. None: it may grow as old as it likes.
+    pub fn old_by_age_at(&self) -> Option<u64> {
+        let ConnectionLife { max_age, jitter_percent, .. } = self.desk().service.config.connections;
+        max_age.map(|age| self.old_at(age, jitter_percent))
+    }
+
+    fn old_at(&self, age: Duration, jitter_percent: u8) -> u64 {
+        let age = jittered(age, jitter_percent, self.jitter);
+        self.born.saturating_add(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// How it is to end.
+    pub fn parting(&self) -> Parting {
+        self.parting.get()
+    }
+
+    pub(super) fn part(&self, how: Parting) {
+        if self.parting.get() != Parting::TurnedOut {
+            self.parting.set(how);
+        }
+    }
+
+    pub(super) fn caller_value(&self, caller: &Caller, name: &str) -> HeaderValue {
+        let mut kept = self.caller_value.borrow_mut();
+        match &*kept {
+            // A reload may give a number to somebody else, so the name is compared too.
+            Some((who, value)) if *who == caller.who && value == name => value.clone(),
+            _ => {
+                let value = HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("unnamed"));
+                *kept = Some((caller.who.clone(), value.clone()));
+                value
+            }
+        }
+    }
+
+    pub(super) fn begin_request(&self) {
+        self.busy.set(self.busy.get() + 1);
+        self.begun.set(self.begun.get() + 1);
+    }
+
+    pub(super) fn begin_answer(&self) {
+        self.answering.set(true);
+    }
+
+    pub(super) fn end_request(&self) {
+        self.busy.set(self.busy.get().saturating_sub(1));
+        self.answering.set(false);
+        self.rested_at.set(self.now().nanos);
+    }
+}
+
+/// `age`, longer or shorter by up to `percent`; `place`, from -1 to 1, says where in between.
+fn jittered(age: Duration, percent: u8, place: f64) -> Duration {
+    let share = f64::from(percent) / 100.0 * place;
+    age.mul_f64((1.0 + share).max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_differ_by_no_more_than_the_jitter() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(jittered(minute, 0, 1.0), minute);
+        assert_eq!(jittered(minute, 20, -1.0), Duration::from_secs(48));
+        assert_eq!(jittered(minute, 20, 1.0), Duration::from_secs(72));
+        assert_eq!(jittered(minute, 100, -1.0), Duration::ZERO);
+    }
+}

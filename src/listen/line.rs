@@ -1,0 +1,224 @@
+//! What a client's HTTP/1.1 socket and the one who watches over it share: where the incoming bytes stand, who waits for
+//! what since when, and which of that has lasted too long. The bytes themselves are judged in `socket.rs`.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::AsyncWrite;
+
+use super::transport::Transport;
+use super::wire::Stage;
+use crate::config::Timeouts;
+use crate::inbound::Visitor;
+use crate::refusal::Refusal;
+
+/// How long the head of an answer is awaited for a client that closed its side after it asked. It may only have closed
+/// the sending half (RFC 9112 section 9.6 allows it), but most that do are gone, and their request holds a worker.
+const HALF_CLOSED_WAIT: Duration = Duration::from_secs(2);
+
+/// What a socket and the one who watches over it share.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) stream: RefCell<Transport>,
+    pub(super) visitor: Rc<Visitor>,
+    /// Where the incoming bytes stand.
+    pub(super) stage: Cell<Stage>,
+    /// When that began (nanoseconds of `Moment`).
+    pub(super) stage_since: Cell<u64>,
+    /// Complete heads so far. Before the first one, silence counts as a slow head.
+    pub(super) heads: Cell<u64>,
+    /// hyper waits for bytes since then.
+    pub(super) reading: Cell<Option<u64>>,
+    /// hyper waits to write since then.
+    pub(super) writing: Cell<Option<u64>>,
+    /// The client closed its side then.
+    pub(super) closed_at: Cell<Option<u64>>,
+    /// hyper asked and was not told that the client closed its side, since a request was under way.
+    pub(super) end_untold: Cell<bool>,
+    pub(super) fault: RefCell<Option<Broken>>,
+    /// The client began with the preface of HTTP/2: what it sent so far.
+    pub(super) preface: RefCell<Option<Vec<u8>>>,
+    /// Interim answers as bytes that the client has not taken yet.
+    pub(super) early: RefCell<Vec<u8>>,
+    /// hyper has written something that it has not flushed yet: nothing may come between.
+    pub(super) mid_write: Cell<bool>,
+}
+
+/// Why no more bytes pass.
+#[derive(Clone, Debug)]
+pub(super) struct Broken {
+    pub(super) refusal: Refusal,
+    /// In a body: whoever reads it is told. Otherwise in a head that nobody else has seen.
+    pub(super) in_body: bool,
+    /// What is known of the request line, for the log.
+    pub(super) method: Vec<u8>,
+    pub(super) target: Vec<u8>,
+}
+
+/// What has lasted too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// The head: 408.
+    Head,
+    /// The body: 408, through whoever reads it.
+    Body,
+    /// The client takes no more of the answer.
+    Send,
+    /// An idle connection.
+    Idle,
+    /// A client that closed its side and still waits for an answer.
+    HalfClosed,
+}
+
+impl Line {
+    pub(super) fn new(stream: Transport, visitor: Rc<Visitor>) -> Rc<Self> {
+        let now = visitor.now().nanos;
+        Rc::new(Self {
+            stream: RefCell::new(stream),
+            visitor,
+            stage: Cell::new(Stage::Idle),
+            stage_since: Cell::new(now),
+            heads: Cell::new(0),
+            reading: Cell::new(None),
+            writing: Cell::new(None),
+            closed_at: Cell::new(None),
+            end_untold: Cell::new(false),
+            fault: RefCell::new(None),
+            preface: RefCell::default(),
+            early: RefCell::default(),
+            mid_write: Cell::new(false),
+        })
+    }
+
+    /// A fault that must be answered here, because hyper never saw the request: once nothing else is under way.
+    pub(super) fn unanswered_fault(&self) -> Option<Broken> {
+        if self.is_serving() || self.writing.get().is_some() {
+            return None;
+        }
+        self.fault.borrow().as_ref().filter(|broken| !broken.in_body).cloned()
+    }
+
+    /// Whether the client speaks HTTP/2 after all.
+    pub(super) fn is_http2(&self) -> bool {
+        self.preface.borrow().is_some()
+    }
+
+    /// The transport of a client that speaks HTTP/2, with everything that it sent.
+    pub(super) fn into_transport(self) -> Transport {
+        let mut transport = self.stream.into_inner();
+        transport.give_back(self.preface.into_inner().unwrap_or_default());
+        transport
+    }
+
+    /// Sends interim answers, as far as the client takes them and nothing of another answer is under way.
+    pub(super) fn poll_early(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.mid_write.get() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut bytes = self.early.borrow_mut();
+        if self.visitor.early().is_waiting() {
+            for answer in self.visitor.early().take() {
+                write_early(&answer, &mut bytes);
+            }
+        }
+        let mut taken = 0;
+        while taken < bytes.len() {
+            let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, &bytes[taken..]);
+            let Poll::Ready(written) = self.note_write(polled) else { break };
+            taken += written?;
+        }
+        bytes.drain(..taken);
+        if bytes.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    pub(super) fn note_write<T>(&self, polled: Poll<T>) -> Poll<T> {
+        match &polled {
+            Poll::Ready(_) => self.writing.set(None),
+            Poll::Pending => self.writing.set(self.writing.get().or_else(|| Some(self.visitor.now().nanos))),
+        }
+        polled
+    }
+
+    /// Whether a request is under way: in progress, or not begun yet. hyper takes a head before it begins to serve it,
+    /// and stops after some requests to let other connections have their turn.
+    pub(super) fn is_serving(&self) -> bool {
+        self.visitor.is_busy() || self.heads.get() > self.visitor.begun()
+    }
+
+    /// Whether hyper may be told now that the client closed its side: it has to be asked again for that. True once.
+    pub(super) fn end_can_be_told(&self) -> bool {
+        !self.is_serving() && self.writing.get().is_none() && self.end_untold.take()
+    }
+
+    /// Breaks the body that is being read: its reader gets this refusal.
+    pub(super) fn break_body(&self, refusal: Refusal) {
+        self.reading.set(None);
+        self.break_off(Broken { refusal, in_body: true, method: Vec::new(), target: Vec::new() });
+    }
+
+    /// Whether bytes of a request are left that nobody will read: then closing at once could destroy the answer.
+    pub(super) fn is_unread(&self) -> bool {
+        self.stage.get() != Stage::Idle || self.fault.borrow().is_some()
+    }
+
+    /// The next time limit of this connection and what it means. None while only the worker is waited for.
+    pub(super) fn deadline(&self, timeouts: &Timeouts, idle: Duration) -> Option<(u64, Overdue)> {
+        let after = |since: u64, time: Duration| {
+            since.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+        };
+        let sending = self.writing.get().map(|since| (after(since, timeouts.send), Overdue::Send));
+        let receiving = match (self.stage.get(), self.visitor.is_busy()) {
+            (Stage::Body, _) => self.reading.get().map(|since| (after(since, timeouts.body), Overdue::Body)),
+            (_, true) if self.visitor.is_answering() => None,
+            (_, true) => {
+                self.closed_at.get().map(|since| (after(since, HALF_CLOSED_WAIT), Overdue::HalfClosed))
+            }
+            // A drain does not wait for the first request of a client that says nothing.
+            (Stage::Idle, false) if self.heads.get() > 0 || self.visitor.is_draining() => {
+                Some((after(self.stage_since.get().max(self.visitor.rested_at()), idle), Overdue::Idle))
+            }
+            // A pipelined head may have begun while the answer before it was still under way: that time is not its own.
+            (Stage::Idle | Stage::Head, false) => Some((
+                after(self.stage_since.get().max(self.visitor.rested_at()), timeouts.head),
+                Overdue::Head,
+            )),
+            (Stage::Failed, false) => None,
+        };
+        [sending, receiving].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    pub(super) fn enter(&self, stage: Stage) {
+        if self.stage.get() != stage {
+            self.stage.set(stage);
+            self.stage_since.set(self.visitor.now().nanos);
+        }
+    }
+
+    pub(super) fn break_off(&self, broken: Broken) {
+        self.stage.set(Stage::Failed);
+        let mut fault = self.fault.borrow_mut();
+        if fault.is_none() {
+            *fault = Some(broken);
+        }
+    }
+}
+
+/// An interim answer as HTTP/1.1 writes it.
+fn write_early(answer: &http::Response<()>, bytes: &mut Vec<u8>) {
+    let status = answer.status();
+    bytes.extend_from_slice(b"HTTP/1.1 ");
+    bytes.extend_from_slice(status.as_str().as_bytes());
+    bytes.push(b' ');
+    bytes.extend_from_slice(status.canonical_reason().unwrap_or("Interim").as_bytes());
+    for (name, value) in answer.headers() {
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+    }
+    bytes.extend_from_slice(b"\r\n\r\n");
+}

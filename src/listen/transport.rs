@@ -1,0 +1,150 @@
+//! What carries a client's bytes: a socket, or TLS over one. What they mean is for those who read them.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
+
+use crate::socket::Socket;
+
+/// A client's connection, ready for its protocol.
+#[derive(Debug)]
+pub enum Transport {
+    /// As it comes.
+    Plain(Begun),
+    /// Under TLS.
+    Tls(Box<TlsStream<Begun>>),
+}
+
+/// A socket of which some bytes were read already: they come first.
+#[derive(Debug)]
+pub struct Begun {
+    socket: Socket,
+    ahead: Vec<u8>,
+}
+
+impl Begun {
+    /// A socket, and what was read from it too early.
+    pub const fn new(socket: Socket, ahead: Vec<u8>) -> Self {
+        Self { socket, ahead }
+    }
+}
+
+impl From<Socket> for Transport {
+    fn from(socket: Socket) -> Self {
+        Self::Plain(Begun::new(socket, Vec::new()))
+    }
+}
+
+impl Transport {
+    /// Whether it is under TLS.
+    pub const fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// From now on a close resets the connection, so that nobody takes what was sent for whole; TLS says no goodbye.
+    pub(super) fn reset_on_close(&self) {
+        match self {
+            Self::Plain(begun) => begun.socket.reset_on_close(),
+            Self::Tls(stream) => stream.get_ref().0.socket.reset_on_close(),
+        }
+    }
+
+    /// Gives back what was read from a plain connection and belongs to another protocol than was thought.
+    pub(super) fn give_back(&mut self, bytes: Vec<u8>) {
+        if let Self::Plain(begun) = self {
+            begun.ahead = bytes;
+        }
+    }
+}
+
+impl AsyncRead for Begun {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.ahead.is_empty() {
+            return Pin::new(&mut this.socket).poll_read(cx, buf);
+        }
+        let n = this.ahead.len().min(buf.remaining());
+        buf.put_slice(&this.ahead[..n]);
+        this.ahead.drain(..n);
+        if this.ahead.is_empty() {
+            this.ahead = Vec::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Begun {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().socket).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().socket).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(begun) => Pin::new(begun).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(begun) => Pin::new(begun).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(begun) => Pin::new(begun).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(begun) => Pin::new(begun).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(begun) => Pin::new(begun).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
