@@ -74,7 +74,7 @@ struct World {
 impl World {
     fn ask(&self, peer: IpAddr, headers: &HeaderMap, cached: &mut CachedCaller) -> bool {
         let now = Moment::at(NOW);
-        let caller = self.book.identify(peer, headers, cached).expect("the key is known");
+        let caller = self.book.identify(peer.into(), headers, cached).expect("the key is known");
         let facts =
             Facts { method: &Method::GET, host: "playlist.test", path: black_box("/api/v1/items/4711") };
         let name = self.book.name(&caller);

@@ -17,7 +17,7 @@ use http::{Method, Request, Response, Uri, Version};
 use http_body::Body;
 use tokio::time::Instant;
 
-use crate::admit::caller::Caller;
+use crate::admit::caller::{Caller, Peer};
 use crate::admit::headers::Standing;
 use crate::admit::limit::{Grant, Refused};
 use crate::admit::{Facts, Shadow, permission};
@@ -92,10 +92,14 @@ async fn pass(
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
-    let peer = visitor.arrival.peer.ip();
+    if visitor.is_misdirected(&asked.host) {
+        let detail = "the connection was made for another server name than this host";
+        return Err(Refusal::new(Reason::Misdirected, detail));
+    }
 
     // Who is calling?
-    let caller = service.callers.identify(peer, &parts.headers, &mut visitor.caller.borrow_mut())?;
+    let caller =
+        service.callers.identify(visitor.credentials(), &parts.headers, &mut visitor.caller.borrow_mut())?;
     journey.note_caller(&caller);
     let name = service.callers.name(&caller);
 
@@ -128,7 +132,8 @@ async fn pass(
     }
     let told = Told {
         peer: &visitor.peer_text,
-        secure: visitor.arrival.secure,
+        secure: visitor.is_secure(),
+        certificate: service.config.forward_client_certificate.then(|| visitor.certificate_value()).flatten(),
         trusted,
         caller: visitor.caller_value(&caller, name),
         request_id: journey.request_id.clone(),
@@ -283,7 +288,7 @@ pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target
     }
     outcome.request_id(request_id.clone());
     if let Ok(caller) = desk.service.callers.identify(
-        visitor.arrival.peer.ip(),
+        visitor.credentials(),
         &HeaderMap::new(),
         &mut visitor.caller.borrow_mut(),
     ) {

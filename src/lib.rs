@@ -12,6 +12,8 @@
 //! the answer back; [`record`] counts and logs it, exactly once. Every answer that Buckler gives by itself comes
 //! from the one table in [`refusal`].
 //!
+//! [`tls`] keeps the certificates of a service and says whose certificate a client showed.
+//!
 //! [`config`] is what the operator wrote, checked; [`service`] is one running service built from it; [`lifecycle`]
 //! starts, reloads and stops; [`admin`] lets people look; [`cli`] holds the commands.
 //!
@@ -32,4 +34,5 @@ pub mod refusal;
 pub mod service;
 pub mod shard;
 pub mod socket;
+pub mod tls;
 pub mod workers;

@@ -21,6 +21,8 @@ pub enum Reason {
     NoIdentity,
     /// A permission rule, or the default, says no.
     DeniedByRule,
+    /// The connection was made for another server than the one asked for (RFC 9110 section 15.5.20).
+    Misdirected,
     /// The client was too slow with its head or its body.
     ClientTimeout,
     /// The body is longer than `bounds.body_bytes`.
@@ -94,10 +96,11 @@ use Whose::{Caller, Ours, Worker};
 #[rustfmt::skip]
 const TABLE: [Row; Reason::COUNT] = [
     row(R::BadRequest,        400, "bad_request",        "The request is malformed or ambiguous",          "http_request_error",          Caller),
-    row(R::HttpVersion,       505, "http_version",       "Only HTTP/1.0 and HTTP/1.1 are spoken here",     "http_request_error",          Caller),
+    row(R::HttpVersion,       505, "http_version",       "Only HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken here", "http_request_error",          Caller),
     row(R::MethodRefused,     405, "method_refused",     "This method is never forwarded",                 "http_request_denied",         Caller),
     row(R::NoIdentity,        401, "no_identity",        "The credential is not known here",               "http_request_denied",         Caller),
     row(R::DeniedByRule,      403, "denied_by_rule",     "A rule does not allow this request",             "http_request_denied",         Caller),
+    row(R::Misdirected,       421, "misdirected",        "This connection is for another server name",     "http_request_error",          Caller),
     row(R::ClientTimeout,     408, "client_timeout",     "The request did not arrive in time",             "http_request_error",          Caller),
     row(R::BodyTooLarge,      413, "body_too_large",     "The body is longer than allowed",                "http_request_error",          Caller),
     row(R::UriTooLong,        414, "uri_too_long",       "The request target is longer than allowed",      "http_request_error",          Caller),

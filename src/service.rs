@@ -19,6 +19,7 @@ use crate::record::Scribe;
 use crate::record::access_log::ShardLog;
 use crate::record::counts::ServiceCounts;
 use crate::shard::ShardId;
+use crate::tls::TlsTerms;
 use crate::workers::Workers;
 
 /// One service under one configuration, for all shards.
@@ -26,6 +27,8 @@ use crate::workers::Workers;
 pub struct Service {
     /// What the file says.
     pub config: Arc<config::Service>,
+    /// On what terms TLS is spoken. None: it is not.
+    pub tls: Option<Arc<TlsTerms>>,
     /// Who callers are.
     pub callers: Arc<CallerBook>,
     /// What they may use.
@@ -39,9 +42,9 @@ pub struct Service {
 
 impl Service {
     /// Builds a service. What must outlive a reload comes from `before`, the same service as it runs now: counts,
-    /// open connections, and the workers with their health. Quotas live in the `ledger`, which is handed on as well.
+    /// open connections, and the workers with their health; `tls` has been built so too. Quotas live in the `ledger`, which is handed on as well.
     pub fn new(
-        config: &Arc<config::Service>,
+        (config, tls): (&Arc<config::Service>, Option<Arc<TlsTerms>>),
         callers: &Arc<CallerBook>,
         ledger: &Arc<Ledger>,
         shards: usize,
@@ -57,6 +60,7 @@ impl Service {
         let open = before.map_or_else(Arc::default, |before| Arc::clone(&before.open));
         Arc::new(Self {
             config: Arc::clone(config),
+            tls,
             callers: Arc::clone(callers),
             limits,
             workers,

@@ -3,6 +3,8 @@
 //!
 //! - A key header that comes twice is refused (400): two readers could take two different ones. A comma is part of a
 //!   key. An empty key header is present and wrong. Keys are known by their SHA-256 and compared in constant time.
+//! - A client certificate was found valid by the handshake. Any of its names that `known` has names the caller; names
+//!   of two callers are nobody's; none of them makes a caller of its own, `certificate:` and its first name.
 //! - The address is the peer's, or what trusted proxies say ([`super::forwarded`]). A caller of `known` is found by
 //!   the longest prefix; others are named after their address, cut to `ipv4_prefix` or `ipv6_prefix`.
 //!
@@ -21,9 +23,12 @@ use prefix_trie::PrefixMap;
 
 use crate::config::{Callers, Credential, UnknownKey};
 use crate::refusal::{Reason, Refusal};
+use crate::tls::identity::{Identity, compared};
 
 use super::forwarded::{parse_forwarded_for, unmapped};
 use super::seed::keyed_hash;
+
+mod certificate;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// A longer key is hashed on every request instead of being remembered by its connection.
@@ -49,13 +54,15 @@ pub struct Caller {
 pub enum Who {
     /// The index into [`Callers::known`] of the configuration that identified it.
     Known(usize),
-    /// Its name: `address:…` or `api_key:…`.
+    /// Its name: `address:…`, `api_key:…` or `certificate:…`.
     Other(Arc<str>),
 }
 
 /// Which credential named a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
+    /// A client certificate.
+    Certificate,
     /// A key.
     ApiKey,
     /// An address.
@@ -76,9 +83,25 @@ impl Via {
     /// The word in logs.
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Certificate => "certificate",
             Self::ApiKey => "api_key",
             Self::Address => "address",
         }
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer<'a> {
+    /// The address that it comes from.
+    pub address: IpAddr,
+    /// What the certificate says that it showed in a handshake, if it showed one.
+    pub certificate: Option<&'a Identity>,
+}
+
+impl From<IpAddr> for Peer<'_> {
+    fn from(address: IpAddr) -> Self {
+        Self { address, certificate: None }
     }
 }
 
@@ -91,6 +114,7 @@ pub struct CachedCaller {
     /// The last address that named a caller.
     address: Option<(IpAddr, Caller)>,
     key: Option<(Box<[u8]>, Caller)>,
+    certificate: Option<(Identity, Caller)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +131,8 @@ pub struct CallerBook {
     number: u64,
     /// By the keyed hash of a digest; the digest itself is then compared in constant time.
     keys: HashMap<u64, Vec<([u8; 32], usize)>, foldhash::fast::FixedState>,
+    /// By a name in a certificate.
+    certificates: HashMap<String, usize, foldhash::fast::FixedState>,
     known: Prefixes<usize>,
     trusted: Prefixes<()>,
     /// The ledger hash of each known caller.
@@ -118,30 +144,32 @@ impl CallerBook {
     pub fn new(callers: Arc<Callers>) -> Self {
         static BOOKS: AtomicU64 = AtomicU64::new(1);
         let mut keys: HashMap<u64, Vec<_>, _> = HashMap::default();
+        let mut certificates = HashMap::default();
         let (mut known, mut trusted) = (Prefixes::default(), Prefixes::default());
         for (number, caller) in callers.known.iter().enumerate() {
             for key in &caller.api_keys {
                 keys.entry(keyed_hash(key)).or_default().push((*key, number));
             }
+            certificates.extend(caller.certificates.iter().map(|name| (compared(name), number)));
             caller.addresses.iter().for_each(|net| known.insert(*net, number));
         }
         callers.trusted_proxies.iter().for_each(|net| trusted.insert(*net, ()));
         let hashes = callers.known.iter().map(|caller| keyed_hash(("known", &*caller.name))).collect();
-        Self { number: BOOKS.fetch_add(1, Relaxed), keys, known, trusted, hashes, callers }
+        Self { number: BOOKS.fetch_add(1, Relaxed), keys, certificates, known, trusted, hashes, callers }
     }
 
     /// Who sends this request over a connection from `peer`.
     ///
     /// # Errors
-    /// 401 `no_identity` if the first credential that is present is wrong, or none is; 400 `bad_request` if the key
+    /// 401 `no_identity` if the first credential that is present is wrong or means two callers, or none is; 400 `bad_request` if the key
     /// header comes more than once.
     pub fn identify(
         &self,
-        peer: IpAddr,
+        peer: Peer<'_>,
         headers: &HeaderMap,
         cached: &mut CachedCaller,
     ) -> Result<Caller, Refusal> {
-        let memo = self.peer_memo(peer, cached);
+        let memo = self.peer_memo(peer.address, cached);
         let client = match memo.trusted && headers.contains_key(FORWARDED_FOR) {
             true => {
                 let lines = headers.get_all(FORWARDED_FOR).iter().map(http::HeaderValue::as_bytes);
@@ -151,7 +179,11 @@ impl CallerBook {
         };
         for credential in &self.callers.identify {
             match credential {
-                Credential::Certificate => {}
+                Credential::Certificate => {
+                    if let Some(shown) = peer.certificate {
+                        return self.by_certificate(client, shown, cached);
+                    }
+                }
                 Credential::ApiKey => {
                     if let Some(answer) = self.by_key(client, headers, cached) {
                         return answer;
@@ -187,6 +219,9 @@ impl CallerBook {
         let nowhere = IpAddr::from([0, 0, 0, 0]);
         if let Some(number) = self.callers.known.iter().position(|known| *known.name == *name) {
             return Some(self.known_caller(number, Via::Address, nowhere));
+        }
+        if name.starts_with("certificate:") {
+            return Some(Self::stranger_with(&name.into(), nowhere));
         }
         let address = name.strip_prefix("address:")?;
         let client = address.split('/').next().and_then(|text| text.parse().ok())?;

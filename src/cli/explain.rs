@@ -110,7 +110,7 @@ fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Re
 
     let callers = CallerBook::new(config.callers.clone());
     let headers = credentials(asked, config)?;
-    let caller = callers.identify(asked.arguments.address, &headers, &mut CachedCaller::default())?;
+    let caller = callers.identify(asked.arguments.address.into(), &headers, &mut CachedCaller::default())?;
     let name = callers.name(&caller);
     told.names(&caller, name, config);
 

@@ -22,12 +22,18 @@
 //! | B0025 | error | a cost that is more than a burst |
 //! | B0026 | error | keys that contradict each other |
 //! | B0027 | error | open to everybody: an admin listener without a token |
+//! | B0040 | error | a certificate, key, CA or CRL that cannot be read |
+//! | B0041 | error | a certificate that cannot serve: the wrong key, a CA, not for servers, a chain in disorder |
+//! | B0042 | error | a certificate outside its dates; a start goes on with it, and says so |
 //! | B0100 | warning | a service without a default limit |
 //! | B0101 | warning | an `until` has passed: the rule or agreement no longer applies |
 //! | B0102 | warning | an agreement ends within 14 days |
 //! | B0103 | warning | every address is a trusted proxy |
 //! | B0104 | warning | an `include` that no file fits |
 //! | B0105 | warning | certificates of callers that nobody asks for or looks at |
+//! | B0120 | warning | a certificate ends within 30 days, or a CRL has ended |
+//! | B0121 | warning | a certificate that some clients refuse: chain incomplete, weak, without names |
+//! | B0122 | warning | a host of a rule that no certificate covers |
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -82,7 +88,9 @@ pub enum Code {
     UnknownKey = 10, Planned = 11, MissingKey = 12, WrongKind = 13, BadValue = 14,
     UnknownName = 20, GivenTwice = 21, SamePort = 22, Unreachable = 23, KeyInClear = 24, CostAboveBurst = 25,
     Contradiction = 26, Exposed = 27,
+    CertificateFile = 40, CertificateUnfit = 41, CertificateDates = 42,
     NoDefault = 100, Expired = 101, EndsSoon = 102, TrustsEverybody = 103, IncludesNothing = 104, NeverAsked = 105,
+    CertificateEndsSoon = 120, CertificateDoubtful = 121, HostNotCovered = 122,
 }
 
 impl std::fmt::Display for Code {

@@ -12,6 +12,7 @@ pub const CALLER: HeaderName = HeaderName::from_static("x-buckler-caller");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// What Buckler knows of a request and tells the worker.
@@ -21,6 +22,8 @@ pub struct Told<'a> {
     pub peer: &'a HeaderValue,
     /// Whether the client came under TLS.
     pub secure: bool,
+    /// The client's certificate, if the worker is to be told.
+    pub certificate: Option<HeaderValue>,
     /// Whether the peer's own X-Forwarded-* are believed and extended instead of replaced.
     pub trusted: bool,
     /// The caller's name.
@@ -38,7 +41,7 @@ pub struct Told<'a> {
 }
 
 /// How many fields are added to a request: room is made for them at once.
-const ADDED: usize = 7;
+const ADDED: usize = 8;
 
 /// Makes the fields of a request fit for the worker.
 pub fn to_worker(fields: &mut HeaderMap, told: &Told<'_>) {
@@ -59,6 +62,9 @@ pub fn to_worker(fields: &mut HeaderMap, told: &Told<'_>) {
     append(fields, header::VIA, &via(told.version));
     fields.insert(REQUEST_ID, told.request_id.clone());
     fields.insert(CALLER, told.caller.clone());
+    if let Some(certificate) = &told.certificate {
+        fields.insert(FORWARDED_CLIENT_CERT, certificate.clone());
+    }
 }
 
 /// Whether a worker's answer says its length in one way only. The codings of a transfer belong to one hop (RFC 9112
@@ -162,7 +168,7 @@ fn is_forged(name: &HeaderName, trusted: bool) -> bool {
     let name = name.as_str();
     name.bytes().any(|b| b == b'_')
         || name.starts_with("x-buckler-")
-        || name == "x-forwarded-client-cert"
+        || *name == *FORWARDED_CLIENT_CERT.as_str()
         || (!trusted && (name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-real-ip"))
 }
 
@@ -224,6 +230,7 @@ mod tests {
         Told {
             peer: &PEER,
             secure: false,
+            certificate: None,
             trusted,
             caller: HeaderValue::from_static("web"),
             request_id: HeaderValue::from_static("id-1"),

@@ -1,26 +1,36 @@
 //! A client connection, as the requests that come over it see it: who is at the other end, what was learned of it, and
 //! whether it is time to part.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::HeaderValue;
 
-use crate::admit::caller::{CachedCaller, Caller, Who};
+use crate::admit::caller::{CachedCaller, Caller, Peer, Who};
 use crate::clock::Moment;
 use crate::config::{ConnectionLife, Timeouts};
 use crate::forward::early::Early;
 use crate::service::{Desk, Place};
+use crate::tls::session::Session;
 
 /// What is known of a connection before its first request.
 #[derive(Debug)]
 pub struct Arrival {
     /// The client's address, as the socket or a PROXY header says.
     pub peer: SocketAddr,
-    /// Whether it comes under TLS.
-    pub secure: bool,
+    /// The address that it connected to, if that is known and one of the network.
+    pub local: Option<SocketAddr>,
+    /// What its TLS handshake agreed on. None: it comes without TLS.
+    pub session: Option<Session>,
+}
+
+impl Arrival {
+    /// One that comes as it is.
+    pub const fn plain(peer: SocketAddr) -> Self {
+        Self { peer, local: None, session: None }
+    }
 }
 
 /// A client connection.
@@ -33,6 +43,8 @@ pub struct Visitor {
     pub(super) caller: RefCell<CachedCaller>,
     /// The last caller's name as workers are told it: on a connection it hardly ever changes.
     caller_value: RefCell<Option<(Who, HeaderValue)>>,
+    /// The client's certificate as workers are told it, once one was.
+    certificate_value: OnceCell<HeaderValue>,
     /// Interim answers for the one request in progress, where only one can be.
     early: Early,
     born: u64,
@@ -69,6 +81,7 @@ impl Visitor {
             place,
             caller: RefCell::default(),
             caller_value: RefCell::default(),
+            certificate_value: OnceCell::new(),
             early: Early::default(),
             born: now,
             jitter: fastrand::f64().mul_add(2.0, -1.0),
@@ -78,6 +91,40 @@ impl Visitor {
             rested_at: Cell::new(now),
             parting: Cell::default(),
         })
+    }
+
+    /// What the connection itself says of its client.
+    pub fn credentials(&self) -> Peer<'_> {
+        let session = self.arrival.session.as_ref();
+        let certificate = session.and_then(|session| session.certificate.as_deref());
+        Peer {
+            address: self.arrival.peer.ip(),
+            certificate: certificate.map(|certificate| &certificate.identity),
+        }
+    }
+
+    /// Whether it comes under TLS.
+    pub const fn is_secure(&self) -> bool {
+        self.arrival.session.is_some()
+    }
+
+    /// The value of X-Forwarded-Client-Cert. None: the client showed no certificate.
+    pub(super) fn certificate_value(&self) -> Option<HeaderValue> {
+        let certificate = self.arrival.session.as_ref()?.certificate.as_deref()?;
+        let value = self.certificate_value.get_or_init(|| {
+            HeaderValue::from_str(&certificate.forwarded()).unwrap_or(HeaderValue::from_static("unreadable"))
+        });
+        Some(value.clone())
+    }
+
+    /// Whether a request for this host came over a connection that was made for another: the server name of the
+    /// handshake leads to one certificate and the host to a different one (RFC 9110 section 15.5.20).
+    pub(super) fn is_misdirected(&self, host: &str) -> bool {
+        let named = self.arrival.session.as_ref().and_then(|session| session.server_name.as_deref());
+        let desk = self.desk();
+        let (Some(named), Some(tls)) = (named, &desk.service.tls) else { return false };
+        // A name that no certificate covers gets the first one.
+        named != host && !host.is_empty() && tls.which(named).unwrap_or(0) != tls.which(host).unwrap_or(usize::MAX)
     }
 
     /// The desk of the moment.

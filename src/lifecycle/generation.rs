@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::door::{self, Behind, Door};
 use super::logging::{self, Level};
 use super::shards::{Assignment, Listens, Plan, Shard};
-use super::{RunOptions, bind};
+use super::{RunOptions, bind, certificates};
 use crate::admin::{LedgerReading, Left, ProcessState, ServiceView, View};
 use crate::admit::caller::CallerBook;
 use crate::admit::ledger::Ledger;
@@ -298,6 +298,7 @@ fn prepare(config: &Config, ledger: &Arc<Ledger>, before: Option<&Running>) -> R
     let threads = config.threads.get();
     let ours = before.map(Running::addresses).unwrap_or_default();
     let service_before = |name: &ServiceName| before.and_then(|running| running.services.get(name));
+    let mut terms = certificates::prepare(config, &service_before, now)?;
     let (mut reserved, mut heirs) = (Vec::new(), HashMap::new());
     for (name, wanted) in &config.services {
         if service_before(name).is_some_and(|old| old.config.listen == wanted.listen) {
@@ -329,6 +330,7 @@ fn prepare(config: &Config, ledger: &Arc<Ledger>, before: Option<&Running>) -> R
     let callers = Arc::new(CallerBook::new(Arc::clone(&config.callers)));
     let build = |(name, wanted): (&ServiceName, &Arc<config::Service>)| {
         let old = service_before(name).map(Arc::as_ref);
+        let wanted = (wanted, terms.remove(name));
         (name.clone(), Service::new(wanted, &callers, ledger, threads, old, now))
     };
     let services = config.services.iter().map(build).collect();

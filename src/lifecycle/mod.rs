@@ -4,6 +4,7 @@
 //! Signals: TERM, INT and QUIT drain (a second one ends at once), HUP reloads, USR1 reopens the access log.
 
 mod bind;
+mod certificates;
 mod door;
 mod generation;
 mod logging;

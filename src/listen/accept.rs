@@ -169,7 +169,7 @@ fn begin(socket: Socket, peer: SocketAddr, place: &Rc<Place>, open: &Rc<Open>, c
 
 /// Tells one connection too many so, if its socket takes the answer at once.
 async fn turn_away(socket: Socket, peer: SocketAddr, place: Rc<Place>) {
-    let visitor = Visitor::new(Arrival { peer, secure: false }, place);
+    let visitor = Visitor::new(Arrival::plain(peer), place);
     let refusal = Refusal::new(Reason::Connections, "`bounds.connections` are all in use");
     let answer = inbound::refuse_unread(&visitor, &refusal.after(Duration::from_secs(1)), &[], &[]);
     http1::turn_away(socket.into(), &answer).await;

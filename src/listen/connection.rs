@@ -1,16 +1,151 @@
-//! One client connection from accept to its close: what stands before its protocol, and which protocol that is.
+//! One client connection from accept to its close: what stands before its protocol (a PROXY header, a TLS handshake),
+//! and which protocol that is.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::http1;
-use super::transport::Transport;
-use crate::inbound::{Arrival, Visitor};
+use tokio::io::AsyncReadExt;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::proxy_header::{self, HEADER_MOST, HeaderFault};
+use super::transport::{Begun, Transport};
+use super::{http1, http2};
+use crate::inbound::{self, Arrival, Visitor};
+use crate::record::handshakes::Handshake;
+use crate::refusal::{Reason, Refusal};
 use crate::service::Place;
 use crate::socket::Socket;
+use crate::tls::TlsTerms;
+use crate::tls::session::Session;
 
 /// Serves a connection until it closes.
-pub(super) async fn serve(socket: Socket, peer: std::net::SocketAddr, place: Rc<Place>) {
-    let transport = Transport::from(socket);
-    let visitor = Visitor::new(Arrival { peer, secure: false }, place);
-    let _ = http1::serve(transport, visitor).await;
+pub(super) async fn serve(socket: Socket, peer: SocketAddr, place: Rc<Place>) {
+    let (is_bare, tls) = {
+        let desk = place.desk();
+        (!desk.service.config.proxy_protocol, desk.service.tls.clone())
+    };
+    let (transport, arrival) = if is_bare && tls.is_none() {
+        (Transport::from(socket), Arrival::plain(peer))
+    } else {
+        // In a box: it is soon over, and its state would make every connection's larger.
+        let opening = Box::pin(open(socket, peer, (is_bare, tls), &place));
+        let Some(opened) = until_drained(opening, &place).await else { return };
+        opened
+    };
+    let speaks_http2 = arrival.session.as_ref().is_some_and(|session| session.alpn_h2);
+    let visitor = Visitor::new(arrival, place);
+    let http2 = match speaks_http2 {
+        true => Some(transport),
+        false => http1::serve(transport, Rc::clone(&visitor)).await,
+    };
+    if let Some(transport) = http2 {
+        Box::pin(http2::serve(transport, visitor)).await;
+    }
+}
+
+/// A client that has not begun to say anything is not waited for by a drain, beyond what an idle one is given.
+async fn until_drained<T>(opening: impl Future<Output = Option<T>>, place: &Place) -> Option<T> {
+    tokio::select! {
+        opened = opening => opened,
+        () = async { place.drain_begins().await; sleep(http1::DRAIN_IDLE).await } => None,
+    }
+}
+
+/// What stands before the protocol. None: the connection is refused, which has been recorded.
+async fn open(
+    mut socket: Socket,
+    peer: SocketAddr,
+    (is_bare, tls): (bool, Option<std::sync::Arc<TlsTerms>>),
+    place: &Rc<Place>,
+) -> Option<(Transport, Arrival)> {
+    let mut arrival = Arrival { peer, local: socket.local(), session: None };
+    let mut ahead = Vec::new();
+    if !is_bare {
+        let head = place.desk().service.config.timeouts.head;
+        let read = timeout(head, read_proxy_header(&mut socket, peer, place)).await;
+        match read.unwrap_or(Err(Refusal::new(Reason::ClientTimeout, "no PROXY header came within `timeouts.head`"))) {
+            Ok((source, rest)) => {
+                ahead = rest;
+                if let proxy_header::Source::Proxied { client, destination } = source {
+                    arrival = Arrival { peer: client, local: Some(destination), session: None };
+                }
+            }
+            Err(refusal) => {
+                // There is no protocol yet to say it in: the connection closes, and the record tells.
+                drop(inbound::refuse_unread(&Visitor::new(arrival, Rc::clone(place)), &refusal, &[], &[]));
+                return None;
+            }
+        }
+    }
+    let begun = Begun::new(socket, ahead);
+    let Some(tls) = tls else { return Some((Transport::Plain(begun), arrival)) };
+    let transport;
+    (transport, arrival.session) = shake_hands(begun, &tls, place).await?;
+    Some((transport, arrival))
+}
+
+/// Reads the PROXY header of a connection: whose it is, and what came behind the header.
+async fn read_proxy_header(
+    socket: &mut Socket,
+    peer: SocketAddr,
+    place: &Place,
+) -> Result<(proxy_header::Source, Vec<u8>), Refusal> {
+    if !place.desk().service.callers.is_trusted(peer.ip()) {
+        let detail = "a PROXY header is taken from `callers.trusted_proxies` only";
+        return Err(Refusal::new(Reason::BadRequest, detail));
+    }
+    let bad = |fault: HeaderFault| Refusal::new(Reason::BadRequest, fault.told());
+    let mut bytes = Vec::with_capacity(256);
+    loop {
+        if let Some((source, length)) = proxy_header::read(&bytes).map_err(bad)? {
+            return Ok((source, bytes.split_off(length)));
+        }
+        if bytes.len() >= HEADER_MOST {
+            return Err(bad(HeaderFault::TooLong));
+        }
+        match socket.read_buf(&mut bytes).await {
+            Ok(1..) => {}
+            _ => return Err(bad(HeaderFault::Missing)),
+        }
+    }
+}
+
+/// The TLS handshake, within its time and number.
+async fn shake_hands(
+    begun: Begun,
+    tls: &TlsTerms,
+    place: &Rc<Place>,
+) -> Option<(Transport, Option<Session>)> {
+    let desk = Rc::clone(&place.desk());
+    let bounds = desk.service.config.bounds;
+    if desk.service.counts.handshaking() >= bounds.handshakes {
+        desk.scribe.handshake(Handshake::Refused, None);
+        return None;
+    }
+    let _in_progress = desk.scribe.handshaking();
+    let accepting = TlsAcceptor::from(tls.config()).accept(begun);
+    let stream = match timeout(desk.service.config.timeouts.handshake, accepting).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            desk.scribe.handshake(Handshake::Failed, None);
+            tracing::debug!(%error, service = %desk.service.config.name, "a TLS handshake failed");
+            return None;
+        }
+        Err(_) => {
+            desk.scribe.handshake(Handshake::Timeout, None);
+            return None;
+        }
+    };
+    match Session::read(stream.get_ref().1, place.clock().refresh()) {
+        Ok(session) => {
+            desk.scribe.handshake(Handshake::Ok, Some((session.version, session.resumed)));
+            Some((Transport::Tls(Box::new(stream)), Some(session)))
+        }
+        Err(why) => {
+            desk.scribe.handshake(Handshake::Failed, None);
+            tracing::debug!(why, service = %desk.service.config.name, "a TLS session cannot be resumed");
+            None
+        }
+    }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::callers::{CallerCounts, Shown};
 use super::durations::{DurationSum, Durations};
+use super::handshakes::Handshakes;
 use super::labels::{CODES, METHODS};
 use super::limited::Limited;
 use super::refusals::{Kept, Ring};
@@ -61,6 +62,22 @@ impl ServiceCounts {
     /// Client connections open on one shard.
     pub fn connections_on(&self, shard: ShardId) -> u64 {
         self.shards.of(shard).connections.get()
+    }
+
+    /// TLS handshakes in progress.
+    pub fn handshaking(&self) -> u64 {
+        self.shards.sum(|shard| &shard.handshaking)
+    }
+
+    /// HTTP/2 connections that were ended for what their client did, by kind; only those that happened.
+    pub fn floods(&self) -> BTreeMap<&'static str, u64> {
+        let mut sum = BTreeMap::new();
+        for shard in self.shards.iter() {
+            for (kind, n) in shard.floods.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                *sum.entry(*kind).or_default() += n;
+            }
+        }
+        sum
     }
 
     /// Requests in progress.
@@ -141,6 +158,12 @@ pub struct ShardCounts {
     pub bytes_out: Count,
     /// Attempts after the first.
     pub retries: Count,
+    /// TLS handshakes.
+    pub handshakes: Handshakes,
+    /// TLS handshakes in progress.
+    pub handshaking: Count,
+    /// HTTP/2 connections that were ended for what their client did, by kind.
+    pub(super) floods: Mutex<BTreeMap<&'static str, u64>>,
     /// All requests of callers that the configuration does not name.
     pub unnamed: CallerCounts,
     /// Refusals that were counted and not logged.

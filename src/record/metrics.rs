@@ -180,6 +180,15 @@ impl Scrape {
         self.sums(page, "buckler_connections_accepted", "Client connections accepted", |shard| {
             &shard.connections_total
         })?;
+        let mut family = page.counter(
+            "buckler_http2_floods",
+            "HTTP/2 connections ended for what their client did, by kind",
+        )?;
+        for service in &self.services {
+            for (kind, n) in service.counts.floods() {
+                family.counter(&[("service", service.name()), ("kind", kind)], n)?;
+            }
+        }
         self.sums(page, "buckler_received_bytes", "Bytes of request bodies", |shard| &shard.bytes_in)?;
         self.sums(page, "buckler_sent_bytes", "Bytes of answers' bodies", |shard| &shard.bytes_out)?;
         self.sums(page, "buckler_retries", "Attempts after a request's first", |shard| &shard.retries)?;

@@ -8,6 +8,7 @@ pub mod access_log;
 pub mod callers;
 pub mod counts;
 pub mod durations;
+pub mod handshakes;
 pub mod labels;
 pub mod limited;
 mod line;
@@ -21,7 +22,7 @@ pub mod top;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use crate::clock::Moment;
 use crate::config::{Callers, ServiceName};
@@ -29,6 +30,7 @@ use crate::shard::{PerShard, ShardId};
 use access_log::ShardLog;
 use callers::CallerCounts;
 use counts::{ServiceCounts, ShardCounts};
+use handshakes::Handshake;
 use sampler::Sampler;
 
 pub use line::timestamp;
@@ -79,6 +81,26 @@ impl Scribe {
         OpenConnection(Rc::clone(self))
     }
 
+    /// Counts a TLS handshake as in progress until the value is dropped.
+    pub fn handshaking(self: &Rc<Self>) -> OpenHandshake {
+        self.mine().handshaking.add(1);
+        OpenHandshake(Rc::clone(self))
+    }
+
+    /// Counts a TLS handshake that has ended.
+    pub fn handshake(&self, result: Handshake, session: Option<(&str, bool)>) {
+        let (version, resumed) = session.unwrap_or_default();
+        let handshakes = &self.mine().handshakes;
+        handshakes.add(result, version);
+        handshakes.resumed.add(u64::from(resumed));
+    }
+
+    /// Counts an HTTP/2 connection that was ended for what its client did. The kinds are a closed set.
+    pub fn flood(&self, kind: &'static str) {
+        let mut floods = self.mine().floods.lock().unwrap_or_else(PoisonError::into_inner);
+        *floods.entry(kind).or_default() += 1;
+    }
+
     /// The counts of the service, on all shards.
     pub fn counts(&self) -> &Arc<ServiceCounts> {
         &self.counts
@@ -96,6 +118,16 @@ pub struct OpenConnection(Rc<Scribe>);
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.mine().connections.sub(1);
+    }
+}
+
+/// A TLS handshake, counted as in progress while this lives.
+#[derive(Debug)]
+pub struct OpenHandshake(Rc<Scribe>);
+
+impl Drop for OpenHandshake {
+    fn drop(&mut self) {
+        self.0.mine().handshaking.sub(1);
     }
 }
 

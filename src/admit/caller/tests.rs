@@ -51,6 +51,10 @@ fn book_with(change: impl FnOnce(&mut Callers)) -> CallerBook {
     CallerBook::new(Arc::new(callers))
 }
 
+fn address(text: &str) -> Peer<'static> {
+    text.parse::<IpAddr>().unwrap().into()
+}
+
 fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
     let field = |(name, value): &(&'static str, &str)| {
         (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap())
@@ -65,9 +69,9 @@ fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
 /// The name, or the reason of the refusal.
 fn who(book: &CallerBook, peer: &str, fields: &[(&'static str, &str)]) -> Result<String, Reason> {
     let mut cached = CachedCaller::default();
-    let peer = peer.parse().unwrap();
-    let first = book.identify(peer, &headers(fields), &mut cached);
-    let second = book.identify(peer, &headers(fields), &mut cached);
+    let peer: IpAddr = peer.parse().unwrap();
+    let first = book.identify(peer.into(), &headers(fields), &mut cached);
+    let second = book.identify(peer.into(), &headers(fields), &mut cached);
     let name = |answer: Result<Caller, Refusal>| match answer {
         Ok(caller) => Ok((book.name(&caller).to_owned(), caller.hash, caller.client)),
         Err(refusal) => Err(refusal.reason),
@@ -84,11 +88,7 @@ fn a_key_names_its_caller() {
     assert_eq!(who(&book, PEER, &[("x-api-key", " \tweb-secret\t ")]), Ok("web".into()));
     assert_eq!(who(&book, PEER, &[("x-api-key", "a,b")]), Ok("web".into()));
     let web = book
-        .identify(
-            PEER.parse().unwrap(),
-            &headers(&[("x-api-key", "web-secret")]),
-            &mut CachedCaller::default(),
-        )
+        .identify(address(PEER), &headers(&[("x-api-key", "web-secret")]), &mut CachedCaller::default())
         .unwrap();
     assert_eq!((web.who, web.via, web.tier), (Who::Known(0), Via::ApiKey, Some(0)));
 }
@@ -166,7 +166,7 @@ fn a_caller_known_by_key_keeps_the_believed_address() {
     let (book, mut cached) = (book_with(|_| {}), CachedCaller::default());
     for client in ["198.51.100.9", "198.51.100.10"] {
         let fields = headers(&[("x-api-key", "web-secret"), ("x-forwarded-for", client)]);
-        let caller = book.identify(PROXY.parse().unwrap(), &fields, &mut cached).unwrap();
+        let caller = book.identify(address(PROXY), &fields, &mut cached).unwrap();
         assert_eq!((book.name(&caller), caller.client), ("web", client.parse().unwrap()));
     }
 }
@@ -174,7 +174,7 @@ fn a_caller_known_by_key_keeps_the_believed_address() {
 #[test]
 fn a_connection_forgets_what_an_older_configuration_knew() {
     let (old, mut cached) = (book_with(|_| {}), CachedCaller::default());
-    let (peer, fields) = ("10.1.2.3".parse().unwrap(), headers(&[("x-api-key", "web-secret")]));
+    let (peer, fields) = (address("10.1.2.3"), headers(&[("x-api-key", "web-secret")]));
     assert!(old.identify(peer, &fields, &mut cached).is_ok());
     assert!(old.identify(peer, &HeaderMap::new(), &mut cached).is_ok());
     let new = book_with(|callers| callers.known.truncate(0));
@@ -188,7 +188,7 @@ fn the_ledger_knows_a_caller_again_after_a_reload() {
     let (old, new) = (book_with(|_| {}), book_with(|callers| callers.known.swap(0, 2)));
     for fields in [headers(&[]), headers(&[("x-api-key", "web-secret")])] {
         let hash = |book: &CallerBook| {
-            book.identify(PEER.parse().unwrap(), &fields, &mut CachedCaller::default()).unwrap().hash
+            book.identify(address(PEER), &fields, &mut CachedCaller::default()).unwrap().hash
         };
         assert_eq!(hash(&old), hash(&new));
     }
@@ -200,7 +200,7 @@ proptest! {
         let book = book_with(|callers| callers.ipv4_prefix = bits);
         let one = |address: u32| {
             let peer = IpAddr::V4(std::net::Ipv4Addr::from_bits(address));
-            let caller = book.identify(peer, &HeaderMap::new(), &mut CachedCaller::default()).unwrap();
+            let caller = book.identify(peer.into(), &HeaderMap::new(), &mut CachedCaller::default()).unwrap();
             (book.name(&caller).to_owned(), caller.hash)
         };
         let (left, right) = (one(left), one(right));
@@ -214,9 +214,9 @@ proptest! {
         if let Ok(value) = HeaderValue::from_bytes(&key) {
             fields.insert("x-api-key", value.clone());
             fields.insert("x-forwarded-for", value);
-            prop_assert!(book.identify(PROXY.parse().unwrap(), &fields, &mut CachedCaller::default()).is_err());
+            prop_assert!(book.identify(address(PROXY), &fields, &mut CachedCaller::default()).is_err());
             fields.remove("x-api-key");
-            prop_assert!(book.identify(PROXY.parse().unwrap(), &fields, &mut CachedCaller::default()).is_ok());
+            prop_assert!(book.identify(address(PROXY), &fields, &mut CachedCaller::default()).is_ok());
         }
     }
 }

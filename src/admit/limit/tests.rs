@@ -82,7 +82,7 @@ fn callers() -> Arc<Callers> {
 /// The caller behind an address: `10.0.0.0` to `10.0.0.2` are known, all others strangers.
 fn caller(address: u32) -> Caller {
     let peer = IpAddr::V4(Ipv4Addr::from_bits(address));
-    CallerBook::new(callers()).identify(peer, &HeaderMap::new(), &mut CachedCaller::default()).unwrap()
+    CallerBook::new(callers()).identify(peer.into(), &HeaderMap::new(), &mut CachedCaller::default()).unwrap()
 }
 
 fn known(number: u32) -> Caller {

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use serde::Serialize;
 
 use crate::admit::Shadow;
-use crate::admit::caller::{Caller, Via, Who};
+use crate::admit::caller::{Caller, Who};
 use crate::admit::permission::RuleTrace;
 use crate::cli::arguments::Explain;
 use crate::clock::Moment;
@@ -132,10 +132,7 @@ impl Told {
         let tier = caller.tier.and_then(|tier| config.callers.tiers.get(tier));
         self.caller = Some(Named {
             name: name.to_owned(),
-            via: match caller.via {
-                Via::ApiKey => "api_key",
-                Via::Address => "address",
-            },
+            via: caller.via.word(),
             tier: tier.map(|tier| tier.name.to_string()),
             at: known.map(|known| known.at.to_string()),
         });
