@@ -17,7 +17,7 @@ use http::{Method, Request, Response, Uri, Version};
 use http_body::Body;
 use tokio::time::Instant;
 
-use crate::admit::caller::{Caller, Peer};
+use crate::admit::caller::Caller;
 use crate::admit::headers::Standing;
 use crate::admit::limit::{Grant, Refused};
 use crate::admit::{Facts, Shadow, permission};

@@ -26,6 +26,14 @@ impl Endpoint {
             Self::Unix(_) => None,
         }
     }
+
+    /// The path, if it is a socket of the file system.
+    pub const fn path(&self) -> Option<&Arc<Path>> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(path) => Some(path),
+        }
+    }
 }
 
 impl From<SocketAddr> for Endpoint {

@@ -124,7 +124,9 @@ impl Visitor {
         let desk = self.desk();
         let (Some(named), Some(tls)) = (named, &desk.service.tls) else { return false };
         // A name that no certificate covers gets the first one.
-        named != host && !host.is_empty() && tls.which(named).unwrap_or(0) != tls.which(host).unwrap_or(usize::MAX)
+        named != host
+            && !host.is_empty()
+            && tls.which(named).unwrap_or(0) != tls.which(host).unwrap_or(usize::MAX)
     }
 
     /// The desk of the moment.

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel keeps for a listener until they are accepted; `net.core.somaxconn` caps it.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// Takes `address` once per shard, without listening yet.
 ///

@@ -9,7 +9,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot};
 
 use super::bind;
-use super::generation::{Failure, cannot_bind, file_hint, is_among};
+use super::generation::{Failure, file_hint};
+use super::listeners::{cannot_bind, is_among};
 use crate::admin::{self, ProcessState, ReloadRequest, Token, View};
 use crate::config::{Admin, At};
 

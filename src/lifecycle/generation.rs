@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,15 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::door::{self, Behind, Door};
+use super::listeners::{self, Current, Files, Listeners};
 use super::logging::{self, Level};
 use super::shards::{Assignment, Listens, Plan, Shard};
-use super::{RunOptions, bind, certificates};
+use super::{RunOptions, certificates};
 use crate::admin::{LedgerReading, Left, ProcessState, ServiceView, View};
 use crate::admit::caller::CallerBook;
 use crate::admit::ledger::Ledger;
 use crate::clock::Moment;
-use crate::config::{self, Config, Dns, Endpoint, ServiceName, WorkerSource};
+use crate::config::{self, Config, Dns, ServiceName, WorkerSource};
 use crate::record::access_log::AccessLog;
 use crate::service::Service;
 use crate::shard::ShardId;
@@ -61,6 +62,8 @@ pub(super) struct Running {
     /// What asks DNS, by service.
     discoveries: HashMap<ServiceName, Asking>,
     door: Option<Door>,
+    /// The files of the Unix sockets.
+    files: Files,
     state: Arc<ProcessState>,
 }
 
@@ -81,9 +84,7 @@ struct Prepared {
     door: door::Change,
     callers: Arc<CallerBook>,
     services: BTreeMap<ServiceName, Arc<Service>>,
-    listeners: HashMap<ServiceName, Vec<TcpListener>>,
-    /// Services that take over the port of another, and of which.
-    heirs: HashMap<ServiceName, ServiceName>,
+    listeners: Listeners,
     access_log: Option<Arc<AccessLog>>,
     resolver: Option<Arc<Resolver>>,
 }
@@ -119,6 +120,7 @@ impl Running {
             access_log: None,
             discoveries: HashMap::new(),
             door: None,
+            files: Files::new(),
             state,
         };
         let door = running.switch(prepared).await?;
@@ -145,7 +147,7 @@ impl Running {
     }
 
     /// Puts what was prepared to use. Nothing here can fail but a shard that is gone.
-    async fn switch(&mut self, mut prepared: Prepared) -> Result<door::Change, Failure> {
+    async fn switch(&mut self, prepared: Prepared) -> Result<door::Change, Failure> {
         let now = Moment::read();
         for (name, service) in &prepared.services {
             if let WorkerSource::List(list) = &service.config.workers {
@@ -160,14 +162,13 @@ impl Running {
             self.ask_dns(name, service, prepared.resolver.as_ref());
         }
         self.discoveries.retain(|name, _| prepared.services.contains_key(name));
-        let mut listeners: HashMap<_, _> =
-            prepared.listeners.drain().map(|(name, bound)| (name, bound.into_iter())).collect();
+        let Listeners { mut new, heirs, files } = prepared.listeners;
         for shard in &self.shards {
             let services = prepared.services.iter().map(|(name, service)| Assignment {
                 service: Arc::clone(service),
-                listens: match listeners.get_mut(name).and_then(Iterator::next) {
+                listens: match new.get_mut(name).and_then(Iterator::next) {
                     Some(listener) => Listens::New(listener),
-                    None => Listens::As(prepared.heirs.get(name).unwrap_or(name).clone()),
+                    None => Listens::As(heirs.get(name).unwrap_or(name).clone()),
                 },
             });
             let (done, is_done) = oneshot::channel();
@@ -177,6 +178,11 @@ impl Running {
             is_done.await.map_err(|_| Failure::Run("a shard has ended".into()))?;
         }
         (self.callers, self.services) = (prepared.callers, prepared.services);
+        // A path that is given up goes, and one that was lost and made anew has a new file.
+        self.files.retain(|path, _| {
+            self.services.values().any(|service| service.config.listen.path() == Some(path))
+        });
+        self.files.extend(files);
         // A log that is replaced ends by itself, with the last request that writes to it; that may be a long download.
         self.access_log = prepared.access_log;
         Ok(prepared.door)
@@ -202,12 +208,6 @@ impl Running {
     pub(super) fn change_door(&mut self, to: door::Change, behind: &Behind) -> Result<(), Failure> {
         self.door = door::change(self.door.take(), to, behind)?;
         Ok(())
-    }
-
-    /// The service that listens exactly there.
-    fn holder(&self, listen: &Endpoint) -> Option<ServiceName> {
-        let mut services = self.services.iter();
-        services.find(|(_, service)| service.config.listen == *listen).map(|(name, _)| name.clone())
     }
 
     /// Where this process listens.
@@ -258,6 +258,8 @@ impl Running {
     /// Closes the listeners, waits for requests in progress, at most for `grace`, and ends the shards. False if some
     /// requests were cut off; the access log tells of those too. The admin listener stays to the end.
     pub(super) async fn drain(mut self, grace: Duration) -> bool {
+        // First, so that nobody comes while the listeners close, and another Buckler may take the paths.
+        self.files.clear();
         let drained = timeout(grace, async {
             for shard in &self.shards {
                 shard.drain().await;
@@ -299,20 +301,13 @@ fn prepare(config: &Config, ledger: &Arc<Ledger>, before: Option<&Running>) -> R
     let ours = before.map(Running::addresses).unwrap_or_default();
     let service_before = |name: &ServiceName| before.and_then(|running| running.services.get(name));
     let mut terms = certificates::prepare(config, &service_before, now)?;
-    let (mut reserved, mut heirs) = (Vec::new(), HashMap::new());
-    for (name, wanted) in &config.services {
-        if service_before(name).is_some_and(|old| old.config.listen == wanted.listen) {
-            continue;
-        }
-        if let Some(holder) = before.and_then(|running| running.holder(&wanted.listen)) {
-            heirs.insert(name.clone(), holder);
-        } else {
-            let Some(address) = wanted.listen.tcp() else { continue };
-            let sockets = bind::reserve(address, threads, is_among(address, &ours));
-            let sockets = sockets.map_err(|error| cannot_bind(&wanted.listen_at, &wanted.listen, &error))?;
-            reserved.push((name, wanted, sockets));
-        }
-    }
+    let (no_services, no_files) = (BTreeMap::new(), Files::new());
+    let current = Current {
+        services: before.map_or(&no_services, |running| &running.services),
+        files: before.map_or(&no_files, |running| &running.files),
+        addresses: &ours,
+    };
+    let reserved = listeners::reserve(config, current)?;
     let asks = config.services.values().any(|service| matches!(service.workers, WorkerSource::Srv(_)));
     let resolver = if asks { Some(resolver(&config.dns)?) } else { None };
     let door = door::prepare(config.admin.as_ref(), before.and_then(|running| running.door.as_ref()), &ours)?;
@@ -321,12 +316,8 @@ fn prepare(config: &Config, ledger: &Arc<Ledger>, before: Option<&Running>) -> R
         _ => AccessLog::start(&config.access_log)
             .map_err(|error| no_access_log(config.access_log.path.as_deref(), &error))?,
     };
-    let mut listeners = HashMap::new();
-    for (name, wanted, sockets) in reserved {
-        let open = bind::open(sockets);
-        let open = open.map_err(|error| cannot_bind(&wanted.listen_at, &wanted.listen, &error))?;
-        listeners.insert(name.clone(), open);
-    }
+    // Last: it may change files.
+    let listeners = reserved.open(threads)?;
     let callers = Arc::new(CallerBook::new(Arc::clone(&config.callers)));
     let build = |(name, wanted): (&ServiceName, &Arc<config::Service>)| {
         let old = service_before(name).map(Arc::as_ref);
@@ -334,14 +325,7 @@ fn prepare(config: &Config, ledger: &Arc<Ledger>, before: Option<&Running>) -> R
         (name.clone(), Service::new(wanted, &callers, ledger, threads, old, now))
     };
     let services = config.services.iter().map(build).collect();
-    Ok(Prepared { door, callers, services, listeners, heirs, access_log, resolver })
-}
-
-/// Whether this process listens there already, or on a wider or narrower address of the same port.
-pub(super) fn is_among(address: SocketAddr, ours: &[SocketAddr]) -> bool {
-    let wide = |address: &SocketAddr| address.ip().is_unspecified();
-    ours.iter()
-        .any(|own| own.port() == address.port() && (own.ip() == address.ip() || wide(own) || wide(&address)))
+    Ok(Prepared { door, callers, services, listeners, access_log, resolver })
 }
 
 fn resolver(dns: &Dns) -> Result<Arc<Resolver>, Failure> {
@@ -359,16 +343,6 @@ pub(super) fn file_hint(error: &std::io::Error) -> &'static str {
         std::io::ErrorKind::PermissionDenied => "; the user that Buckler runs as may not",
         _ => "",
     }
-}
-
-pub(super) fn cannot_bind(at: &crate::config::At, listen: &Endpoint, error: &std::io::Error) -> Failure {
-    let hint = match error.kind() {
-        std::io::ErrorKind::AddrInUse => "; another program listens there: stop it, or choose another port",
-        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
-        std::io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
-        _ => "",
-    };
-    Failure::Bind(format!("{at}: cannot listen on {listen}: {error}{hint}"))
 }
 
 fn service_view(service: &Arc<Service>) -> ServiceView {

@@ -7,8 +7,10 @@ mod bind;
 mod certificates;
 mod door;
 mod generation;
+mod listeners;
 mod logging;
 mod shards;
+mod socket_file;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,6 +16,7 @@ use crate::admin::ProcessState;
 use crate::clock::ShardClock;
 use crate::config::ServiceName;
 use crate::listen::accept::{Open, Owner, accept};
+use crate::listen::listener::{Bound, Listener};
 use crate::record::access_log::{AccessLog, ShardLog};
 use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
@@ -39,7 +39,7 @@ pub(super) enum Listens {
     /// It is open already: this service's, if it keeps its port, or that of another, which has given up the port.
     As(ServiceName),
     /// It is new.
-    New(TcpListener),
+    New(Bound),
 }
 
 /// Everything a shard is to serve from now on; what is not named any more is drained.
@@ -227,10 +227,10 @@ impl Hall {
         }
     }
 
-    fn listen(&self, listener: TcpListener, place: &Rc<Place>) -> Listening {
+    fn listen(&self, listener: Bound, place: &Rc<Place>) -> Listening {
         let (open, stop) = oneshot::channel();
         let owner = Owner::new(Rc::clone(place));
-        match tokio::net::TcpListener::from_std(listener) {
+        match Listener::new(listener) {
             Ok(listener) => {
                 let counts = Arc::clone(&self.state.counts);
                 let accepting = accept(listener, Rc::clone(&owner), Rc::clone(&self.open), counts, stop);

@@ -1,5 +1,5 @@
 //! Accepting: one loop per shard and service. The kernel spreads connections over the shards' listeners
-//! (SO_REUSEPORT); a connection stays on the shard that accepted it.
+//! (SO_REUSEPORT), or the first to ask gets it (a Unix socket); a connection stays on the shard that accepted it.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 
+use super::listener::Listener;
 use super::{connection, http1};
 use crate::inbound::{self, Arrival, Visitor};
 use crate::record::counts::ProcessCounts;
@@ -99,7 +99,7 @@ impl Owner {
 
 /// Accepts until `stop` is told or dropped; then takes what the kernel has already accepted, and closes the listener.
 pub async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     owner: Rc<Owner>,
     open: Rc<Open>,
     counts: Arc<ProcessCounts>,
@@ -116,30 +116,22 @@ pub async fn accept(
         });
         match next.await {
             None => break,
-            Some(Ok((stream, peer))) => {
+            Some(Ok((socket, peer))) => {
                 pause = PAUSE_FIRST;
-                begin(stream.into(), peer, &owner.place(), &open, &counts);
+                begin(socket, peer, &owner.place(), &open, &counts);
             }
             Some(Err(error)) if is_of_one_connection(&error) => {}
             Some(Err(error)) => {
                 // Out of descriptors or memory (EMFILE, ENFILE, ENOBUFS): trying again at once would spin.
                 counts.accept_failed();
-                let at = listener.local_addr().map_or_else(|_| "?".to_owned(), |at| at.to_string());
                 let pause_ms = pause.as_millis();
-                tracing::error!(%error, listen = at, pause_ms, "cannot accept connections (if too many files are open: raise LimitNOFILE, `ulimit -n`)");
+                tracing::error!(%error, listen = %listener, pause_ms, "cannot accept connections (if too many files are open: raise LimitNOFILE, `ulimit -n`)");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_LONGEST);
             }
         }
     }
-    // The kernel is asked, not tokio: tokio knows only what it saw when it last polled, and a connection that the
-    // kernel has completed since would be reset by the close.
-    let Ok(listener) = listener.into_std() else { return };
-    while let Ok((stream, peer)) = listener.accept() {
-        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-            begin(stream.into(), peer, &owner.place(), &open, &counts);
-        }
-    }
+    listener.close(|socket, peer| begin(socket, peer, &owner.place(), &open, &counts));
 }
 
 /// Errors of accept(2) that belong to the connection that was to be accepted, not to the listener.

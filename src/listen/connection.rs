@@ -64,7 +64,10 @@ async fn open(
     if !is_bare {
         let head = place.desk().service.config.timeouts.head;
         let read = timeout(head, read_proxy_header(&mut socket, peer, place)).await;
-        match read.unwrap_or(Err(Refusal::new(Reason::ClientTimeout, "no PROXY header came within `timeouts.head`"))) {
+        match read.unwrap_or(Err(Refusal::new(
+            Reason::ClientTimeout,
+            "no PROXY header came within `timeouts.head`",
+        ))) {
             Ok((source, rest)) => {
                 ahead = rest;
                 if let proxy_header::Source::Proxied { client, destination } = source {

@@ -228,7 +228,7 @@ pub(super) async fn goodbye(stream: &mut Transport) {
 }
 
 /// Ends our side, and reads on until the client ends its own, within bounds of time and bytes.
-async fn discard(stream: &mut Transport) {
+pub(super) async fn discard(stream: &mut Transport) {
     if stream.shutdown().await.is_err() {
         return;
     }

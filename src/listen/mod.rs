@@ -3,8 +3,14 @@
 
 pub mod accept;
 mod connection;
+pub mod frames;
 pub mod http1;
+mod http2;
+mod http2_socket;
+mod http2_stream;
 mod line;
+pub mod listener;
+pub mod proxy_header;
 pub mod socket;
 pub mod transport;
 pub mod wire;

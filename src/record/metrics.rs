@@ -180,10 +180,8 @@ impl Scrape {
         self.sums(page, "buckler_connections_accepted", "Client connections accepted", |shard| {
             &shard.connections_total
         })?;
-        let mut family = page.counter(
-            "buckler_http2_floods",
-            "HTTP/2 connections ended for what their client did, by kind",
-        )?;
+        let mut family = page
+            .counter("buckler_http2_floods", "HTTP/2 connections ended for what their client did, by kind")?;
         for service in &self.services {
             for (kind, n) in service.counts.floods() {
                 family.counter(&[("service", service.name()), ("kind", kind)], n)?;

@@ -1,0 +1,294 @@
+//! What is asked of each frame: its form (RFC 9113 section 6), its place (section 5.1), and its price.
+
+use super::budget::{self, Bucket};
+use super::{
+    ACK, Block, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Ended, FLOW_CONTROL_ERROR,
+    FRAME_SIZE_ERROR, Flood, FloodKind, Frames, GOAWAY, HEADERS, Head, PADDED, PING, PRIORITY,
+    PRIORITY_UPDATE, PROTOCOL_ERROR, PUSH_PROMISE, REFUSED_STREAM, RST_STREAM, SETTINGS, STREAM_CLOSED,
+    WINDOW_UPDATE, WITH_PRIORITY,
+};
+
+/// Entries of one SETTINGS frame; nghttp2's and Node's bound. Nine are registered.
+const SETTINGS_ENTRIES: u32 = 32;
+/// CONTINUATION frames of a block that do not end it, however small `bounds.head_bytes` is. nghttp2 allows 8, h2 5.
+const CONTINUATIONS_LEAST: usize = 5;
+/// So many times `bounds.head_bytes` a header block may have, packed: up to there it is answered with 431, as over
+/// HTTP/1.1, and the connection lives. It is the h2 crate's factor for the unpacked head.
+const HEAD_FACTOR: usize = 4;
+/// Streams that may be open beyond those that we allow: opened by a client that has not seen our SETTINGS yet, and
+/// not refused yet. It bounds what is remembered here.
+const UNSEEN_STREAMS: usize = 4096;
+
+/// One entry of SETTINGS (RFC 9113 section 6.5.2, RFC 8441 section 3).
+pub(super) const fn setting(name: u16, value: u32) -> Result<(), Flood> {
+    match (name, value) {
+        (2 | 8, 2..) => Err(Flood::fault(PROTOCOL_ERROR, "a setting that is neither 0 nor 1")),
+        (4, 0x8000_0000..) => {
+            Err(Flood::fault(FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE beyond 2^31-1"))
+        }
+        (5, ..16_384 | 16_777_216..) => {
+            Err(Flood::fault(PROTOCOL_ERROR, "SETTINGS_MAX_FRAME_SIZE outside 2^14 to 2^24-1"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Frames {
+    /// A frame's head came from the client.
+    pub(super) fn head_came(&mut self, head: Head, now: u64) -> Result<(), Flood> {
+        if !self.settings_came && (head.kind != SETTINGS || head.has(ACK)) {
+            return Err(Flood::fault(PROTOCOL_ERROR, "SETTINGS do not come first"));
+        }
+        if head.length > self.bounds.frame_bytes {
+            return Err(Flood::fault(FRAME_SIZE_ERROR, "a frame longer than SETTINGS_MAX_FRAME_SIZE"));
+        }
+        match self.block {
+            Some(block) if head.kind != CONTINUATION || head.stream != block.stream => {
+                return Err(Flood::fault(PROTOCOL_ERROR, "another frame within a header block"));
+            }
+            None if head.kind == CONTINUATION => {
+                return Err(Flood::fault(PROTOCOL_ERROR, "CONTINUATION without a header block"));
+            }
+            _ => {}
+        }
+        length(head)?;
+        self.place(head)?;
+        match head.kind {
+            HEADERS => self.headers_came(head, now),
+            CONTINUATION => self.continuation_came(head, now),
+            _ => self.price(head, now),
+        }
+    }
+
+    /// Whether the frame belongs to its stream, or to none.
+    fn place(&self, head: Head) -> Result<(), Flood> {
+        let stream = head.stream;
+        match head.kind {
+            DATA | HEADERS | PRIORITY | RST_STREAM | CONTINUATION if stream == 0 => {
+                Err(Flood::fault(PROTOCOL_ERROR, "a frame of a stream on stream 0"))
+            }
+            SETTINGS | PING | GOAWAY | PRIORITY_UPDATE if stream != 0 => {
+                Err(Flood::fault(PROTOCOL_ERROR, "a frame of the connection on a stream"))
+            }
+            PUSH_PROMISE => Err(Flood::fault(PROTOCOL_ERROR, "PUSH_PROMISE from a client")),
+            HEADERS if stream % 2 == 0 => {
+                Err(Flood::fault(PROTOCOL_ERROR, "a client's stream with an even identifier"))
+            }
+            DATA | RST_STREAM | WINDOW_UPDATE if self.streams.is_idle(stream) => {
+                Err(Flood::fault(PROTOCOL_ERROR, "a frame on a stream that was never opened"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn headers_came(&mut self, head: Head, now: u64) -> Result<(), Flood> {
+        let id = head.stream;
+        if self.streams.is_idle(id) {
+            let ignored = self.goaway.is_some_and(|last| id > last);
+            self.streams.open(id, ignored);
+            if self.streams.count() > self.bounds.streams as usize + UNSEEN_STREAMS {
+                return Err(Flood::calm(FloodKind::RefusedStreams, "many more streams than allowed"));
+            }
+            let budgets = &mut self.budgets;
+            budgets.priorities.give(budget::PRIORITIES_PER_STREAM);
+            budgets.window_updates.give(budget::WINDOW_UPDATES_PER_STREAM);
+            budgets.empty.give(1);
+        }
+        if head.has(END_HEADERS) {
+            return Ok(());
+        }
+        self.block = Some(Block {
+            stream: id,
+            since: self.part_since,
+            bytes: head.length as usize,
+            continuations: 0,
+            ends_stream: head.has(END_STREAM),
+        });
+        if head.length == 0 { self.empty(now) } else { Ok(()) }
+    }
+
+    fn continuation_came(&mut self, head: Head, now: u64) -> Result<(), Flood> {
+        let Some(block) = &mut self.block else { return Ok(()) };
+        block.bytes += head.length as usize;
+        let packed = self.bounds.head_bytes.saturating_mul(HEAD_FACTOR);
+        if block.bytes > packed.max(self.bounds.frame_bytes as usize) {
+            return Err(Flood::calm(FloodKind::Continuation, "a header block of too many bytes"));
+        }
+        if head.has(END_HEADERS) {
+            return Ok(());
+        }
+        block.continuations += 1;
+        // A quarter more than a block needs that fills its frames.
+        let needed = self.bounds.head_bytes / self.bounds.frame_bytes.max(1) as usize;
+        if block.continuations > (needed + needed / 4).max(CONTINUATIONS_LEAST) {
+            return Err(Flood::calm(
+                FloodKind::Continuation,
+                "a header block of too many CONTINUATION frames",
+            ));
+        }
+        if head.length == 0 { self.empty(now) } else { Ok(()) }
+    }
+
+    fn empty(&mut self, now: u64) -> Result<(), Flood> {
+        let reason = "too many frames that carry nothing and end nothing";
+        spend(&mut self.budgets.empty, now, FloodKind::EmptyFrames, reason)
+    }
+
+    /// Takes the frame's price from its budget.
+    fn price(&mut self, head: Head, now: u64) -> Result<(), Flood> {
+        let budgets = &mut self.budgets;
+        match head.kind {
+            // Their price depends on their payload.
+            DATA | RST_STREAM => Ok(()),
+            SETTINGS if head.length / 6 > SETTINGS_ENTRIES => {
+                Err(Flood::calm(FloodKind::Settings, "too many entries in a SETTINGS frame"))
+            }
+            SETTINGS => spend(&mut budgets.settings, now, FloodKind::Settings, "too many SETTINGS frames"),
+            PING => spend(&mut budgets.pings, now, FloodKind::Ping, "too many PING frames"),
+            PRIORITY | PRIORITY_UPDATE => {
+                spend(&mut budgets.priorities, now, FloodKind::Priority, "too many PRIORITY frames")
+            }
+            WINDOW_UPDATE => {
+                let reason = "too many WINDOW_UPDATE frames";
+                spend(&mut budgets.window_updates, now, FloodKind::WindowUpdate, reason)
+            }
+            GOAWAY => spend(&mut budgets.unknown, now, FloodKind::UnknownFrames, "too many GOAWAY frames"),
+            _ => {
+                spend(&mut budgets.unknown, now, FloodKind::UnknownFrames, "too many frames of unknown types")
+            }
+        }
+    }
+
+    /// A frame from the client is complete.
+    pub(super) fn end_came(&mut self, head: Head, payload: [u8; 8], now: u64) -> Result<(), Flood> {
+        match head.kind {
+            SETTINGS => self.settings_came = true,
+            DATA => self.data_came(head, payload, now)?,
+            HEADERS | CONTINUATION if head.has(END_HEADERS) => {
+                let ends = self.block.take().map_or(head.has(END_STREAM), |block| block.ends_stream);
+                if ends {
+                    self.streams.client_ends(head.stream);
+                }
+            }
+            RST_STREAM => match self.streams.reset(head.stream) {
+                Ended::Answered => {}
+                Ended::Unanswered | Ended::Closed => {
+                    let reason = "too many streams opened and cancelled";
+                    spend(&mut self.budgets.resets, now, FloodKind::RapidReset, reason)?;
+                }
+            },
+            WINDOW_UPDATE if increment(payload) == 0 && head.stream == 0 => {
+                return Err(Flood::fault(PROTOCOL_ERROR, "WINDOW_UPDATE by nothing"));
+            }
+            _ => {}
+        }
+        self.note_idle(now);
+        Ok(())
+    }
+
+    fn data_came(&mut self, head: Head, payload: [u8; 8], now: u64) -> Result<(), Flood> {
+        let padding = if head.has(PADDED) { 1 + u32::from(payload[0]) } else { 0 };
+        if padding > head.length {
+            return Err(Flood::fault(PROTOCOL_ERROR, "padding longer than its frame"));
+        }
+        if head.has(END_STREAM) {
+            self.streams.client_ends(head.stream);
+            return Ok(());
+        }
+        match head.length - padding {
+            0 => self.empty(now),
+            1..budget::TINY => {
+                let reason = "too many DATA frames of a few bytes";
+                spend(&mut self.budgets.tiny_data, now, FloodKind::SmallData, reason)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A frame of ours is complete.
+    pub(super) fn end_sent(&mut self, head: Head, payload: [u8; 8], now: u64) -> Result<(), Flood> {
+        match head.kind {
+            DATA | HEADERS => {
+                self.budgets.pings.give(1);
+                if head.kind == DATA {
+                    self.budgets.window_updates.give(budget::WINDOW_UPDATES_PER_DATA);
+                }
+                if head.has(END_STREAM) && self.streams.server_ends(head.stream) {
+                    self.budgets.resets.give(1);
+                }
+            }
+            RST_STREAM => {
+                self.streams.reset(head.stream);
+                self.reset_sent(code(payload), now)?;
+            }
+            GOAWAY => self.goaway = Some(code(payload) & 0x7fff_ffff),
+            _ => {}
+        }
+        self.note_idle(now);
+        Ok(())
+    }
+
+    /// Resets of our own making (no error, cancelled, an answer cut off) are nobody's fault.
+    fn reset_sent(&mut self, code: u32, now: u64) -> Result<(), Flood> {
+        let budgets = &mut self.budgets;
+        match code {
+            REFUSED_STREAM if self.goaway.is_none() => {
+                let reason = "too many streams beyond SETTINGS_MAX_CONCURRENT_STREAMS";
+                spend(&mut budgets.refused, now, FloodKind::RefusedStreams, reason)
+            }
+            PROTOCOL_ERROR | FLOW_CONTROL_ERROR | STREAM_CLOSED | FRAME_SIZE_ERROR | ENHANCE_YOUR_CALM => {
+                let reason = "too many streams that had to be reset";
+                spend(&mut budgets.errors, now, FloodKind::MadeYouReset, reason)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn note_idle(&mut self, now: u64) {
+        // A connection is idle from the end of its last stream on, whatever else it sends.
+        match (self.streams.count(), self.was_busy) {
+            (0, true) => (self.was_busy, self.idle_since) = (false, now),
+            (1.., false) => self.was_busy = true,
+            _ => {}
+        }
+    }
+}
+
+/// Lengths that a type of frame prescribes (RFC 9113 section 6).
+const fn length(head: Head) -> Result<(), Flood> {
+    let sound = match head.kind {
+        DATA | HEADERS => {
+            head.length
+                >= head.has(PADDED) as u32
+                    + if head.kind == HEADERS && head.has(WITH_PRIORITY) { 5 } else { 0 }
+        }
+        // Asked to be a stream error, which an idle stream cannot have: section 5.4.1 allows this.
+        PRIORITY => head.length == 5,
+        RST_STREAM | WINDOW_UPDATE => head.length == 4,
+        SETTINGS if head.has(ACK) => head.length == 0,
+        SETTINGS => head.length % 6 == 0,
+        PING => head.length == 8,
+        GOAWAY => head.length >= 8,
+        PRIORITY_UPDATE => head.length >= 4,
+        _ => true,
+    };
+    if sound {
+        Ok(())
+    } else {
+        Err(Flood::fault(FRAME_SIZE_ERROR, "a frame of a length that its type forbids"))
+    }
+}
+
+fn spend(bucket: &mut Bucket, now: u64, kind: FloodKind, reason: &'static str) -> Result<(), Flood> {
+    if bucket.take(now) { Ok(()) } else { Err(Flood::calm(kind, reason)) }
+}
+
+/// The first number of RST_STREAM and GOAWAY.
+const fn code(payload: [u8; 8]) -> u32 {
+    let [a, b, c, d, ..] = payload;
+    u32::from_be_bytes([a, b, c, d])
+}
+
+const fn increment(payload: [u8; 8]) -> u32 {
+    code(payload) & 0x7fff_ffff
+}

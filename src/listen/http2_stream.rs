@@ -1,0 +1,184 @@
+//! One request on a stream of HTTP/2: from the engine's head to [`inbound::serve`], and the answer back as frames, as
+//! fast as the client opens its window. A client that resets the stream ends everything behind it.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{CONTENT_LENGTH, DATE, EXPECT, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use tokio::time::{Sleep, sleep};
+
+use super::frames::FloodKind;
+use crate::forward::early::Early;
+use crate::forward::source::{Http2Source, Source};
+use crate::inbound::{self, Reply, Visitor};
+
+/// The client has reset the stream, or the whole connection is gone.
+struct Gone;
+
+/// Serves the request on a stream, to its end or the stream's.
+pub(super) async fn serve(
+    visitor: Rc<Visitor>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let early = Early::default();
+    let wants_no_body = *request.method() == Method::HEAD;
+    let request = with_source(&visitor, request, &early);
+    let Ok(answer) = answered(&visitor, request, &mut respond, &early).await else { return };
+    let (mut head, reply) = answer.into_parts();
+    let ends = wants_no_body || has_no_content(head.status) || reply.is_end_stream();
+    complete(&mut head, &reply, ends);
+    let head = Response::from_parts(head, ());
+    let Ok(stream) = respond.send_response(head, ends) else { return };
+    if !ends {
+        Sending { stream, patience: visitor.timeouts().send, alarm: None }.all(reply, &visitor).await;
+    }
+}
+
+fn with_source(visitor: &Visitor, request: Request<RecvStream>, early: &Early) -> Request<Source> {
+    let (parts, stream) = request.into_parts();
+    let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let expects =
+        parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let continues = expects.then(|| early.clone());
+    let source = Http2Source::new(stream, length, visitor.timeouts().body, continues);
+    Request::from_parts(parts, Source::Http2(Box::new(source)))
+}
+
+/// Waits for the answer's head; meanwhile interim answers go out, and a reset is noticed.
+async fn answered(
+    visitor: &Rc<Visitor>,
+    request: Request<Source>,
+    respond: &mut SendResponse<Bytes>,
+    early: &Early,
+) -> Result<Response<Reply>, Gone> {
+    let mut serving = pin!(inbound::serve(visitor, request, early));
+    poll_fn(|cx| {
+        let polled = serving.as_mut().poll(cx);
+        if early.is_waiting() {
+            for interim in early.take() {
+                // One that cannot be sent is lost, like any hint.
+                let _ = respond.send_informational(interim);
+            }
+        }
+        match polled {
+            Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+            Poll::Pending => respond.poll_reset(cx).map(|_| Err(Gone)),
+        }
+    })
+    .await
+}
+
+/// RFC 9110 sections 15.3.5 and 15.4.5.
+fn has_no_content(status: StatusCode) -> bool {
+    status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}
+
+/// Adds what HTTP/1.1 would have had added: the date (RFC 9110 section 6.6.1), and the length where it is known.
+#[allow(clippy::disallowed_methods, reason = "a date of an answer is an edge")]
+fn complete(head: &mut http::response::Parts, reply: &Reply, ends: bool) {
+    if !head.headers.contains_key(DATE)
+        && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now()))
+    {
+        head.headers.insert(DATE, date);
+    }
+    if let Some(length) = reply.size_hint().exact().filter(|_| !ends) {
+        head.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+}
+
+/// An answer's body on its way out.
+struct Sending {
+    stream: SendStream<Bytes>,
+    /// `timeouts.send`.
+    patience: Duration,
+    /// Rings when the client has opened no window for too long; there once that was waited for.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Sending {
+    async fn all(mut self, reply: Reply, visitor: &Visitor) {
+        let mut reply = pin!(reply);
+        loop {
+            let Ok(frame) = self.next(reply.as_mut()).await else { return };
+            let sent = match frame {
+                None => self.stream.send_data(Bytes::new(), true).map_err(|_| Gone),
+                // The worker's answer is not complete, and the client must be able to see it.
+                Some(Err(_)) => return self.stream.send_reset(Reason::INTERNAL_ERROR),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.data(data, reply.is_end_stream(), visitor).await,
+                    Err(frame) => {
+                        self.stream.send_trailers(frame.into_trailers().unwrap_or_default()).map_err(|_| Gone)
+                    }
+                },
+            };
+            if sent.is_err() || reply.is_end_stream() {
+                return;
+            }
+        }
+    }
+
+    /// The next piece of the answer.
+    async fn next(
+        &mut self,
+        mut reply: Pin<&mut Reply>,
+    ) -> Result<Option<Result<Frame<Bytes>, crate::refusal::Refusal>>, Gone> {
+        poll_fn(|cx| match reply.as_mut().poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending => self.stream.poll_reset(cx).map(|_| Err(Gone)),
+        })
+        .await
+    }
+
+    /// Sends a piece as the client's window opens.
+    async fn data(&mut self, mut data: Bytes, last: bool, visitor: &Visitor) -> Result<(), Gone> {
+        while !data.is_empty() {
+            self.stream.reserve_capacity(data.len());
+            let Some(room) = self.room().await? else {
+                visitor.desk().scribe.flood(FloodKind::Stalled.name());
+                self.stream.send_reset(Reason::CANCEL);
+                return Err(Gone);
+            };
+            let piece = data.split_to(room.min(data.len()));
+            let ends = last && data.is_empty();
+            self.stream.send_data(piece, ends).map_err(|_| Gone)?;
+        }
+        Ok(())
+    }
+
+    /// How much may be sent now. None: the client has let nothing pass for too long.
+    async fn room(&mut self) -> Result<Option<usize>, Gone> {
+        let mut waiting = false;
+        poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(room) = self.stream.poll_capacity(cx) {
+                    match room {
+                        Some(Ok(0)) => continue,
+                        Some(Ok(room)) => return Poll::Ready(Ok(Some(room))),
+                        _ => return Poll::Ready(Err(Gone)),
+                    }
+                }
+                return self.poll_late(cx, &mut waiting).map(|()| Ok(None));
+            }
+        })
+        .await
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
+    fn poll_late(&mut self, cx: &mut std::task::Context<'_>, waiting: &mut bool) -> Poll<()> {
+        let patience = self.patience;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(patience)));
+        if !std::mem::replace(waiting, true) {
+            alarm.as_mut().reset(tokio::time::Instant::now() + patience);
+        }
+        alarm.as_mut().poll(cx)
+    }
+}
