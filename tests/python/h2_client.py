@@ -60,6 +60,7 @@ class Client:
     async def start(self, settings):
         self.h2.local_settings = h2.settings.Settings(
             client=True, initial_values={SettingCodes.ENABLE_PUSH: 0, SettingCodes.MAX_HEADER_LIST_SIZE: 256 << 10, **settings})
+        self.h2.max_inbound_frame_size = self.h2.local_settings.max_frame_size
         self.h2.initiate_connection()
         await self.flush()
         self.task = asyncio.create_task(self.read())
@@ -131,7 +132,7 @@ class Client:
         """Sends a request's head; `end` if that is all."""
         number = self.h2.get_next_available_stream_id()
         stream = self.streams[number] = Stream(number)
-        pseudo = [(":method", method), (":scheme", "http"), (":authority", "origin.example.test"), (":path", path)]
+        pseudo = [(":method", method), (":scheme", "http"), (":authority", "localhost"), (":path", path)]
         self.h2.send_headers(number, [*pseudo, *headers], end_stream=end, **(priority or {}))
         await self.flush()
         return stream
