@@ -98,8 +98,7 @@ async fn pass(
     }
 
     // Who is calling?
-    let caller =
-        service.callers.identify(visitor.credentials(), &parts.headers, &mut visitor.caller.borrow_mut())?;
+    let caller = service.callers.identify(visitor.credentials(), &parts.headers, &mut visitor.caller.borrow_mut())?;
     journey.note_caller(&caller);
     let name = service.callers.name(&caller);
 
@@ -145,7 +144,8 @@ async fn pass(
     let order = order(parts, body, uri, &told, service.config.bounds.body_bytes);
     let until = service.config.timeouts.total.map(|total| Instant::from_std(now.instant()) + total);
     journey.upload = order.body().watch();
-    let call = Call { until, early: (parts.version != Version::HTTP_10).then_some(early) };
+    let early = (parts.version != Version::HTTP_10).then_some(early);
+    let call = Call { until, early, spoken: visitor.arrival.spoken() };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
     Ok((response, Some(grant)))
 }
