@@ -34,6 +34,7 @@ mod several_limits;
 mod slow_clients;
 mod srv_bind;
 mod streaming;
+mod strictness;
 mod unix_sockets;
 mod websocket;
 mod worker_faults;
