@@ -20,6 +20,7 @@ mod flood;
 mod forwarding;
 mod framing;
 mod harness;
+mod http2_floods;
 mod lifecycle;
 mod limits;
 mod permissions;
