@@ -14,7 +14,7 @@ use h2::server::{Builder, Connection, Handshake};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep_until};
 
-use super::frames::{Flood, FrameBounds};
+use super::frames::{Flood, FloodKind, FrameBounds};
 use super::http1::{DRAIN_IDLE, discard, part};
 use super::http2_socket::{Http2Socket, Wire};
 use super::http2_stream;
@@ -38,9 +38,10 @@ const RESET_REMEMBERED: Duration = Duration::from_secs(1);
 /// Streams that a client may have reset before they were looked at (CVE-2023-44487). A browser that leaves a page ends
 /// a hundred in one packet; how often it may do so, `frames` says.
 const PENDING_RESETS: usize = 1024;
-/// Small DATA frames that wait unread, by the engine's count: 256 bytes for each, less what it holds. With its own bound
-/// (half the connection's window) some thousand short gRPC messages behind a slow worker ended the connection.
-const SMALL_DATA_BYTES: usize = 4 * 1024 * 1024;
+/// Small DATA frames that wait unread, by the engine's count: 256 bytes for each, less what it holds. This is a whole
+/// window of a stream full of messages of eight bytes, so that a client that streams faster than its worker takes is
+/// held back by its window; the engine's own bound (half the connection's window) would end its connection.
+const SMALL_DATA_BYTES: usize = 8 * 1024 * 1024;
 /// How long a connection that is to end may take over it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -268,7 +269,7 @@ async fn close(end: End, wire: &Wire) {
                 return;
             }
             let desk = Rc::clone(&wire.visitor.desk());
-            let kind = Flood::of_engine(&error.to_string());
+            let kind = wire.frames.borrow().engine_flood().unwrap_or(FloodKind::Protocol);
             desk.scribe.flood(kind.name());
             tracing::debug!(%error, kind = kind.name(), service = %desk.service.config.name, "a client breaks HTTP/2");
             // The client is to read why before the socket closes.

@@ -67,7 +67,14 @@ fn rapid_reset_ends_the_connection() {
 fn made_you_reset_ends_the_connection() {
     // Each stream's window is opened beyond what a window can be.
     is_ended("made_you_reset", ENHANCE_YOUR_CALM, "", |client| {
-        client.flood(3000, |n| [get_head(n), open_window(stream(n), 0x7fff_ffff)].concat());
+        for round in 0..60 {
+            let index = |n: u32| round * 50 + n;
+            client.flood(50, |n| [get_head(index(n)), open_window(stream(index(n)), 0x7fff_ffff)].concat());
+            // No more at once than are allowed, or they would be refused.
+            eventually("reset or gone", || {
+                client.is_over() || client.count(RST_STREAM) >= 50 * (round as usize + 1)
+            });
+        }
     });
 }
 

@@ -97,10 +97,13 @@ impl Http2 {
 
     /// Sends these bytes; false once the other side has ended the connection, or says that it will.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        !self.is_over() && self.socket.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Whether the other side has ended the connection, or says that it will.
+    pub(crate) fn is_over(&self) -> bool {
         let heard = self.heard.lock().unwrap();
-        let over = heard.ended || heard.frames.iter().any(|frame| frame.kind == GOAWAY);
-        drop(heard);
-        !over && self.socket.write_all(bytes.as_ref()).is_ok()
+        heard.ended || heard.frames.iter().any(|frame| frame.kind == GOAWAY)
     }
 
     /// Sends so many frames (or groups of them), in pieces of some hundred, as long as the other side listens.
@@ -133,6 +136,8 @@ impl Http2 {
         eventually_some(&format!("the answer on stream {id}"), || {
             let heard = self.heard.lock().unwrap();
             assert!(!heard.ended, "the connection ended instead of an answer on stream {id}");
+            let reset = heard.frames.iter().find(|frame| frame.kind == RST_STREAM && frame.stream == id);
+            assert!(reset.is_none(), "{reset:?} instead of an answer");
             let mut frames = heard.frames.iter().filter(|frame| frame.stream == id);
             let head = frames.clone().find(|frame| frame.kind == HEADERS);
             let ends = |frame: &Came| matches!(frame.kind, DATA | HEADERS) && frame.flags & END_STREAM != 0;
