@@ -212,8 +212,8 @@ fn a_grpc_client_may_make_thousands_of_short_calls_with_pings_and_window_updates
                 let frames = [
                     post_head(round * 50 + n),
                     frame(DATA, END_STREAM, id, &[0; 7]),
-                    open_window(0, 100),
-                    open_window(id, 100),
+                    open_window(0, 1000),
+                    open_window(id, 1000),
                     frame(PING, 0, 0, &[1; 8]),
                 ];
                 frames.concat()
