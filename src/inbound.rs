@@ -6,6 +6,7 @@ mod http2_head;
 pub mod reply;
 mod request_id;
 mod target;
+pub mod tcp;
 pub mod visitor;
 
 use std::borrow::Cow;
@@ -23,12 +24,12 @@ use crate::admit::headers::Standing;
 use crate::admit::limit::{Grant, Refused};
 use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
-use crate::config::Credential;
+use crate::config::{Credential, WorkerProtocol};
 use crate::forward::early::Early;
 use crate::forward::headers::{self, Told};
 use crate::forward::source::Source;
 use crate::forward::upload::{Upload, UploadWatch};
-use crate::forward::{Answer, Call};
+use crate::forward::{Answer, Call, upgrade};
 use crate::record::{CallerNote, Outcome};
 use crate::refusal::page::{self, Asked};
 use crate::refusal::{Reason, Refusal};
@@ -102,8 +103,7 @@ async fn pass(
     }
 
     // Who is calling?
-    let caller =
-        service.callers.identify(visitor.credentials(), &parts.headers, &mut visitor.caller.borrow_mut())?;
+    let caller = service.callers.identify(visitor.credentials(), &parts.headers, &mut visitor.caller.borrow_mut())?;
     journey.note_caller(&caller);
     let name = service.callers.name(&caller);
 
@@ -146,10 +146,18 @@ async fn pass(
         chunked: is_chunked(parts, &body),
         nameless_host: service.config.name.as_str(),
     };
-    let order = order(parts, body, uri, &told, service.config.bounds.body_bytes);
+    let upgrade = match service.config.worker_protocol {
+        WorkerProtocol::Http1 => upgrade::asked(parts),
+        WorkerProtocol::Http2 => None,
+    };
+    let mut order = order(parts, body, uri, &told, service.config.bounds.body_bytes);
+    if let Some(protocol) = &upgrade {
+        headers::ask_upgrade(order.headers_mut(), protocol);
+    }
     let until = service.config.timeouts.total.map(|total| Instant::from_std(now.instant()) + total);
     journey.upload = order.body().watch();
-    let call = Call { until, early: (parts.version != Version::HTTP_10).then_some(early) };
+    let early = (parts.version != Version::HTTP_10).then_some(early);
+    let call = Call { until, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
     Ok((response, Some(grant)))
 }
@@ -257,7 +265,9 @@ impl Journey<'_> {
             let limits = &self.desk.service.limits;
             limits.write_headers(caller, standing, self.refused, &mut head.headers);
         }
-        if self.one_at_a_time && visitor.is_to_leave() {
+        // What goes on with another protocol leaves in that protocol's own way.
+        let switched = matches!(answer, Answer::Switched(_));
+        if self.one_at_a_time && !switched && visitor.is_to_leave() {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             visitor.part(Parting::Asked);
         }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::Active;
 use super::pool::Link;
+use super::tunnel::WorkerSide;
 use super::upload::UploadWatch;
 use crate::clock::Moment;
 use crate::refusal::{Reason, Refusal};
@@ -23,6 +24,8 @@ pub enum Answer {
     Own(Option<Bytes>),
     /// What a worker sends.
     Worker(Box<Streaming>),
+    /// Nothing more of HTTP: the worker agreed to go on with another protocol.
+    Switched(Box<WorkerSide>),
 }
 
 /// A worker's body under way.
@@ -141,6 +144,7 @@ impl Body for Answer {
         match self.get_mut() {
             Self::Own(page) => Poll::Ready(page.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Worker(streaming) => streaming.poll_piece(cx),
+            Self::Switched(_) => Poll::Ready(None),
         }
     }
 
@@ -148,6 +152,7 @@ impl Body for Answer {
         match self {
             Self::Own(page) => page.as_ref().is_none_or(Bytes::is_empty),
             Self::Worker(streaming) => streaming.body.is_end_stream(),
+            Self::Switched(_) => true,
         }
     }
 
@@ -155,6 +160,7 @@ impl Body for Answer {
         match self {
             Self::Own(page) => SizeHint::with_exact(page.as_ref().map_or(0, Bytes::len) as u64),
             Self::Worker(streaming) => streaming.body.size_hint(),
+            Self::Switched(_) => SizeHint::with_exact(0),
         }
     }
 }

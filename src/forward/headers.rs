@@ -67,6 +67,12 @@ pub fn to_worker(fields: &mut HeaderMap, told: &Told<'_>) {
     }
 }
 
+/// Asks the worker to speak `protocol` from its answer on; the request's own wish went with the fields of its hop.
+pub fn ask_upgrade(fields: &mut HeaderMap, protocol: &HeaderValue) {
+    fields.insert(header::UPGRADE, protocol.clone());
+    append(fields, header::CONNECTION, &HeaderValue::from_static("upgrade"));
+}
+
 /// Whether a worker's answer says its length in one way only. The codings of a transfer belong to one hop (RFC 9112
 /// section 6.1): `chunked` is taken off here, and what another one leaves behind no client could read. A list of
 /// lengths (RFC 9110 section 8.6), even of equal ones, would go on to parsers that take its first number or none.
@@ -81,9 +87,9 @@ pub fn is_plainly_framed(fields: &HeaderMap) -> bool {
 pub fn to_client(fields: &mut HeaderMap, status: StatusCode, version: Version) {
     let chunked = fields.contains_key(header::TRANSFER_ENCODING);
     remove(fields, |name| is_of_one_hop(name) || *name == CALLER);
-    if chunked || status == StatusCode::NO_CONTENT {
+    if chunked || matches!(status, StatusCode::NO_CONTENT | StatusCode::SWITCHING_PROTOCOLS) {
         // RFC 9112 section 6.3: the chunks frame the message, so a length beside them is a lie; RFC 9110 section 8.6
-        // forbids one with 204.
+        // forbids one with 204 and 1xx.
         fields.remove(header::CONTENT_LENGTH);
     }
     append(fields, header::VIA, &via(version));

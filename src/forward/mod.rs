@@ -6,8 +6,11 @@ pub mod early;
 mod exchange;
 pub mod headers;
 pub mod pool;
+pub mod proxy_header;
 pub mod retry;
 pub mod source;
+pub mod tunnel;
+pub mod upgrade;
 pub mod upload;
 mod wake;
 
@@ -18,7 +21,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode, Version};
+use http::header::UPGRADE;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -34,7 +38,9 @@ use answer::{Silence, Streaming};
 use early::Early;
 use exchange::{Broken, Patience, exchange};
 use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lane, Lanes, Link};
+use proxy_header::Spoken;
 use retry::{Attempted, Reached, again};
+use tunnel::WorkerSide;
 use upload::{Upload, UploadWatch};
 
 /// Workers tried for one request, and connections tried at one worker that turn out to be dead: after so many failures
@@ -50,6 +56,8 @@ pub struct Route {
     open: Arc<ConnectionBound>,
     timeouts: Timeouts,
     bounds: Bounds,
+    /// `workers.send_proxy_protocol`.
+    tells: bool,
     shard: ShardId,
     clock: Rc<ShardClock>,
 }
@@ -64,6 +72,10 @@ pub struct Call<'a> {
     pub until: Option<Instant>,
     /// Where interim answers go. None for a client that cannot take them.
     pub early: Option<&'a Early>,
+    /// Whose it is, for workers that are told.
+    pub spoken: Spoken,
+    /// The protocol that the request asks to go on with; an answer that agrees becomes [`Answer::Switched`].
+    pub upgrade: Option<&'a HeaderValue>,
 }
 
 impl Route {
@@ -85,6 +97,7 @@ impl Route {
             open,
             timeouts: config.timeouts,
             bounds: config.bounds,
+            tells: config.send_proxy_protocol,
             shard,
             clock,
         }
@@ -137,19 +150,19 @@ impl Route {
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Refusal> {
         let until = call.until;
+        let spoken = self.tells.then_some(call.spoken);
         let mut tried: Vec<Endpoint> = Vec::new();
-        let mut last = Refusal::new(Reason::NoWorkers, "neither the configuration nor DNS names a worker")
-            .after(Duration::from_secs(1));
+        let mut last = no_workers();
         let mut fresh = false;
         let mut now = outcome.begun();
         for _ in 0..ATTEMPTS_MAX {
             let Some((lane, priority)) = self.choose(now, &tried) else { break };
             outcome.attempt(&lane.worker.name, priority);
-            let idle = if fresh { None } else { lane.idle(now).await };
+            let idle = if fresh { None } else { lane.idle(now, spoken).await };
             let link = match idle {
                 Some(link) => link,
                 // In a box: connecting is rare, and its state would make every request's larger.
-                None => match Box::pin(self.connect(&lane, until)).await {
+                None => match Box::pin(self.connect(&lane, spoken, until)).await {
                     Ok(link) => {
                         outcome.connected(Moment::read().since(now));
                         link
@@ -192,21 +205,62 @@ impl Route {
         Err(last)
     }
 
+    /// Connects to a worker for a client that gets it whole, one worker after another.
+    ///
+    /// # Errors
+    /// The refusal that is recorded: 502, 503 or 504.
+    pub async fn open(&self, spoken: Spoken, outcome: &mut Outcome) -> Result<WorkerSide, Refusal> {
+        let spoken = self.tells.then_some(spoken);
+        let mut tried: Vec<Endpoint> = Vec::new();
+        let mut last = no_workers();
+        for _ in 0..ATTEMPTS_MAX {
+            let now = Moment::read();
+            let Some((lane, priority)) = self.choose(now, &tried) else { break };
+            outcome.attempt(&lane.worker.name, priority);
+            match lane.open(&self.open, self.terms(Duration::MAX, spoken)).await {
+                Ok((socket, open)) => {
+                    let connected = Moment::read();
+                    outcome.connected(connected.since(now));
+                    self.workers.connected(&lane.worker, connected);
+                    return Ok(WorkerSide::new(socket, Vec::new(), Active::begin(&lane, self), open));
+                }
+                Err(ConnectFailure::Bound) => return Err(overload(BOUND)),
+                Err(ConnectFailure::NoRoomHere) => return Err(overload(NO_DESCRIPTOR)),
+                Err(failure) => {
+                    last = not_connected(&failure);
+                    self.pass_over(&lane, Moment::read(), &mut tried);
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// What a new connection is held to, if there is so much time left.
+    fn terms(&self, left: Duration, spoken: Option<Spoken>) -> ConnectTerms {
+        ConnectTerms {
+            timeout: self.timeouts.connect.min(left),
+            response_head_bytes: self.bounds.response_head_bytes,
+            most: self.bounds.worker_connections,
+            spoken,
+        }
+    }
+
     /// Leaves a worker alone that took no connection, for this request and for a while.
     fn pass_over(&self, lane: &Lane, now: Moment, tried: &mut Vec<Endpoint>) {
         self.workers.connect_failed(&lane.worker, now);
         tried.push(lane.worker.address.clone());
     }
 
-    async fn connect(&self, lane: &Lane, until: Option<Instant>) -> Result<Link, ConnectFailure> {
+    async fn connect(
+        &self,
+        lane: &Lane,
+        spoken: Option<Spoken>,
+        until: Option<Instant>,
+    ) -> Result<Link, ConnectFailure> {
         let left = until.map_or(Duration::MAX, |until| {
             until.saturating_duration_since(Instant::from_std(Moment::read().instant()))
         });
-        let terms = ConnectTerms {
-            timeout: self.timeouts.connect.min(left),
-            response_head_bytes: self.bounds.response_head_bytes,
-            most: self.bounds.worker_connections,
-        };
+        let terms = self.terms(left, spoken);
         match lane.connect(&self.open, terms).await {
             // All may be in use, or some idle at other workers: one of those makes room.
             Err(ConnectFailure::Bound) if self.make_room() => lane.connect(&self.open, terms).await,
@@ -241,6 +295,9 @@ impl Route {
         exchange::notice_early(&mut order, call.early);
         let patience = Patience { from: self.clock.now(), response: self.timeouts.response, until };
         let (reached, back, refusal) = match exchange(&mut link, order, &upload, patience).await {
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                return switch(link, response, active, call.upgrade).await;
+            }
             Ok(response) => return self.begin_answer(link, response, upload, active, until).await,
             Err(Broken::Unsent(order, refusal)) => (Reached::Unsent, Some(*order), refusal),
             Err(Broken::Sent(refusal)) => (Reached::MaybeSent, spare, refusal),
@@ -264,10 +321,8 @@ impl Route {
         until: Option<Instant>,
     ) -> Result<Response<Answer>, Failed> {
         let status = response.status();
-        if status == StatusCode::SWITCHING_PROTOCOLS || status.as_u16() >= 600 {
-            active.failed();
-            let detail = "the worker's status is not one that was asked for";
-            return Err(Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) });
+        if status.as_u16() >= 600 {
+            return Err(unasked(&active));
         }
         if !headers::is_plainly_framed(response.headers()) {
             active.failed();
@@ -294,6 +349,36 @@ impl Route {
         }
         Ok(Response::from_parts(parts, Answer::Worker(Box::new(streaming))))
     }
+}
+
+/// Turns an answer that switches protocols into the worker's side of a tunnel, if that is what was asked for.
+async fn switch(
+    link: Link,
+    response: Response<Incoming>,
+    active: Active,
+    asked: Option<&HeaderValue>,
+) -> Result<Response<Answer>, Failed> {
+    let (mut head, body) = response.into_parts();
+    drop(body);
+    let granted = asked.is_some_and(|asked| upgrade::granted(head.status, &head.headers, asked));
+    let (Some(protocol), true) = (head.headers.get(UPGRADE).cloned(), granted) else {
+        return Err(unasked(&active));
+    };
+    let mut link = Some(link);
+    let taken = poll_fn(|cx| Poll::Ready(link.take().and_then(|link| link.into_socket(cx)))).await;
+    let Some((socket, early, open)) = taken else { return Err(unasked(&active)) };
+    active.answered(head.status);
+    headers::to_client(&mut head.headers, head.status, head.version);
+    headers::ask_upgrade(&mut head.headers, &protocol);
+    head.version = Version::HTTP_11;
+    let side = WorkerSide::new(socket, early.into(), active, open);
+    Ok(Response::from_parts(head, Answer::Switched(Box::new(side))))
+}
+
+fn unasked(active: &Active) -> Failed {
+    active.failed();
+    let detail = "the worker's status is not one that was asked for";
+    Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) }
 }
 
 /// An attempt that failed: with the request, if it may be sent again.
@@ -348,6 +433,11 @@ fn copy(order: &Order) -> Order {
 
 const BOUND: &str = "`bounds.worker_connections` are all in use";
 const NO_DESCRIPTOR: &str = "no file descriptor or memory is left for a connection to a worker";
+
+fn no_workers() -> Refusal {
+    Refusal::new(Reason::NoWorkers, "neither the configuration nor DNS names a worker")
+        .after(Duration::from_secs(1))
+}
 
 fn overload(detail: &'static str) -> Refusal {
     Refusal::new(Reason::Overload, detail).after(Duration::from_secs(1))

@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, Sleep};
 
+use super::proxy_header::{self, Spoken};
 use super::upload::Upload;
 use super::wake::LinkWaker;
 use crate::clock::Moment;
@@ -111,6 +113,8 @@ pub struct ConnectTerms {
     pub response_head_bytes: usize,
     /// `bounds.worker_connections`.
     pub most: u64,
+    /// Whom it speaks for, if the worker is to be told.
+    pub spoken: Option<Spoken>,
 }
 
 impl Lane {
@@ -119,11 +123,16 @@ impl Lane {
         Self { worker, shard, idle: RefCell::new(Vec::new()), idle_time: Cell::new(IDLE_TIME) }
     }
 
-    /// The idle connection used last that is still alive, if there is one. Each is looked at before it is handed out:
-    /// one that the worker closed, or sent something unasked on (RFC 9112 section 9.2), is dropped.
-    pub async fn idle(&self, now: Moment) -> Option<Link> {
+    /// The idle connection used last that is still alive and speaks for this client, or for nobody, if there is one.
+    /// Each is looked at before it is handed out: one that the worker closed, or sent something unasked on (RFC 9112
+    /// section 9.2), is dropped.
+    pub async fn idle(&self, now: Moment, spoken: Option<Spoken>) -> Option<Link> {
         loop {
-            let Idle { mut link, since } = self.idle.borrow_mut().pop()?;
+            let Idle { mut link, since } = {
+                let mut idle = self.idle.borrow_mut();
+                let newest = idle.iter().rposition(|idle| idle.link.spoken == spoken)?;
+                idle.remove(newest)
+            };
             if now.since(since) < self.idle_time.get() && link.is_usable().await {
                 return Some(link);
             }
@@ -139,28 +148,12 @@ impl Lane {
         bound: &Arc<ConnectionBound>,
         terms: ConnectTerms,
     ) -> Result<Link, ConnectFailure> {
-        let permit = bound.take(terms.most).ok_or(ConnectFailure::Bound)?;
-        let counts = self.worker.counts.of(self.shard);
-        counts.connects.add(1);
-        let stream = match tokio::time::timeout(terms.timeout, Socket::connect(&self.worker.address)).await {
-            Ok(Ok(stream)) => stream,
-            failed => {
-                let failure = match failed {
-                    Ok(Err(error)) if is_ours(&error) => return Err(ConnectFailure::NoRoomHere),
-                    Ok(_) => ConnectFailure::Refused,
-                    Err(_) => ConnectFailure::TimedOut,
-                };
-                counts.connect_failures.add(1);
-                return Err(failure);
-            }
-        };
+        let (socket, open) = self.open(bound, terms).await?;
         let mut builder = http1::Builder::new();
         builder.max_header_size(terms.response_head_bytes);
         builder.max_buf_size((terms.response_head_bytes + 16 * 1024).max(64 * 1024));
         let (sender, connection) =
-            builder.handshake(TokioIo::new(stream)).await.map_err(|_| ConnectFailure::Refused)?;
-        counts.connections.add(1);
-        let open = Open { worker: Arc::clone(&self.worker), shard: self.shard, _permit: permit };
+            builder.handshake(TokioIo::new(socket)).await.map_err(|_| ConnectFailure::Refused)?;
         let alarm = Box::pin(tokio::time::sleep(IDLE_TIME_MAX));
         Ok(Link {
             sender,
@@ -169,8 +162,35 @@ impl Lane {
             alarm,
             closed: false,
             reused: false,
-            _open: open,
+            spoken: terms.spoken,
+            open,
         })
+    }
+
+    /// A new connection on which nothing is spoken yet.
+    ///
+    /// # Errors
+    /// As of [`Lane::connect`].
+    pub(super) async fn open(
+        &self,
+        bound: &Arc<ConnectionBound>,
+        terms: ConnectTerms,
+    ) -> Result<(Socket, Open), ConnectFailure> {
+        let permit = bound.take(terms.most).ok_or(ConnectFailure::Bound)?;
+        let counts = self.worker.counts.of(self.shard);
+        counts.connects.add(1);
+        let connecting = proxy_header::connect(&self.worker.address, terms.spoken);
+        match tokio::time::timeout(terms.timeout, connecting).await {
+            Ok(Ok(socket)) => {
+                counts.connections.add(1);
+                Ok((socket, Open { worker: Arc::clone(&self.worker), shard: self.shard, _permit: permit }))
+            }
+            Ok(Err(error)) if is_ours(&error) => Err(ConnectFailure::NoRoomHere),
+            failed => {
+                counts.connect_failures.add(1);
+                Err(if failed.is_ok() { ConnectFailure::Refused } else { ConnectFailure::TimedOut })
+            }
+        }
     }
 
     /// Takes a connection back whose last answer is complete, if it can carry another.
@@ -217,12 +237,14 @@ pub struct Link {
     alarm: Pin<Box<Sleep>>,
     closed: bool,
     reused: bool,
-    _open: Open,
+    /// Whom the worker was told that it speaks for.
+    spoken: Option<Spoken>,
+    open: Open,
 }
 
 /// Counts an open connection; gives both counts back on drop.
 #[derive(Debug)]
-struct Open {
+pub(super) struct Open {
     worker: Arc<Worker>,
     shard: ShardId,
     _permit: ConnectionPermit,
@@ -314,6 +336,18 @@ impl Link {
             false => link.sender.poll_ready(own).map(|ready| ready.is_ok()),
         });
         matches!(ready, Poll::Ready(true))
+    }
+
+    /// Takes the socket out of HTTP after the worker agreed to speak something else: with what it has sent already.
+    /// None: the connection is not done with its request.
+    pub(super) fn into_socket(mut self, cx: &Context<'_>) -> Option<(Socket, Bytes, Open)> {
+        // hyper ends its part with the head of the answer, in the poll that found it or the next one.
+        let done = self.advance(cx, |link, _| if link.closed { Poll::Ready(()) } else { Poll::Pending });
+        if done.is_pending() {
+            return None;
+        }
+        let parts = (*self.connection).into_parts();
+        Some((parts.io.into_inner(), parts.read_buf, self.open))
     }
 
     fn drive(&mut self, own: &mut Context<'_>) {
