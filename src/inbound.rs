@@ -2,6 +2,7 @@
 //! have they quota left, which worker, what came of it. Every step is one call into one folder.
 
 mod hops;
+mod http2_head;
 pub mod reply;
 mod request_id;
 mod target;
@@ -92,6 +93,9 @@ async fn pass(
 ) -> Result<(Response<Answer>, Option<Grant>), Refusal> {
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
+    if parts.version == Version::HTTP_2 {
+        http2_head::judge(parts, &service.config.bounds)?;
+    }
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
     if visitor.is_misdirected(&asked.host) {
         let detail = "the connection was made for another server name than this host";

@@ -22,6 +22,7 @@ mod framing;
 mod grpc;
 mod harness;
 mod http2_clients;
+mod http2_floods;
 mod lifecycle;
 mod limits;
 mod neighbours;
