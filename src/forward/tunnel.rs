@@ -194,10 +194,10 @@ impl Flows {
             (Err(Broken::Target), _) | (_, Err(Broken::Source)) => return Some(TunnelEnd::WorkerReset),
         }
         if self.first.is_none() {
-            self.first = match (self.up.stage, self.down.stage) {
-                (Stage::Open, Stage::Open) => None,
-                (Stage::Open, _) => Some(TunnelEnd::WorkerClosed),
-                _ => Some(TunnelEnd::ClientClosed),
+            self.first = match (self.up.has_ended(), self.down.has_ended()) {
+                (false, false) => None,
+                (false, true) => Some(TunnelEnd::WorkerClosed),
+                (true, _) => Some(TunnelEnd::ClientClosed),
             };
         }
         let over = self.up.stage == Stage::Ended && self.down.stage == Stage::Ended;

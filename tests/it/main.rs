@@ -29,5 +29,7 @@ mod several_limits;
 mod slow_clients;
 mod srv_bind;
 mod streaming;
+mod tcp;
+mod upgrade;
 mod worker_faults;
 mod world;

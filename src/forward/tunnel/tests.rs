@@ -1,4 +1,5 @@
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -6,7 +7,8 @@ use tokio::sync::Notify;
 
 use super::flow::SCRATCH_BYTES;
 use super::*;
-use crate::config::Callers;
+use crate::clock::Moment;
+use crate::config::{NoFiles, load_str};
 use crate::record::Scribe;
 use crate::record::counts::ServiceCounts;
 use crate::shard::ShardId;
@@ -42,18 +44,20 @@ impl World {
             let (mut client, mut worker) = (Socket::Unix(near_client), Socket::Unix(near_worker));
             let terms = TunnelTerms { idle, clock: &clock, drain: drains.notified() };
             let end = flows.run(&mut client, &mut worker, terms, &mut outcome).await;
-            let carried = (counts.shards.sum(|shard| &shard.bytes_in), counts.shards.sum(|shard| &shard.bytes_out));
+            let carried =
+                (counts.shards.sum(|shard| &shard.bytes_in), counts.shards.sum(|shard| &shard.bytes_out));
             (end, carried.0, carried.1)
         });
         Self { client, worker, drain, tunnel }
     }
 }
 
-fn outcome(clock: &ShardClock) -> (std::sync::Arc<ServiceCounts>, Outcome) {
-    let service = crate::config::plain_service();
+fn outcome(clock: &ShardClock) -> (Arc<ServiceCounts>, Outcome) {
+    let text = "services: {redis: {listen: 127.0.0.1:1, workers: {addresses: [127.0.0.1:2]}}}";
+    let config = load_str("t.yaml", text, &NoFiles, Moment::at(1), &|_| None).config.unwrap();
     let counts = ServiceCounts::new(1);
-    let scribe =
-        Scribe::new(&service.name, std::sync::Arc::clone(&counts), ShardId(0), &Callers::default(), None);
+    let name = config.services.keys().next().unwrap();
+    let scribe = Scribe::new(name, Arc::clone(&counts), ShardId(0), &config.callers, None);
     (counts, scribe.begin(clock.now(), ([127, 0, 0, 1], 1).into()))
 }
 
@@ -110,7 +114,8 @@ async fn last_words_arrive_although_the_one_who_said_them_takes_no_more() {
     let mut near = world.worker;
     let said = tokio::task::spawn_local(async move {
         near.write_all(&words).await.unwrap();
-        drop(near);
+        socket2::SockRef::from(&near).shutdown(std::net::Shutdown::Both).unwrap();
+        near
     });
     let mut first = [0; 1];
     world.client.read_exact(&mut first).await.unwrap();
@@ -122,7 +127,7 @@ async fn last_words_arrive_although_the_one_who_said_them_takes_no_more() {
             let _ = world.client.write_all(b"?").await;
         }
     }
-    said.await.unwrap();
+    let _near = said.await.unwrap();
     assert_eq!(rest.len(), 8 * SCRATCH_BYTES - 1);
     drop(world.client);
     assert_eq!(world.tunnel.await.unwrap().0, TunnelEnd::WorkerClosed);
