@@ -168,12 +168,15 @@ pub(super) struct Explain {
     /// The request target, as a client would send it
     #[arg(long, value_name = "PATH")]
     pub(super) path: String,
-    /// The Host header [default: the service's address]
+    /// The Host header [default: the service's address, or localhost for a Unix socket]
     #[arg(long)]
     pub(super) host: Option<String>,
     /// A file with the caller's API key on its first line; - is standard input
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: Option<PathBuf>,
+    /// A name in the caller's certificate, for a service that asks for one: a SPIFFE id or a DNS name
+    #[arg(long, value_name = "NAME")]
+    pub(super) certificate: Option<String>,
     /// The caller's address
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub(super) address: IpAddr,

@@ -14,15 +14,16 @@ use super::arguments::Explain;
 use super::exit::Exit;
 use super::key::first_line;
 use super::{load, output};
-use crate::admit::caller::{CachedCaller, CallerBook};
+use crate::admit::caller::{CachedCaller, CallerBook, Peer};
 use crate::admit::ledger::Ledger;
 use crate::admit::limit::LimitBook;
 use crate::admit::permission::trace;
 use crate::admit::{self, Facts, host, path};
 use crate::clock::Moment;
-use crate::config::{Config, Service, ServiceName};
+use crate::config::{ClientCertificate, Config, Service, ServiceName};
 use crate::listen::wire::{Wire, WireBounds};
 use crate::refusal::{Reason, Refusal};
+use crate::tls::identity::Identity;
 use told::{Answer, Told};
 
 /// Runs the command.
@@ -53,11 +54,21 @@ struct Asked<'a> {
 impl<'a> Asked<'a> {
     fn read(arguments: &'a Explain, config: &Config) -> Result<Self, String> {
         let service = service(&arguments.service, config)?;
-        let host = arguments.host.clone().unwrap_or_else(|| service.listen.to_string());
+        let host = arguments.host.clone().unwrap_or_else(|| usual_host(&service));
         let key = arguments.key_file.as_deref().map(read_key).transpose()?;
         let has_break = |text: &str| text.contains(['\r', '\n']);
         if [&arguments.method, &arguments.path, &host].into_iter().any(|text| has_break(text)) {
             return Err("a line break in --method, --path or --host would make another request".to_owned());
+        }
+        match (asks(&service), &arguments.certificate) {
+            (ClientCertificate::None, Some(_)) => {
+                return Err(format!("{} asks for no certificate; leave --certificate out", service.name));
+            }
+            (ClientCertificate::Required, None) => {
+                let name = &service.name;
+                return Err(format!("{name} takes no client without a certificate; add --certificate NAME"));
+            }
+            _ => {}
         }
         if !arguments.path.starts_with('/') && arguments.path != "*" {
             return Err(format!("--path begins with a slash; try /{}", arguments.path));
@@ -70,6 +81,16 @@ impl<'a> Asked<'a> {
         let Explain { method, path, .. } = self.arguments;
         format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.host)
     }
+}
+
+/// Whether the service asks its clients for a certificate.
+fn asks(service: &Service) -> ClientCertificate {
+    service.tls.as_ref().map_or(ClientCertificate::None, |tls| tls.client_certificate)
+}
+
+/// The address of its port; a file has none.
+fn usual_host(service: &Service) -> String {
+    service.listen.tcp().map_or_else(|| "localhost".to_owned(), |address| address.to_string())
 }
 
 fn service(name: &str, config: &Config) -> Result<Arc<Service>, String> {
@@ -110,7 +131,9 @@ fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Re
 
     let callers = CallerBook::new(config.callers.clone());
     let headers = credentials(asked, config)?;
-    let caller = callers.identify(asked.arguments.address.into(), &headers, &mut CachedCaller::default())?;
+    let certificate = asked.arguments.certificate.as_deref().map(Identity::of_name);
+    let peer = Peer { address: asked.arguments.address, certificate: certificate.as_ref() };
+    let caller = callers.identify(peer, &headers, &mut CachedCaller::default())?;
     let name = callers.name(&caller);
     told.names(&caller, name, config);
 

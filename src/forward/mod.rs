@@ -1,11 +1,15 @@
 //! Forwarding: one attempt after another under one deadline, until a worker's answer has begun or nothing is left to
 //! try. Who may be forwarded is decided above; who gets it, by `balance`; what it sends back streams as an [`Answer`].
 
+mod alarm;
 pub mod answer;
 pub mod early;
 mod exchange;
 pub mod headers;
+pub mod http2;
 pub mod pool;
+pub mod proxy_header;
+mod refused;
 pub mod retry;
 pub mod source;
 pub mod tunnel;
@@ -20,14 +24,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::header::UPGRADE;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::balance::Picker;
 use crate::clock::{Moment, ShardClock};
-use crate::config::{Bounds, Endpoint, Timeouts};
+use crate::config::{Bounds, Endpoint, Timeouts, WorkerProtocol};
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 use crate::shard::ShardId;
@@ -37,8 +40,9 @@ use answer::{Silence, Streaming};
 use early::Early;
 use exchange::{Broken, Patience, exchange};
 use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lane, Lanes, Link};
+use proxy_header::Spoken;
+use refused::{BOUND, NO_DESCRIPTOR, no_workers, not_connected, overload};
 use retry::{Attempted, Reached, again};
-use tunnel::WorkerSide;
 use upload::{Upload, UploadWatch};
 
 /// Workers tried for one request, and connections tried at one worker that turn out to be dead: after so many failures
@@ -54,6 +58,9 @@ pub struct Route {
     open: Arc<ConnectionBound>,
     timeouts: Timeouts,
     bounds: Bounds,
+    /// `workers.send_proxy_protocol`.
+    tells: bool,
+    protocol: WorkerProtocol,
     shard: ShardId,
     clock: Rc<ShardClock>,
 }
@@ -68,6 +75,8 @@ pub struct Call<'a> {
     pub until: Option<Instant>,
     /// Where interim answers go. None for a client that cannot take them.
     pub early: Option<&'a Early>,
+    /// Whose it is, for workers that are told.
+    pub spoken: Spoken,
     /// The protocol that the request asks to go on with; an answer that agrees becomes [`Answer::Switched`].
     pub upgrade: Option<&'a HeaderValue>,
 }
@@ -91,6 +100,8 @@ impl Route {
             open,
             timeouts: config.timeouts,
             bounds: config.bounds,
+            tells: config.send_proxy_protocol,
+            protocol: config.worker_protocol,
             shard,
             clock,
         }
@@ -142,7 +153,11 @@ impl Route {
         call: Call<'_>,
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Refusal> {
+        if self.protocol == WorkerProtocol::Http2 {
+            return Box::pin(self.send_http2(order, call, outcome)).await;
+        }
         let until = call.until;
+        let spoken = self.tells.then_some(call.spoken);
         let mut tried: Vec<Endpoint> = Vec::new();
         let mut last = no_workers();
         let mut fresh = false;
@@ -150,11 +165,11 @@ impl Route {
         for _ in 0..ATTEMPTS_MAX {
             let Some((lane, priority)) = self.choose(now, &tried) else { break };
             outcome.attempt(&lane.worker.name, priority);
-            let idle = if fresh { None } else { lane.idle(now).await };
+            let idle = if fresh { None } else { lane.idle(now, spoken).await };
             let link = match idle {
                 Some(link) => link,
                 // In a box: connecting is rare, and its state would make every request's larger.
-                None => match Box::pin(self.connect(&lane, until)).await {
+                None => match Box::pin(self.connect(&lane, spoken, until)).await {
                     Ok(link) => {
                         outcome.connected(Moment::read().since(now));
                         link
@@ -197,41 +212,13 @@ impl Route {
         Err(last)
     }
 
-    /// Connects to a worker for a client that gets it whole, one worker after another.
-    ///
-    /// # Errors
-    /// The refusal that is recorded: 502, 503 or 504.
-    pub async fn open(&self, outcome: &mut Outcome) -> Result<WorkerSide, Refusal> {
-        let mut tried: Vec<Endpoint> = Vec::new();
-        let mut last = no_workers();
-        for _ in 0..ATTEMPTS_MAX {
-            let now = Moment::read();
-            let Some((lane, priority)) = self.choose(now, &tried) else { break };
-            outcome.attempt(&lane.worker.name, priority);
-            match lane.open(&self.open, self.terms(Duration::MAX)).await {
-                Ok((socket, open)) => {
-                    let connected = Moment::read();
-                    outcome.connected(connected.since(now));
-                    self.workers.connected(&lane.worker, connected);
-                    return Ok(WorkerSide::new(socket, Vec::new(), Active::begin(&lane, self), open));
-                }
-                Err(ConnectFailure::Bound) => return Err(overload(BOUND)),
-                Err(ConnectFailure::NoRoomHere) => return Err(overload(NO_DESCRIPTOR)),
-                Err(failure) => {
-                    last = not_connected(&failure);
-                    self.pass_over(&lane, Moment::read(), &mut tried);
-                }
-            }
-        }
-        Err(last)
-    }
-
     /// What a new connection is held to, if there is so much time left.
-    fn terms(&self, left: Duration) -> ConnectTerms {
+    fn terms(&self, left: Duration, spoken: Option<Spoken>) -> ConnectTerms {
         ConnectTerms {
             timeout: self.timeouts.connect.min(left),
             response_head_bytes: self.bounds.response_head_bytes,
             most: self.bounds.worker_connections,
+            spoken,
         }
     }
 
@@ -241,11 +228,16 @@ impl Route {
         tried.push(lane.worker.address.clone());
     }
 
-    async fn connect(&self, lane: &Lane, until: Option<Instant>) -> Result<Link, ConnectFailure> {
+    async fn connect(
+        &self,
+        lane: &Lane,
+        spoken: Option<Spoken>,
+        until: Option<Instant>,
+    ) -> Result<Link, ConnectFailure> {
         let left = until.map_or(Duration::MAX, |until| {
             until.saturating_duration_since(Instant::from_std(Moment::read().instant()))
         });
-        let terms = self.terms(left);
+        let terms = self.terms(left, spoken);
         match lane.connect(&self.open, terms).await {
             // All may be in use, or some idle at other workers: one of those makes room.
             Err(ConnectFailure::Bound) if self.make_room() => lane.connect(&self.open, terms).await,
@@ -281,7 +273,7 @@ impl Route {
         let patience = Patience { from: self.clock.now(), response: self.timeouts.response, until };
         let (reached, back, refusal) = match exchange(&mut link, order, &upload, patience).await {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return switch(link, response, active, call.upgrade).await;
+                return tunnel::switch(link, response, active, call.upgrade).await;
             }
             Ok(response) => return self.begin_answer(link, response, upload, active, until).await,
             Err(Broken::Unsent(order, refusal)) => (Reached::Unsent, Some(*order), refusal),
@@ -334,30 +326,6 @@ impl Route {
         }
         Ok(Response::from_parts(parts, Answer::Worker(Box::new(streaming))))
     }
-}
-
-/// Turns an answer that switches protocols into the worker's side of a tunnel, if that is what was asked for.
-async fn switch(
-    link: Link,
-    response: Response<Incoming>,
-    active: Active,
-    asked: Option<&HeaderValue>,
-) -> Result<Response<Answer>, Failed> {
-    let (mut head, body) = response.into_parts();
-    drop(body);
-    let granted = asked.is_some_and(|asked| upgrade::granted(head.status, &head.headers, asked));
-    let (Some(protocol), true) = (head.headers.get(UPGRADE).cloned(), granted) else {
-        return Err(unasked(&active));
-    };
-    let mut link = Some(link);
-    let taken = poll_fn(|cx| Poll::Ready(link.take().and_then(|link| link.into_socket(cx)))).await;
-    let Some((socket, early, open)) = taken else { return Err(unasked(&active)) };
-    active.answered(head.status);
-    headers::to_client(&mut head.headers, head.status, head.version);
-    headers::ask_upgrade(&mut head.headers, &protocol);
-    head.version = Version::HTTP_11;
-    let side = WorkerSide::new(socket, early.into(), active, open);
-    Ok(Response::from_parts(head, Answer::Switched(Box::new(side))))
 }
 
 fn unasked(active: &Active) -> Failed {
@@ -414,25 +382,4 @@ fn copy(order: &Order) -> Order {
     *copy.uri_mut() = order.uri().clone();
     *copy.headers_mut() = order.headers().clone();
     copy
-}
-
-const BOUND: &str = "`bounds.worker_connections` are all in use";
-const NO_DESCRIPTOR: &str = "no file descriptor or memory is left for a connection to a worker";
-
-fn no_workers() -> Refusal {
-    Refusal::new(Reason::NoWorkers, "neither the configuration nor DNS names a worker")
-        .after(Duration::from_secs(1))
-}
-
-fn overload(detail: &'static str) -> Refusal {
-    Refusal::new(Reason::Overload, detail).after(Duration::from_secs(1))
-}
-
-const fn not_connected(failure: &ConnectFailure) -> Refusal {
-    match failure {
-        ConnectFailure::TimedOut => {
-            Refusal::new(Reason::WorkerTimeout, "no worker took the connection in time")
-        }
-        _ => Refusal::new(Reason::WorkerConnect, "every worker that was tried refused the connection"),
-    }
 }

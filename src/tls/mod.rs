@@ -13,8 +13,12 @@ pub mod inspect;
 mod names;
 pub mod server;
 pub mod session;
+pub mod watch;
 
 pub use finding::Finding;
 pub use identity::ClientCertificate;
 pub use server::TlsTerms;
 pub use session::Session;
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
-//! A service's outer side: where it listens, its socket file, the PROXY protocol, TLS, the life of its connections. What
-//! makes no sense with `protocol: tcp` stands in `bytes.rs`.
+//! A service's outer side: where it listens, its socket file, the PROXY protocol, TLS, the life of its connections.
+//! What makes no sense with `protocol: tcp` stands in `bytes.rs`.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Component, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,15 +85,25 @@ impl Checker<'_> {
         Some(name.into())
     }
 
-    /// `proxy_protocol`: over the network somebody must be named whose headers are believed.
+    /// `proxy_protocol`: somebody must be named whose headers are believed.
     pub(super) fn proxy_protocol(&mut self, service: &file::Service, callers: &Callers) -> bool {
         let Some(field) = &service.proxy_protocol else { return false };
         let wanted = field.value == Some(true);
-        let by_address = !matches!(value(&service.listen), Some(EndpointText(Endpoint::Unix(_))));
-        if wanted && by_address && callers.trusted_proxies.is_empty() {
-            let message = "nobody is trusted to send PROXY headers";
-            let help = "write `callers: { trusted_proxies: [192.0.2.0/24] }` with the networks of your load balancers";
-            self.error(Code::Contradiction, field.at, message, help);
+        let is_file = matches!(value(&service.listen), Some(EndpointText(Endpoint::Unix(_))));
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (is_nobody, help) = match is_file {
+            // Whoever may connect to a socket of the file system counts as this address.
+            true => (
+                !callers.trusted_proxies.iter().any(|net| net.contains(&here)),
+                "write `callers: { trusted_proxies: [127.0.0.1] }`: as that counts whoever may open the socket",
+            ),
+            false => (
+                callers.trusted_proxies.is_empty(),
+                "write `callers: { trusted_proxies: [192.0.2.0/24] }` with the networks of your load balancers",
+            ),
+        };
+        if wanted && is_nobody {
+            self.error(Code::Contradiction, field.at, "nobody is trusted to send PROXY headers", help);
         }
         wanted
     }
@@ -183,9 +194,11 @@ impl Checker<'_> {
     fn named_file(&mut self, key: &str, field: &Field<String>) -> Option<NamedFile> {
         let located = field.as_ref()?;
         let text = located.value.as_ref()?;
-        if text.is_empty() || text.contains('\0') {
+        // What does not look like a name may be the key itself: it stands in no message.
+        if text.is_empty() || text.contains(char::is_control) {
             let message = format!("`{key}` is not the name of a file");
-            self.error(Code::BadValue, located.at, message, &format!("write `{key}: tls/a.pem`"));
+            let help = format!("write `{key}: tls/a.pem`, the name of a PEM file, not what is in it");
+            self.error(Code::BadValue, located.at, message, &help);
             return None;
         }
         Some(NamedFile { path: self.path(text, located.at), at: self.problems.sources.at(located.at) })
@@ -195,7 +208,9 @@ impl Checker<'_> {
     pub(super) fn forward_certificate(&mut self, service: &file::Service) -> bool {
         let Some(field) = &service.forward_client_certificate else { return false };
         let wanted = field.value == Some(true);
-        if wanted && !asks(service) {
+        // Of bytes it is an error whatever it says.
+        let of_requests = value(&service.protocol) != Some(&file::Protocol::Tcp);
+        if wanted && of_requests && !asks(service) {
             let message = "there is no client certificate to forward: clients are not asked for one";
             let help = "write `tls:` with `client_ca:` and `client_certificate: optional`, or remove this";
             self.error(Code::Contradiction, field.at, message, help);

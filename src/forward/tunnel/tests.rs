@@ -1,3 +1,5 @@
+//! The copy itself, over sockets of the file system; what stands around it is tested from outside.
+
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -7,8 +9,6 @@ use tokio::sync::Notify;
 
 use super::flow::SCRATCH_BYTES;
 use super::*;
-use crate::clock::Moment;
-use crate::config::{NoFiles, load_str};
 use crate::record::Scribe;
 use crate::record::counts::ServiceCounts;
 use crate::shard::ShardId;
@@ -53,11 +53,10 @@ impl World {
 }
 
 fn outcome(clock: &ShardClock) -> (Arc<ServiceCounts>, Outcome) {
-    let text = "services: {redis: {listen: 127.0.0.1:1, workers: {addresses: [127.0.0.1:2]}}}";
-    let config = load_str("t.yaml", text, &NoFiles, Moment::at(1), &|_| None).config.unwrap();
+    let service = crate::config::plain_service();
     let counts = ServiceCounts::new(1);
-    let name = config.services.keys().next().unwrap();
-    let scribe = Scribe::new(name, Arc::clone(&counts), ShardId(0), &config.callers, None);
+    let callers = crate::config::plain_callers();
+    let scribe = Scribe::new(&service.name, Arc::clone(&counts), ShardId(0), &callers, None);
     (counts, scribe.begin(clock.now(), ([127, 0, 0, 1], 1).into()))
 }
 
