@@ -24,7 +24,7 @@ use crate::admit::headers::Standing;
 use crate::admit::limit::{Grant, Refused};
 use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
-use crate::config::{Credential, WorkerProtocol};
+use crate::config::{self, Credential, WorkerProtocol};
 use crate::forward::early::Early;
 use crate::forward::headers::{self, Told};
 use crate::forward::source::Source;
@@ -147,14 +147,7 @@ async fn pass(
         chunked: is_chunked(parts, &body),
         nameless_host: service.config.name.as_str(),
     };
-    let upgrade = match service.config.worker_protocol {
-        WorkerProtocol::Http1 => upgrade::asked(parts),
-        WorkerProtocol::Http2 => None,
-    };
-    let mut order = order(parts, body, uri, &told, service.config.bounds.body_bytes);
-    if let Some(protocol) = &upgrade {
-        headers::ask_upgrade(order.headers_mut(), protocol);
-    }
+    let (order, upgrade) = order(parts, body, uri, &told, &service.config);
     let until = service.config.timeouts.total.map(|total| Instant::from_std(now.instant()) + total);
     journey.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
@@ -195,19 +188,34 @@ fn is_chunked(parts: &Parts, body: &Source) -> bool {
     }
 }
 
-/// The request as the worker gets it.
-fn order(parts: &mut Parts, body: Source, uri: Uri, told: &Told<'_>, most: Option<u64>) -> Request<Upload> {
+/// The request as the worker gets it, and the protocol that it asks to go on with.
+fn order(
+    parts: &mut Parts,
+    body: Source,
+    uri: Uri,
+    told: &Told<'_>,
+    service: &config::Service,
+) -> (Request<Upload>, Option<HeaderValue>) {
     let continues = parts.version != Version::HTTP_10
         && parts
             .headers
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let upgrade = match service.worker_protocol {
+        WorkerProtocol::Http1 => upgrade::asked(parts),
+        // HTTP/2 has no upgrade (RFC 9113 section 8.6).
+        WorkerProtocol::Http2 => None,
+    };
     headers::to_worker(&mut parts.headers, told);
-    let mut order = Request::new(Upload::new(body, most.unwrap_or(u64::MAX), continues));
+    if let Some(protocol) = &upgrade {
+        headers::ask_upgrade(&mut parts.headers, protocol);
+    }
+    let most = service.bounds.body_bytes.unwrap_or(u64::MAX);
+    let mut order = Request::new(Upload::new(body, most, continues));
     *order.method_mut() = parts.method.clone();
     *order.uri_mut() = uri;
     *order.headers_mut() = std::mem::take(&mut parts.headers);
-    order
+    (order, upgrade)
 }
 
 impl Journey<'_> {
