@@ -2,6 +2,7 @@
 //! have they quota left, which worker, what came of it. Every step is one call into one folder.
 
 mod hops;
+mod http2_head;
 pub mod reply;
 mod request_id;
 mod target;
@@ -23,7 +24,7 @@ use crate::admit::headers::Standing;
 use crate::admit::limit::{Grant, Refused};
 use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
-use crate::config::{Credential, WorkerProtocol};
+use crate::config::{self, Credential, WorkerProtocol};
 use crate::forward::early::Early;
 use crate::forward::headers::{self, Told};
 use crate::forward::source::Source;
@@ -92,7 +93,10 @@ async fn pass(
 ) -> Result<(Response<Answer>, Option<Grant>), Refusal> {
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
-    let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
+    if parts.version == Version::HTTP_2 {
+        http2_head::judge(parts, &service.config.bounds)?;
+    }
+    let asked = target::read(parts)?;
     if visitor.is_misdirected(&asked.host) {
         let detail = "the connection was made for another server name than this host";
         return Err(Refusal::new(Reason::Misdirected, detail));
@@ -143,14 +147,7 @@ async fn pass(
         chunked: is_chunked(parts, &body),
         nameless_host: service.config.name.as_str(),
     };
-    let upgrade = match service.config.worker_protocol {
-        WorkerProtocol::Http1 => upgrade::asked(parts),
-        WorkerProtocol::Http2 => None,
-    };
-    let mut order = order(parts, body, uri, &told, service.config.bounds.body_bytes);
-    if let Some(protocol) = &upgrade {
-        headers::ask_upgrade(order.headers_mut(), protocol);
-    }
+    let (order, upgrade) = order(parts, body, uri, &told, &service.config);
     let until = service.config.timeouts.total.map(|total| Instant::from_std(now.instant()) + total);
     journey.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
@@ -172,9 +169,14 @@ fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
     joined.and_then(|joined| HeaderValue::from_bytes(&joined).ok()).or(Some(first))
 }
 
-/// A body that says it is longer than allowed is refused before anything of it is sent.
+/// A body that says it is longer than allowed is refused before anything of it is sent, and so is one that says twice
+/// how long it is: HTTP/2 lets equal lengths pass, and an HTTP/1.1 worker would get both (RFC 9110 section 8.6).
 fn fits(headers: &HeaderMap, most: Option<u64>) -> Result<(), Refusal> {
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next().and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if lengths.next().is_some() {
+        return Err(Refusal::new(Reason::BadRequest, "more than one `Content-Length`"));
+    }
     match (length, most) {
         (Some(length), Some(most)) if length > most => {
             Err(Refusal::new(Reason::BodyTooLarge, "`Content-Length` is more than `bounds.body_bytes`"))
@@ -191,19 +193,34 @@ fn is_chunked(parts: &Parts, body: &Source) -> bool {
     }
 }
 
-/// The request as the worker gets it.
-fn order(parts: &mut Parts, body: Source, uri: Uri, told: &Told<'_>, most: Option<u64>) -> Request<Upload> {
+/// The request as the worker gets it, and the protocol that it asks to go on with.
+fn order(
+    parts: &mut Parts,
+    body: Source,
+    uri: Uri,
+    told: &Told<'_>,
+    service: &config::Service,
+) -> (Request<Upload>, Option<HeaderValue>) {
     let continues = parts.version != Version::HTTP_10
         && parts
             .headers
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let upgrade = match service.worker_protocol {
+        WorkerProtocol::Http1 => upgrade::asked(parts),
+        // HTTP/2 has no upgrade (RFC 9113 section 8.6).
+        WorkerProtocol::Http2 => None,
+    };
     headers::to_worker(&mut parts.headers, told);
-    let mut order = Request::new(Upload::new(body, most.unwrap_or(u64::MAX), continues));
+    if let Some(protocol) = &upgrade {
+        headers::ask_upgrade(&mut parts.headers, protocol);
+    }
+    let most = service.bounds.body_bytes.unwrap_or(u64::MAX);
+    let mut order = Request::new(Upload::new(body, most, continues));
     *order.method_mut() = parts.method.clone();
     *order.uri_mut() = uri;
     *order.headers_mut() = std::mem::take(&mut parts.headers);
-    order
+    (order, upgrade)
 }
 
 impl Journey<'_> {
