@@ -28,6 +28,7 @@ use crate::clock::Moment;
 use crate::config;
 use crate::record::access_log::AccessLog;
 use crate::record::counts::ServiceCounts;
+use crate::tls::TlsTerms;
 use crate::workers::Workers;
 
 pub use access::Token;
@@ -72,6 +73,8 @@ pub struct ServiceView {
     pub counts: Arc<ServiceCounts>,
     /// Its workers.
     pub workers: Arc<Workers>,
+    /// Its certificates. None: it speaks no TLS.
+    pub tls: Option<Arc<TlsTerms>>,
     /// What is left of a caller's quota at this moment, by the caller's name. None: it has no quota, or nobody knows.
     pub left: Box<LeftOf>,
     /// DNS questions that failed since the start; 0 for a written list.

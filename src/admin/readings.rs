@@ -2,6 +2,7 @@
 
 use super::{Desk, ServiceView, process};
 use crate::clock::Moment;
+use crate::record::handshakes::TlsReading;
 use crate::record::metrics::{DnsReading, ProcessReading, Scrape, ServiceReading, WorkerReading};
 use crate::workers::Member;
 use crate::workers::health::Use;
@@ -35,11 +36,21 @@ fn read_service(service: &ServiceView, now: Moment) -> ServiceReading {
         age: dns.answered_at.map(|answered| now.since(answered)),
         failures: (service.dns_failures)(),
     });
+    let tls = service.tls.as_deref().map(|terms| {
+        let files = terms.tls().certificates.iter().map(|files| files.chain.path.display().to_string());
+        let ends = terms.certificates();
+        TlsReading {
+            certificates: files.zip(ends.iter().map(|certificate| certificate.not_after)).collect(),
+            stale: terms.stale().is_some(),
+            failures: terms.failures(),
+        }
+    });
     ServiceReading {
         name: service.config.name.clone(),
         counts: service.counts.clone(),
         workers: set.members.iter().map(|member| read_worker(member, now)).collect(),
         dns,
+        tls,
     }
 }
 

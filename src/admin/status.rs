@@ -6,10 +6,12 @@ use serde::Serialize;
 
 use super::{Desk, LedgerReading, Left, ServiceView};
 use crate::clock::Moment;
-use crate::config::{self, WorkerSource};
+use crate::config::{self, CertificateFiles, WorkerSource};
 use crate::record::callers::{OTHERS, Tally};
 use crate::record::labels::CODES;
 use crate::record::timestamp;
+use crate::tls::TlsTerms;
+use crate::tls::certificate::Certificate;
 use crate::workers::{DnsAnswer, Member};
 
 /// The whole page.
@@ -52,8 +54,32 @@ struct ServiceStatus {
     by_reason: BTreeMap<&'static str, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dns: Option<DnsStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsStatus>,
     workers: Vec<WorkerStatus>,
     callers: Vec<CallerStatus>,
+}
+
+#[derive(Serialize)]
+struct TlsStatus {
+    certificates: Vec<CertificateStatus>,
+    /// The files hold others, which cannot be used: since when, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale_since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale_because: Option<String>,
+    reload_failures: u64,
+}
+
+#[derive(Serialize)]
+struct CertificateStatus {
+    file: String,
+    subject: String,
+    issuer: String,
+    /// Names and addresses that it covers.
+    names: Vec<String>,
+    not_before: String,
+    not_after: String,
 }
 
 #[derive(Serialize)]
@@ -162,6 +188,7 @@ fn read_service(service: &ServiceView, callers: &config::Callers, now: Moment) -
         by_code,
         by_reason,
         dns,
+        tls: service.tls.as_deref().map(read_tls),
         workers: set.members.iter().map(|member| read_worker(member, &set.members, now)).collect(),
         callers: read_callers(service, callers, now),
     }
@@ -177,6 +204,31 @@ fn read_dns(name: &str, answer: Option<&DnsAnswer>, now: Moment) -> DnsStatus {
         failing_since: answer
             .and_then(|answer| answer.failing_since)
             .map(|since| timestamp(since.unix_micros)),
+    }
+}
+
+fn read_tls(terms: &TlsTerms) -> TlsStatus {
+    let stale = terms.stale();
+    let day = |seconds: i64| timestamp(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000));
+    let certificates = terms.certificates();
+    let read = |(files, certificate): (&CertificateFiles, &Certificate)| CertificateStatus {
+        file: files.chain.path.display().to_string(),
+        subject: certificate.subject.clone(),
+        issuer: certificate.issuer.clone(),
+        names: certificate
+            .dns
+            .iter()
+            .cloned()
+            .chain(certificate.addresses.iter().map(ToString::to_string))
+            .collect(),
+        not_before: day(certificate.not_before),
+        not_after: day(certificate.not_after),
+    };
+    TlsStatus {
+        certificates: terms.tls().certificates.iter().zip(certificates.iter()).map(read).collect(),
+        stale_since: stale.as_ref().map(|stale| timestamp(stale.since.unix_micros)),
+        stale_because: stale.map(|stale| stale.why.clone()),
+        reload_failures: terms.failures(),
     }
 }
 

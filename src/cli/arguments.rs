@@ -84,7 +84,8 @@ caller is 127.0.0.1. Ends with 0 whatever the answer is.
 
 Examples:
   buckler explain --service playlist --path /search/x --key-file office.key
-  buckler explain --service playlist --method DELETE --path /a --address 2001:db8::7 --json")]
+  buckler explain --service playlist --method DELETE --path /a --address 2001:db8::7 --json
+  buckler explain --service user-data --path /a --certificate spiffe://example.test/playlist")]
     Explain(Explain),
     /// Make the running Buckler read its configuration again
     #[command(after_help = "\
@@ -168,12 +169,15 @@ pub(super) struct Explain {
     /// The request target, as a client would send it
     #[arg(long, value_name = "PATH")]
     pub(super) path: String,
-    /// The Host header [default: the service's address]
+    /// The Host header [default: the service's address, or localhost for a Unix socket]
     #[arg(long)]
     pub(super) host: Option<String>,
     /// A file with the caller's API key on its first line; - is standard input
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: Option<PathBuf>,
+    /// The name in the caller's valid certificate: a SPIFFE id or a DNS name
+    #[arg(long, value_name = "NAME")]
+    pub(super) certificate: Option<String>,
     /// The caller's address
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub(super) address: IpAddr,

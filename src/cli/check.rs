@@ -1,11 +1,14 @@
-//! `buckler check`, also `buckler -t`: everything that is wrong with the configuration, at once. Reads files, opens no
-//! port and asks no name server.
+//! `buckler check`, also `buckler -t`: everything that is wrong with the configuration and with the certificates that it
+//! names, at once. Reads files, opens no port and asks no name server.
 
 use serde_json::json;
 
 use super::arguments::Check;
 use super::exit::Exit;
 use super::{load, output};
+use crate::clock::Moment;
+use crate::config::Loaded;
+use crate::tls::{Finding, TlsTerms};
 
 /// Runs the command.
 pub(super) fn run(arguments: &Check) -> Exit {
@@ -13,7 +16,8 @@ pub(super) fn run(arguments: &Check) -> Exit {
         Ok(path) => path,
         Err(exit) => return exit,
     };
-    let loaded = load::load(&path);
+    let mut loaded = load::load(&path);
+    certificates(&mut loaded, Moment::read());
     let (errors, warnings) = (loaded.errors().count(), loaded.warnings().count());
     let is_valid = errors == 0 && (warnings == 0 || !arguments.strict);
     let printed = if arguments.json {
@@ -33,6 +37,16 @@ pub(super) fn run(arguments: &Check) -> Exit {
     };
     output::say(&format!("{}: {}", path.display(), summary(errors, warnings, arguments.strict)));
     if is_valid { printed } else { Exit::BadConfiguration }
+}
+
+/// Looks at the certificates too, once everything else is fine.
+fn certificates(loaded: &mut Loaded, now: Moment) {
+    let Some(config) = &loaded.config else { return };
+    let found = config.services.values().flat_map(|service| TlsTerms::check(service, now));
+    loaded.problems.extend(found.map(Finding::into_problem));
+    // A certificate may serve several services, and is told of once.
+    loaded.problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    loaded.problems.dedup();
 }
 
 fn summary(errors: usize, warnings: usize, strict: bool) -> String {

@@ -14,15 +14,16 @@ use super::arguments::Explain;
 use super::exit::Exit;
 use super::key::first_line;
 use super::{load, output};
-use crate::admit::caller::{CachedCaller, CallerBook};
+use crate::admit::caller::{CachedCaller, CallerBook, Peer};
 use crate::admit::ledger::Ledger;
 use crate::admit::limit::LimitBook;
 use crate::admit::permission::trace;
 use crate::admit::{self, Facts, host, path};
 use crate::clock::Moment;
-use crate::config::{Config, Service, ServiceName};
+use crate::config::{ClientCertificate, Config, Service, ServiceName};
 use crate::listen::wire::{Wire, WireBounds};
 use crate::refusal::{Reason, Refusal};
+use crate::tls::identity::Identity;
 use told::{Answer, Told};
 
 /// Runs the command.
@@ -48,12 +49,13 @@ struct Asked<'a> {
     arguments: &'a Explain,
     host: String,
     key: Option<String>,
+    certificate: Option<Identity>,
 }
 
 impl<'a> Asked<'a> {
     fn read(arguments: &'a Explain, config: &Config) -> Result<Self, String> {
         let service = service(&arguments.service, config)?;
-        let host = arguments.host.clone().unwrap_or_else(|| service.listen.to_string());
+        let host = arguments.host.clone().unwrap_or_else(|| usual_host(&service));
         let key = arguments.key_file.as_deref().map(read_key).transpose()?;
         let has_break = |text: &str| text.contains(['\r', '\n']);
         if [&arguments.method, &arguments.path, &host].into_iter().any(|text| has_break(text)) {
@@ -62,7 +64,18 @@ impl<'a> Asked<'a> {
         if !arguments.path.starts_with('/') && arguments.path != "*" {
             return Err(format!("--path begins with a slash; try /{}", arguments.path));
         }
-        Ok(Self { service, arguments, host, key })
+        let certificate = arguments.certificate.as_deref().map(Identity::of_name);
+        let asks = service.tls.as_ref().map_or(ClientCertificate::None, |tls| tls.client_certificate);
+        let name = &service.name;
+        match (asks, &certificate) {
+            (ClientCertificate::None, Some(_)) => {
+                Err(format!("service {name} asks no client for a certificate; leave out --certificate"))
+            }
+            (ClientCertificate::Required, None) => {
+                Err(format!("service {name} takes no client without a certificate; add --certificate NAME"))
+            }
+            _ => Ok(Self { service, arguments, host, key, certificate }),
+        }
     }
 
     /// The request line and Host as they would come over the wire.
@@ -70,6 +83,11 @@ impl<'a> Asked<'a> {
         let Explain { method, path, .. } = self.arguments;
         format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.host)
     }
+}
+
+/// The address of its port; a file has none.
+fn usual_host(service: &Service) -> String {
+    service.listen.tcp().map_or_else(|| "localhost".to_owned(), |address| address.to_string())
 }
 
 fn service(name: &str, config: &Config) -> Result<Arc<Service>, String> {
@@ -110,7 +128,8 @@ fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Re
 
     let callers = CallerBook::new(config.callers.clone());
     let headers = credentials(asked, config)?;
-    let caller = callers.identify(asked.arguments.address.into(), &headers, &mut CachedCaller::default())?;
+    let peer = Peer { address: asked.arguments.address, certificate: asked.certificate.as_ref() };
+    let caller = callers.identify(peer, &headers, &mut CachedCaller::default())?;
     let name = callers.name(&caller);
     told.names(&caller, name, config);
 

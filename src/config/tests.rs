@@ -2,6 +2,7 @@
 //! that a file can break, with the line, the column and the words.
 
 mod contract;
+mod edge;
 mod effective;
 mod files;
 mod mistakes;

@@ -139,6 +139,8 @@ impl Route {
                 timeout: self.timeouts.connect.min(left),
                 response_head_bytes: head_bytes,
                 most: self.bounds.worker_connections,
+                // The configuration does not let a connection of many clients speak for one.
+                spoken: None,
             },
             settings: Settings { head_bytes, streams },
             clock: &self.clock,

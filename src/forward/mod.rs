@@ -8,6 +8,7 @@ mod exchange;
 pub mod headers;
 pub mod http2;
 pub mod pool;
+pub mod proxy_header;
 pub mod retry;
 pub mod source;
 pub mod upload;
@@ -36,6 +37,7 @@ use answer::{Silence, Streaming};
 use early::Early;
 use exchange::{Broken, Patience, exchange};
 use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lane, Lanes, Link};
+use proxy_header::Spoken;
 use retry::{Attempted, Reached, again};
 use upload::{Upload, UploadWatch};
 
@@ -53,6 +55,8 @@ pub struct Route {
     timeouts: Timeouts,
     bounds: Bounds,
     protocol: WorkerProtocol,
+    /// `workers.send_proxy_protocol`.
+    tells: bool,
     shard: ShardId,
     clock: Rc<ShardClock>,
 }
@@ -67,6 +71,8 @@ pub struct Call<'a> {
     pub until: Option<Instant>,
     /// Where interim answers go. None for a client that cannot take them.
     pub early: Option<&'a Early>,
+    /// Whose it is, for workers that are told.
+    pub spoken: Spoken,
 }
 
 impl Route {
@@ -89,6 +95,7 @@ impl Route {
             timeouts: config.timeouts,
             bounds: config.bounds,
             protocol: config.worker_protocol,
+            tells: config.send_proxy_protocol,
             shard,
             clock,
         }
@@ -144,6 +151,7 @@ impl Route {
             return Box::pin(self.send_http2(order, call, outcome)).await;
         }
         let until = call.until;
+        let spoken = self.tells.then_some(call.spoken);
         let mut tried: Vec<Endpoint> = Vec::new();
         let mut last = Refusal::new(Reason::NoWorkers, "neither the configuration nor DNS names a worker")
             .after(Duration::from_secs(1));
@@ -152,11 +160,11 @@ impl Route {
         for _ in 0..ATTEMPTS_MAX {
             let Some((lane, priority)) = self.choose(now, &tried) else { break };
             outcome.attempt(&lane.worker.name, priority);
-            let idle = if fresh { None } else { lane.idle(now).await };
+            let idle = if fresh { None } else { lane.idle(now, spoken).await };
             let link = match idle {
                 Some(link) => link,
                 // In a box: connecting is rare, and its state would make every request's larger.
-                None => match Box::pin(self.connect(&lane, until)).await {
+                None => match Box::pin(self.connect(&lane, spoken, until)).await {
                     Ok(link) => {
                         outcome.connected(Moment::read().since(now));
                         link
@@ -205,7 +213,12 @@ impl Route {
         tried.push(lane.worker.address.clone());
     }
 
-    async fn connect(&self, lane: &Lane, until: Option<Instant>) -> Result<Link, ConnectFailure> {
+    async fn connect(
+        &self,
+        lane: &Lane,
+        spoken: Option<Spoken>,
+        until: Option<Instant>,
+    ) -> Result<Link, ConnectFailure> {
         let left = until.map_or(Duration::MAX, |until| {
             until.saturating_duration_since(Instant::from_std(Moment::read().instant()))
         });
@@ -213,6 +226,7 @@ impl Route {
             timeout: self.timeouts.connect.min(left),
             response_head_bytes: self.bounds.response_head_bytes,
             most: self.bounds.worker_connections,
+            spoken,
         };
         match lane.connect(&self.open, terms).await {
             // All may be in use, or some idle at other workers: one of those makes room.

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::http2::Connections;
+use super::proxy_header::{self, Spoken};
 use super::upload::Upload;
 use super::wake::LinkWaker;
 use crate::clock::Moment;
@@ -115,6 +116,8 @@ pub struct ConnectTerms {
     pub response_head_bytes: usize,
     /// `bounds.worker_connections`.
     pub most: u64,
+    /// Whom it speaks for, if the worker is to be told.
+    pub spoken: Option<Spoken>,
 }
 
 impl Lane {
@@ -129,11 +132,16 @@ impl Lane {
         }
     }
 
-    /// The idle connection used last that is still alive, if there is one. Each is looked at before it is handed out:
-    /// one that the worker closed, or sent something unasked on (RFC 9112 section 9.2), is dropped.
-    pub async fn idle(&self, now: Moment) -> Option<Link> {
+    /// The idle connection used last that is still alive and speaks for this client, or for nobody, if there is one.
+    /// Each is looked at before it is handed out: one that the worker closed, or sent something unasked on (RFC 9112
+    /// section 9.2), is dropped.
+    pub async fn idle(&self, now: Moment, spoken: Option<Spoken>) -> Option<Link> {
         loop {
-            let Idle { mut link, since } = self.idle.borrow_mut().pop()?;
+            let Idle { mut link, since } = {
+                let mut idle = self.idle.borrow_mut();
+                let newest = idle.iter().rposition(|idle| idle.link.spoken == spoken)?;
+                idle.remove(newest)
+            };
             if now.since(since) < self.idle_time.get() && link.is_usable().await {
                 return Some(link);
             }
@@ -162,6 +170,7 @@ impl Lane {
             alarm: Alarm::new(IDLE_TIME_MAX),
             closed: false,
             reused: false,
+            spoken: terms.spoken,
             _open: open,
         })
     }
@@ -175,7 +184,12 @@ impl Lane {
         let permit = bound.take(terms.most).ok_or(ConnectFailure::Bound)?;
         let counts = self.worker.counts.of(self.shard);
         counts.connects.add(1);
-        let stream = match tokio::time::timeout(terms.timeout, Socket::connect(&self.worker.address)).await {
+        let stream = match tokio::time::timeout(
+            terms.timeout,
+            proxy_header::connect(&self.worker.address, terms.spoken),
+        )
+        .await
+        {
             Ok(Ok(stream)) => stream,
             failed => {
                 let failure = match failed {
@@ -241,6 +255,8 @@ pub struct Link {
     alarm: Alarm,
     closed: bool,
     reused: bool,
+    /// Whom the worker was told that it speaks for.
+    spoken: Option<Spoken>,
     _open: Open,
 }
 

@@ -12,6 +12,7 @@ use crate::admit::caller::{CachedCaller, Caller, Peer, Who};
 use crate::clock::Moment;
 use crate::config::{ConnectionLife, Timeouts};
 use crate::forward::early::Early;
+use crate::forward::proxy_header::Spoken;
 use crate::service::{Desk, Place};
 use crate::tls::session::Session;
 
@@ -20,7 +21,7 @@ use crate::tls::session::Session;
 pub struct Arrival {
     /// The client's address, as the socket or a PROXY header says.
     pub peer: SocketAddr,
-    /// The address that it connected to, if that is known and one of the network.
+    /// The address that it connected to, if that is known and one of the network. Unknown also where nobody asks.
     pub local: Option<SocketAddr>,
     /// What its TLS handshake agreed on. None: it comes without TLS.
     pub session: Option<Session>,
@@ -30,6 +31,15 @@ impl Arrival {
     /// One that comes as it is.
     pub const fn plain(peer: SocketAddr) -> Self {
         Self { peer, local: None, session: None }
+    }
+
+    /// Whom a connection to a worker speaks for that carries this client's requests.
+    pub(super) fn spoken(&self) -> Spoken {
+        let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        match self.local {
+            Some(local) => Spoken::For { client: plain(self.peer), destination: plain(local) },
+            None => Spoken::ForNobody,
+        }
     }
 }
 

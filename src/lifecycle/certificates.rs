@@ -1,13 +1,35 @@
 //! The certificates of a configuration: read before anything is swapped, and watched while it runs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+use tokio::task::AbortHandle;
 
 use super::generation::Failure;
 use crate::clock::Moment;
 use crate::config::{Config, ServiceName};
 use crate::service::Service;
+use crate::tls::watch::{self, Pace};
 use crate::tls::{Finding, TlsTerms};
+
+/// Files that are watched; dropping it ends that.
+pub(super) struct Watching(AbortHandle);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Watches the TLS files of these services. None: there are none.
+pub(super) fn watch(services: &BTreeMap<ServiceName, Arc<Service>>) -> Option<Watching> {
+    let terms = |(name, service): (&ServiceName, &Arc<Service>)| Some((name.clone(), service.tls.clone()?));
+    let watched: Vec<_> = services.iter().filter_map(terms).collect();
+    if watched.is_empty() {
+        return None;
+    }
+    Some(Watching(tokio::task::spawn_local(watch::run(watched, Pace::default())).abort_handle()))
+}
 
 /// Reads the TLS files of every service. What is only to be warned of is logged.
 ///

@@ -12,12 +12,13 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::certificates::{self, Watching};
 use super::door::{self, Behind, Door};
 use super::listeners::{self, Current, Files, Listeners};
 use super::logging::{self, Level};
 use super::shards::{Assignment, Listens, Plan, Shard};
-use super::{RunOptions, certificates};
-use crate::admin::{LedgerReading, Left, ProcessState, ServiceView, View};
+use super::{RunOptions, shown};
+use crate::admin::{LedgerReading, ProcessState, View};
 use crate::admit::caller::CallerBook;
 use crate::admit::ledger::Ledger;
 use crate::clock::Moment;
@@ -61,6 +62,7 @@ pub(super) struct Running {
     access_log: Option<Arc<AccessLog>>,
     /// What asks DNS, by service.
     discoveries: HashMap<ServiceName, Asking>,
+    certificates: Option<Watching>,
     door: Option<Door>,
     /// The files of the Unix sockets.
     files: Files,
@@ -119,6 +121,7 @@ impl Running {
             services: BTreeMap::new(),
             access_log: None,
             discoveries: HashMap::new(),
+            certificates: None,
             door: None,
             files: Files::new(),
             state,
@@ -185,6 +188,7 @@ impl Running {
         self.files.extend(files);
         // A log that is replaced ends by itself, with the last request that writes to it; that may be a long download.
         self.access_log = prepared.access_log;
+        self.certificates = certificates::watch(&self.services);
         Ok(prepared.door)
     }
 
@@ -223,7 +227,7 @@ impl Running {
             config_file: options.config.display().to_string(),
             config_hash: self.hash.clone(),
             callers: Arc::clone(&self.config.callers),
-            services: self.services.values().map(service_view).collect(),
+            services: self.services.values().map(shown::service).collect(),
             ledger: Box::new(move || LedgerReading {
                 keys: ledger.live_keys(Moment::read()),
                 max_keys: ledger.capacity() as u64,
@@ -343,30 +347,4 @@ pub(super) fn file_hint(error: &std::io::Error) -> &'static str {
         std::io::ErrorKind::PermissionDenied => "; the user that Buckler runs as may not",
         _ => "",
     }
-}
-
-fn service_view(service: &Arc<Service>) -> ServiceView {
-    let (asked, workers) = (Arc::clone(service), Arc::clone(&service.workers));
-    ServiceView {
-        config: Arc::clone(&service.config),
-        counts: Arc::clone(&service.counts),
-        workers: Arc::clone(&service.workers),
-        left: Box::new(move |name, now| left(&asked, name, now)),
-        dns_failures: Box::new(move || workers.dns_failures()),
-    }
-}
-
-/// What is left of a caller's quota.
-fn left(service: &Service, name: &str, now: Moment) -> Option<Left> {
-    let caller = service.callers.of_name(name)?;
-    let rule = service.limits.own_rule(&caller, now)?;
-    let standing = service.limits.peek(&caller, now);
-    let in_progress = service.limits.in_progress(&caller, now);
-    Some(Left {
-        policy: rule.name.clone(),
-        requests: standing.as_ref().map(|standing| u64::from(standing.remaining)),
-        burst: standing.as_ref().map(|standing| u64::from(standing.quota)),
-        in_progress: in_progress.map(|(now, _)| now),
-        concurrent: in_progress.map(|(_, most)| most),
-    })
 }

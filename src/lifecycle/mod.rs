@@ -10,6 +10,7 @@ mod generation;
 mod listeners;
 mod logging;
 mod shards;
+mod shown;
 mod socket_file;
 
 use std::path::{Path, PathBuf};

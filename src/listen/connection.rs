@@ -26,7 +26,10 @@ pub(super) async fn serve(socket: Socket, peer: SocketAddr, place: Rc<Place>) {
         (!desk.service.config.proxy_protocol, desk.service.tls.clone())
     };
     let (transport, arrival) = if is_bare && tls.is_none() {
-        (Transport::from(socket), Arrival::plain(peer))
+        // Asking for it costs a call to the kernel, so it is asked for where somebody is told.
+        let tells = place.desk().service.config.send_proxy_protocol;
+        let local = if tells { socket.local() } else { None };
+        (Transport::from(socket), Arrival { local, ..Arrival::plain(peer) })
     } else {
         // In a box: it is soon over, and its state would make every connection's larger.
         let opening = Box::pin(open(socket, peer, (is_bare, tls), &place));
@@ -94,7 +97,9 @@ async fn read_proxy_header(
     peer: SocketAddr,
     place: &Place,
 ) -> Result<(proxy_header::Source, Vec<u8>), Refusal> {
-    if !place.desk().service.callers.is_trusted(peer.ip()) {
+    // Who may connect to a Unix socket, its owner and mode say.
+    let is_believed = matches!(socket, Socket::Unix(_)) || place.desk().service.callers.is_trusted(peer.ip());
+    if !is_believed {
         let detail = "a PROXY header is taken from `callers.trusted_proxies` only";
         return Err(Refusal::new(Reason::BadRequest, detail));
     }

@@ -151,6 +151,20 @@ impl FloodKind {
 }
 
 impl Flood {
+    /// What the engine (the h2 crate) means by an error of its own, as its text tells: some floods it sees first, and
+    /// it names them in the debug data of its GOAWAY.
+    pub fn of_engine(error: &str) -> FloodKind {
+        const NAMES: [(&str, FloodKind); 5] = [
+            ("too_many_resets", FloodKind::RapidReset),
+            ("too_many_internal_resets", FloodKind::MadeYouReset),
+            ("too_many_continuations", FloodKind::Continuation),
+            ("header_list_way_too_large", FloodKind::HeaderList),
+            ("too_many_data_frames", FloodKind::SmallData),
+        ];
+        let named = NAMES.iter().find(|(name, _)| error.contains(name));
+        named.map_or(FloodKind::Protocol, |(_, kind)| *kind)
+    }
+
     const fn calm(kind: FloodKind, reason: &'static str) -> Self {
         Self { kind, code: ENHANCE_YOUR_CALM, reason }
     }
@@ -170,6 +184,8 @@ pub struct Frames {
     preface: usize,
     settings_came: bool,
     block: Option<Block>,
+    /// The last HEADERS frame came on an open stream.
+    is_trailers: bool,
     inward: Cut,
     outward: Cut,
     goaway: Option<u32>,
@@ -233,6 +249,7 @@ impl Frames {
             preface: 0,
             settings_came: false,
             block: None,
+            is_trailers: false,
             inward: Cut::new(),
             outward: Cut::new(),
             goaway: None,
@@ -287,20 +304,25 @@ impl Frames {
     ///
     /// # Errors
     ///
-    /// The client has made us reset too many streams. The bytes may still be sent.
+    /// The client has made us reset too many streams; told once. The bytes may still be sent.
     pub fn sent(&mut self, mut bytes: &[u8], now_nanos: u64) -> Result<(), Flood> {
+        let mut found = None;
         while !bytes.is_empty() || !self.outward.is_between() {
             match self.outward.next(&mut bytes) {
                 None => break,
                 Some(Part::Head(_) | Part::Setting(..)) => {}
                 Some(Part::End(head, payload)) => {
-                    if let Err(flood) = self.end_sent(head, payload, now_nanos) {
-                        return Err(*self.flood.get_or_insert(flood));
-                    }
+                    found = found.or(self.end_sent(head, payload, now_nanos).err());
                 }
             }
         }
-        self.flood.map_or(Ok(()), Err)
+        match (found, self.flood) {
+            (Some(flood), None) => {
+                self.flood = Some(flood);
+                Err(flood)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The fault or flood that was found.

@@ -2,7 +2,6 @@
 //! Versions 1 and 2 as in haproxy.org's proxy-protocol.txt. Bytes in, verdict out: who may send such a header, and how
 //! long it may take, is decided where connections begin.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
@@ -47,7 +46,7 @@ pub enum Source {
 pub enum HeaderFault {
     /// They begin no PROXY header.
     Missing,
-    /// They begin one that breaks a rule.
+    /// They begin one that breaks a rule: this one.
     Malformed(&'static str),
     /// They begin one that is longer than version 1 allows, or than [`HEADER_MOST`].
     TooLong,
@@ -60,16 +59,6 @@ impl HeaderFault {
             Self::Missing => "the connection does not begin with a PROXY header",
             Self::Malformed(what) => what,
             Self::TooLong => "the PROXY header is too long",
-        }
-    }
-}
-
-impl fmt::Display for HeaderFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("the connection does not begin with a PROXY header"),
-            Self::Malformed(what) => write!(f, "the PROXY header is malformed: {what}"),
-            Self::TooLong => f.write_str("the PROXY header is too long"),
         }
     }
 }
@@ -104,23 +93,27 @@ fn read_v1(bytes: &[u8]) -> Result<Option<(Source, usize)>, HeaderFault> {
         [b'\r', b'\n', ..] => {}
         [b'\r'] if end + 1 < V1_MOST => return Ok(None),
         [b'\r'] => return Err(HeaderFault::TooLong),
-        _ => return Err(HeaderFault::Malformed("its line does not end with CRLF")),
+        _ => return Err(HeaderFault::Malformed("the PROXY header's line does not end with CRLF")),
     }
     let line = std::str::from_utf8(&within[V1_START.len().min(end)..end]);
-    let line = line.map_err(|_| HeaderFault::Malformed("it is not ASCII"))?;
+    let line = line.map_err(|_| HeaderFault::Malformed("the PROXY header is not ASCII"))?;
     // Behind UNKNOWN anything may stand, and it means nothing.
     let source = match line.split_once(' ').unwrap_or((line, "")) {
         ("UNKNOWN", _) => Source::Own,
         ("TCP4", rest) => addresses_v1::<Ipv4Addr>(rest)?,
         ("TCP6", rest) => addresses_v1::<Ipv6Addr>(rest)?,
-        _ => return Err(HeaderFault::Malformed("its protocol is none of TCP4, TCP6 and UNKNOWN")),
+        _ => {
+            return Err(HeaderFault::Malformed(
+                "the PROXY header's protocol is none of TCP4, TCP6 and UNKNOWN",
+            ));
+        }
     };
     Ok(Some((source, end + 2)))
 }
 
 fn addresses_v1<Address: FromStr + Into<IpAddr>>(rest: &str) -> Result<Source, HeaderFault> {
     const WANTS: HeaderFault =
-        HeaderFault::Malformed("it does not say two addresses of its protocol and two ports");
+        HeaderFault::Malformed("the PROXY header does not say two addresses of its protocol and two ports");
     let mut parts = rest.split(' ');
     let mut part = || parts.next().ok_or(WANTS);
     let (client, destination) = (part()?, part()?);
@@ -149,7 +142,11 @@ fn read_v2(bytes: &[u8]) -> Result<Option<(Source, usize)>, HeaderFault> {
         None => return Ok(None),
         Some(0x20) => true,
         Some(0x21) => false,
-        Some(_) => return Err(HeaderFault::Malformed("its version is not 2, or its command is not known")),
+        Some(_) => {
+            return Err(HeaderFault::Malformed(
+                "the PROXY header's version is not 2, or its command is not known",
+            ));
+        }
     };
     let [family, high, low] = match bytes[V2_START.len() + 1..] {
         [family, high, low, ..] => [family, high, low],
@@ -176,7 +173,9 @@ fn proxied_v2(header: &[u8], family: u8) -> Result<Source, HeaderFault> {
         0x12 => (Source::Own, 2 * (4 + 2)),
         0x22 => (Source::Own, 2 * (16 + 2)),
         0x31 | 0x32 => (Source::Own, 2 * 108),
-        _ => return Err(HeaderFault::Malformed("its address family or protocol is not known")),
+        _ => {
+            return Err(HeaderFault::Malformed("the PROXY header's address family or protocol is not known"));
+        }
     };
     check_tlvs(header, V2_FIXED + addresses)?;
     Ok(source)
@@ -203,7 +202,7 @@ fn pair<const LENGTH: usize>(
     Ok((both().ok_or(SHORT)?, 2 * (LENGTH + 2)))
 }
 
-const SHORT: HeaderFault = HeaderFault::Malformed("it is shorter than its addresses");
+const SHORT: HeaderFault = HeaderFault::Malformed("the PROXY header is shorter than its addresses");
 
 /// Walks through the TLVs from `start`: each lies within the header, and a checksum is right.
 fn check_tlvs(header: &[u8], start: usize) -> Result<(), HeaderFault> {
@@ -212,22 +211,22 @@ fn check_tlvs(header: &[u8], start: usize) -> Result<(), HeaderFault> {
     let mut rest = header.get(start..).ok_or(SHORT)?;
     while !rest.is_empty() {
         let [kind, high, low, behind @ ..] = rest else {
-            return Err(HeaderFault::Malformed("a TLV is cut off"));
+            return Err(HeaderFault::Malformed("a TLV of the PROXY header is cut off"));
         };
         let length = usize::from(u16::from_be_bytes([*high, *low]));
         let Some((value, next)) = behind.split_at_checked(length) else {
-            return Err(HeaderFault::Malformed("a TLV reaches beyond the header"));
+            return Err(HeaderFault::Malformed("a TLV reaches beyond the PROXY header"));
         };
         match *kind {
             CRC32C => {
                 let told = value.try_into().ok().map(u32::from_be_bytes);
                 if summed || told != Some(checksum(header, at + 3)) {
-                    return Err(HeaderFault::Malformed("its checksum is wrong"));
+                    return Err(HeaderFault::Malformed("the PROXY header's checksum is wrong"));
                 }
                 summed = true;
             }
             UNIQUE_ID if length > UNIQUE_ID_MOST => {
-                return Err(HeaderFault::Malformed("its unique id is longer than 128 bytes"));
+                return Err(HeaderFault::Malformed("the PROXY header's unique id is longer than 128 bytes"));
             }
             _ => {}
         }
@@ -268,6 +267,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::forward::proxy_header::Spoken;
 
     fn proxied(client: &str, destination: &str) -> Source {
         Source::Proxied { client: client.parse().unwrap(), destination: destination.parse().unwrap() }
@@ -469,6 +469,22 @@ mod tests {
         let mut zeros = [0; 32];
         zeros[4..8].fill(0xff);
         assert_eq!(checksum(&zeros, 4), 0x8a91_36aa);
+    }
+
+    #[test]
+    fn what_workers_are_told_is_read_back() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        for (client, destination) in [
+            ("192.0.2.7:1", "198.51.100.1:443"),
+            ("[2001:db8::7]:1", "[2001:db8::1]:443"),
+            ("192.0.2.7:65535", "[::1]:0"),
+        ] {
+            let (client, destination) = (address(client), address(destination));
+            let header = Spoken::For { client, destination }.header();
+            assert_eq!(read(&header), Ok(Some((Source::Proxied { client, destination }, header.len()))));
+        }
+        let header = Spoken::ForNobody.header();
+        assert_eq!(read(&header), Ok(Some((Source::Own, header.len()))));
     }
 
     proptest! {

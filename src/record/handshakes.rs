@@ -1,5 +1,10 @@
-//! TLS handshakes of one service on one shard, by how they ended and by version.
+//! TLS in numbers: the handshakes of one service on one shard, by how they ended and by version; and how the page of
+//! metrics shows them beside the certificates.
 
+use std::fmt;
+
+use super::metrics::Scrape;
+use super::page::Page;
 use crate::shard::Count;
 
 /// How a handshake ended.
@@ -39,5 +44,70 @@ impl Handshakes {
     /// One count, by places in [`RESULTS`] and [`VERSIONS`].
     pub fn count(&self, result: usize, version: usize) -> &Count {
         &self.counts[result][version]
+    }
+}
+
+/// What is read of a service that speaks TLS.
+#[derive(Clone, Debug, Default)]
+pub struct TlsReading {
+    /// Its certificates by file, and the last second of each in seconds since 1970.
+    pub certificates: Vec<(String, i64)>,
+    /// Whether the files hold others, which cannot be used.
+    pub stale: bool,
+    /// How often new files could not be used.
+    pub failures: u64,
+}
+
+impl Scrape {
+    /// Everything about TLS, of the services that speak it.
+    pub(super) fn tls(&self, page: &mut Page<'_>) -> fmt::Result {
+        let with_tls = || self.services.iter().filter_map(|service| Some((service, service.tls.as_ref()?)));
+        let mut family = page.counter(
+            "buckler_tls_handshakes",
+            "TLS handshakes by how they ended, and the version if it came to one",
+        )?;
+        for (service, _) in with_tls() {
+            for (result, result_word) in RESULTS.iter().enumerate() {
+                for (version, version_word) in VERSIONS.iter().enumerate() {
+                    let n = service.counts.shards.sum(|shard| shard.handshakes.count(result, version));
+                    let labels = [
+                        ("service", service.name.as_str()),
+                        ("result", *result_word),
+                        ("version", *version_word),
+                    ];
+                    // Most of the combinations cannot be.
+                    if n > 0 {
+                        family.counter(&labels, n)?;
+                    }
+                }
+            }
+        }
+        let mut family =
+            page.counter("buckler_tls_resumed", "Handshakes that went on with an earlier session")?;
+        for (service, _) in with_tls() {
+            let n = service.counts.shards.sum(|shard| &shard.handshakes.resumed);
+            family.counter(&[("service", service.name.as_str())], n)?;
+        }
+        let mut family = page
+            .gauge("buckler_tls_certificate_expiry_seconds", "When a certificate in use ends, since 1970")?;
+        for (service, tls) in with_tls() {
+            for (file, not_after) in &tls.certificates {
+                let labels = [("service", service.name.as_str()), ("certificate", file.as_str())];
+                family.gauge_f64(&labels, *not_after as f64)?;
+            }
+        }
+        let mut family = page.gauge(
+            "buckler_tls_certificates_stale",
+            "1 if the files hold new certificates that cannot be used, and older ones are in use",
+        )?;
+        for (service, tls) in with_tls() {
+            family.gauge(&[("service", service.name.as_str())], u64::from(tls.stale))?;
+        }
+        let mut family =
+            page.counter("buckler_tls_reload_failures", "New certificate files that could not be used")?;
+        for (service, tls) in with_tls() {
+            family.counter(&[("service", service.name.as_str())], tls.failures)?;
+        }
+        Ok(())
     }
 }

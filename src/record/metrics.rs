@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::callers::OTHERS;
 use super::counts::ServiceCounts;
+use super::handshakes::TlsReading;
 use super::labels::{CLASSES, CODES, METHODS};
 use super::page::{Page, seconds};
 use crate::config::ServiceName;
@@ -43,6 +44,8 @@ pub struct ServiceReading {
     pub workers: Vec<WorkerReading>,
     /// Its DNS side; none for a written list.
     pub dns: Option<DnsReading>,
+    /// Its certificates; none if it speaks no TLS.
+    pub tls: Option<TlsReading>,
 }
 
 /// What is read of a worker.
@@ -126,6 +129,7 @@ impl Collector for Scrape {
         self.callers(&mut page)?;
         self.workers(&mut page)?;
         self.dns(&mut page)?;
+        self.tls(&mut page)?;
         self.process.limiter_and_config(&mut page)?;
         self.process.process(&mut page)
     }

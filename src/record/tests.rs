@@ -349,6 +349,7 @@ fn the_metrics_page_names_what_happened_and_stays_well_formed() {
         counts: Arc::clone(&world.counts),
         workers: vec![worker],
         dns,
+        tls: None,
     };
     let process = ProcessReading { reload_ok: true, config_hash: "abc".into(), ..ProcessReading::default() };
     let page = encode(Scrape { services: vec![service], process }).unwrap();

@@ -13,8 +13,9 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer};
 use super::Finding;
 use super::certificate::Certificate;
 use super::files::{Material, Pair};
+use super::names::CertificateBook;
 use crate::clock::Moment;
-use crate::config::{CertificateFiles, Code, NamedFile, Tls};
+use crate::config::{CertificateFiles, Code, HostPattern, NamedFile, Service, Tls, Verdict};
 
 /// A certificate that ends sooner is warned of.
 pub const ENDS_SOON_DAYS: i64 = 30;
@@ -37,6 +38,30 @@ pub fn inspect(tls: &Tls, material: &Material, provider: &CryptoProvider, now: M
     let usable = pairs.filter_map(|(files, pair)| look.pair(files, pair, provider)).collect();
     look.client_ca(tls, material);
     Inspected { usable, findings: look.findings }
+}
+
+/// Hosts that rules let in and that no certificate covers: clients refuse the connection before a rule is asked.
+pub(super) fn uncovered(service: &Service, tls: &Tls, book: &CertificateBook) -> Vec<Finding> {
+    let Some(file) = tls.certificates.first().map(|files| &files.chain) else { return Vec::new() };
+    let rules = service.permissions.rules.iter().filter(|rule| rule.verdict == Verdict::Allow);
+    let hosts = rules.flat_map(|rule| rule.hosts.iter().map(|host| (&rule.rule_ref, host)));
+    let bare = hosts.filter(|(_, host)| !book.serves(host));
+    let told = bare.map(|(rule, host)| {
+        let host = match host {
+            HostPattern::Exact(host) => host.to_string(),
+            HostPattern::OneLabel(suffix) => format!("*{suffix}"),
+        };
+        Finding {
+            code: Code::HostNotCovered,
+            at: file.at.clone(),
+            message: format!(
+                "no certificate of {} covers {host}, which {} ({}) lets in",
+                service.name, rule.name, rule.at
+            ),
+            help: "add a certificate with this name".to_owned(),
+        }
+    });
+    told.collect()
 }
 
 /// The calendar as certificates count it: seconds since 1970.

@@ -13,6 +13,7 @@ pub mod inspect;
 mod names;
 pub mod server;
 pub mod session;
+pub mod watch;
 
 pub use finding::Finding;
 pub use identity::ClientCertificate;

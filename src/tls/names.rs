@@ -10,6 +10,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::certificate::Certificate;
+use crate::config::HostPattern;
 
 /// The certificates of one service, by name.
 pub(super) struct CertificateBook {
@@ -56,6 +57,21 @@ impl CertificateBook {
         // The star stands for one whole label, and not for none.
         let suffix = name.find('.').filter(|at| *at > 0).map(|at| &name[at..]);
         suffix.and_then(|suffix| self.wildcard.get(suffix)).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl CertificateBook {
+    /// Whether a certificate covers at least some of the hosts that this pattern means.
+    pub(super) fn serves(&self, hosts: &HostPattern) -> bool {
+        match hosts {
+            HostPattern::Exact(host) => !self.covering(host).is_empty(),
+            HostPattern::OneLabel(suffix) => {
+                let below = |name: &str| {
+                    name.split_once('.').is_some_and(|(_, rest)| suffix.strip_prefix('.') == Some(rest))
+                };
+                self.wildcard.contains_key(&**suffix) || self.exact.keys().any(|name| below(name))
+            }
+        }
     }
 }
 

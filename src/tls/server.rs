@@ -25,7 +25,7 @@ use rustls::version::{TLS12, TLS13};
 use super::Finding;
 use super::certificate::Certificate;
 use super::files::{Contents, Material};
-use super::inspect::inspect;
+use super::inspect::{inspect, uncovered};
 use super::names::CertificateBook;
 use super::session::{ALPN_H2, ALPN_HTTP1};
 use crate::clock::Moment;
@@ -98,7 +98,8 @@ impl TlsTerms {
                 before.fail(&told(findings), now);
             }
         });
-        let (terms, findings) = built?;
+        let (terms, mut findings) = built?;
+        findings.extend(uncovered(service, tls, &terms.book));
         let terms = Self {
             tls: Arc::clone(tls),
             protocol: service.protocol,
@@ -109,10 +110,9 @@ impl TlsTerms {
         Ok((Some(Arc::new(terms)), findings))
     }
 
-    /// Everything to say about the files, without using them.
-    pub fn check(tls: &Tls, now: Moment) -> Vec<Finding> {
-        let built = Material::read(tls).and_then(|material| build(tls, Protocol::Http, &material, None, now));
-        match built {
+    /// Everything there is to say about the files of a service, without using them.
+    pub fn check(service: &Service, now: Moment) -> Vec<Finding> {
+        match Self::new(service, None, now) {
             Ok((_, findings)) | Err(findings) => findings,
         }
     }

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) use ask::{Ask, get, request};
 pub(crate) use buckler::Buckler;
 pub(crate) use contract::{ONE_PORT, callers};
+pub(crate) use ports::free as free_port;
 pub(crate) use raw::{End, Raw};
 pub(crate) use response::Response;
 pub(crate) use script::Step;

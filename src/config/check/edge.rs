@@ -1,5 +1,5 @@
-//! A service's outer side: where it listens, its socket file, the PROXY protocol, TLS, the life of its connections. What
-//! makes no sense with `protocol: tcp` stands in `bytes.rs`.
+//! A service's outer side: where it listens, its socket file, the PROXY protocol, TLS, the life of its connections.
+//! What makes no sense with `protocol: tcp` stands in `bytes.rs`.
 
 use std::collections::HashMap;
 use std::path::{Component, PathBuf};
@@ -183,9 +183,11 @@ impl Checker<'_> {
     fn named_file(&mut self, key: &str, field: &Field<String>) -> Option<NamedFile> {
         let located = field.as_ref()?;
         let text = located.value.as_ref()?;
-        if text.is_empty() || text.contains('\0') {
+        // What does not look like a name may be the key itself: it stands in no message.
+        if text.is_empty() || text.contains(char::is_control) {
             let message = format!("`{key}` is not the name of a file");
-            self.error(Code::BadValue, located.at, message, &format!("write `{key}: tls/a.pem`"));
+            let help = format!("write `{key}: tls/a.pem`, the name of a PEM file, not what is in it");
+            self.error(Code::BadValue, located.at, message, &help);
             return None;
         }
         Some(NamedFile { path: self.path(text, located.at), at: self.problems.sources.at(located.at) })
@@ -195,7 +197,9 @@ impl Checker<'_> {
     pub(super) fn forward_certificate(&mut self, service: &file::Service) -> bool {
         let Some(field) = &service.forward_client_certificate else { return false };
         let wanted = field.value == Some(true);
-        if wanted && !asks(service) {
+        // Of bytes it is an error whatever it says.
+        let of_requests = value(&service.protocol) != Some(&file::Protocol::Tcp);
+        if wanted && of_requests && !asks(service) {
             let message = "there is no client certificate to forward: clients are not asked for one";
             let help = "write `tls:` with `client_ca:` and `client_certificate: optional`, or remove this";
             self.error(Code::Contradiction, field.at, message, help);

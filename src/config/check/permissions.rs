@@ -129,6 +129,7 @@ impl Checker<'_> {
         }
         if unnamed.iter().any(|kind| text.starts_with(kind)) {
             self.canonical_address(text, at);
+            self.canonical_certificate(text, at, callers);
             return Some(CallerPattern::Glob(text.into()));
         }
         self.caller(text, at, callers).map(CallerPattern::Known)
@@ -151,6 +152,22 @@ impl Checker<'_> {
             let message = format!("`{}` is no caller's name", shorten(text));
             self.error(Code::BadValue, at, message, &help);
         }
+    }
+
+    /// The same of a certificate, whose name is compared in lower case (the path of a SPIFFE id as it is), and which is
+    /// the caller of `known` that has this name, if there is one.
+    fn canonical_certificate(&mut self, text: &str, at: Spot, callers: &Callers) {
+        let Some(name) = text.strip_prefix("certificate:") else { return };
+        let path = name.strip_prefix("spiffe://").and_then(|rest| Some(rest.len() - rest.find('/')?));
+        let (compared, path) = name.split_at(name.len() - path.unwrap_or(0));
+        let spelled = format!("{}{path}", compared.to_ascii_lowercase());
+        let owner = callers.known.iter().find(|known| known.certificates.iter().any(|one| **one == *spelled));
+        let help = match owner {
+            Some(owner) => format!("write `{}`, who has this certificate", owner.name),
+            None if spelled != name => format!("write `certificate:{spelled}`"),
+            None => return,
+        };
+        self.error(Code::BadValue, at, format!("`{}` is no caller's name", shorten(text)), &help);
     }
 
     fn until_of_rule(&mut self, until: &file::Field<crate::config::value::DayText>, number: usize) {

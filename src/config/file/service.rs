@@ -25,7 +25,7 @@ pub(in crate::config) struct Service {
     /// Every connection begins with a PROXY header, version 1 or 2, which names the client; one without it is refused.
     /// It is believed of `callers.trusted_proxies`, and of whoever may connect to a Unix socket. Default false.
     pub(in crate::config) proxy_protocol: Field<bool>,
-    /// TLS on the port. Default: none, and what comes in TLS is refused.
+    /// TLS on the port. Default: none.
     pub(in crate::config) tls: Field<Tls>,
     /// Workers are told of the client's certificate in `x-forwarded-client-cert`. Whether or not, what clients send
     /// under that name is removed. Default false.

@@ -71,6 +71,9 @@ impl Bucket {
     pub(super) fn take(&mut self, now: u64) -> bool {
         if self.tokens == 0 {
             self.fill(now);
+        } else if self.tokens == self.rate.burst {
+            // While it is full, time adds nothing.
+            self.at = self.at.max(now);
         }
         let some = self.tokens > 0;
         self.tokens = self.tokens.saturating_sub(1);
@@ -105,6 +108,8 @@ mod tests {
         assert_eq!(taken(&mut bucket, SECOND * 3 / 4), 0);
         assert_eq!(taken(&mut bucket, SECOND), 1);
         assert_eq!(taken(&mut bucket, 100 * SECOND), 3);
+        let mut long_full = Bucket::new(Rate { burst: 3, per_second: 2 }, 0);
+        assert_eq!(taken(&mut long_full, 100 * SECOND), 3);
     }
 
     #[test]

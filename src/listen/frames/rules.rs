@@ -1,6 +1,7 @@
 //! What is asked of each frame: its form (RFC 9113 section 6), its place (section 5.1), and its price.
 
 use super::budget::{self, Bucket};
+use super::cut::KEPT;
 use super::{
     ACK, Block, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Ended, FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR, Flood, FloodKind, Frames, GOAWAY, HEADERS, Head, PADDED, PING, PRIORITY,
@@ -77,6 +78,9 @@ impl Frames {
             DATA | RST_STREAM | WINDOW_UPDATE if self.streams.is_idle(stream) => {
                 Err(Flood::fault(PROTOCOL_ERROR, "a frame on a stream that was never opened"))
             }
+            DATA | HEADERS if self.streams.is_half_closed(stream) => {
+                Err(Flood::fault(STREAM_CLOSED, "a frame behind the end of its stream"))
+            }
             _ => Ok(()),
         }
     }
@@ -86,6 +90,7 @@ impl Frames {
         if self.streams.is_idle(id) {
             let ignored = self.goaway.is_some_and(|last| id > last);
             self.streams.open(id, ignored);
+            self.is_trailers = false;
             if self.streams.count() > self.bounds.streams as usize + UNSEEN_STREAMS {
                 return Err(Flood::calm(FloodKind::RefusedStreams, "many more streams than allowed"));
             }
@@ -93,6 +98,8 @@ impl Frames {
             budgets.priorities.give(budget::PRIORITIES_PER_STREAM);
             budgets.window_updates.give(budget::WINDOW_UPDATES_PER_STREAM);
             budgets.empty.give(1);
+        } else {
+            self.is_trailers = true;
         }
         if head.has(END_HEADERS) {
             return Ok(());
@@ -160,16 +167,17 @@ impl Frames {
     }
 
     /// A frame from the client is complete.
-    pub(super) fn end_came(&mut self, head: Head, payload: [u8; 8], now: u64) -> Result<(), Flood> {
+    pub(super) fn end_came(&mut self, head: Head, payload: [u8; KEPT], now: u64) -> Result<(), Flood> {
         match head.kind {
             SETTINGS => self.settings_came = true,
+            HEADERS => self.block_begins(head, payload)?,
             DATA => self.data_came(head, payload, now)?,
-            HEADERS | CONTINUATION if head.has(END_HEADERS) => {
-                let ends = self.block.take().map_or(head.has(END_STREAM), |block| block.ends_stream);
-                if ends {
+            CONTINUATION if head.has(END_HEADERS) => {
+                if self.block.take().is_some_and(|block| block.ends_stream) {
                     self.streams.client_ends(head.stream);
                 }
             }
+            PRIORITY if code(payload) & 0x7fff_ffff == head.stream => return Err(OF_ITSELF),
             RST_STREAM => match self.streams.reset(head.stream) {
                 Ended::Answered => {}
                 Ended::Unanswered | Ended::Closed => {
@@ -186,7 +194,34 @@ impl Frames {
         Ok(())
     }
 
-    fn data_came(&mut self, head: Head, payload: [u8; 8], now: u64) -> Result<(), Flood> {
+    /// A HEADERS frame is complete, and with it what stands before its header block.
+    fn block_begins(&mut self, head: Head, payload: [u8; KEPT]) -> Result<(), Flood> {
+        let padding = if head.has(PADDED) { u32::from(payload[0]) } else { 0 };
+        let mut at = usize::from(head.has(PADDED));
+        if head.has(WITH_PRIORITY) {
+            let [_, a, b, c, d, ..] = payload;
+            let parent = if at == 1 { u32::from_be_bytes([a, b, c, d]) } else { code(payload) };
+            if parent & 0x7fff_ffff == head.stream {
+                return Err(OF_ITSELF);
+            }
+            at += 5;
+        }
+        let before = u32::try_from(at).unwrap_or(u32::MAX);
+        if before.saturating_add(padding) > head.length {
+            return Err(Flood::fault(PROTOCOL_ERROR, "padding longer than its frame"));
+        }
+        let block = (head.length - before - padding) as usize;
+        let first = payload.get(at..KEPT.min(at + block)).unwrap_or_default();
+        if self.is_trailers && is_pseudo(first) {
+            return Err(Flood::fault(PROTOCOL_ERROR, "a pseudo-header field in a trailer section"));
+        }
+        if head.has(END_HEADERS) && head.has(END_STREAM) {
+            self.streams.client_ends(head.stream);
+        }
+        Ok(())
+    }
+
+    fn data_came(&mut self, head: Head, payload: [u8; KEPT], now: u64) -> Result<(), Flood> {
         let padding = if head.has(PADDED) { 1 + u32::from(payload[0]) } else { 0 };
         if padding > head.length {
             return Err(Flood::fault(PROTOCOL_ERROR, "padding longer than its frame"));
@@ -206,7 +241,7 @@ impl Frames {
     }
 
     /// A frame of ours is complete.
-    pub(super) fn end_sent(&mut self, head: Head, payload: [u8; 8], now: u64) -> Result<(), Flood> {
+    pub(super) fn end_sent(&mut self, head: Head, payload: [u8; KEPT], now: u64) -> Result<(), Flood> {
         match head.kind {
             DATA | HEADERS => {
                 self.budgets.pings.give(1);
@@ -254,6 +289,28 @@ impl Frames {
     }
 }
 
+/// RFC 7540 section 5.3.1. RFC 9113 says nothing of it, but the engine answers it by leaving the header block unread,
+/// and then its table of header fields (RFC 7541 section 2.3.2) is not the client's any more.
+const OF_ITSELF: Flood = Flood::fault(PROTOCOL_ERROR, "a stream that depends on itself");
+
+/// Whether a header block begins with a pseudo-header field, as far as that can be seen without unpacking it (RFC 7541
+/// section 6): by its place in the static table (1 to 14), or by a name that begins with a colon. A place in the dynamic
+/// table tells nothing here; the engine drops such a field.
+fn is_pseudo(block: &[u8]) -> bool {
+    // Changes of the table's size come first.
+    let at = block.iter().position(|byte| byte & 0xe0 != 0x20).unwrap_or(block.len());
+    let name_begins = || match block.get(at + 1..) {
+        Some([length, first, ..]) if length & 0x80 != 0 => first & 0xfe == 0xb8,
+        Some([_, first, ..]) => *first == b':',
+        _ => false,
+    };
+    match block.get(at) {
+        Some(0x81..=0x8e | 0x41..=0x4e | 0x01..=0x0e | 0x11..=0x1e) => true,
+        Some(0x40 | 0x00 | 0x10) => name_begins(),
+        _ => false,
+    }
+}
+
 /// Lengths that a type of frame prescribes (RFC 9113 section 6).
 const fn length(head: Head) -> Result<(), Flood> {
     let sound = match head.kind {
@@ -284,11 +341,11 @@ fn spend(bucket: &mut Bucket, now: u64, kind: FloodKind, reason: &'static str) -
 }
 
 /// The first number of RST_STREAM and GOAWAY.
-const fn code(payload: [u8; 8]) -> u32 {
+const fn code(payload: [u8; KEPT]) -> u32 {
     let [a, b, c, d, ..] = payload;
     u32::from_be_bytes([a, b, c, d])
 }
 
-const fn increment(payload: [u8; 8]) -> u32 {
+const fn increment(payload: [u8; KEPT]) -> u32 {
     code(payload) & 0x7fff_ffff
 }

@@ -40,6 +40,11 @@ impl Streams {
         id > self.highest
     }
 
+    /// Whether END_STREAM came, and our side is still open.
+    pub(super) fn is_half_closed(&self, id: u32) -> bool {
+        self.find(id).and_then(|at| self.open.get(at)).is_some_and(|stream| stream.client_done)
+    }
+
     /// HEADERS opens it. One that is `ignored` (it came after our GOAWAY) is only noted as no longer idle.
     pub(super) fn open(&mut self, id: u32, ignored: bool) {
         self.highest = id;

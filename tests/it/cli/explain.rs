@@ -89,3 +89,50 @@ fn explain_asks_for_what_it_needs() {
         assert!(done.err.contains(said), "{arguments:?}: {}", done.err);
     }
 }
+
+/// Two services on Unix sockets: one asks for certificates, the other insists.
+const CERTIFIED: &str = "\
+callers:
+  known:
+    web: { certificates: [web.example.test] }
+services:
+  open:
+    listen: unix:/run/open.sock
+    tls: { certificates: [{ chain: a.pem, key: a.key }], client_ca: ca.pem, client_certificate: optional }
+    workers: { addresses: [\"127.0.0.1:9001\"] }
+    permissions: { rules: [{ deny: { callers: [\"certificate:*\"] } }] }
+    limits: { default: { rate: 1/s } }
+  strict:
+    listen: unix:/run/strict.sock
+    tls: { certificates: [{ chain: a.pem, key: a.key }], client_ca: ca.pem, client_certificate: required }
+    workers: { addresses: [\"127.0.0.1:9001\"] }
+    limits: { default: { rate: 1/s } }
+";
+
+#[test]
+fn explain_asks_with_a_certificate() {
+    let folder = folder("explain-certificate", CERTIFIED);
+    let ask = |service: &str, certificate: &[&str]| {
+        let all = [&["explain", "--service", service, "--path", "/", "--json"], certificate].concat();
+        buckler_in(&folder, &all, "")
+    };
+    let told = ask("open", &["--certificate", "Web.example.test"]).json();
+    assert_eq!((&told["caller"]["name"], &told["caller"]["via"]), (&"web".into(), &"certificate".into()));
+    assert_eq!((&told["host"], &told["answer"]["passes"]), (&"localhost".into(), &true.into()));
+    let told = ask("open", &["--certificate", "spiffe://example.test/x"]).json();
+    assert_eq!(told["caller"]["name"], "certificate:spiffe://example.test/x");
+    assert_eq!(told["answer"]["reason"], "denied_by_rule");
+    assert_eq!(ask("open", &[]).json()["caller"]["name"], "address:127.0.0.1");
+    let done = ask("strict", &[]);
+    assert_eq!(done.code, 2);
+    assert!(done.err.contains("service strict takes no client without a certificate"), "{}", done.err);
+}
+
+#[test]
+fn explain_has_no_certificate_where_none_is_asked_for() {
+    let folder = folder("explain-no-certificate", GOOD);
+    let all = ["explain", "--service", "playlist", "--path", "/", "--certificate", "web.example.test"];
+    let done = buckler_in(&folder, &all, "");
+    assert_eq!(done.code, 2);
+    assert!(done.err.contains("service playlist asks no client for a certificate"), "{}", done.err);
+}
