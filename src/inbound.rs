@@ -98,7 +98,8 @@ async fn pass(
     }
 
     // Who is calling?
-    let caller = service.callers.identify(visitor.credentials(), &parts.headers, &mut visitor.caller.borrow_mut())?;
+    let caller =
+        service.callers.identify(visitor.credentials(), &parts.headers, &mut visitor.caller.borrow_mut())?;
     journey.note_caller(&caller);
     let name = service.callers.name(&caller);
 

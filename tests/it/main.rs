@@ -31,6 +31,7 @@ mod several_limits;
 mod slow_clients;
 mod srv_bind;
 mod streaming;
+mod tls;
 mod unix_sockets;
 mod worker_faults;
 mod world;
