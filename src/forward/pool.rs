@@ -3,19 +3,22 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
+use super::http2::Connections;
 use super::proxy_header::{self, Spoken};
 use super::upload::Upload;
 use super::wake::LinkWaker;
@@ -82,6 +85,8 @@ pub struct Lane {
     /// Newest last: the one used last is the least likely to be stale, and the rest can grow old and go.
     idle: RefCell<Vec<Idle>>,
     idle_time: Cell<Duration>,
+    /// Those of HTTP/2, which requests share.
+    pub(super) shared: Connections,
 }
 
 #[derive(Debug)]
@@ -91,7 +96,7 @@ struct Idle {
 }
 
 /// Why a connection could not be had.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum ConnectFailure {
     /// `bounds.worker_connections` are open already.
     Bound,
@@ -119,7 +124,13 @@ pub struct ConnectTerms {
 impl Lane {
     /// A lane with no connection yet.
     pub const fn new(worker: Arc<Worker>, shard: ShardId) -> Self {
-        Self { worker, shard, idle: RefCell::new(Vec::new()), idle_time: Cell::new(IDLE_TIME) }
+        Self {
+            worker,
+            shard,
+            idle: RefCell::new(Vec::new()),
+            idle_time: Cell::new(IDLE_TIME),
+            shared: Connections::new(),
+        }
     }
 
     /// The idle connection used last that is still alive and speaks for this client, or for nobody, if there is one.
@@ -147,44 +158,53 @@ impl Lane {
         bound: &Arc<ConnectionBound>,
         terms: ConnectTerms,
     ) -> Result<Link, ConnectFailure> {
-        let permit = bound.take(terms.most).ok_or(ConnectFailure::Bound)?;
-        let counts = self.worker.counts.of(self.shard);
-        counts.connects.add(1);
-        let stream = match tokio::time::timeout(
-            terms.timeout,
-            proxy_header::connect(&self.worker.address, terms.spoken),
-        )
-        .await
-        {
-            Ok(Ok(stream)) => stream,
-            failed => {
-                let failure = match failed {
-                    Ok(Err(error)) if is_ours(&error) => return Err(ConnectFailure::NoRoomHere),
-                    Ok(_) => ConnectFailure::Refused,
-                    Err(_) => ConnectFailure::TimedOut,
-                };
-                counts.connect_failures.add(1);
-                return Err(failure);
-            }
-        };
+        let (socket, open) = self.open(bound, terms).await?;
         let mut builder = http1::Builder::new();
         builder.max_header_size(terms.response_head_bytes);
         builder.max_buf_size((terms.response_head_bytes + 16 * 1024).max(64 * 1024));
         let (sender, connection) =
-            builder.handshake(TokioIo::new(stream)).await.map_err(|_| ConnectFailure::Refused)?;
-        counts.connections.add(1);
-        let open = Open { worker: Arc::clone(&self.worker), shard: self.shard, _permit: permit };
-        let alarm = Box::pin(tokio::time::sleep(IDLE_TIME_MAX));
+            builder.handshake(TokioIo::new(socket)).await.map_err(|_| ConnectFailure::Refused)?;
         Ok(Link {
             sender,
             connection: Box::new(connection),
             waker: Rc::new(LinkWaker::new()),
-            alarm,
+            alarm: Alarm::new(IDLE_TIME_MAX),
             closed: false,
             reused: false,
             spoken: terms.spoken,
-            _open: open,
+            open,
         })
+    }
+
+    /// A connection was made and could not be used after all.
+    pub(super) fn count_connect_failure(&self) {
+        self.worker.counts.of(self.shard).connect_failures.add(1);
+    }
+
+    /// A new connection on which nothing is spoken yet.
+    ///
+    /// # Errors
+    /// As of [`Lane::connect`].
+    pub(super) async fn open(
+        &self,
+        bound: &Arc<ConnectionBound>,
+        terms: ConnectTerms,
+    ) -> Result<(Socket, Open), ConnectFailure> {
+        let permit = bound.take(terms.most).ok_or(ConnectFailure::Bound)?;
+        let counts = self.worker.counts.of(self.shard);
+        counts.connects.add(1);
+        let connecting = proxy_header::connect(&self.worker.address, terms.spoken);
+        match tokio::time::timeout(terms.timeout, connecting).await {
+            Ok(Ok(socket)) => {
+                counts.connections.add(1);
+                Ok((socket, Open { worker: Arc::clone(&self.worker), shard: self.shard, _permit: permit }))
+            }
+            Ok(Err(error)) if is_ours(&error) => Err(ConnectFailure::NoRoomHere),
+            failed => {
+                counts.connect_failures.add(1);
+                Err(if failed.is_ok() { ConnectFailure::Refused } else { ConnectFailure::TimedOut })
+            }
+        }
     }
 
     /// Takes a connection back whose last answer is complete, if it can carry another.
@@ -207,13 +227,14 @@ impl Lane {
     pub fn sweep(&self, now: Moment) {
         let time = self.idle_time.get();
         self.idle.borrow_mut().retain(|idle| now.since(idle.since) < time);
+        self.shared.sweep(now);
     }
 
     /// Closes one idle connection, the oldest, to make room for another; false if there is none.
     pub fn close_one(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
         if idle.is_empty() {
-            return false;
+            return self.shared.close_one();
         }
         drop(idle.remove(0));
         true
@@ -228,17 +249,17 @@ pub struct Link {
     waker: Rc<LinkWaker>,
     /// Rings for whoever uses the connection. It is set again only when it would ring too late, so a request that is
     /// answered in time touches no timer.
-    alarm: Pin<Box<Sleep>>,
+    alarm: Alarm,
     closed: bool,
     reused: bool,
     /// Whom the worker was told that it speaks for.
     spoken: Option<Spoken>,
-    _open: Open,
+    open: Open,
 }
 
 /// Counts an open connection; gives both counts back on drop.
 #[derive(Debug)]
-struct Open {
+pub(super) struct Open {
     worker: Arc<Worker>,
     shard: ShardId,
     _permit: ConnectionPermit,
@@ -305,22 +326,7 @@ impl Link {
 
     /// Whether the time is over that a step may take; asked when the step has nothing to do. `cx` is what the step got.
     pub(super) fn is_late(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
-        loop {
-            if self.alarm.deadline() > deadline {
-                self.alarm.as_mut().reset(deadline);
-            }
-            // Reading from a worker that never stops uses up the task's turn, and a timer asked after that would
-            // always say "later": it is asked beside tokio's budget.
-            let mut alarm = pin!(tokio::task::coop::unconstrained(self.alarm.as_mut()));
-            if alarm.as_mut().poll(cx).is_pending() {
-                return false;
-            }
-            if self.alarm.deadline() >= deadline {
-                return true;
-            }
-            // It was set for an earlier request, or an earlier wait.
-            self.alarm.as_mut().reset(deadline);
-        }
+        self.alarm.is_late(cx, deadline)
     }
 
     /// After a complete answer: whether the connection is at rest and can carry another request.
@@ -330,6 +336,18 @@ impl Link {
             false => link.sender.poll_ready(own).map(|ready| ready.is_ok()),
         });
         matches!(ready, Poll::Ready(true))
+    }
+
+    /// Takes the socket out of HTTP after the worker agreed to speak something else: with what it has sent already.
+    /// None: the connection is not done with its request.
+    pub(super) fn into_socket(mut self, cx: &Context<'_>) -> Option<(Socket, Bytes, Open)> {
+        // hyper ends its part with the head of the answer, in the poll that found it or the next one.
+        let done = self.advance(cx, |link, _| if link.closed { Poll::Ready(()) } else { Poll::Pending });
+        if done.is_pending() {
+            return None;
+        }
+        let parts = (*self.connection).into_parts();
+        Some((parts.io.into_inner(), parts.read_buf, self.open))
     }
 
     fn drive(&mut self, own: &mut Context<'_>) {
