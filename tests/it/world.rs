@@ -6,6 +6,7 @@
 mod ask;
 mod buckler;
 mod contract;
+pub(crate) mod http2;
 mod metrics;
 mod ports;
 mod raw;
