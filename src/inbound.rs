@@ -3,13 +3,16 @@
 
 mod grpc;
 mod hops;
+mod http2_head;
 pub mod reply;
 mod request_id;
 mod target;
+pub mod tcp;
 pub mod visitor;
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
@@ -23,12 +26,12 @@ use crate::admit::headers::Standing;
 use crate::admit::limit::{Grant, Refused};
 use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
-use crate::config::Credential;
+use crate::config::{self, Credential, WorkerProtocol};
 use crate::forward::early::Early;
 use crate::forward::headers::{self, Told};
 use crate::forward::source::Source;
 use crate::forward::upload::{Upload, UploadWatch};
-use crate::forward::{Answer, Call};
+use crate::forward::{Answer, Call, upgrade};
 use crate::record::{CallerNote, Outcome};
 use crate::refusal::page::{self, Asked};
 use crate::refusal::{self, Reason, Refusal};
@@ -97,11 +100,10 @@ async fn pass(
 ) -> Result<(Response<Answer>, Option<Grant>), Refusal> {
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
-    let total = service.config.timeouts.total;
-    let wait = match &journey.grpc {
-        Some(_) => grpc::timeout(&mut parts.headers, total)?.into_iter().chain(total).min(),
-        None => total,
-    };
+    if parts.version == Version::HTTP_2 {
+        http2_head::judge(parts, &service.config.bounds)?;
+    }
+    let wait = journey.wait(parts)?;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
     if visitor.is_misdirected(&asked.host) {
         let detail = "the connection was made for another server name than this host";
@@ -153,11 +155,11 @@ async fn pass(
         chunked: is_chunked(parts, &body),
         nameless_host: service.config.name.as_str(),
     };
-    let order = order(parts, body, uri, &told, service.config.bounds.body_bytes);
+    let (order, upgrade) = order(parts, body, uri, &told, &service.config);
     let until = wait.and_then(|wait| Instant::from_std(now.instant()).checked_add(wait));
     journey.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
-    let call = Call { until, early, spoken: visitor.arrival.spoken() };
+    let call = Call { until, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
     Ok((response, Some(grant)))
 }
@@ -194,22 +196,46 @@ fn is_chunked(parts: &Parts, body: &Source) -> bool {
     }
 }
 
-/// The request as the worker gets it.
-fn order(parts: &mut Parts, body: Source, uri: Uri, told: &Told<'_>, most: Option<u64>) -> Request<Upload> {
+/// The request as the worker gets it, and the protocol that it asks to go on with.
+fn order(
+    parts: &mut Parts,
+    body: Source,
+    uri: Uri,
+    told: &Told<'_>,
+    service: &config::Service,
+) -> (Request<Upload>, Option<HeaderValue>) {
     let continues = parts.version != Version::HTTP_10
         && parts
             .headers
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let upgrade = match service.worker_protocol {
+        WorkerProtocol::Http1 => upgrade::asked(parts),
+        // HTTP/2 has no upgrade (RFC 9113 section 8.6).
+        WorkerProtocol::Http2 => None,
+    };
     headers::to_worker(&mut parts.headers, told);
-    let mut order = Request::new(Upload::new(body, most.unwrap_or(u64::MAX), continues));
+    if let Some(protocol) = &upgrade {
+        headers::ask_upgrade(&mut parts.headers, protocol);
+    }
+    let most = service.bounds.body_bytes.unwrap_or(u64::MAX);
+    let mut order = Request::new(Upload::new(body, most, continues));
     *order.method_mut() = parts.method.clone();
     *order.uri_mut() = uri;
     *order.headers_mut() = std::mem::take(&mut parts.headers);
-    order
+    (order, upgrade)
 }
 
 impl Journey<'_> {
+    /// How long all may take, answer and all: the operator's word, and a gRPC client's if that is less.
+    fn wait(&self, parts: &mut Parts) -> Result<Option<Duration>, Refusal> {
+        let total = self.desk.service.config.timeouts.total;
+        if self.grpc.is_none() {
+            return Ok(total);
+        }
+        Ok(grpc::timeout(&mut parts.headers, total)?.into_iter().chain(total).min())
+    }
+
     fn note_caller(&mut self, caller: &Caller) {
         self.outcome.client(caller.client);
         self.outcome.caller(caller_note(self.desk, caller));
@@ -268,7 +294,9 @@ impl Journey<'_> {
             let limits = &self.desk.service.limits;
             limits.write_headers(caller, standing, self.refused, &mut head.headers);
         }
-        if self.one_at_a_time && visitor.is_to_leave() {
+        // What goes on with another protocol leaves in that protocol's own way.
+        let switched = matches!(answer, Answer::Switched(_));
+        if self.one_at_a_time && !switched && visitor.is_to_leave() {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             visitor.part(Parting::Asked);
         }

@@ -268,7 +268,7 @@ pub struct Log {
 }
 
 #[cfg(test)]
-pub use tests::plain_service;
+pub use tests::{plain_callers, plain_service};
 
 #[cfg(test)]
 mod tests;

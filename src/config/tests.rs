@@ -41,8 +41,16 @@ services:
 
 /// The service `playlist` with one worker and every default, for the tests of other modules.
 pub fn plain_service() -> super::Service {
-    let text = "services: {playlist: {listen: 127.0.0.1:4070, workers: {addresses: [127.0.0.1:9001]}}}";
-    let loaded = super::load_str("t.yaml", text, &super::NoFiles, crate::clock::Moment::at(1), &|_| None);
-    let (_, service) = loaded.config.and_then(|mut config| config.services.pop_first()).expect("it is right");
+    let (_, service) = plain_config().services.pop_first().expect("there is one");
     std::sync::Arc::into_inner(service).expect("nobody else has it")
+}
+
+/// No callers by name, and every default, for the tests of other modules.
+pub fn plain_callers() -> std::sync::Arc<super::Callers> {
+    plain_config().callers
+}
+
+fn plain_config() -> super::Config {
+    let text = "services: {playlist: {listen: 127.0.0.1:4070, workers: {addresses: [127.0.0.1:9001]}}}";
+    load_text(text).config.expect("it is right")
 }

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::pool::Link;
+use super::tunnel::WorkerSide;
 use super::upload::UploadWatch;
 use super::{Active, http2};
 use crate::clock::Moment;
@@ -23,6 +24,8 @@ pub enum Answer {
     Own(Option<Bytes>),
     /// What a worker sends, on a connection of its own.
     Worker(Box<Streaming>),
+    /// Nothing more of HTTP: the worker agreed to go on with another protocol.
+    Switched(Box<WorkerSide>),
     /// What a worker sends on a stream of HTTP/2.
     Shared(Box<http2::answer::Streaming>),
 }
@@ -148,6 +151,7 @@ impl Body for Answer {
         match self.get_mut() {
             Self::Own(page) => Poll::Ready(page.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Worker(streaming) => streaming.poll_piece(cx),
+            Self::Switched(_) => Poll::Ready(None),
             Self::Shared(streaming) => streaming.poll_piece(cx),
         }
     }
@@ -156,6 +160,7 @@ impl Body for Answer {
         match self {
             Self::Own(page) => page.as_ref().is_none_or(Bytes::is_empty),
             Self::Worker(streaming) => streaming.body.is_end_stream(),
+            Self::Switched(_) => true,
             Self::Shared(streaming) => streaming.is_end_stream(),
         }
     }
@@ -164,6 +169,7 @@ impl Body for Answer {
         match self {
             Self::Own(page) => SizeHint::with_exact(page.as_ref().map_or(0, Bytes::len) as u64),
             Self::Worker(streaming) => streaming.body.size_hint(),
+            Self::Switched(_) => SizeHint::with_exact(0),
             Self::Shared(streaming) => streaming.size_hint(),
         }
     }

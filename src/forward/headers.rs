@@ -67,10 +67,17 @@ pub fn to_worker(fields: &mut HeaderMap, told: &Told<'_>) {
     }
 }
 
+/// Asks the worker to speak `protocol` from its answer on; the request's own wish went with the fields of its hop.
+pub fn ask_upgrade(fields: &mut HeaderMap, protocol: &HeaderValue) {
+    fields.insert(header::UPGRADE, protocol.clone());
+    append(fields, header::CONNECTION, &HeaderValue::from_static("upgrade"));
+}
+
 /// Makes the fields of a request, as [`to_worker`] left them, fit for HTTP/2 (RFC 9113 sections 8.2.2 and 8.3.1): nothing
 /// of HTTP/1.1's framing, and `Host` becomes `:authority`, which is returned.
 pub fn to_worker_http2(fields: &mut HeaderMap) -> Option<HeaderValue> {
     fields.remove(header::CONNECTION);
+    fields.remove(header::UPGRADE);
     fields.remove(header::TRANSFER_ENCODING);
     fields.remove(header::HOST)
 }
@@ -102,9 +109,9 @@ pub fn is_plainly_framed(fields: &HeaderMap) -> bool {
 pub fn to_client(fields: &mut HeaderMap, status: StatusCode, version: Version) {
     let chunked = fields.contains_key(header::TRANSFER_ENCODING);
     remove(fields, |name| is_of_one_hop(name) || *name == CALLER);
-    if chunked || status == StatusCode::NO_CONTENT {
+    if chunked || matches!(status, StatusCode::NO_CONTENT | StatusCode::SWITCHING_PROTOCOLS) {
         // RFC 9112 section 6.3: the chunks frame the message, so a length beside them is a lie; RFC 9110 section 8.6
-        // forbids one with 204.
+        // forbids one with 204 and 1xx.
         fields.remove(header::CONTENT_LENGTH);
     }
     append(fields, header::VIA, &via(version));
@@ -113,6 +120,27 @@ pub fn to_client(fields: &mut HeaderMap, status: StatusCode, version: Version) {
 /// Makes the fields of a worker's interim answer fit for the client. It has no content (RFC 9110 section 15.2).
 pub fn to_client_early(fields: &mut HeaderMap) {
     remove(fields, |name| is_of_one_hop(name) || *name == CALLER || *name == header::CONTENT_LENGTH);
+}
+
+/// Whether a field may not stand in a trailer section: framing, routing, credentials, controls and content format have
+/// no place behind a body (RFC 9110 section 6.5.1), nor has what only a proxy may say. A name with an underscore may be read as the one with a hyphen (CGI, WSGI); in a
+/// head such a field is dropped, and here, where nothing can be dropped, it is refused.
+pub fn is_no_trailer(name: &[u8]) -> bool {
+    #[rustfmt::skip]
+    const NAMES: [&str; 35] = [
+        "transfer-encoding", "content-length", "host", "trailer", "connection", "keep-alive", "proxy-connection",
+        "te", "upgrade", "expect", "authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key",
+        "www-authenticate", "proxy-authenticate", "content-encoding", "content-type", "content-range", "range",
+        "cache-control", "pragma", "max-forwards", "if-match", "if-none-match", "if-modified-since",
+        "if-unmodified-since", "if-range", "forwarded", "via", "x-real-ip", "x-request-id", "traceparent",
+        "tracestate",
+    ];
+    const PREFIXES: [&str; 2] = ["x-buckler-", "x-forwarded-"];
+    name.contains(&b'_')
+        || NAMES.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
+        || PREFIXES.iter().any(|prefix| {
+            name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        })
 }
 
 /// Whether a method may be sent again when nobody knows if the first time arrived (RFC 9110 section 9.2.2).

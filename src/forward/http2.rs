@@ -27,7 +27,7 @@ use self::pool::{NoSlot, Terms};
 use self::pump::Pump;
 use super::answer::Silence;
 use super::exchange::{Broken, Patience};
-use super::pool::{ConnectFailure, ConnectTerms, Lane};
+use super::pool::{ConnectFailure, Lane};
 use super::retry::{Attempted, Reached, again};
 use super::upload::UploadWatch;
 use super::{ATTEMPTS_MAX, Active, Answer, BOUND, Call, NO_DESCRIPTOR, Order, Route};
@@ -135,13 +135,8 @@ impl Route {
         let head_bytes = self.bounds.response_head_bytes;
         let terms = Terms {
             bound: &self.open,
-            connect: ConnectTerms {
-                timeout: self.timeouts.connect.min(left),
-                response_head_bytes: head_bytes,
-                most: self.bounds.worker_connections,
-                // The configuration does not let a connection of many clients speak for one.
-                spoken: None,
-            },
+            // One connection carries many clients' requests: a PROXY header could name only one of them.
+            connect: self.terms(left, None),
             settings: Settings { head_bytes, streams },
             clock: &self.clock,
         };

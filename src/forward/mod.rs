@@ -9,8 +9,11 @@ pub mod headers;
 pub mod http2;
 pub mod pool;
 pub mod proxy_header;
+mod refused;
 pub mod retry;
 pub mod source;
+pub mod tunnel;
+pub mod upgrade;
 pub mod upload;
 mod wake;
 
@@ -21,7 +24,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -38,6 +41,7 @@ use early::Early;
 use exchange::{Broken, Patience, exchange};
 use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lane, Lanes, Link};
 use proxy_header::Spoken;
+use refused::{BOUND, NO_DESCRIPTOR, no_workers, not_connected, overload};
 use retry::{Attempted, Reached, again};
 use upload::{Upload, UploadWatch};
 
@@ -54,9 +58,9 @@ pub struct Route {
     open: Arc<ConnectionBound>,
     timeouts: Timeouts,
     bounds: Bounds,
-    protocol: WorkerProtocol,
     /// `workers.send_proxy_protocol`.
     tells: bool,
+    protocol: WorkerProtocol,
     shard: ShardId,
     clock: Rc<ShardClock>,
 }
@@ -73,6 +77,8 @@ pub struct Call<'a> {
     pub early: Option<&'a Early>,
     /// Whose it is, for workers that are told.
     pub spoken: Spoken,
+    /// The protocol that the request asks to go on with; an answer that agrees becomes [`Answer::Switched`].
+    pub upgrade: Option<&'a HeaderValue>,
 }
 
 impl Route {
@@ -94,8 +100,8 @@ impl Route {
             open,
             timeouts: config.timeouts,
             bounds: config.bounds,
-            protocol: config.worker_protocol,
             tells: config.send_proxy_protocol,
+            protocol: config.worker_protocol,
             shard,
             clock,
         }
@@ -153,8 +159,7 @@ impl Route {
         let until = call.until;
         let spoken = self.tells.then_some(call.spoken);
         let mut tried: Vec<Endpoint> = Vec::new();
-        let mut last = Refusal::new(Reason::NoWorkers, "neither the configuration nor DNS names a worker")
-            .after(Duration::from_secs(1));
+        let mut last = no_workers();
         let mut fresh = false;
         let mut now = outcome.begun();
         for _ in 0..ATTEMPTS_MAX {
@@ -207,6 +212,16 @@ impl Route {
         Err(last)
     }
 
+    /// What a new connection is held to, if there is so much time left.
+    fn terms(&self, left: Duration, spoken: Option<Spoken>) -> ConnectTerms {
+        ConnectTerms {
+            timeout: self.timeouts.connect.min(left),
+            response_head_bytes: self.bounds.response_head_bytes,
+            most: self.bounds.worker_connections,
+            spoken,
+        }
+    }
+
     /// Leaves a worker alone that took no connection, for this request and for a while.
     fn pass_over(&self, lane: &Lane, now: Moment, tried: &mut Vec<Endpoint>) {
         self.workers.connect_failed(&lane.worker, now);
@@ -222,12 +237,7 @@ impl Route {
         let left = until.map_or(Duration::MAX, |until| {
             until.saturating_duration_since(Instant::from_std(Moment::read().instant()))
         });
-        let terms = ConnectTerms {
-            timeout: self.timeouts.connect.min(left),
-            response_head_bytes: self.bounds.response_head_bytes,
-            most: self.bounds.worker_connections,
-            spoken,
-        };
+        let terms = self.terms(left, spoken);
         match lane.connect(&self.open, terms).await {
             // All may be in use, or some idle at other workers: one of those makes room.
             Err(ConnectFailure::Bound) if self.make_room() => lane.connect(&self.open, terms).await,
@@ -262,6 +272,9 @@ impl Route {
         exchange::notice_early(&mut order, call.early);
         let patience = Patience { from: self.clock.now(), response: self.timeouts.response, until };
         let (reached, back, refusal) = match exchange(&mut link, order, &upload, patience).await {
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                return tunnel::switch(link, response, active, call.upgrade).await;
+            }
             Ok(response) => return self.begin_answer(link, response, upload, active, until).await,
             Err(Broken::Unsent(order, refusal)) => (Reached::Unsent, Some(*order), refusal),
             Err(Broken::Sent(refusal)) => (Reached::MaybeSent, spare, refusal),
@@ -285,10 +298,8 @@ impl Route {
         until: Option<Instant>,
     ) -> Result<Response<Answer>, Failed> {
         let status = response.status();
-        if status == StatusCode::SWITCHING_PROTOCOLS || status.as_u16() >= 600 {
-            active.failed();
-            let detail = "the worker's status is not one that was asked for";
-            return Err(Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) });
+        if status.as_u16() >= 600 {
+            return Err(unasked(&active));
         }
         if !headers::is_plainly_framed(response.headers()) {
             active.failed();
@@ -315,6 +326,12 @@ impl Route {
         }
         Ok(Response::from_parts(parts, Answer::Worker(Box::new(streaming))))
     }
+}
+
+fn unasked(active: &Active) -> Failed {
+    active.failed();
+    let detail = "the worker's status is not one that was asked for";
+    Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) }
 }
 
 /// An attempt that failed: with the request, if it may be sent again.
@@ -365,20 +382,4 @@ fn copy(order: &Order) -> Order {
     *copy.uri_mut() = order.uri().clone();
     *copy.headers_mut() = order.headers().clone();
     copy
-}
-
-const BOUND: &str = "`bounds.worker_connections` are all in use";
-const NO_DESCRIPTOR: &str = "no file descriptor or memory is left for a connection to a worker";
-
-fn overload(detail: &'static str) -> Refusal {
-    Refusal::new(Reason::Overload, detail).after(Duration::from_secs(1))
-}
-
-const fn not_connected(failure: &ConnectFailure) -> Refusal {
-    match failure {
-        ConnectFailure::TimedOut => {
-            Refusal::new(Reason::WorkerTimeout, "no worker took the connection in time")
-        }
-        _ => Refusal::new(Reason::WorkerConnect, "every worker that was tried refused the connection"),
-    }
 }

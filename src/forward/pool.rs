@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
@@ -157,12 +158,12 @@ impl Lane {
         bound: &Arc<ConnectionBound>,
         terms: ConnectTerms,
     ) -> Result<Link, ConnectFailure> {
-        let (stream, open) = self.reach(bound, terms).await?;
+        let (socket, open) = self.open(bound, terms).await?;
         let mut builder = http1::Builder::new();
         builder.max_header_size(terms.response_head_bytes);
         builder.max_buf_size((terms.response_head_bytes + 16 * 1024).max(64 * 1024));
         let (sender, connection) =
-            builder.handshake(TokioIo::new(stream)).await.map_err(|_| ConnectFailure::Refused)?;
+            builder.handshake(TokioIo::new(socket)).await.map_err(|_| ConnectFailure::Refused)?;
         Ok(Link {
             sender,
             connection: Box::new(connection),
@@ -171,12 +172,20 @@ impl Lane {
             closed: false,
             reused: false,
             spoken: terms.spoken,
-            _open: open,
+            open,
         })
     }
 
-    /// A socket connected to the worker, and what counts it.
-    pub(super) async fn reach(
+    /// A connection was made and could not be used after all.
+    pub(super) fn count_connect_failure(&self) {
+        self.worker.counts.of(self.shard).connect_failures.add(1);
+    }
+
+    /// A new connection on which nothing is spoken yet.
+    ///
+    /// # Errors
+    /// As of [`Lane::connect`].
+    pub(super) async fn open(
         &self,
         bound: &Arc<ConnectionBound>,
         terms: ConnectTerms,
@@ -184,30 +193,18 @@ impl Lane {
         let permit = bound.take(terms.most).ok_or(ConnectFailure::Bound)?;
         let counts = self.worker.counts.of(self.shard);
         counts.connects.add(1);
-        let stream = match tokio::time::timeout(
-            terms.timeout,
-            proxy_header::connect(&self.worker.address, terms.spoken),
-        )
-        .await
-        {
-            Ok(Ok(stream)) => stream,
-            failed => {
-                let failure = match failed {
-                    Ok(Err(error)) if is_ours(&error) => return Err(ConnectFailure::NoRoomHere),
-                    Ok(_) => ConnectFailure::Refused,
-                    Err(_) => ConnectFailure::TimedOut,
-                };
-                counts.connect_failures.add(1);
-                return Err(failure);
+        let connecting = proxy_header::connect(&self.worker.address, terms.spoken);
+        match tokio::time::timeout(terms.timeout, connecting).await {
+            Ok(Ok(socket)) => {
+                counts.connections.add(1);
+                Ok((socket, Open { worker: Arc::clone(&self.worker), shard: self.shard, _permit: permit }))
             }
-        };
-        counts.connections.add(1);
-        Ok((stream, Open { worker: Arc::clone(&self.worker), shard: self.shard, _permit: permit }))
-    }
-
-    /// A connection was made and could not be used after all.
-    pub(super) fn count_connect_failure(&self) {
-        self.worker.counts.of(self.shard).connect_failures.add(1);
+            Ok(Err(error)) if is_ours(&error) => Err(ConnectFailure::NoRoomHere),
+            failed => {
+                counts.connect_failures.add(1);
+                Err(if failed.is_ok() { ConnectFailure::Refused } else { ConnectFailure::TimedOut })
+            }
+        }
     }
 
     /// Takes a connection back whose last answer is complete, if it can carry another.
@@ -257,7 +254,7 @@ pub struct Link {
     reused: bool,
     /// Whom the worker was told that it speaks for.
     spoken: Option<Spoken>,
-    _open: Open,
+    open: Open,
 }
 
 /// Counts an open connection; gives both counts back on drop.
@@ -339,6 +336,18 @@ impl Link {
             false => link.sender.poll_ready(own).map(|ready| ready.is_ok()),
         });
         matches!(ready, Poll::Ready(true))
+    }
+
+    /// Takes the socket out of HTTP after the worker agreed to speak something else: with what it has sent already.
+    /// None: the connection is not done with its request.
+    pub(super) fn into_socket(mut self, cx: &Context<'_>) -> Option<(Socket, Bytes, Open)> {
+        // hyper ends its part with the head of the answer, in the poll that found it or the next one.
+        let done = self.advance(cx, |link, _| if link.closed { Poll::Ready(()) } else { Poll::Pending });
+        if done.is_pending() {
+            return None;
+        }
+        let parts = (*self.connection).into_parts();
+        Some((parts.io.into_inner(), parts.read_buf, self.open))
     }
 
     fn drive(&mut self, own: &mut Context<'_>) {

@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::Visitor;
 use crate::admit::limit::Grant;
 use crate::forward::Answer;
+use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms};
 use crate::forward::upload::UploadWatch;
 use crate::record::{End, Outcome};
 use crate::refusal::{self, Reason, Refusal};
@@ -41,7 +42,8 @@ impl Reply {
         method: &Method,
     ) -> Self {
         // hyper never asks for a body that is empty, or that HEAD does not want.
-        if answer.is_end_stream() || *method == Method::HEAD {
+        let switched = matches!(answer, Answer::Switched(_));
+        if (answer.is_end_stream() && !switched) || *method == Method::HEAD {
             outcome.ended(End::Complete);
         }
         Self { answer, outcome, _grant: grant, upload, visitor, grpc: false, cut: false }
@@ -51,6 +53,23 @@ impl Reply {
     pub(super) const fn of_grpc(mut self) -> Self {
         self.grpc = true;
         self
+    }
+}
+
+impl Reply {
+    /// Whether the worker agreed to go on with another protocol: then this is no body, but wants to be carried.
+    pub const fn is_switched(&self) -> bool {
+        matches!(self.answer, Answer::Switched(_))
+    }
+
+    /// Carries bytes between this client, who is sent `opening` first, and the worker, until that ends. The request
+    /// counts as in progress all the while: for its limits, in the log, on its connection.
+    pub async fn carry<C: ClientSide>(mut self, client: C, opening: Opening) {
+        let Answer::Switched(worker) = std::mem::replace(&mut self.answer, Answer::Own(None)) else { return };
+        let visitor = Rc::clone(&self.visitor);
+        let idle = visitor.timeouts().tunnel;
+        let terms = TunnelTerms { idle, clock: visitor.clock(), drain: visitor.drain_begins() };
+        tunnel::carry(client, *worker, opening, terms, &mut self.outcome).await;
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::admit::caller::{CachedCaller, Caller, Peer, Who};
-use crate::clock::Moment;
+use crate::clock::{Moment, ShardClock};
 use crate::config::{ConnectionLife, Timeouts};
 use crate::forward::early::Early;
 use crate::forward::proxy_header::Spoken;
@@ -152,6 +152,11 @@ impl Visitor {
     /// The shard's coarse time.
     pub fn now(&self) -> Moment {
         self.place.clock().now()
+    }
+
+    /// The shard's clock.
+    pub fn clock(&self) -> &ShardClock {
+        self.place.clock()
     }
 
     /// The exact time.

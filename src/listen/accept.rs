@@ -15,7 +15,8 @@ use tokio::sync::{Notify, oneshot};
 
 use super::listener::Listener;
 use super::{connection, http1};
-use crate::inbound::{self, Arrival, Visitor};
+use crate::config::Protocol;
+use crate::inbound::{self, Arrival, Visitor, tcp};
 use crate::record::counts::ProcessCounts;
 use crate::refusal::{Reason, Refusal};
 use crate::service::Place;
@@ -154,8 +155,13 @@ fn begin(socket: Socket, peer: SocketAddr, place: &Rc<Place>, open: &Rc<Open>, c
     }
     let counted = desk.scribe.connection();
     tokio::task::spawn_local(async move {
-        connection::serve(socket, peer, place).await;
-        drop((counted, entered));
+        let open = (counted, entered);
+        if let Some(rest) = connection::serve(socket, peer, place).await {
+            tokio::task::spawn_local(async move {
+                rest.await;
+                drop(open);
+            });
+        }
     });
 }
 
@@ -163,6 +169,9 @@ fn begin(socket: Socket, peer: SocketAddr, place: &Rc<Place>, open: &Rc<Open>, c
 async fn turn_away(socket: Socket, peer: SocketAddr, place: Rc<Place>) {
     let visitor = Visitor::new(Arrival::plain(peer), place);
     let refusal = Refusal::new(Reason::Connections, "`bounds.connections` are all in use");
+    if visitor.desk().service.config.protocol == Protocol::Tcp {
+        return tcp::turn_away(&visitor, &refusal);
+    }
     let answer = inbound::refuse_unread(&visitor, &refusal.after(Duration::from_secs(1)), &[], &[]);
     http1::turn_away(socket.into(), &answer).await;
 }

@@ -2,16 +2,19 @@
 //! and which protocol that is.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use tokio::io::AsyncReadExt;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use super::http1::{self, Left};
+use super::http2;
 use super::proxy_header::{self, HEADER_MOST, HeaderFault};
 use super::transport::{Begun, Transport};
-use super::{http1, http2};
-use crate::inbound::{self, Arrival, Visitor};
+use crate::config::Protocol;
+use crate::inbound::{self, Arrival, Visitor, tcp};
 use crate::record::handshakes::Handshake;
 use crate::refusal::{Reason, Refusal};
 use crate::service::Place;
@@ -19,8 +22,11 @@ use crate::socket::Socket;
 use crate::tls::TlsTerms;
 use crate::tls::session::Session;
 
-/// Serves a connection until it closes.
-pub(super) async fn serve(socket: Socket, peer: SocketAddr, place: Rc<Place>) {
+/// What is left to do for a connection, in a task of its own: what stood before it then takes no memory.
+pub(super) type Rest = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Serves a connection until it closes, or until all that is left is to carry its bytes.
+pub(super) async fn serve(socket: Socket, peer: SocketAddr, place: Rc<Place>) -> Option<Rest> {
     let (is_bare, tls) = {
         let desk = place.desk();
         (!desk.service.config.proxy_protocol, desk.service.tls.clone())
@@ -33,17 +39,29 @@ pub(super) async fn serve(socket: Socket, peer: SocketAddr, place: Rc<Place>) {
     } else {
         // In a box: it is soon over, and its state would make every connection's larger.
         let opening = Box::pin(open(socket, peer, (is_bare, tls), &place));
-        let Some(opened) = until_drained(opening, &place).await else { return };
+        let Some(opened) = until_drained(opening, &place).await else { return None };
         opened
     };
     let speaks_http2 = arrival.session.as_ref().is_some_and(|session| session.alpn_h2);
     let visitor = Visitor::new(arrival, place);
-    let http2 = match speaks_http2 {
-        true => Some(transport),
+    if visitor.desk().service.config.protocol == Protocol::Tcp {
+        let opened = Box::pin(tcp::open(visitor)).await?;
+        return Some(Box::pin(opened.carry(transport)));
+    }
+    let left = match speaks_http2 {
+        true => Left::Http2(transport),
         false => http1::serve(transport, Rc::clone(&visitor)).await,
     };
-    if let Some(transport) = http2 {
-        Box::pin(http2::serve(transport, visitor)).await;
+    match left {
+        Left::Nothing => None,
+        Left::Http2(transport) => {
+            Box::pin(http2::serve(transport, visitor)).await;
+            None
+        }
+        Left::Tunnel(tunnel) => {
+            let (transport, reply, opening) = *tunnel;
+            Some(Box::pin(reply.carry(transport, opening)))
+        }
     }
 }
 

@@ -20,7 +20,8 @@ use super::transport::Transport;
 use super::wire::WireBounds;
 use crate::clock::Moment;
 use crate::forward::source::Source;
-use crate::inbound::{self, Parting, Visitor};
+use crate::forward::tunnel::Opening;
+use crate::inbound::{self, Parting, Reply, Visitor};
 use crate::refusal::{Reason, Refusal};
 
 /// After an answer to a request that was not read to its end: how long its rest is read and thrown away, so that the
@@ -47,14 +48,26 @@ enum End {
     Refused(Refusal, Vec<u8>, Vec<u8>),
     /// The client speaks HTTP/2.
     Http2,
+    /// Client and worker go on with another protocol.
+    Switched,
     /// Too long idle.
     Idle,
     /// The client takes nothing, or is gone.
     Abandoned,
 }
 
-/// Serves a connection until it closes. A client that turns out to speak HTTP/2 is given back.
-pub(super) async fn serve(stream: Transport, visitor: Rc<Visitor>) -> Option<Transport> {
+/// What is left of a connection when HTTP/1.1 is done with it.
+pub(super) enum Left {
+    /// Nothing: it is closed.
+    Nothing,
+    /// A client that turned out to speak HTTP/2.
+    Http2(Transport),
+    /// Both ends of a tunnel, and what goes first.
+    Tunnel(Box<(Transport, Reply, Opening)>),
+}
+
+/// Serves a connection until it closes, or until something else than HTTP/1.1 is spoken.
+pub(super) async fn serve(stream: Transport, visitor: Rc<Visitor>) -> Left {
     let bounds = visitor.desk().service.config.bounds;
     let line = Line::new(stream, Rc::clone(&visitor));
     let wire = WireBounds {
@@ -72,21 +85,33 @@ pub(super) async fn serve(stream: Transport, visitor: Rc<Visitor>) -> Option<Tra
     }
     server.header_read_timeout(None);
     let serve = |request| {
-        let visitor = Rc::clone(&visitor);
+        let line = Rc::clone(&line);
         async move {
             let request = http::Request::map(request, Source::Http1);
-            Ok::<_, std::convert::Infallible>(inbound::serve(&visitor, request, visitor.early()).await)
+            let answer = inbound::serve(&line.visitor, request, line.visitor.early()).await;
+            if answer.body().is_switched() {
+                // hyper's part is over; whoever drives it sees that after this very poll.
+                line.switched.replace(Some(answer));
+                return std::future::pending().await;
+            }
+            Ok::<_, std::convert::Infallible>(answer)
         }
     };
     let end = {
         let connection = pin!(server.serve_connection(socket, service_fn(serve)));
         watch(connection, &line).await
     };
-    if matches!(end, End::Http2) {
-        return Rc::into_inner(line).map(Line::into_transport);
+    match end {
+        End::Http2 => Rc::into_inner(line).map_or(Left::Nothing, |line| Left::Http2(line.into_transport())),
+        End::Switched => {
+            let tunnel = Rc::into_inner(line).and_then(Line::into_tunnel);
+            tunnel.map_or(Left::Nothing, |tunnel| Left::Tunnel(Box::new(tunnel)))
+        }
+        end => {
+            close(end, &line).await;
+            Left::Nothing
+        }
     }
-    close(end, &line).await;
-    None
 }
 
 /// Drives hyper, and watches the clock for it.
@@ -113,10 +138,13 @@ where
             if let Poll::Ready(Err(_)) = line.poll_early(cx) {
                 return Poll::Ready(End::Abandoned);
             }
+            if line.is_switched() {
+                return Poll::Ready(End::Switched);
+            }
             if let Some(broken) = line.unanswered_fault() {
                 return Poll::Ready(End::Refused(broken.refusal, broken.method, broken.target));
             }
-            if line.end_can_be_told() {
+            if line.end_can_be_told() || line.held_can_go_on() {
                 continue;
             }
             if !asked_to_be_woken {
@@ -176,7 +204,7 @@ async fn close(end: End, line: &Line) {
         }
         // Whoever closes first keeps the connection in TIME_WAIT: that is for the client, if it does as it was asked.
         End::Done if line.visitor.parting() == Parting::Asked => part(&mut *line.stream.borrow_mut()).await,
-        End::Done | End::Idle | End::Http2 => goodbye(&mut *line.stream.borrow_mut()).await,
+        End::Done | End::Idle | End::Http2 | End::Switched => goodbye(&mut *line.stream.borrow_mut()).await,
         End::Failed(error) => failed(&error, line),
         End::Refused(refusal, method, target) => {
             let answer = inbound::refuse_unread(&line.visitor, &refusal, &method, &target);

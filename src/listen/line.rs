@@ -8,12 +8,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::Response;
 use tokio::io::AsyncWrite;
 
 use super::transport::Transport;
 use super::wire::Stage;
 use crate::config::Timeouts;
-use crate::inbound::Visitor;
+use crate::forward::tunnel::Opening;
+use crate::inbound::{Reply, Visitor};
 use crate::refusal::Refusal;
 
 /// How long the head of an answer is awaited for a client that closed its side after it asked. It may only have closed
@@ -44,6 +46,15 @@ pub(super) struct Line {
     pub(super) preface: RefCell<Option<Vec<u8>>>,
     /// Interim answers as bytes that the client has not taken yet.
     pub(super) early: RefCell<Vec<u8>>,
+    /// The number of the last head that asks to go on with another protocol. What comes behind it is held until its
+    /// answer is known: it may not be HTTP (the class of CVE-2026-2833).
+    pub(super) upgrade: Cell<Option<u64>>,
+    /// hyper asked for what is held, and was told to wait.
+    pub(super) kept_waiting: Cell<bool>,
+    /// The answer that agrees to that. hyper is never given it.
+    pub(super) switched: RefCell<Option<Response<Reply>>>,
+    /// What was received and not passed to hyper when it was dropped.
+    pub(super) left: RefCell<Vec<u8>>,
     /// hyper has written something that it has not flushed yet: nothing may come between.
     pub(super) mid_write: Cell<bool>,
 }
@@ -90,6 +101,10 @@ impl Line {
             fault: RefCell::new(None),
             preface: RefCell::default(),
             early: RefCell::default(),
+            upgrade: Cell::new(None),
+            kept_waiting: Cell::new(false),
+            switched: RefCell::default(),
+            left: RefCell::default(),
             mid_write: Cell::new(false),
         })
     }
@@ -114,6 +129,36 @@ impl Line {
         transport
     }
 
+    /// Whether it is not known yet what the bytes behind the last head are.
+    pub(super) fn awaits_upgrade(&self) -> bool {
+        if self.upgrade.get() != Some(self.heads.get()) {
+            return false;
+        }
+        let not_begun = self.visitor.begun() < self.heads.get();
+        let unanswered = self.visitor.is_busy() && !self.visitor.is_answering();
+        not_begun || unanswered || self.switched.borrow().is_some()
+    }
+
+    /// Whether hyper may have now what was held until the answer was known: it has to be asked again. True once.
+    pub(super) fn held_can_go_on(&self) -> bool {
+        !self.awaits_upgrade() && self.kept_waiting.take()
+    }
+
+    /// Whether the connection is to go on with another protocol, and everything before that is sent.
+    pub(super) fn is_switched(&self) -> bool {
+        let sent = self.writing.get().is_none() && self.early.borrow().is_empty() && !self.mid_write.get();
+        sent && self.switched.borrow().is_some()
+    }
+
+    /// The transport of such a client, the answer that agrees, and how the connection goes on in both directions.
+    pub(super) fn into_tunnel(self) -> Option<(Transport, Reply, Opening)> {
+        let (head, reply) = self.switched.into_inner()?.into_parts();
+        let mut to_client = Vec::new();
+        write_head(&Response::from_parts(head, ()), &mut to_client);
+        let opening = Opening { to_client, to_worker: self.left.into_inner() };
+        Some((self.stream.into_inner(), reply, opening))
+    }
+
     /// Sends interim answers, as far as the client takes them and nothing of another answer is under way.
     pub(super) fn poll_early(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.mid_write.get() {
@@ -122,7 +167,7 @@ impl Line {
         let mut bytes = self.early.borrow_mut();
         if self.visitor.early().is_waiting() {
             for answer in self.visitor.early().take() {
-                write_early(&answer, &mut bytes);
+                write_head(&answer, &mut bytes);
             }
         }
         let mut taken = 0;
@@ -207,8 +252,8 @@ impl Line {
     }
 }
 
-/// An interim answer as HTTP/1.1 writes it.
-fn write_early(answer: &http::Response<()>, bytes: &mut Vec<u8>) {
+/// The head of an interim answer, or of one that switches protocols, as HTTP/1.1 writes it.
+fn write_head(answer: &Response<()>, bytes: &mut Vec<u8>) {
     let status = answer.status();
     bytes.extend_from_slice(b"HTTP/1.1 ");
     bytes.extend_from_slice(status.as_str().as_bytes());

@@ -26,6 +26,8 @@ pub(super) struct ClientSocket {
     held: Vec<u8>,
     /// How many leading bytes of `held` have passed the wire and only wait for room at hyper's.
     passed: usize,
+    /// What is held stands behind a head that asks for another protocol, and was not judged.
+    unjudged: bool,
     /// Nothing has been judged yet, and the first bytes may be those of HTTP/2.
     may_be_http2: bool,
 }
@@ -34,7 +36,7 @@ impl ClientSocket {
     pub(super) fn new(line: Rc<Line>, bounds: WireBounds) -> Self {
         // Under TLS the protocol was agreed on in the handshake (RFC 9113 section 3.2).
         let may_be_http2 = !line.stream.borrow().is_tls();
-        Self { line, wire: Wire::new(bounds), held: Vec::new(), passed: 0, may_be_http2 }
+        Self { line, wire: Wire::new(bounds), held: Vec::new(), passed: 0, unjudged: false, may_be_http2 }
     }
 
     /// Whether the first bytes are the preface of HTTP/2 (RFC 9113 section 3.4), or may become it.
@@ -62,8 +64,16 @@ impl ClientSocket {
             match self.wire.scan(&bytes[pass..]) {
                 Ok(scan) => {
                     pass += scan.pass;
-                    if let Event::Head(_) = scan.event {
-                        self.line.heads.set(self.line.heads.get() + 1);
+                    if let Event::Head(facts) = scan.event {
+                        let number = self.line.heads.get() + 1;
+                        self.line.heads.set(number);
+                        let may_switch = facts.has_upgrade && !facts.version_10 && facts.has_no_body();
+                        self.line.upgrade.set(may_switch.then_some(number));
+                    }
+                    if scan.event == Event::End && self.line.awaits_upgrade() {
+                        self.unjudged = true;
+                        self.line.enter(self.wire.stage());
+                        return pass;
                     }
                     // An event may have another one right behind it; `More` says that everything was looked at.
                     if scan.event == Event::More || (scan.event == Event::End && pass == bytes.len()) {
@@ -149,6 +159,17 @@ impl AsyncRead for ClientSocket {
                 // The one who drives this connection sees it after this very poll.
                 return Poll::Pending;
             }
+            if line.awaits_upgrade() {
+                line.kept_waiting.set(true);
+                return this.hold(cx);
+            }
+            if std::mem::take(&mut this.unjudged) {
+                // The answer was a plain one: what is held is the next request, if it is one.
+                let held = std::mem::take(&mut this.held);
+                this.passed = this.judge(&held);
+                this.held = held;
+                continue;
+            }
             if line.closed_at.get().is_some() {
                 return this.at_end();
             }
@@ -184,8 +205,26 @@ impl ClientSocket {
         Poll::Ready(Ok(received))
     }
 
+    /// Reads one piece at most while it is not known what it is, so that a client that leaves is noticed.
+    fn hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.held.len() < PIECE && self.line.closed_at.get().is_none() {
+            if std::task::ready!(self.read_behind(cx))? == 0 {
+                let _ = self.at_end();
+            }
+        }
+        Poll::Pending
+    }
+
     /// Reads behind what is held, and looks at all of it again.
     fn read_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let received = std::task::ready!(self.read_behind(cx))?;
+        let held = std::mem::take(&mut self.held);
+        self.passed = self.judge(&held);
+        self.held = held;
+        Poll::Ready(Ok(received))
+    }
+
+    fn read_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let before = self.held.len();
         self.held.resize(before + PIECE, 0);
         let mut piece = ReadBuf::new(&mut self.held[before..]);
@@ -194,10 +233,14 @@ impl ClientSocket {
         let received = piece.filled().len();
         self.held.truncate(before + received);
         std::task::ready!(read)?;
-        let held = std::mem::take(&mut self.held);
-        self.passed = self.judge(&held);
-        self.held = held;
         Poll::Ready(Ok(received))
+    }
+}
+
+impl Drop for ClientSocket {
+    fn drop(&mut self) {
+        // Where the connection goes on without hyper, this goes first.
+        self.line.left.replace(std::mem::take(&mut self.held));
     }
 }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
+use crate::forward::tunnel::ClientSide;
 use crate::socket::Socket;
 
 /// A client's connection, ready for its protocol.
@@ -57,6 +58,12 @@ impl Transport {
         if let Self::Plain(begun) = self {
             begun.ahead = bytes;
         }
+    }
+}
+
+impl ClientSide for Transport {
+    fn reset_on_close(&mut self) {
+        Self::reset_on_close(self);
     }
 }
 

@@ -63,6 +63,13 @@ pub struct HeadFacts {
     pub has_upgrade: bool,
 }
 
+impl HeadFacts {
+    /// No byte of a body follows.
+    pub fn has_no_body(&self) -> bool {
+        !self.chunked && self.content_length.unwrap_or(0) == 0
+    }
+}
+
 /// The methods that are told apart here. Names are case-sensitive (RFC 9110 section 9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MethodKind {

@@ -152,6 +152,10 @@ pub struct ShardCounts {
     pub connections: Count,
     /// Client connections accepted since the start.
     pub connections_total: Count,
+    /// Tunnels open: upgraded connections, and those of `protocol: tcp`.
+    pub tunnels: Count,
+    /// Tunnels opened since the start.
+    pub tunnels_total: Count,
     /// Bytes of request bodies.
     pub bytes_in: Count,
     /// Bytes of answers' bodies.

@@ -8,6 +8,7 @@ use http::header::HeaderValue;
 use http::{Method, Version};
 
 use super::outcome::Outcome;
+use super::tunnel::TunnelEnd;
 use crate::clock::Moment;
 use crate::config::{self, LogFormat, ServiceName};
 
@@ -50,7 +51,9 @@ impl Line<'_> {
             self.target(query, out, escape_json);
             out.push(b'"');
         }
-        number(out, "status", u64::from(outcome.final_status()));
+        if !outcome.tcp {
+            number(out, "status", u64::from(outcome.final_status()));
+        }
         if let Some(status) = outcome.grpc_status {
             number(out, "grpc_status", u64::from(status));
         }
@@ -66,6 +69,10 @@ impl Line<'_> {
         seconds(out, "t_queue", outcome.queued);
         seconds(out, "t_connect", outcome.connect);
         seconds(out, "t_ttfb", outcome.first_byte);
+        text(out, "tunnel_end", outcome.tunnel.map(TunnelEnd::word));
+        if outcome.tcp {
+            text(out, "proto", Some("TCP"));
+        }
         if let Some(head) = &outcome.head {
             text(out, "proto", Some(protocol(head.version)));
             bytes(out, "user_agent", head.user_agent.as_ref());
@@ -120,7 +127,10 @@ impl Line<'_> {
         } else {
             out.push(b'-');
         }
-        let _ = write!(out, "\" {} {}", outcome.final_status(), outcome.bytes_out);
+        let _ = match outcome.tcp {
+            true => write!(out, "\" - {}", outcome.bytes_out),
+            false => write!(out, "\" {} {}", outcome.final_status(), outcome.bytes_out),
+        };
         let head = outcome.head.as_ref();
         for field in
             [head.and_then(|head| head.referer.as_ref()), head.and_then(|head| head.user_agent.as_ref())]

@@ -184,6 +184,13 @@ impl Scrape {
         self.sums(page, "buckler_connections_accepted", "Client connections accepted", |shard| {
             &shard.connections_total
         })?;
+        let mut family =
+            page.gauge("buckler_tunnels", "Open tunnels: upgraded connections, and all of TCP")?;
+        for service in &self.services {
+            let open = service.counts.shards.sum(|shard| &shard.tunnels);
+            family.gauge(&[("service", service.name())], open)?;
+        }
+        self.sums(page, "buckler_tunnels_opened", "Tunnels opened", |shard| &shard.tunnels_total)?;
         let mut family = page
             .counter("buckler_http2_floods", "HTTP/2 connections ended for what their client did, by kind")?;
         for service in &self.services {

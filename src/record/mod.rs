@@ -18,6 +18,7 @@ mod page;
 pub mod refusals;
 mod sampler;
 pub mod top;
+mod tunnel;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ use sampler::Sampler;
 
 pub use line::timestamp;
 pub use outcome::{CallerNote, End, Outcome};
+pub use tunnel::TunnelEnd;
 
 /// How many refusals of one caller are kept each second for `/api/v1/refusals` when there is no access log to say it.
 const KEPT_PER_SECOND: u32 = 10;

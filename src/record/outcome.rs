@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, Uri, Version};
 
 use super::labels::{code_index, method_index};
 use super::refusals::{Kept, TEXT_BYTES};
+use super::tunnel::TunnelEnd;
 use super::{Scribe, line};
 use crate::clock::Moment;
 use crate::refusal::{Reason, Refusal, RuleRef};
@@ -47,7 +48,7 @@ pub enum End {
 /// client is taken to have gone away, which is what dropping a request's future means.
 #[derive(Debug)]
 pub struct Outcome {
-    scribe: Rc<Scribe>,
+    pub(super) scribe: Rc<Scribe>,
     pub(super) begun: Moment,
     pub(super) peer: SocketAddr,
     pub(super) client: IpAddr,
@@ -65,7 +66,11 @@ pub struct Outcome {
     pub(super) queued: Option<Duration>,
     pub(super) connect: Option<Duration>,
     pub(super) first_byte: Option<Duration>,
-    end: End,
+    /// Bytes are carried, or were: how that ended.
+    pub(super) tunnel: Option<TunnelEnd>,
+    /// It is a connection of `protocol: tcp`: no head, no status.
+    pub(super) tcp: bool,
+    pub(super) end: End,
 }
 
 /// What the log tells of a request's head.
@@ -100,6 +105,8 @@ impl Outcome {
             queued: None,
             connect: None,
             first_byte: None,
+            tunnel: None,
+            tcp: false,
             end: End::ClientClosed,
         }
     }
@@ -219,8 +226,12 @@ impl Outcome {
         }
     }
 
-    /// The status that was sent, or would have been (499 for a client that went away before it).
+    /// The status that was sent, or would have been (499 for a client that went away before it). 0: there is none,
+    /// since HTTP is not spoken.
     pub(super) fn final_status(&self) -> u16 {
+        if self.tcp {
+            return 0;
+        }
         self.status.or_else(|| self.reason().map(Reason::status)).unwrap_or(Reason::Internal.status())
     }
 
@@ -237,8 +248,12 @@ impl Outcome {
         mine.active.sub(1);
         mine.requests.add(code, reason);
         mine.durations.cell(method, code).observe(now.since(self.begun));
-        mine.bytes_in.add(self.bytes_in);
-        mine.bytes_out.add(self.bytes_out);
+        if self.tunnel.is_some() {
+            mine.tunnels.sub(1);
+        } else {
+            mine.bytes_in.add(self.bytes_in);
+            mine.bytes_out.add(self.bytes_out);
+        }
         mine.retries.add(u64::from(self.attempts.saturating_sub(1)));
         self.count_caller();
         self.count_rule();

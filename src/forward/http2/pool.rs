@@ -95,7 +95,7 @@ impl Connections {
     async fn connect(&self, lane: &Lane, terms: &Terms<'_>, end: Instant) -> Result<Rc<Connection>, NoSlot> {
         let left = end.saturating_duration_since(Instant::from_std(Moment::read().instant()));
         let connect = ConnectTerms { timeout: left, ..terms.connect };
-        let (socket, open) = lane.reach(terms.bound, connect).await.map_err(NoSlot::NotConnected)?;
+        let (socket, open) = lane.open(terms.bound, connect).await.map_err(NoSlot::NotConnected)?;
         let begun = Connection::begin(socket, open, terms.settings, terms.clock);
         let failure = match tokio::time::timeout_at(end, begun).await {
             Ok(Ok(connection)) => return Ok(connection),

@@ -1,0 +1,113 @@
+//! The upgrade of HTTP/1.1 (RFC 9110 section 7.8): which requests may ask a worker for one, and whether the worker's
+//! answer grants just that. Only after such an answer do bytes flow, through [`super::tunnel`]; until then what the
+//! client sends is held by its socket (the class of CVE-2026-2833).
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{StatusCode, Version};
+
+/// The protocol that a request asks to go on with, if it may: `Connection: upgrade` and one `Upgrade` with one
+/// protocol, in HTTP/1.1, without a body. `websocket` and unknown ones may; `h2c`, `HTTP/…` and `TLS/…` may not, since rules and
+/// limits would no longer see the requests inside. What may not is served as if it had not been asked.
+///
+/// A request with a body is among these: the new protocol would begin behind a body that the worker may not have read
+/// when it answers, and two readings of where that is are what smuggling is made of.
+pub fn asked(parts: &Parts) -> Option<HeaderValue> {
+    let fields = &parts.headers;
+    let has_body = fields.contains_key(header::TRANSFER_ENCODING)
+        || fields.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if parts.version != Version::HTTP_11 || has_body || !names_upgrade(fields) {
+        return None;
+    }
+    one_protocol(fields).filter(|protocol| is_allowed(protocol)).cloned()
+}
+
+/// Whether the worker's answer switches to `protocol` and to nothing else.
+pub fn granted(status: StatusCode, fields: &HeaderMap, protocol: &HeaderValue) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS
+        && one_protocol(fields)
+            .is_some_and(|granted| granted.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()))
+}
+
+/// The only protocol that `Upgrade` names.
+fn one_protocol(fields: &HeaderMap) -> Option<&HeaderValue> {
+    let mut lines = fields.get_all(header::UPGRADE).iter();
+    let line = lines.next()?;
+    // Of a token's bytes these are enough for every registered protocol and its version.
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._+/".contains(byte);
+    (lines.next().is_none() && !line.is_empty() && line.as_bytes().iter().all(plain)).then_some(line)
+}
+
+fn names_upgrade(fields: &HeaderMap) -> bool {
+    let names = |value: &HeaderValue| {
+        value.as_bytes().split(|byte| *byte == b',').any(|o| o.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    };
+    fields.get_all(header::CONNECTION).iter().any(names)
+}
+
+fn is_allowed(protocol: &HeaderValue) -> bool {
+    let name = protocol.as_bytes().split(|byte| *byte == b'/').next().unwrap_or_default();
+    !["http", "h2", "h2c", "h3", "tls"].iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn asks(fields: &[(&str, &str)]) -> Option<HeaderValue> {
+        let mut request = Request::builder().uri("/chat");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        asked(&request.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn one_protocol_that_may_pass_is_asked_for() {
+        for (upgrade, connection) in
+            [("websocket", "Upgrade"), ("WebSocket", "keep-alive, upgrade"), ("spdy/3.1", "upgrade")]
+        {
+            assert_eq!(asks(&[("upgrade", upgrade), ("connection", connection)]).unwrap(), upgrade);
+        }
+    }
+
+    #[test]
+    fn what_would_hide_requests_or_is_not_plain_is_not_asked_for() {
+        for upgrade in
+            ["h2c", "H2C", "HTTP/2.0", "TLS/1.3", "websocket, h2c", "h2c, websocket", "", "web socket", "a;b"]
+        {
+            assert_eq!(asks(&[("upgrade", upgrade), ("connection", "upgrade")]), None, "{upgrade}");
+        }
+        let two = [("upgrade", "websocket"), ("upgrade", "websocket"), ("connection", "upgrade")];
+        assert_eq!(asks(&two), None);
+        assert_eq!(asks(&[("upgrade", "websocket")]), None);
+        assert_eq!(asks(&[("upgrade", "websocket"), ("connection", "x-upgrade")]), None);
+    }
+
+    #[test]
+    fn a_request_with_a_body_is_no_upgrade() {
+        let with = |more| asks(&[("upgrade", "websocket"), ("connection", "upgrade"), more]);
+        assert!(with(("content-length", "0")).is_some());
+        for more in [("content-length", "5"), ("content-length", "00"), ("transfer-encoding", "chunked")] {
+            assert_eq!(with(more), None, "{more:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_protocol_that_was_asked_for_is_granted() {
+        let websocket = HeaderValue::from_static("websocket");
+        let answer = |status: u16, upgrade: &[&'static str]| {
+            let mut fields = HeaderMap::new();
+            for value in upgrade {
+                fields.append(header::UPGRADE, HeaderValue::from_static(value));
+            }
+            granted(StatusCode::from_u16(status).unwrap(), &fields, &websocket)
+        };
+        assert!(answer(101, &["WebSocket"]));
+        assert!(!answer(200, &["websocket"]));
+        assert!(!answer(101, &[]) && !answer(101, &["h2c"]));
+        assert!(!answer(101, &["websocket", "websocket"]) && !answer(101, &["websocket, h2c"]));
+    }
+}

@@ -1,0 +1,97 @@
+//! The way of a connection of `protocol: tcp`: who is calling, may they, have they a connection left, which worker, and
+//! then bytes. It asks the same questions as a request, once, and its bytes are nobody's business.
+
+use std::rc::Rc;
+
+use http::{HeaderMap, Method};
+
+use super::{Visitor, caller_note, request_id};
+use crate::admit::limit::Grant;
+use crate::admit::{Facts, decide};
+use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms, WorkerSide};
+use crate::record::{End, Outcome};
+use crate::refusal::Refusal;
+use crate::service::Desk;
+
+/// What rules see of a connection. A rule that asks for a method, a host or a path never matches one: the method is one
+/// that no rule can name, since it is never forwarded.
+const FACTS: Facts<'static> = Facts { method: &Method::CONNECT, host: "", path: "" };
+
+/// A connection that may have its bytes carried, and the worker that they go to.
+#[derive(Debug)]
+pub struct Opened {
+    visitor: Rc<Visitor>,
+    worker: WorkerSide,
+    outcome: Box<Outcome>,
+    /// Held to the end: the connection counts as a request in progress.
+    _grant: Grant,
+}
+
+/// Asks everything that stands before the first byte, and connects to a worker. The connection is charged one request.
+/// None: it is to be closed, which has been recorded; there is no protocol to say why in.
+pub async fn open(visitor: Rc<Visitor>) -> Option<Opened> {
+    let desk = Rc::clone(&visitor.desk());
+    let mut outcome = begin(&visitor, &desk);
+    let opened = match admit(&visitor, &desk, &mut outcome) {
+        Ok(grant) => {
+            desk.route.open(visitor.arrival.spoken(), &mut outcome).await.map(|worker| (worker, grant))
+        }
+        Err(refusal) => Err(refusal),
+    };
+    match opened {
+        Ok((worker, grant)) => Some(Opened { visitor, worker, outcome, _grant: grant }),
+        Err(refusal) => {
+            refuse(outcome, &refusal);
+            None
+        }
+    }
+}
+
+impl Opened {
+    /// Carries bytes between this client and the worker until that ends.
+    pub async fn carry<C: ClientSide>(mut self, client: C) {
+        let visitor = &self.visitor;
+        let idle = visitor.timeouts().tunnel;
+        let terms = TunnelTerms { idle, clock: visitor.clock(), drain: visitor.drain_begins() };
+        tunnel::carry(client, self.worker, Opening::default(), terms, &mut self.outcome).await;
+    }
+}
+
+/// Records a connection that is closed before any question is asked. The client is told nothing but the close: there
+/// is no protocol to tell it in.
+pub fn turn_away(visitor: &Visitor, refusal: &Refusal) {
+    let desk = Rc::clone(&visitor.desk());
+    refuse(begin(visitor, &desk), refusal);
+}
+
+fn begin(visitor: &Visitor, desk: &Desk) -> Box<Outcome> {
+    let now = visitor.refresh_clock();
+    let mut outcome = Box::new(desk.scribe.begin(now, visitor.arrival.peer));
+    outcome.tcp();
+    outcome.request_id(request_id::new(now));
+    outcome
+}
+
+fn admit(visitor: &Visitor, desk: &Desk, outcome: &mut Outcome) -> Result<Grant, Refusal> {
+    let service = &desk.service;
+    let now = outcome.begun();
+    let caller = service.callers.identify(
+        visitor.credentials(),
+        &HeaderMap::new(),
+        &mut visitor.caller.borrow_mut(),
+    )?;
+    outcome.client(caller.client);
+    outcome.caller(caller_note(desk, &caller));
+    let asked = (&service.config.permissions, &service.limits);
+    let mut shadows = Vec::new();
+    let admitted = decide(asked, (&caller, service.callers.name(&caller)), &FACTS, now, &mut shadows);
+    for shadow in shadows {
+        outcome.shadow(&shadow.rule, shadow.reason);
+    }
+    admitted.map_err(|refused| refused.refusal)
+}
+
+fn refuse(mut outcome: Box<Outcome>, refusal: &Refusal) {
+    outcome.refused(refusal);
+    outcome.ended(End::Complete);
+}
