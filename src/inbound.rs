@@ -12,6 +12,7 @@ pub mod visitor;
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
@@ -102,11 +103,7 @@ async fn pass(
     if parts.version == Version::HTTP_2 {
         http2_head::judge(parts, &service.config.bounds)?;
     }
-    let total = service.config.timeouts.total;
-    let wait = match &journey.grpc {
-        Some(_) => grpc::timeout(&mut parts.headers, total)?.into_iter().chain(total).min(),
-        None => total,
-    };
+    let wait = journey.wait(parts)?;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
     if visitor.is_misdirected(&asked.host) {
         let detail = "the connection was made for another server name than this host";
@@ -230,6 +227,15 @@ fn order(
 }
 
 impl Journey<'_> {
+    /// How long all may take, answer and all: the operator's word, and a gRPC client's if that is less.
+    fn wait(&self, parts: &mut Parts) -> Result<Option<Duration>, Refusal> {
+        let total = self.desk.service.config.timeouts.total;
+        if self.grpc.is_none() {
+            return Ok(total);
+        }
+        Ok(grpc::timeout(&mut parts.headers, total)?.into_iter().chain(total).min())
+    }
+
     fn note_caller(&mut self, caller: &Caller) {
         self.outcome.client(caller.client);
         self.outcome.caller(caller_note(self.desk, caller));
