@@ -1,7 +1,9 @@
 //! The way of a request, in. [`serve`] is one function that reads like the map of the tree: who is calling, may they,
 //! have they quota left, which worker, what came of it. Every step is one call into one folder.
 
+mod grpc;
 mod hops;
+mod http2_head;
 pub mod reply;
 mod request_id;
 mod target;
@@ -23,7 +25,7 @@ use crate::admit::headers::Standing;
 use crate::admit::limit::{Grant, Refused};
 use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
-use crate::config::{Credential, WorkerProtocol};
+use crate::config::{self, Credential, WorkerProtocol};
 use crate::forward::early::Early;
 use crate::forward::headers::{self, Told};
 use crate::forward::source::Source;
@@ -31,7 +33,7 @@ use crate::forward::upload::{Upload, UploadWatch};
 use crate::forward::{Answer, Call, upgrade};
 use crate::record::{CallerNote, Outcome};
 use crate::refusal::page::{self, Asked};
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::{self, Reason, Refusal};
 use crate::service::Desk;
 pub use reply::Reply;
 pub use visitor::{Arrival, Parting, Visitor};
@@ -50,6 +52,8 @@ struct Journey<'a> {
     refused: bool,
     /// Whether the connection carries this request and no other at the time: it is HTTP/1.1 or 1.0.
     one_at_a_time: bool,
+    /// The content type of a gRPC request over HTTP/2: a refusal is then one that gRPC reads.
+    grpc: Option<HeaderValue>,
 }
 
 /// Serves one request, whatever becomes of it. Interim answers are left in `early`.
@@ -71,6 +75,9 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Earl
         upload: UploadWatch::default(),
         refused: false,
         one_at_a_time: parts.version != Version::HTTP_2,
+        grpc: (parts.version == Version::HTTP_2)
+            .then(|| refusal::grpc::content_type(&parts.headers))
+            .flatten(),
     };
     journey.outcome.request(&parts.method, &parts.uri, parts.version, &parts.headers);
     journey.outcome.request_id(journey.request_id.clone());
@@ -92,6 +99,14 @@ async fn pass(
 ) -> Result<(Response<Answer>, Option<Grant>), Refusal> {
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
+    if parts.version == Version::HTTP_2 {
+        http2_head::judge(parts, &service.config.bounds)?;
+    }
+    let total = service.config.timeouts.total;
+    let wait = match &journey.grpc {
+        Some(_) => grpc::timeout(&mut parts.headers, total)?.into_iter().chain(total).min(),
+        None => total,
+    };
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
     if visitor.is_misdirected(&asked.host) {
         let detail = "the connection was made for another server name than this host";
@@ -143,15 +158,8 @@ async fn pass(
         chunked: is_chunked(parts, &body),
         nameless_host: service.config.name.as_str(),
     };
-    let upgrade = match service.config.worker_protocol {
-        WorkerProtocol::Http1 => upgrade::asked(parts),
-        WorkerProtocol::Http2 => None,
-    };
-    let mut order = order(parts, body, uri, &told, service.config.bounds.body_bytes);
-    if let Some(protocol) = &upgrade {
-        headers::ask_upgrade(order.headers_mut(), protocol);
-    }
-    let until = service.config.timeouts.total.map(|total| Instant::from_std(now.instant()) + total);
+    let (order, upgrade) = order(parts, body, uri, &told, &service.config);
+    let until = wait.and_then(|wait| Instant::from_std(now.instant()).checked_add(wait));
     journey.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
     let call = Call { until, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
@@ -191,19 +199,34 @@ fn is_chunked(parts: &Parts, body: &Source) -> bool {
     }
 }
 
-/// The request as the worker gets it.
-fn order(parts: &mut Parts, body: Source, uri: Uri, told: &Told<'_>, most: Option<u64>) -> Request<Upload> {
+/// The request as the worker gets it, and the protocol that it asks to go on with.
+fn order(
+    parts: &mut Parts,
+    body: Source,
+    uri: Uri,
+    told: &Told<'_>,
+    service: &config::Service,
+) -> (Request<Upload>, Option<HeaderValue>) {
     let continues = parts.version != Version::HTTP_10
         && parts
             .headers
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let upgrade = match service.worker_protocol {
+        WorkerProtocol::Http1 => upgrade::asked(parts),
+        // HTTP/2 has no upgrade (RFC 9113 section 8.6).
+        WorkerProtocol::Http2 => None,
+    };
     headers::to_worker(&mut parts.headers, told);
-    let mut order = Request::new(Upload::new(body, most.unwrap_or(u64::MAX), continues));
+    if let Some(protocol) = &upgrade {
+        headers::ask_upgrade(&mut parts.headers, protocol);
+    }
+    let most = service.bounds.body_bytes.unwrap_or(u64::MAX);
+    let mut order = Request::new(Upload::new(body, most, continues));
     *order.method_mut() = parts.method.clone();
     *order.uri_mut() = uri;
     *order.headers_mut() = std::mem::take(&mut parts.headers);
-    order
+    (order, upgrade)
 }
 
 impl Journey<'_> {
@@ -234,6 +257,9 @@ impl Journey<'_> {
             caller: known.map(|caller| callers.name(caller)),
             key_header: Some(callers.callers().api_key_header.as_str()),
         };
+        if let Some(kind) = &self.grpc {
+            return refusal::grpc::page(refusal, &asked, kind.clone()).map(|()| Answer::Own(None));
+        }
         let mut response = page::page(refusal, &asked).map(|bytes: Bytes| Answer::Own(Some(bytes)));
         // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
         // comes behind it may be a part of the first one. Nor is who sends more than is read.
@@ -269,8 +295,18 @@ impl Journey<'_> {
             visitor.part(Parting::Asked);
         }
         visitor.begin_answer();
-        self.outcome.status(head.status.as_u16());
+        let grpc = self.grpc.is_some();
+        if grpc {
+            self.outcome.grpc_status(refusal::grpc::told(&head.headers));
+        }
+        // A refused gRPC request is told 200; the log and the metrics go on telling what the refusal means.
+        if !(grpc && self.refused) {
+            self.outcome.status(head.status.as_u16());
+        }
+        // A length that was promised cannot be cut short by trailers.
+        let grpc = grpc && !head.headers.contains_key(CONTENT_LENGTH);
         let reply = Reply::new(answer, self.outcome, grant, self.upload, Rc::clone(visitor), method);
+        let reply = if grpc { reply.of_grpc() } else { reply };
         Response::from_parts(head, reply)
     }
 }

@@ -122,6 +122,27 @@ pub fn to_client_early(fields: &mut HeaderMap) {
     remove(fields, |name| is_of_one_hop(name) || *name == CALLER || *name == header::CONTENT_LENGTH);
 }
 
+/// Whether a field may not stand in a trailer section: framing, routing, credentials, controls and content format have
+/// no place behind a body (RFC 9110 section 6.5.1), nor has what only a proxy may say. A name with an underscore may be read as the one with a hyphen (CGI, WSGI); in a
+/// head such a field is dropped, and here, where nothing can be dropped, it is refused.
+pub fn is_no_trailer(name: &[u8]) -> bool {
+    #[rustfmt::skip]
+    const NAMES: [&str; 35] = [
+        "transfer-encoding", "content-length", "host", "trailer", "connection", "keep-alive", "proxy-connection",
+        "te", "upgrade", "expect", "authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key",
+        "www-authenticate", "proxy-authenticate", "content-encoding", "content-type", "content-range", "range",
+        "cache-control", "pragma", "max-forwards", "if-match", "if-none-match", "if-modified-since",
+        "if-unmodified-since", "if-range", "forwarded", "via", "x-real-ip", "x-request-id", "traceparent",
+        "tracestate",
+    ];
+    const PREFIXES: [&str; 2] = ["x-buckler-", "x-forwarded-"];
+    name.contains(&b'_')
+        || NAMES.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
+        || PREFIXES.iter().any(|prefix| {
+            name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        })
+}
+
 /// Whether a method may be sent again when nobody knows if the first time arrived (RFC 9110 section 9.2.2).
 pub fn idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)

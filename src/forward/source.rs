@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::early::Early;
+use super::headers;
 use crate::refusal::{Reason, Refusal};
 
 /// A body under way.
@@ -83,6 +85,7 @@ impl Http2Source {
             }
         }
         let trailers = ready!(self.stream.poll_trailers(cx)).map_err(|error| broken(&error));
+        let trailers = trailers.and_then(|trailers| trailers.map(sound).transpose());
         Poll::Ready(trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
     }
 
@@ -124,6 +127,14 @@ impl Body for Source {
             Self::Http2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
+}
+
+/// Trailers, if they hold what may stand there: a worker may take them for fields of the head.
+fn sound(trailers: HeaderMap) -> Result<HeaderMap, Refusal> {
+    if trailers.keys().any(|name| headers::is_no_trailer(name.as_str().as_bytes())) {
+        return Err(Refusal::new(Reason::BadRequest, "a header that may not stand in a trailer section"));
+    }
+    Ok(trailers)
 }
 
 /// What a broken body means: the socket's own verdict if it gave one, otherwise the client is gone.

@@ -151,20 +151,6 @@ impl FloodKind {
 }
 
 impl Flood {
-    /// What the engine (the h2 crate) means by an error of its own, as its text tells: some floods it sees first, and
-    /// it names them in the debug data of its GOAWAY.
-    pub fn of_engine(error: &str) -> FloodKind {
-        const NAMES: [(&str, FloodKind); 5] = [
-            ("too_many_resets", FloodKind::RapidReset),
-            ("too_many_internal_resets", FloodKind::MadeYouReset),
-            ("too_many_continuations", FloodKind::Continuation),
-            ("header_list_way_too_large", FloodKind::HeaderList),
-            ("too_many_data_frames", FloodKind::SmallData),
-        ];
-        let named = NAMES.iter().find(|(name, _)| error.contains(name));
-        named.map_or(FloodKind::Protocol, |(_, kind)| *kind)
-    }
-
     const fn calm(kind: FloodKind, reason: &'static str) -> Self {
         Self { kind, code: ENHANCE_YOUR_CALM, reason }
     }
@@ -189,6 +175,7 @@ pub struct Frames {
     inward: Cut,
     outward: Cut,
     goaway: Option<u32>,
+    engine_flood: Option<FloodKind>,
     flood: Option<Flood>,
     began: u64,
     /// When the frame that is under way began.
@@ -253,6 +240,7 @@ impl Frames {
             inward: Cut::new(),
             outward: Cut::new(),
             goaway: None,
+            engine_flood: None,
             flood: None,
             began: now_nanos,
             part_since: now_nanos,
@@ -360,6 +348,11 @@ impl Frames {
     /// Since when no stream is open; none while one is. PING and the like change nothing; nanoseconds.
     pub const fn idle_since(&self) -> Option<u64> {
         if self.streams.count() == 0 { Some(self.idle_since) } else { None }
+    }
+
+    /// What the engine meant by the GOAWAY that it sent, if that was about a flood: it sees some of them first.
+    pub const fn engine_flood(&self) -> Option<FloodKind> {
+        self.engine_flood
     }
 
     /// The last stream that our GOAWAY named, if one was sent.

@@ -32,13 +32,16 @@ const FRAME_BYTES: u32 = 16_384;
 /// What waits in the engine to be sent on one stream.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that a client reset and that are remembered, since its frames for them may still be under way.
-const RESET_STREAMS: usize = 64;
+const RESET_STREAMS: usize = 256;
 /// How long they are remembered.
 const RESET_REMEMBERED: Duration = Duration::from_secs(1);
-/// Streams that a client may have reset before they were looked at (CVE-2023-44487); the frames are counted besides.
-const PENDING_RESETS: usize = 64;
-/// Streams that the engine may have had to reset for the client's faults (CVE-2025-8671).
-const FAULTY_STREAMS: usize = 256;
+/// Streams that a client may have reset before they were looked at (CVE-2023-44487). A browser that leaves a page ends
+/// a hundred in one packet; how often it may do so, `frames` says.
+const PENDING_RESETS: usize = 1024;
+/// Small DATA frames that wait unread, by the engine's count: 256 bytes for each, less what it holds. This is a whole
+/// window of a stream full of messages of eight bytes, so that a client that streams faster than its worker takes is
+/// held back by its window; the engine's own bound (half the connection's window) would end its connection.
+const SMALL_DATA_BYTES: usize = 8 * 1024 * 1024;
 /// How long a connection that is to end may take over it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -94,7 +97,9 @@ fn engine(bounds: &Bounds) -> Builder {
         .max_concurrent_reset_streams(RESET_STREAMS)
         .reset_stream_duration(RESET_REMEMBERED)
         .max_pending_accept_reset_streams(PENDING_RESETS)
-        .max_local_error_reset_streams(Some(FAULTY_STREAMS));
+        // The engine counts over a connection's whole life (CVE-2025-8671); `frames` counts by time.
+        .max_local_error_reset_streams(None)
+        .data_frame_budget(SMALL_DATA_BYTES);
     builder
 }
 
@@ -264,8 +269,9 @@ async fn close(end: End, wire: &Wire) {
                 return;
             }
             let desk = Rc::clone(&wire.visitor.desk());
-            desk.scribe.flood(FloodKind::Protocol.name());
-            tracing::debug!(%error, service = %desk.service.config.name, "a client breaks HTTP/2");
+            let kind = wire.frames.borrow().engine_flood().unwrap_or(FloodKind::Protocol);
+            desk.scribe.flood(kind.name());
+            tracing::debug!(%error, kind = kind.name(), service = %desk.service.config.name, "a client breaks HTTP/2");
             // The client is to read why before the socket closes.
             discard(&mut *wire.stream.borrow_mut()).await;
         }

@@ -62,7 +62,8 @@ fn over_the_limit_is_resource_exhausted() {
 #[test]
 fn a_rule_that_denies_is_permission_denied() {
     let (world, server) = (World::new(), echo());
-    let rules = "permissions:\n  rules:\n    - { deny: { paths: [\"/test.Echo/Chat\"] }, reason: not for you }";
+    let rules =
+        "permissions:\n  rules:\n    - { deny: { paths: [\"/test.Echo/Chat\"] }, reason: not for you }";
     let buckler = world.buckler(&service(&server.address(), rules));
     assert_eq!(codes(&call(&buckler, &["--method", "Chat"])), ["PERMISSION_DENIED"]);
     assert_eq!(codes(&call(&buckler, &[])), ["OK"]);

@@ -58,6 +58,11 @@ impl Flow {
         Self { held, sent: 0, unflushed: false, stage: Stage::Open, fresh: 0, moved: false }
     }
 
+    /// Whether the source has ended, and not only the target.
+    pub(super) const fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ending | Stage::Ended)
+    }
+
     /// Moves bytes as long as the one side has some and the other takes them.
     pub(super) fn poll<S: AsyncRead + Unpin, T: AsyncWrite + Unpin>(
         &mut self,
@@ -88,7 +93,12 @@ impl Flow {
     }
 
     /// What a break means, if the target had ended before: no more than that nothing is to be sent to it.
-    pub(super) fn forgiven(&mut self, cx: &Context<'_>, polled: Result<(), Broken>, other: &Self) -> Result<(), Broken> {
+    pub(super) fn forgiven(
+        &mut self,
+        cx: &Context<'_>,
+        polled: Result<(), Broken>,
+        other: &Self,
+    ) -> Result<(), Broken> {
         if matches!(polled, Err(Broken::Target)) && other.stage != Stage::Open {
             self.held = Vec::new();
             self.stage = if self.stage == Stage::Open { Stage::Spilling } else { Stage::Ended };

@@ -21,7 +21,7 @@ pub(super) const RESETS: Rate = Rate { burst: 1000, per_second: 100 };
 /// that crosses an early answer (429 to an upload) is one too: a window of 64 KiB has four frames of it.
 pub(super) const ERRORS: Rate = Rate { burst: 500, per_second: 100 };
 /// Streams beyond SETTINGS_MAX_CONCURRENT_STREAMS. Before it has seen our SETTINGS, a client may open as many as it
-/// likes (`h2load -m 1000` does); after that, none. nginx closes at 100, Node at 100.
+/// likes (`h2load -m 1000` does); after that, none. Node closes at 100.
 pub(super) const REFUSED: Rate = Rate { burst: 2000, per_second: 100 };
 /// SETTINGS, each to be acknowledged (CVE-2019-9515). A client sends one, and one more for each change: gRPC changes
 /// its window as it learns the bandwidth, some a second at most.

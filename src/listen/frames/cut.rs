@@ -3,9 +3,9 @@
 
 /// Bytes of a frame's head.
 pub(super) const HEAD_BYTES: usize = 9;
-/// So many bytes of a payload are kept: enough for GOAWAY's two numbers (8), and for what stands before a header block
-/// (1 of padding, 5 of priority) with the block's first bytes.
-pub(super) const KEPT: usize = 12;
+/// So many bytes of a payload are kept: enough for what stands before a header block (1 of padding, 5 of priority) with
+/// the block's first bytes, and for GOAWAY's two numbers (8) with the begin of its debug data.
+pub(super) const KEPT: usize = 20;
 /// One entry of SETTINGS (RFC 9113 section 6.5.1).
 const SETTING: usize = 6;
 

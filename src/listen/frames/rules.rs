@@ -256,7 +256,10 @@ impl Frames {
                 self.streams.reset(head.stream);
                 self.reset_sent(code(payload), now)?;
             }
-            GOAWAY => self.goaway = Some(code(payload) & 0x7fff_ffff),
+            GOAWAY => {
+                self.goaway = Some(code(payload) & 0x7fff_ffff);
+                self.engine_flood = self.engine_flood.or_else(|| engine_flood(&payload[8..]));
+            }
             _ => {}
         }
         self.note_idle(now);
@@ -309,6 +312,19 @@ fn is_pseudo(block: &[u8]) -> bool {
         Some(0x40 | 0x00 | 0x10) => name_begins(),
         _ => false,
     }
+}
+
+/// What the engine (the h2 crate) writes into the debug data of its GOAWAY when it ends a connection for a flood.
+fn engine_flood(debug: &[u8]) -> Option<FloodKind> {
+    // Of longer words only the begin is kept.
+    let words: [(&[u8], FloodKind); 5] = [
+        (b"too_many_resets", FloodKind::RapidReset),
+        (b"too_many_internal_resets", FloodKind::MadeYouReset),
+        (b"too_many_continuations", FloodKind::Continuation),
+        (b"header_list_way_too_large", FloodKind::HeaderList),
+        (b"too_many_data_frames", FloodKind::SmallData),
+    ];
+    words.iter().find(|(word, _)| word.get(..debug.len()) == Some(debug)).map(|(_, kind)| *kind)
 }
 
 /// Lengths that a type of frame prescribes (RFC 9113 section 6).

@@ -166,13 +166,18 @@ fn a_trailer_section_begins_with_no_pseudo_header_field() {
 
 #[test]
 fn what_the_engine_sees_first_has_its_name_too() {
-    for (text, kind) in [
-        ("connection error detected: not a result of an error (b\"too_many_resets\")", FloodKind::RapidReset),
-        ("(b\"too_many_internal_resets\")", FloodKind::MadeYouReset),
-        ("(b\"header_list_way_too_large\")", FloodKind::HeaderList),
-        ("connection error detected: unspecific protocol error detected", FloodKind::Protocol),
+    for (debug, kind) in [
+        (&b"too_many_resets"[..], Some(FloodKind::RapidReset)),
+        (b"too_many_internal_resets", Some(FloodKind::MadeYouReset)),
+        (b"too_many_continuations", Some(FloodKind::Continuation)),
+        (b"header_list_way_too_large", Some(FloodKind::HeaderList)),
+        (b"too_many_data_frames", Some(FloodKind::SmallData)),
+        (b"another word", None),
+        (b"", None),
     ] {
-        assert_eq!(Flood::of_engine(text), kind);
+        let mut frames = begun();
+        frames.sent(&frame(GOAWAY, 0, 0, &[&[0, 0, 0, 1, 0, 0, 0, 11], debug].concat()), 0).unwrap();
+        assert_eq!(frames.engine_flood(), kind, "{}", String::from_utf8_lossy(debug));
     }
 }
 

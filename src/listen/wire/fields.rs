@@ -1,10 +1,11 @@
 //! Field lines, one after another, to the empty line that ends them (RFC 9112 section 5): of heads and of trailer
-//! sections. What a field means in a head stands in `head.rs`; what may not stand in a trailer, here.
+//! sections. What a field means in a head stands in `head.rs`; what may not stand in a trailer, in `forward::headers`.
 
 use std::ops::Range;
 
 use super::bytes::{TOKEN, run, value_run};
 use super::{Bad, WireBounds};
+use crate::forward::headers;
 use crate::refusal::Reason;
 
 /// A section of field lines on its way. Positions count from the start of the held part.
@@ -155,7 +156,7 @@ impl Trailers {
         let window = &bytes[..bytes.len().min(bounds.head_bytes)];
         loop {
             match self.fields.next(window, &mut self.looked, bounds.head_fields)? {
-                Found::Field { name, .. } if is_forbidden(&window[name.clone()]) => {
+                Found::Field { name, .. } if headers::is_no_trailer(&window[name.clone()]) => {
                     return Err(Bad::request(name.start, "a header that may not stand in a trailer section"));
                 }
                 Found::Field { .. } => {}
@@ -168,25 +169,4 @@ impl Trailers {
             }
         }
     }
-}
-
-/// Framing, routing, credentials, controls and content format have no place behind a body (RFC 9110 section 6.5.1),
-/// nor has what only a proxy may say. A name with an underscore may be read as the one with a hyphen (CGI, WSGI); in a
-/// head such a field is dropped, and here, where nothing can be dropped, it is refused.
-fn is_forbidden(name: &[u8]) -> bool {
-    #[rustfmt::skip]
-    const NAMES: [&str; 35] = [
-        "transfer-encoding", "content-length", "host", "trailer", "connection", "keep-alive", "proxy-connection",
-        "te", "upgrade", "expect", "authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key",
-        "www-authenticate", "proxy-authenticate", "content-encoding", "content-type", "content-range", "range",
-        "cache-control", "pragma", "max-forwards", "if-match", "if-none-match", "if-modified-since",
-        "if-unmodified-since", "if-range", "forwarded", "via", "x-real-ip", "x-request-id", "traceparent",
-        "tracestate",
-    ];
-    const PREFIXES: [&str; 2] = ["x-buckler-", "x-forwarded-"];
-    name.contains(&b'_')
-        || NAMES.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
-        || PREFIXES.iter().any(|prefix| {
-            name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
-        })
 }
