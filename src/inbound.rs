@@ -93,9 +93,7 @@ async fn pass(
 ) -> Result<(Response<Answer>, Option<Grant>), Refusal> {
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
-    if parts.version == Version::HTTP_2 {
-        http2_head::judge(parts, &service.config.bounds)?;
-    }
+    http2_head::judge(parts, &service.config.bounds)?;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
     if visitor.is_misdirected(&asked.host) {
         let detail = "the connection was made for another server name than this host";
@@ -103,7 +101,8 @@ async fn pass(
     }
 
     // Who is calling?
-    let caller = service.callers.identify(visitor.credentials(), &parts.headers, &mut visitor.caller.borrow_mut())?;
+    let caller =
+        service.callers.identify(visitor.credentials(), &parts.headers, &mut visitor.caller.borrow_mut())?;
     journey.note_caller(&caller);
     let name = service.callers.name(&caller);
 

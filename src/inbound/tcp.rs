@@ -33,7 +33,9 @@ pub async fn open(visitor: Rc<Visitor>) -> Option<Opened> {
     let desk = Rc::clone(&visitor.desk());
     let mut outcome = begin(&visitor, &desk);
     let opened = match admit(&visitor, &desk, &mut outcome) {
-        Ok(grant) => desk.route.open(visitor.arrival.spoken(), &mut outcome).await.map(|worker| (worker, grant)),
+        Ok(grant) => {
+            desk.route.open(visitor.arrival.spoken(), &mut outcome).await.map(|worker| (worker, grant))
+        }
         Err(refusal) => Err(refusal),
     };
     match opened {

@@ -9,10 +9,10 @@ use tokio::io::AsyncReadExt;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::proxy_header::{self, HEADER_MOST, HeaderFault};
-use super::transport::{Begun, Transport};
 use super::http1::{self, Left};
 use super::http2;
+use super::proxy_header::{self, HEADER_MOST, HeaderFault};
+use super::transport::{Begun, Transport};
 use crate::config::Protocol;
 use crate::inbound::{self, Arrival, Visitor, tcp};
 use crate::record::handshakes::Handshake;

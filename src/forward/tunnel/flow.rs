@@ -88,7 +88,12 @@ impl Flow {
     }
 
     /// What a break means, if the target had ended before: no more than that nothing is to be sent to it.
-    pub(super) fn forgiven(&mut self, cx: &Context<'_>, polled: Result<(), Broken>, other: &Self) -> Result<(), Broken> {
+    pub(super) fn forgiven(
+        &mut self,
+        cx: &Context<'_>,
+        polled: Result<(), Broken>,
+        other: &Self,
+    ) -> Result<(), Broken> {
         if matches!(polled, Err(Broken::Target)) && other.stage != Stage::Open {
             self.held = Vec::new();
             self.stage = if self.stage == Stage::Open { Stage::Spilling } else { Stage::Ended };

@@ -42,7 +42,8 @@ impl World {
             let (mut client, mut worker) = (Socket::Unix(near_client), Socket::Unix(near_worker));
             let terms = TunnelTerms { idle, clock: &clock, drain: drains.notified() };
             let end = flows.run(&mut client, &mut worker, terms, &mut outcome).await;
-            let carried = (counts.shards.sum(|shard| &shard.bytes_in), counts.shards.sum(|shard| &shard.bytes_out));
+            let carried =
+                (counts.shards.sum(|shard| &shard.bytes_in), counts.shards.sum(|shard| &shard.bytes_out));
             (end, carried.0, carried.1)
         });
         Self { client, worker, drain, tunnel }
@@ -52,8 +53,13 @@ impl World {
 fn outcome(clock: &ShardClock) -> (std::sync::Arc<ServiceCounts>, Outcome) {
     let service = crate::config::plain_service();
     let counts = ServiceCounts::new(1);
-    let scribe =
-        Scribe::new(&service.name, std::sync::Arc::clone(&counts), ShardId(0), &crate::config::plain_callers(), None);
+    let scribe = Scribe::new(
+        &service.name,
+        std::sync::Arc::clone(&counts),
+        ShardId(0),
+        &crate::config::plain_callers(),
+        None,
+    );
     (counts, scribe.begin(clock.now(), ([127, 0, 0, 1], 1).into()))
 }
 

@@ -297,8 +297,8 @@ impl Frames {
 const OF_ITSELF: Flood = Flood::fault(PROTOCOL_ERROR, "a stream that depends on itself");
 
 /// Whether a header block begins with a pseudo-header field, as far as that can be seen without unpacking it (RFC 7541
-/// section 6): by its place in the static table (1 to 14), or by a name that begins with a colon. A place in the dynamic
-/// table tells nothing here; the engine drops such a field.
+/// section 6): by its place in the static table (1 to 14), or by a name that begins with a colon. A place in the
+/// dynamic table tells nothing here; the engine drops such a field.
 fn is_pseudo(block: &[u8]) -> bool {
     // Changes of the table's size come first.
     let at = block.iter().position(|byte| byte & 0xe0 != 0x20).unwrap_or(block.len());
