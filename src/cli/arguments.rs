@@ -84,8 +84,7 @@ caller is 127.0.0.1. Ends with 0 whatever the answer is.
 
 Examples:
   buckler explain --service playlist --path /search/x --key-file office.key
-  buckler explain --service playlist --method DELETE --path /a --address 2001:db8::7 --json
-  buckler explain --service user-data --path /a --certificate spiffe://example.test/playlist")]
+  buckler explain --service playlist --method DELETE --path /a --address 2001:db8::7 --json")]
     Explain(Explain),
     /// Make the running Buckler read its configuration again
     #[command(after_help = "\
@@ -175,7 +174,7 @@ pub(super) struct Explain {
     /// A file with the caller's API key on its first line; - is standard input
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: Option<PathBuf>,
-    /// The name in the caller's valid certificate: a SPIFFE id or a DNS name
+    /// A name in the caller's certificate, for a service that asks for one: a SPIFFE id or a DNS name
     #[arg(long, value_name = "NAME")]
     pub(super) certificate: Option<String>,
     /// The caller's address

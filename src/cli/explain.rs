@@ -49,7 +49,6 @@ struct Asked<'a> {
     arguments: &'a Explain,
     host: String,
     key: Option<String>,
-    certificate: Option<Identity>,
 }
 
 impl<'a> Asked<'a> {
@@ -61,21 +60,20 @@ impl<'a> Asked<'a> {
         if [&arguments.method, &arguments.path, &host].into_iter().any(|text| has_break(text)) {
             return Err("a line break in --method, --path or --host would make another request".to_owned());
         }
+        match (asks(&service), &arguments.certificate) {
+            (ClientCertificate::None, Some(_)) => {
+                return Err(format!("{} asks for no certificate; leave --certificate out", service.name));
+            }
+            (ClientCertificate::Required, None) => {
+                let name = &service.name;
+                return Err(format!("{name} takes no client without a certificate; add --certificate NAME"));
+            }
+            _ => {}
+        }
         if !arguments.path.starts_with('/') && arguments.path != "*" {
             return Err(format!("--path begins with a slash; try /{}", arguments.path));
         }
-        let certificate = arguments.certificate.as_deref().map(Identity::of_name);
-        let asks = service.tls.as_ref().map_or(ClientCertificate::None, |tls| tls.client_certificate);
-        let name = &service.name;
-        match (asks, &certificate) {
-            (ClientCertificate::None, Some(_)) => {
-                Err(format!("service {name} asks no client for a certificate; leave out --certificate"))
-            }
-            (ClientCertificate::Required, None) => {
-                Err(format!("service {name} takes no client without a certificate; add --certificate NAME"))
-            }
-            _ => Ok(Self { service, arguments, host, key, certificate }),
-        }
+        Ok(Self { service, arguments, host, key })
     }
 
     /// The request line and Host as they would come over the wire.
@@ -83,6 +81,11 @@ impl<'a> Asked<'a> {
         let Explain { method, path, .. } = self.arguments;
         format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.host)
     }
+}
+
+/// Whether the service asks its clients for a certificate.
+fn asks(service: &Service) -> ClientCertificate {
+    service.tls.as_ref().map_or(ClientCertificate::None, |tls| tls.client_certificate)
 }
 
 /// The address of its port; a file has none.
@@ -128,7 +131,8 @@ fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Re
 
     let callers = CallerBook::new(config.callers.clone());
     let headers = credentials(asked, config)?;
-    let peer = Peer { address: asked.arguments.address, certificate: asked.certificate.as_ref() };
+    let certificate = asked.arguments.certificate.as_deref().map(Identity::of_name);
+    let peer = Peer { address: asked.arguments.address, certificate: certificate.as_ref() };
     let caller = callers.identify(peer, &headers, &mut CachedCaller::default())?;
     let name = callers.name(&caller);
     told.names(&caller, name, config);

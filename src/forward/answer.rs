@@ -10,10 +10,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::Active;
 use super::pool::Link;
 use super::tunnel::WorkerSide;
 use super::upload::UploadWatch;
+use super::{Active, http2};
 use crate::clock::Moment;
 use crate::refusal::{Reason, Refusal};
 
@@ -22,10 +22,12 @@ use crate::refusal::{Reason, Refusal};
 pub enum Answer {
     /// A page of Buckler's own.
     Own(Option<Bytes>),
-    /// What a worker sends.
+    /// What a worker sends, on a connection of its own.
     Worker(Box<Streaming>),
     /// Nothing more of HTTP: the worker agreed to go on with another protocol.
     Switched(Box<WorkerSide>),
+    /// What a worker sends on a stream of HTTP/2.
+    Shared(Box<http2::answer::Streaming>),
 }
 
 /// A worker's body under way.
@@ -56,12 +58,17 @@ impl Silence {
 
     /// Whether the answer should have been complete by now. Asked for each piece: a worker that is never silent would
     /// otherwise go on for as long as a slow client takes.
-    fn is_over(&self, now: Moment) -> bool {
+    pub(super) fn is_over(&self, now: Moment) -> bool {
         self.until.is_some_and(|until| until <= Instant::from_std(now.instant()))
     }
 
+    /// The worker spoke, or is being spoken to.
+    pub(super) const fn interrupted(&mut self) {
+        self.ends = None;
+    }
+
     /// When the silence that is now, or has just begun, will have lasted too long.
-    fn end(&mut self) -> Instant {
+    pub(super) fn end(&mut self) -> Instant {
         *self.ends.get_or_insert_with(|| {
             let end = Instant::from_std(Moment::read().instant()) + self.idle;
             self.until.map_or(end, |until| end.min(until))
@@ -145,6 +152,7 @@ impl Body for Answer {
             Self::Own(page) => Poll::Ready(page.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Worker(streaming) => streaming.poll_piece(cx),
             Self::Switched(_) => Poll::Ready(None),
+            Self::Shared(streaming) => streaming.poll_piece(cx),
         }
     }
 
@@ -153,6 +161,7 @@ impl Body for Answer {
             Self::Own(page) => page.as_ref().is_none_or(Bytes::is_empty),
             Self::Worker(streaming) => streaming.body.is_end_stream(),
             Self::Switched(_) => true,
+            Self::Shared(streaming) => streaming.is_end_stream(),
         }
     }
 
@@ -161,6 +170,7 @@ impl Body for Answer {
             Self::Own(page) => SizeHint::with_exact(page.as_ref().map_or(0, Bytes::len) as u64),
             Self::Worker(streaming) => streaming.body.size_hint(),
             Self::Switched(_) => SizeHint::with_exact(0),
+            Self::Shared(streaming) => streaming.size_hint(),
         }
     }
 }

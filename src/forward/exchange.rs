@@ -42,14 +42,14 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    fn end(self, from: Moment, wait: Duration) -> Instant {
+    pub(super) fn end(self, from: Moment, wait: Duration) -> Instant {
         let end = Instant::from_std(from.instant()) + wait;
         self.until.map_or(end, |until| end.min(until))
     }
 
     /// The time rang: is it the worker that was too slow? Not while the body waits for `100 Continue` or for the
     /// client, unless the deadline of the whole request has passed.
-    fn is_over(self, upload: &UploadWatch, now: Moment) -> bool {
+    pub(super) fn is_over(self, upload: &UploadWatch, now: Moment) -> bool {
         let over = self.until.is_some_and(|until| until <= Instant::from_std(now.instant()));
         over || (!upload.is_held() && (upload.ended() || !upload.is_starving()))
     }
@@ -126,6 +126,6 @@ const fn reset() -> Refusal {
     Refusal::new(Reason::WorkerReset, "the worker closed the connection before it answered")
 }
 
-const fn too_slow() -> Refusal {
+pub(super) const fn too_slow() -> Refusal {
     Refusal::new(Reason::WorkerTimeout, "the worker sent no answer in time")
 }

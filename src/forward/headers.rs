@@ -73,6 +73,28 @@ pub fn ask_upgrade(fields: &mut HeaderMap, protocol: &HeaderValue) {
     append(fields, header::CONNECTION, &HeaderValue::from_static("upgrade"));
 }
 
+/// Makes the fields of a request, as [`to_worker`] left them, fit for HTTP/2 (RFC 9113 sections 8.2.2 and 8.3.1): nothing
+/// of HTTP/1.1's framing, and `Host` becomes `:authority`, which is returned.
+pub fn to_worker_http2(fields: &mut HeaderMap) -> Option<HeaderValue> {
+    fields.remove(header::CONNECTION);
+    fields.remove(header::UPGRADE);
+    fields.remove(header::TRANSFER_ENCODING);
+    fields.remove(header::HOST)
+}
+
+/// Makes the trailers of a request fit for the worker. They come after the decision, so nothing may stand in them that
+/// decides (RFC 9110 section 6.5.1): no framing, no routing, no identity.
+pub fn to_worker_trailers(fields: &mut HeaderMap) {
+    remove(fields, |name| {
+        is_of_one_hop(name)
+            || is_forged(name, false)
+            || matches!(
+                name.as_str(),
+                "host" | "content-length" | "trailer" | "authorization" | "cookie" | "x-request-id" | "via"
+            )
+    });
+}
+
 /// Whether a worker's answer says its length in one way only. The codings of a transfer belong to one hop (RFC 9112
 /// section 6.1): `chunked` is taken off here, and what another one leaves behind no client could read. A list of
 /// lengths (RFC 9110 section 8.6), even of equal ones, would go on to parsers that take its first number or none.
@@ -234,6 +256,7 @@ fn append(fields: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
 const fn via(version: Version) -> HeaderValue {
     match version {
         Version::HTTP_10 => HeaderValue::from_static("1.0 buckler"),
+        // RFC 9110 section 2.5: where a minor version has to stand, HTTP/2's is 0.
         Version::HTTP_2 => HeaderValue::from_static("2.0 buckler"),
         _ => HeaderValue::from_static("1.1 buckler"),
     }

@@ -1,10 +1,12 @@
 //! Forwarding: one attempt after another under one deadline, until a worker's answer has begun or nothing is left to
 //! try. Who may be forwarded is decided above; who gets it, by `balance`; what it sends back streams as an [`Answer`].
 
+mod alarm;
 pub mod answer;
 pub mod early;
 mod exchange;
 pub mod headers;
+pub mod http2;
 pub mod pool;
 pub mod proxy_header;
 pub mod retry;
@@ -28,7 +30,7 @@ use tokio::time::Instant;
 
 use crate::balance::Picker;
 use crate::clock::{Moment, ShardClock};
-use crate::config::{Bounds, Endpoint, Timeouts};
+use crate::config::{Bounds, Endpoint, Timeouts, WorkerProtocol};
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 use crate::shard::ShardId;
@@ -58,6 +60,7 @@ pub struct Route {
     bounds: Bounds,
     /// `workers.send_proxy_protocol`.
     tells: bool,
+    protocol: WorkerProtocol,
     shard: ShardId,
     clock: Rc<ShardClock>,
 }
@@ -98,6 +101,7 @@ impl Route {
             timeouts: config.timeouts,
             bounds: config.bounds,
             tells: config.send_proxy_protocol,
+            protocol: config.worker_protocol,
             shard,
             clock,
         }
@@ -149,6 +153,9 @@ impl Route {
         call: Call<'_>,
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Refusal> {
+        if self.protocol == WorkerProtocol::Http2 {
+            return Box::pin(self.send_http2(order, call, outcome)).await;
+        }
         let until = call.until;
         let spoken = self.tells.then_some(call.spoken);
         let mut tried: Vec<Endpoint> = Vec::new();

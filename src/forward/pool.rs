@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,8 +15,10 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
+use super::http2::Connections;
 use super::proxy_header::{self, Spoken};
 use super::upload::Upload;
 use super::wake::LinkWaker;
@@ -83,6 +85,8 @@ pub struct Lane {
     /// Newest last: the one used last is the least likely to be stale, and the rest can grow old and go.
     idle: RefCell<Vec<Idle>>,
     idle_time: Cell<Duration>,
+    /// Those of HTTP/2, which requests share.
+    pub(super) shared: Connections,
 }
 
 #[derive(Debug)]
@@ -92,7 +96,7 @@ struct Idle {
 }
 
 /// Why a connection could not be had.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum ConnectFailure {
     /// `bounds.worker_connections` are open already.
     Bound,
@@ -120,7 +124,13 @@ pub struct ConnectTerms {
 impl Lane {
     /// A lane with no connection yet.
     pub const fn new(worker: Arc<Worker>, shard: ShardId) -> Self {
-        Self { worker, shard, idle: RefCell::new(Vec::new()), idle_time: Cell::new(IDLE_TIME) }
+        Self {
+            worker,
+            shard,
+            idle: RefCell::new(Vec::new()),
+            idle_time: Cell::new(IDLE_TIME),
+            shared: Connections::new(),
+        }
     }
 
     /// The idle connection used last that is still alive and speaks for this client, or for nobody, if there is one.
@@ -154,17 +164,21 @@ impl Lane {
         builder.max_buf_size((terms.response_head_bytes + 16 * 1024).max(64 * 1024));
         let (sender, connection) =
             builder.handshake(TokioIo::new(socket)).await.map_err(|_| ConnectFailure::Refused)?;
-        let alarm = Box::pin(tokio::time::sleep(IDLE_TIME_MAX));
         Ok(Link {
             sender,
             connection: Box::new(connection),
             waker: Rc::new(LinkWaker::new()),
-            alarm,
+            alarm: Alarm::new(IDLE_TIME_MAX),
             closed: false,
             reused: false,
             spoken: terms.spoken,
             open,
         })
+    }
+
+    /// A connection was made and could not be used after all.
+    pub(super) fn count_connect_failure(&self) {
+        self.worker.counts.of(self.shard).connect_failures.add(1);
     }
 
     /// A new connection on which nothing is spoken yet.
@@ -213,13 +227,14 @@ impl Lane {
     pub fn sweep(&self, now: Moment) {
         let time = self.idle_time.get();
         self.idle.borrow_mut().retain(|idle| now.since(idle.since) < time);
+        self.shared.sweep(now);
     }
 
     /// Closes one idle connection, the oldest, to make room for another; false if there is none.
     pub fn close_one(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
         if idle.is_empty() {
-            return false;
+            return self.shared.close_one();
         }
         drop(idle.remove(0));
         true
@@ -234,7 +249,7 @@ pub struct Link {
     waker: Rc<LinkWaker>,
     /// Rings for whoever uses the connection. It is set again only when it would ring too late, so a request that is
     /// answered in time touches no timer.
-    alarm: Pin<Box<Sleep>>,
+    alarm: Alarm,
     closed: bool,
     reused: bool,
     /// Whom the worker was told that it speaks for.
@@ -311,22 +326,7 @@ impl Link {
 
     /// Whether the time is over that a step may take; asked when the step has nothing to do. `cx` is what the step got.
     pub(super) fn is_late(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
-        loop {
-            if self.alarm.deadline() > deadline {
-                self.alarm.as_mut().reset(deadline);
-            }
-            // Reading from a worker that never stops uses up the task's turn, and a timer asked after that would
-            // always say "later": it is asked beside tokio's budget.
-            let mut alarm = pin!(tokio::task::coop::unconstrained(self.alarm.as_mut()));
-            if alarm.as_mut().poll(cx).is_pending() {
-                return false;
-            }
-            if self.alarm.deadline() >= deadline {
-                return true;
-            }
-            // It was set for an earlier request, or an earlier wait.
-            self.alarm.as_mut().reset(deadline);
-        }
+        self.alarm.is_late(cx, deadline)
     }
 
     /// After a complete answer: whether the connection is at rest and can carry another request.

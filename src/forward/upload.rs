@@ -2,6 +2,7 @@
 //! `100 Continue`. How long the client may take over it (`timeouts.body`) is [`Source`]'s business.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,8 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use super::headers;
 use super::source::Source;
 use crate::refusal::{Reason, Refusal};
 
@@ -23,7 +26,18 @@ pub struct Upload(Option<Under>);
 struct Under {
     body: Source,
     most: u64,
+    /// What was taken before and comes once more.
+    again: Option<Box<Taken>>,
     progress: Rc<Progress>,
+}
+
+/// The beginning of a body, kept so that it can be sent once more.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Its pieces, in order.
+    pub(super) pieces: VecDeque<Bytes>,
+    /// Its trailers, if they came.
+    pub(super) trailers: Option<HeaderMap>,
 }
 
 /// How the request's body stands, for those who wait for something else meanwhile. A request without a body, which is
@@ -97,7 +111,7 @@ impl Upload {
         }
         let wanted = expects_continue.then(Arc::default);
         let progress = Rc::new(Progress { held: Cell::new(expects_continue), wanted, ..Progress::default() });
-        Self(Some(Under { body, most, progress }))
+        Self(Some(Under { body, most, again: None, progress }))
     }
 
     /// What is to be set when the worker says `100 Continue`. None: the body does not wait for that.
@@ -114,12 +128,40 @@ impl Upload {
     pub const fn is_none(&self) -> bool {
         self.0.is_none()
     }
+
+    /// Makes the body whole again: what was taken of it, all from its beginning, comes first once more.
+    pub(super) fn put_back(&mut self, taken: Taken) {
+        if let Some(under) = &mut self.0
+            && !(taken.pieces.is_empty() && taken.trailers.is_none())
+        {
+            under.progress.ended.set(false);
+            under.again = Some(Box::new(taken));
+        }
+    }
 }
 
 impl Under {
     fn fail(&self, refusal: Refusal) -> Refusal {
         *self.progress.failed.borrow_mut() = Some(refusal.clone());
         refusal
+    }
+
+    /// The next frame of what comes once more; it was counted the first time.
+    fn next_again(&mut self) -> Option<Frame<Bytes>> {
+        let again = self.again.as_mut()?;
+        let frame = match again.pieces.pop_front() {
+            Some(piece) => Frame::data(piece),
+            None => Frame::trailers(again.trailers.take()?),
+        };
+        if again.pieces.is_empty() && again.trailers.is_none() {
+            self.again = None;
+        }
+        self.progress.ended.set(frame.is_trailers() || self.is_at_end());
+        Some(frame)
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.again.is_none() && self.body.is_end_stream()
     }
 }
 
@@ -134,6 +176,9 @@ impl Body for Upload {
             *progress.waker.borrow_mut() = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        if let Some(frame) = under.next_again() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
         let polled = Pin::new(&mut under.body).poll_frame(cx);
         progress.starving.set(polled.is_pending());
         match polled {
@@ -142,7 +187,10 @@ impl Body for Upload {
                 progress.ended.set(true);
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::to_worker_trailers(trailers);
+                }
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 progress.bytes.set(progress.bytes.get() + length);
                 if progress.bytes.get() > under.most {
@@ -159,10 +207,13 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|under| under.body.is_end_stream())
+        self.0.as_ref().is_none_or(Under::is_at_end)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |under| under.body.size_hint())
+        self.0.as_ref().map_or_else(
+            || SizeHint::with_exact(0),
+            |under| if under.again.is_some() { SizeHint::default() } else { under.body.size_hint() },
+        )
     }
 }

@@ -9,8 +9,8 @@ use crate::admit::forwarded::unmapped;
 
 /// The longest header of version 1, in bytes, its line end included (proxy-protocol.txt section 2.1).
 const V1_MOST: usize = 107;
-/// The longest header that is read, in bytes. Version 2 could say 64 KiB; the addresses take 232 at most, and a client's
-/// whole certificate as a TLV some 2 KiB.
+/// The longest header that is read, in bytes. Version 2 could say 64 KiB; the addresses take 232 at most, and a
+/// client's whole certificate as a TLV some 2 KiB.
 pub const HEADER_MOST: usize = 4096;
 
 /// What every header of version 1 begins with.

@@ -19,3 +19,6 @@ pub use finding::Finding;
 pub use identity::ClientCertificate;
 pub use server::TlsTerms;
 pub use session::Session;
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use crate::neighbours::{curl_unix, nginx};
-use crate::world::{World, eventually, get};
+use crate::world::{Raw, World, eventually, free_port, get};
 
 /// A service `api` on `{dir}/NAME.sock` in front of the worker `a`; `more` stands in the service.
 fn on_socket(name: &str, more: &str) -> String {
@@ -97,6 +97,7 @@ fn a_path_in_use_is_refused_and_left_alone() {
 #[test]
 fn a_reload_keeps_changes_moves_and_closes_sockets() {
     let world = World::new();
+    let port = free_port();
     let (socket, other) = (world.dir().join("api.sock"), world.dir().join("other.sock"));
     let buckler = world.buckler(&on_socket("api", ""));
     let first = inode(&socket);
@@ -116,9 +117,12 @@ fn a_reload_keeps_changes_moves_and_closes_sockets() {
     world.reload(&buckler, &on_socket("other", ""));
     assert!(!socket.exists());
     serves(&other);
-    world.reload(&buckler, &on_socket("other", "").replace("unix:{dir}/other.sock", "127.0.0.1:{port}"));
+    world.reload(
+        &buckler,
+        &on_socket("other", "").replace("unix:{dir}/other.sock", &format!("127.0.0.1:{port}")),
+    );
     assert!(!other.exists());
-    buckler.answer(get("/")).is(200);
+    Raw::connect(port).answer(&get("/")).is(200);
     world.reload(&buckler, &on_socket("api", ""));
     serves(&socket);
 }

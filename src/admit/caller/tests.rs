@@ -194,6 +194,89 @@ fn the_ledger_knows_a_caller_again_after_a_reload() {
     }
 }
 
+/// A book that looks at certificates first.
+fn certificate_book() -> CallerBook {
+    book_with(|callers| {
+        callers.identify.insert(0, Credential::Certificate);
+        callers.known[0].certificates =
+            vec!["SPIFFE://Example.test/web".into(), "web.example.test".into(), "www.example.test".into()];
+        callers.known[1].certificates = vec!["office.example.test".into()];
+    })
+}
+
+fn identity(names: &[&str]) -> Identity {
+    let names: Vec<Arc<str>> = names.iter().map(|name| (*name).into()).collect();
+    Identity { display: format!("certificate:{}", names[0]).into(), names, fault: None }
+}
+
+/// The name, what named it, and the hash; or the refusal's detail.
+fn shows(
+    book: &CallerBook,
+    identity: &Identity,
+    fields: &[(&'static str, &str)],
+) -> Result<Caller, &'static str> {
+    let (peer, mut cached) =
+        (Peer { certificate: Some(identity), ..address("10.1.2.3") }, CachedCaller::default());
+    let answer = [0; 2].map(|_| book.identify(peer, &headers(fields), &mut cached));
+    let [first, second] = answer.map(|answer| {
+        answer.map_err(|refusal| {
+            assert_eq!(refusal.reason, Reason::NoIdentity);
+            refusal.detail
+        })
+    });
+    assert_eq!(format!("{first:?}"), format!("{second:?}"), "what a connection remembers changes no answer");
+    second
+}
+
+#[test]
+fn any_name_of_a_certificate_names_its_caller() {
+    let book = certificate_book();
+    for names in [
+        &["spiffe://example.test/web"][..],
+        &["spiffe://example.test/other", "web.example.test"],
+        &["a.test", "b.test", "www.example.test", "web.example.test"],
+    ] {
+        // The certificate decides before the key and the address, which are others'.
+        let caller = shows(&book, &identity(names), &[("x-api-key", "wrong")]).unwrap();
+        assert_eq!((book.name(&caller), caller.via, caller.tier), ("web", Via::Certificate, Some(0)));
+        assert_eq!(caller.client, IpAddr::from([10, 1, 2, 3]));
+    }
+}
+
+#[test]
+fn an_unknown_certificate_is_a_caller_of_its_own() {
+    let book = certificate_book();
+    let strange = shows(&book, &identity(&["spiffe://example.test/WEB", "other.test"]), &[]).unwrap();
+    assert_eq!(book.name(&strange), "certificate:spiffe://example.test/WEB");
+    assert_eq!((strange.tier, strange.known()), (None, None));
+    let found = book.of_name("certificate:spiffe://example.test/WEB").unwrap();
+    assert_eq!((found.hash, found.who), (strange.hash, strange.who), "status finds its quota");
+    let other = shows(&book, &identity(&["other.test"]), &[]).unwrap();
+    assert_ne!(other.hash, strange.hash);
+}
+
+#[test]
+fn a_certificate_that_means_two_callers_or_nobody_is_refused() {
+    let book = certificate_book();
+    let two = identity(&["web.example.test", "office.example.test"]);
+    assert_eq!(
+        shows(&book, &two, &[]).unwrap_err(),
+        "the client certificate holds the names of two known callers"
+    );
+    let faulty = Identity { fault: Some("it is faulty"), ..identity(&["web.example.test"]) };
+    assert_eq!(shows(&book, &faulty, &[("x-api-key", "web-secret")]).unwrap_err(), "it is faulty");
+}
+
+#[test]
+fn without_a_certificate_the_next_credential_decides() {
+    let book = certificate_book();
+    assert_eq!(who(&book, PEER, &[("x-api-key", "web-secret")]), Ok("web".into()));
+    assert_eq!(who(&book, PEER, &[]), Ok("address:192.0.2.7".into()));
+    // Where certificates are not looked at, one changes nothing.
+    let blind = book_with(|callers| callers.known[0].certificates = vec!["web.example.test".into()]);
+    assert_eq!(blind.name(&shows(&blind, &identity(&["web.example.test"]), &[]).unwrap()), "desk");
+}
+
 proptest! {
     #[test]
     fn one_name_one_hash(left in any::<u32>(), right in any::<u32>(), bits in 0..33_u8) {

@@ -26,6 +26,10 @@ impl Checker<'_> {
         }
         keys.extend(value(&service.permissions).into_iter().flat_map(of_rules));
         keys.extend(value(&service.timeouts).into_iter().flat_map(of_timeouts));
+        if service.proxy_protocol.as_ref().is_some_and(|field| field.value != Some(false)) {
+            // So long may a PROXY header take.
+            keys.retain(|(key, _)| *key != "timeouts.head");
+        }
         keys.extend(value(&service.bounds).into_iter().flat_map(of_bounds));
         for (key, at) in keys {
             let Some(at) = at else { continue };
@@ -45,11 +49,12 @@ fn of_rules(permissions: &file::Permissions) -> Vec<Key> {
     keys.collect()
 }
 
-/// All but `handshake`, `connect`, `send` and `tunnel`.
-fn of_timeouts(timeouts: &file::Timeouts) -> [Key; 6] {
+/// All but `handshake`, `connect` and `tunnel`.
+fn of_timeouts(timeouts: &file::Timeouts) -> [Key; 7] {
     [
         ("timeouts.head", place(&timeouts.head)),
         ("timeouts.body", place(&timeouts.body)),
+        ("timeouts.send", place(&timeouts.send)),
         ("timeouts.keep_alive", place(&timeouts.keep_alive)),
         ("timeouts.response", place(&timeouts.response)),
         ("timeouts.idle", place(&timeouts.idle)),

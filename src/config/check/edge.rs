@@ -2,6 +2,7 @@
 //! What makes no sense with `protocol: tcp` stands in `bytes.rs`.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Component, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,15 +85,25 @@ impl Checker<'_> {
         Some(name.into())
     }
 
-    /// `proxy_protocol`: over the network somebody must be named whose headers are believed.
+    /// `proxy_protocol`: somebody must be named whose headers are believed.
     pub(super) fn proxy_protocol(&mut self, service: &file::Service, callers: &Callers) -> bool {
         let Some(field) = &service.proxy_protocol else { return false };
         let wanted = field.value == Some(true);
-        let by_address = !matches!(value(&service.listen), Some(EndpointText(Endpoint::Unix(_))));
-        if wanted && by_address && callers.trusted_proxies.is_empty() {
-            let message = "nobody is trusted to send PROXY headers";
-            let help = "write `callers: { trusted_proxies: [192.0.2.0/24] }` with the networks of your load balancers";
-            self.error(Code::Contradiction, field.at, message, help);
+        let is_file = matches!(value(&service.listen), Some(EndpointText(Endpoint::Unix(_))));
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (is_nobody, help) = match is_file {
+            // Whoever may connect to a socket of the file system counts as this address.
+            true => (
+                !callers.trusted_proxies.iter().any(|net| net.contains(&here)),
+                "write `callers: { trusted_proxies: [127.0.0.1] }`: as that counts whoever may open the socket",
+            ),
+            false => (
+                callers.trusted_proxies.is_empty(),
+                "write `callers: { trusted_proxies: [192.0.2.0/24] }` with the networks of your load balancers",
+            ),
+        };
+        if wanted && is_nobody {
+            self.error(Code::Contradiction, field.at, "nobody is trusted to send PROXY headers", help);
         }
         wanted
     }

@@ -1,7 +1,5 @@
 //! The checked configuration, written back key by key as the file has them. The order is that of `file.rs`.
 
-use std::time::Duration;
-
 use super::{Map, edge};
 use crate::config::units::{Day, Frequency, Size, Span};
 use crate::config::{
@@ -122,7 +120,7 @@ fn service(map: &mut Map<'_>, service: &Service, callers: &Callers) {
     });
     map.map("permissions", |map| permissions(map, &service.permissions, callers));
     map.map("limits", |map| limits(map, service, callers));
-    map.map("timeouts", |map| timeouts(map, &service.timeouts, service.protocol));
+    map.map("timeouts", |map| timeouts(map, service));
     map.map("bounds", |map| bounds(map, &service.bounds, service.protocol));
 }
 
@@ -217,18 +215,26 @@ fn cost(map: &mut Map<'_>, cost: &Cost) {
     map.put("cost", cost.cost.get());
 }
 
-fn timeouts(map: &mut Map<'_>, timeouts: &Timeouts, protocol: Protocol) {
+fn timeouts(map: &mut Map<'_>, service: &Service) {
     let Timeouts { handshake, head, body, send, keep_alive, tunnel, connect, response, idle, total } =
-        *timeouts;
-    let carried = [("handshake", handshake), ("send", send), ("tunnel", tunnel), ("connect", connect)];
-    let of_requests =
-        [("head", head), ("body", body), ("keep_alive", keep_alive), ("response", response), ("idle", idle)];
-    let mut put = |named: &[(&str, Duration)]| {
-        named.iter().for_each(|(key, span)| map.text(key, &Span(*span)));
-    };
-    put(&carried);
-    if protocol == Protocol::Http {
-        put(&of_requests);
+        service.timeouts;
+    let is_http = service.protocol == Protocol::Http;
+    // Of bytes the others are errors, so they are not shown either.
+    let all = [
+        ("handshake", handshake, true),
+        ("head", head, is_http || service.proxy_protocol),
+        ("body", body, is_http),
+        ("send", send, is_http),
+        ("keep_alive", keep_alive, is_http),
+        ("tunnel", tunnel, true),
+        ("connect", connect, true),
+        ("response", response, is_http),
+        ("idle", idle, is_http),
+    ];
+    for (key, span, _) in all.iter().filter(|(_, _, applies)| *applies) {
+        map.text(key, &Span(*span));
+    }
+    if is_http {
         map.text("total", &total.map_or_else(|| "off".to_owned(), |total| Span(total).to_string()));
     }
 }

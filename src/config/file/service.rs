@@ -23,7 +23,7 @@ pub(in crate::config) struct Service {
     /// Default `http`.
     pub(in crate::config) protocol: Field<Protocol>,
     /// Every connection begins with a PROXY header, version 1 or 2, which names the client; one without it is refused.
-    /// It is believed of `callers.trusted_proxies`, and of whoever may connect to a Unix socket. Default false.
+    /// It is believed of `callers.trusted_proxies`; who connects to a Unix socket counts as 127.0.0.1. Default false.
     pub(in crate::config) proxy_protocol: Field<bool>,
     /// TLS on the port. Default: none.
     pub(in crate::config) tls: Field<Tls>,
@@ -228,7 +228,8 @@ pub(in crate::config) struct Cost {
 pub(in crate::config) struct Timeouts {
     /// From accept to the end of the TLS handshake: close. Default 5s.
     pub(in crate::config) handshake: Field<SpanText>,
-    /// From accept, or the first byte of a further request, to the end of its head: 408, then close. Default 10s.
+    /// From accept, or the first byte of a further request, to the end of its head: 408, then
+    /// close. A PROXY header may take as long. Default 10s.
     pub(in crate::config) head: Field<SpanText>,
     /// Between two reads of the request body: 408. Default 30s.
     pub(in crate::config) body: Field<SpanText>,

@@ -65,7 +65,7 @@ fn a_service_without_a_word_about_its_edge_speaks_http_alone() {
 #[test]
 fn every_key_of_the_edge_means_what_it_says() {
     let config = sound(
-        "callers: { trusted_proxies: [10.0.0.0/8] }\n\
+        "callers: { trusted_proxies: [10.0.0.0/8, 127.0.0.1] }\n\
          services:\n  a:\n    listen: unix:/run/b/./a.sock\n\
          \x20   socket: { mode: \"0600\", owner: www-data, group: \"33\" }\n\
          \x20   proxy_protocol: true\n\
@@ -104,7 +104,7 @@ fn bytes_take_what_does_not_speak_of_requests() {
     let text = with(
         "protocol: tcp\ntls: { certificates: [{ chain: a.pem, key: a.key }] }\n\
          permissions: { default: deny, rules: [{ allow: { callers: ['address:10.*'] } }] }\n\
-         timeouts: { handshake: 1s, connect: 1s, send: 1s, tunnel: 1s }\n\
+         timeouts: { handshake: 1s, connect: 1s, tunnel: 1s }\n\
          bounds: { connections: 1, handshakes: 1, worker_connections: 1 }",
     )
     .replace("9001\"] }", "9001\"], send_proxy_protocol: true }");
@@ -123,7 +123,7 @@ fn bytes_have_no_requests_to_speak_of() {
     let text = with(
         "protocol: tcp\nconnections: { max_age: 1h }\nforward_client_certificate: true\n\
          permissions: { rules: [{ deny: { methods: [GET], hosts: [a.test], paths: [/a] } }] }\n\
-         timeouts: { head: 1s, body: 1s, keep_alive: 1s, response: 1s, idle: 1s, total: off }\n\
+         timeouts: { head: 1s, body: 1s, keep_alive: 1s, response: 1s, idle: 1s, total: off, send: 1s }\n\
          bounds: { head_bytes: 1KiB, head_fields: 9, uri_bytes: 99B, body_bytes: none, response_head_bytes: 1KiB, streams: 1, worker_streams: 1 }",
     )
     .replace("9001\"] }", "9001\"], protocol: http1 }")
@@ -143,6 +143,7 @@ fn bytes_have_no_requests_to_speak_of() {
         (10, 63, "timeouts.response"),
         (10, 73, "timeouts.idle"),
         (10, 84, "timeouts.total"),
+        (10, 95, "timeouts.send"),
         (11, 27, "bounds.head_bytes"),
         (11, 46, "bounds.head_fields"),
         (11, 60, "bounds.uri_bytes"),
@@ -262,8 +263,21 @@ fn proxy_headers_are_believed_of_somebody() {
     );
     assert_eq!(inside("proxy_protocol: false"), [""; 0]);
     assert_eq!(inside("proxy_protocol: yes"), ["t.yaml:6:21: `yes` is not true or false"]);
-    // Who may connect is said by the file's mode.
-    sound(&with("proxy_protocol: true").replace("127.0.0.1:4070", "unix:/a"));
+    // Who connects to a file counts as 127.0.0.1.
+    let unix = with("proxy_protocol: true").replace("127.0.0.1:4070", "unix:/a");
+    let trusting = |network: &str| format!("{unix}callers: {{ trusted_proxies: [{network}] }}\n");
+    says(
+        &trusting("192.0.2.0/24"),
+        "t.yaml:6:21: nobody is trusted to send PROXY headers",
+        "write `callers: { trusted_proxies: [127.0.0.1] }`: as that counts whoever may open the socket",
+    );
+    sound(&trusting("127.0.0.0/8"));
+    let bytes = with("proxy_protocol: true\nprotocol: tcp\ntimeouts: { head: 1s }");
+    let text = format!("{bytes}callers: {{ trusted_proxies: [192.0.2.1] }}\n");
+    sound(&text);
+    let shown = load_text(&text).effective().unwrap().to_yaml();
+    assert_eq!(load_text(&shown).render(), "", "{shown}");
+    assert!(shown.contains("head: 1s"), "{shown}");
     let two = SERVICE.replace("9001\"] }", "9001\"], protocol: http2, send_proxy_protocol: true }");
     says(
         &two,

@@ -6,7 +6,6 @@ use tokio::sync::Notify;
 
 use super::flow::SCRATCH_BYTES;
 use super::*;
-use crate::config::Callers;
 use crate::record::Scribe;
 use crate::record::counts::ServiceCounts;
 use crate::shard::ShardId;

@@ -12,6 +12,10 @@ use crate::refusal::Reason;
 /// would answer them without being counted; many a worker counts bytes with a sign.
 const LONGEST_BODY: u64 = i64::MAX as u64;
 
+/// A method, in bytes. The longest one that is registered has 17; whoever sends more wants to fill logs and rules
+/// (RFC 9112 section 3 lets a server refuse it).
+const LONGEST_METHOD: usize = 64;
+
 /// A head on its way. Positions count from its first byte.
 #[derive(Debug, Default)]
 pub(super) struct Head {
@@ -129,6 +133,9 @@ impl Head {
     fn scan_method(&mut self, window: &[u8]) -> Result<(), Bad> {
         self.looked += run(&window[self.looked..], &TOKEN);
         let at = self.looked;
+        if at - self.line.method.start > LONGEST_METHOD {
+            return bad(self.line.method.start + LONGEST_METHOD, "the method is longer than any that exists");
+        }
         match window.get(at) {
             None => {}
             Some(b' ') if at > self.line.method.start => {

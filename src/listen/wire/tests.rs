@@ -301,6 +301,14 @@ fn bounds_hold_exactly_and_as_early_as_they_are_passed() {
 }
 
 #[test]
+fn a_method_is_no_longer_than_any_that_exists() {
+    let head = |length: usize| format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(length)).into_bytes();
+    assert_eq!(tell_whole(&head(64)).fault, None);
+    assert_refused(&[("3", &head(65), 64, Reason::BadRequest), ("3", &[b'M'; 65], 64, Reason::BadRequest)]);
+    assert_eq!(tell_whole(&[b'M'; 64]).fault, None);
+}
+
+#[test]
 fn a_head_tells_its_facts() {
     let plain = facts(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let expected = HeadFacts {

@@ -125,7 +125,7 @@ fn explain_asks_with_a_certificate() {
     assert_eq!(ask("open", &[]).json()["caller"]["name"], "address:127.0.0.1");
     let done = ask("strict", &[]);
     assert_eq!(done.code, 2);
-    assert!(done.err.contains("service strict takes no client without a certificate"), "{}", done.err);
+    assert!(done.err.contains("strict takes no client without a certificate"), "{}", done.err);
 }
 
 #[test]
@@ -134,5 +134,5 @@ fn explain_has_no_certificate_where_none_is_asked_for() {
     let all = ["explain", "--service", "playlist", "--path", "/", "--certificate", "web.example.test"];
     let done = buckler_in(&folder, &all, "");
     assert_eq!(done.code, 2);
-    assert!(done.err.contains("service playlist asks no client for a certificate"), "{}", done.err);
+    assert!(done.err.contains("playlist asks for no certificate; leave --certificate out"), "{}", done.err);
 }

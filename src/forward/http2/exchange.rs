@@ -1,0 +1,229 @@
+//! One exchange on one stream: the head goes out, the body follows as the worker takes it, and the head of the answer
+//! comes in, before, during or after that, within the time that there is.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+use h2::RecvStream;
+use h2::client::ResponseFuture;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
+
+use super::super::alarm::Alarm;
+use super::super::early::Early;
+use super::super::exchange::{Broken, CONTINUE_WAIT, Patience, too_slow};
+use super::super::headers;
+use super::super::upload::{Upload, UploadWatch};
+use super::connection::Slot;
+use super::pump::Pump;
+use crate::clock::Moment;
+use crate::refusal::{Reason, Refusal};
+
+/// Interim answers that a worker may send before its answer. hyper has no such bound, but reads them one at a time; here
+/// they would fill the connection of others.
+const INTERIM_MAX: u32 = 100;
+
+/// What came of it: the head of the answer, its body to come, and what is left of the request's.
+pub(super) type Begun = (Response<RecvStream>, Pump);
+
+/// Sends a request on a new stream and waits for the head of the answer.
+pub(super) async fn exchange(
+    slot: &Slot,
+    order: Request<Upload>,
+    upload: &UploadWatch,
+    patience: Patience,
+    early: Option<&Early>,
+) -> Result<Begun, Broken> {
+    let (parts, body) = order.into_parts();
+    let wanted = body.wanted();
+    // The head is kept: whatever the stream meets, a request that was not looked at can be sent again.
+    let head = match head(&parts) {
+        Ok(head) => head,
+        Err(refusal) => return Err(Broken::TooLate(refusal)),
+    };
+    let restore = |body| Box::new(Request::from_parts(parts, body));
+    let (response, mut pump) = match slot.sender().send_request(head, body.is_none()) {
+        Ok((response, stream)) => (response, Pump::new(stream, body)),
+        Err(error) if error.is_go_away() || error.is_io() => {
+            return Err(Broken::Unsent(restore(body), gone()));
+        }
+        Err(_) => return Err(Broken::TooLate(unfit())),
+    };
+    let mut waiting = Waiting {
+        response,
+        interim: 0,
+        alarm: Alarm::new(patience.response),
+        deadline: patience
+            .end(patience.from, if upload.is_held() { CONTINUE_WAIT } else { patience.response }),
+        seen: (upload.bytes(), upload.ended()),
+    };
+    let met = poll_fn(|cx| {
+        let said_continue = |status| {
+            if let (StatusCode::CONTINUE, Some(wanted)) = (status, &wanted) {
+                wanted.store(true, Relaxed);
+            }
+        };
+        let sent = pump.poll(cx);
+        if let Poll::Ready(Err(refusal)) = sent {
+            return Poll::Ready(Err(Met::End(refusal)));
+        }
+        waiting.poll(cx, (upload, patience, early), said_continue)
+    })
+    .await;
+    match met {
+        Ok(response) => {
+            slot.answered();
+            pump.keep_no_longer();
+            Ok((response, pump))
+        }
+        Err(Met::End(refusal)) => Err(Broken::TooLate(refusal)),
+        Err(Met::Late) => {
+            slot.timed_out(Moment::read().since(patience.from));
+            Err(Broken::TooLate(too_slow()))
+        }
+        Err(Met::Fault(error)) => Err(match fault(&error) {
+            Fault::Unsent(refusal) => match pump.whole() {
+                Some(body) => Broken::Unsent(restore(body), refusal),
+                None => Broken::TooLate(refusal),
+            },
+            Fault::Lost(refusal) => Broken::Sent(refusal),
+            Fault::Said(refusal) => Broken::TooLate(refusal),
+        }),
+    }
+}
+
+/// What a wait for an answer can meet instead of one.
+enum Met {
+    End(Refusal),
+    Late,
+    Fault(h2::Error),
+}
+
+struct Waiting {
+    response: ResponseFuture,
+    interim: u32,
+    alarm: Alarm,
+    deadline: tokio::time::Instant,
+    /// Bytes of the body that were taken, and whether that was all, when last looked at.
+    seen: (u64, bool),
+}
+
+impl Waiting {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        (upload, patience, early): (&UploadWatch, Patience, Option<&Early>),
+        said_continue: impl Fn(StatusCode),
+    ) -> Poll<Result<Response<RecvStream>, Met>> {
+        while let Poll::Ready(Some(interim)) = self.response.poll_informational(cx) {
+            let interim = match interim {
+                Ok(interim) => interim,
+                Err(error) => return Poll::Ready(Err(Met::Fault(error))),
+            };
+            self.interim += 1;
+            let status = interim.status();
+            if self.interim > INTERIM_MAX || status == StatusCode::SWITCHING_PROTOCOLS {
+                // RFC 9113 section 8.6: there is nothing to switch to.
+                let detail = "the worker sent a flood of interim answers, or 101 over HTTP/2";
+                return Poll::Ready(Err(Met::End(Refusal::new(Reason::WorkerProtocol, detail))));
+            }
+            said_continue(status);
+            if let Some(early) = early {
+                early.tell(status, interim.headers());
+            }
+        }
+        if let Poll::Ready(done) = Pin::new(&mut self.response).poll(cx) {
+            return Poll::Ready(done.map_err(Met::Fault));
+        }
+        if upload.is_held() && upload.is_wanted() {
+            upload.release();
+            // The second that the body would have waited is no limit for the answer.
+            self.deadline = patience.end(Moment::read(), patience.response);
+        }
+        let seen = (upload.bytes(), upload.ended());
+        if self.seen != seen {
+            self.seen = seen;
+            self.deadline = patience.end(Moment::read(), patience.response);
+        }
+        while self.alarm.is_late(cx, self.deadline) {
+            let now = Moment::read();
+            if patience.is_over(upload, now) {
+                return Poll::Ready(Err(Met::Late));
+            }
+            upload.release();
+            self.deadline = patience.end(now, patience.response);
+        }
+        Poll::Pending
+    }
+}
+
+/// The request's head as HTTP/2 wants it.
+fn head(parts: &http::request::Parts) -> Result<Request<()>, Refusal> {
+    let mut fields = parts.headers.clone();
+    let authority = headers::to_worker_http2(&mut fields);
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(Scheme::HTTP);
+    uri.authority = authority.as_ref().and_then(authority_of);
+    let path = parts.uri.path_and_query().cloned();
+    uri.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    let mut head = Request::new(());
+    *head.method_mut() = parts.method.clone();
+    *head.uri_mut() = Uri::from_parts(uri).map_err(|_| unfit())?;
+    *head.version_mut() = Version::HTTP_2;
+    *head.headers_mut() = fields;
+    Ok(head)
+}
+
+fn authority_of(host: &HeaderValue) -> Option<Authority> {
+    Authority::try_from(host.as_bytes()).ok()
+}
+
+/// What an error of h2 says of the request.
+enum Fault {
+    /// The worker did not look at it.
+    Unsent(Refusal),
+    /// The connection is gone, and nobody knows.
+    Lost(Refusal),
+    /// The worker said it of this very request.
+    Said(Refusal),
+}
+
+fn fault(error: &h2::Error) -> Fault {
+    let reset = Reason::WorkerReset;
+    match error.reason() {
+        // RFC 9113 section 8.7: both say that nothing was done about it. A GOAWAY reaches those streams only that are
+        // beyond its last one.
+        Some(h2::Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => {
+            Fault::Unsent(Refusal::new(reset, "the worker refused the stream"))
+        }
+        _ if error.is_go_away() && error.is_remote() => Fault::Unsent(gone()),
+        Some(h2::Reason::HTTP_1_1_REQUIRED) if error.is_remote() => {
+            let detail = "the worker wants HTTP/1.1 for this request, and `workers.protocol` is `http2`";
+            Fault::Said(Refusal::new(Reason::WorkerProtocol, detail))
+        }
+        _ if error.is_library() && error.is_reset() => {
+            let detail =
+                "the worker's answer is not HTTP/2, or its head is longer than `bounds.response_head_bytes`";
+            Fault::Said(Refusal::new(Reason::WorkerProtocol, detail))
+        }
+        // The fault may be another request's on the same connection.
+        _ if error.is_library() => {
+            let detail = "the worker broke the rules of HTTP/2, and its connection was given up";
+            Fault::Lost(Refusal::new(Reason::WorkerProtocol, detail))
+        }
+        _ if error.is_reset() => {
+            Fault::Said(Refusal::new(reset, "the worker reset the stream before it answered"))
+        }
+        _ => Fault::Lost(Refusal::new(reset, "the worker closed the connection before it answered")),
+    }
+}
+
+const fn gone() -> Refusal {
+    Refusal::new(Reason::WorkerReset, "the worker is closing the connection and took no more requests on it")
+}
+
+const fn unfit() -> Refusal {
+    Refusal::new(Reason::WorkerProtocol, "the request cannot be said in HTTP/2, which the workers speak")
+}

@@ -1,0 +1,46 @@
+//! WebSocket (RFC 6455) through Buckler with the clients and servers of `websockets` and of `autobahn`: each pair sees
+//! what it sees without Buckler.
+
+use crate::python::{self, Server, assert_same};
+use crate::world::{Buckler, World};
+
+fn service(server: &Server, more: &str) -> String {
+    let lines: String = more.lines().map(|line| format!("    {line}\n")).collect();
+    let worker = server.address();
+    format!(
+        "services:\n  api:\n    listen: 127.0.0.1:{{port}}\n    workers: {{ addresses: [\"{worker}\"] }}\n{lines}"
+    )
+}
+
+fn url(buckler: &Buckler) -> String {
+    format!("ws://127.0.0.1:{}", buckler.port())
+}
+
+/// All cases with this client at this server, directly and through Buckler.
+#[track_caller]
+fn the_same_through_buckler(client: &str, server: &str) {
+    let (world, server) = (World::new(), Server::start("ws_server.py", &[server]));
+    let direct = python::cases("ws_check.py", &[client, &format!("ws://{}", server.address())]);
+    let buckler = world.buckler(&service(&server, ""));
+    assert_same(&direct, &python::cases("ws_check.py", &[client, &url(&buckler)]));
+}
+
+#[test]
+fn a_websockets_client_at_a_websockets_server() {
+    the_same_through_buckler("websockets", "websockets");
+}
+
+#[test]
+fn a_websockets_client_at_an_autobahn_server() {
+    the_same_through_buckler("websockets", "autobahn");
+}
+
+#[test]
+fn an_autobahn_client_at_a_websockets_server() {
+    the_same_through_buckler("autobahn", "websockets");
+}
+
+#[test]
+fn an_autobahn_client_at_an_autobahn_server() {
+    the_same_through_buckler("autobahn", "autobahn");
+}
