@@ -100,9 +100,7 @@ async fn pass(
 ) -> Result<(Response<Answer>, Option<Grant>), Refusal> {
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
-    if parts.version == Version::HTTP_2 {
-        http2_head::judge(parts, &service.config.bounds)?;
-    }
+    http2_head::judge(parts, &service.config.bounds)?;
     let wait = journey.wait(parts)?;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
     if visitor.is_misdirected(&asked.host) {

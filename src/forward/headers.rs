@@ -123,8 +123,9 @@ pub fn to_client_early(fields: &mut HeaderMap) {
 }
 
 /// Whether a field may not stand in a trailer section: framing, routing, credentials, controls and content format have
-/// no place behind a body (RFC 9110 section 6.5.1), nor has what only a proxy may say. A name with an underscore may be read as the one with a hyphen (CGI, WSGI); in a
-/// head such a field is dropped, and here, where nothing can be dropped, it is refused.
+/// no place behind a body (RFC 9110 section 6.5.1), nor has what only a proxy may say. A name with an underscore may be
+/// read as the one with a hyphen (CGI, WSGI); in a head such a field is dropped, and here, where nothing can be
+/// dropped, it is refused.
 pub fn is_no_trailer(name: &[u8]) -> bool {
     #[rustfmt::skip]
     const NAMES: [&str; 35] = [
@@ -206,6 +207,7 @@ fn is_of_one_hop(name: &HeaderName) -> bool {
             | "te"
             | "transfer-encoding"
             | "upgrade"
+            | "http2-settings"
             | "proxy-authorization"
             | "proxy-authenticate"
     )
