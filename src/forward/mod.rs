@@ -9,6 +9,7 @@ pub mod headers;
 pub mod http2;
 pub mod pool;
 pub mod proxy_header;
+mod refused;
 pub mod retry;
 pub mod source;
 pub mod tunnel;
@@ -23,7 +24,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::header::UPGRADE;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -41,8 +41,8 @@ use early::Early;
 use exchange::{Broken, Patience, exchange};
 use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lane, Lanes, Link};
 use proxy_header::Spoken;
+use refused::{BOUND, NO_DESCRIPTOR, no_workers, not_connected, overload};
 use retry::{Attempted, Reached, again};
-use tunnel::WorkerSide;
 use upload::{Upload, UploadWatch};
 
 /// Workers tried for one request, and connections tried at one worker that turn out to be dead: after so many failures
@@ -212,36 +212,6 @@ impl Route {
         Err(last)
     }
 
-    /// Connects to a worker for a client that gets it whole, one worker after another.
-    ///
-    /// # Errors
-    /// The refusal that is recorded: 502, 503 or 504.
-    pub async fn open(&self, spoken: Spoken, outcome: &mut Outcome) -> Result<WorkerSide, Refusal> {
-        let spoken = self.tells.then_some(spoken);
-        let mut tried: Vec<Endpoint> = Vec::new();
-        let mut last = no_workers();
-        for _ in 0..ATTEMPTS_MAX {
-            let now = Moment::read();
-            let Some((lane, priority)) = self.choose(now, &tried) else { break };
-            outcome.attempt(&lane.worker.name, priority);
-            match lane.open(&self.open, self.terms(Duration::MAX, spoken)).await {
-                Ok((socket, open)) => {
-                    let connected = Moment::read();
-                    outcome.connected(connected.since(now));
-                    self.workers.connected(&lane.worker, connected);
-                    return Ok(WorkerSide::new(socket, Vec::new(), Active::begin(&lane, self), open));
-                }
-                Err(ConnectFailure::Bound) => return Err(overload(BOUND)),
-                Err(ConnectFailure::NoRoomHere) => return Err(overload(NO_DESCRIPTOR)),
-                Err(failure) => {
-                    last = not_connected(&failure);
-                    self.pass_over(&lane, Moment::read(), &mut tried);
-                }
-            }
-        }
-        Err(last)
-    }
-
     /// What a new connection is held to, if there is so much time left.
     fn terms(&self, left: Duration, spoken: Option<Spoken>) -> ConnectTerms {
         ConnectTerms {
@@ -303,7 +273,7 @@ impl Route {
         let patience = Patience { from: self.clock.now(), response: self.timeouts.response, until };
         let (reached, back, refusal) = match exchange(&mut link, order, &upload, patience).await {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return switch(link, response, active, call.upgrade).await;
+                return tunnel::switch(link, response, active, call.upgrade).await;
             }
             Ok(response) => return self.begin_answer(link, response, upload, active, until).await,
             Err(Broken::Unsent(order, refusal)) => (Reached::Unsent, Some(*order), refusal),
@@ -356,30 +326,6 @@ impl Route {
         }
         Ok(Response::from_parts(parts, Answer::Worker(Box::new(streaming))))
     }
-}
-
-/// Turns an answer that switches protocols into the worker's side of a tunnel, if that is what was asked for.
-async fn switch(
-    link: Link,
-    response: Response<Incoming>,
-    active: Active,
-    asked: Option<&HeaderValue>,
-) -> Result<Response<Answer>, Failed> {
-    let (mut head, body) = response.into_parts();
-    drop(body);
-    let granted = asked.is_some_and(|asked| upgrade::granted(head.status, &head.headers, asked));
-    let (Some(protocol), true) = (head.headers.get(UPGRADE).cloned(), granted) else {
-        return Err(unasked(&active));
-    };
-    let mut link = Some(link);
-    let taken = poll_fn(|cx| Poll::Ready(link.take().and_then(|link| link.into_socket(cx)))).await;
-    let Some((socket, early, open)) = taken else { return Err(unasked(&active)) };
-    active.answered(head.status);
-    headers::to_client(&mut head.headers, head.status, head.version);
-    headers::ask_upgrade(&mut head.headers, &protocol);
-    head.version = Version::HTTP_11;
-    let side = WorkerSide::new(socket, early.into(), active, open);
-    Ok(Response::from_parts(head, Answer::Switched(Box::new(side))))
 }
 
 fn unasked(active: &Active) -> Failed {
@@ -436,25 +382,4 @@ fn copy(order: &Order) -> Order {
     *copy.uri_mut() = order.uri().clone();
     *copy.headers_mut() = order.headers().clone();
     copy
-}
-
-const BOUND: &str = "`bounds.worker_connections` are all in use";
-const NO_DESCRIPTOR: &str = "no file descriptor or memory is left for a connection to a worker";
-
-fn no_workers() -> Refusal {
-    Refusal::new(Reason::NoWorkers, "neither the configuration nor DNS names a worker")
-        .after(Duration::from_secs(1))
-}
-
-fn overload(detail: &'static str) -> Refusal {
-    Refusal::new(Reason::Overload, detail).after(Duration::from_secs(1))
-}
-
-const fn not_connected(failure: &ConnectFailure) -> Refusal {
-    match failure {
-        ConnectFailure::TimedOut => {
-            Refusal::new(Reason::WorkerTimeout, "no worker took the connection in time")
-        }
-        _ => Refusal::new(Reason::WorkerConnect, "every worker that was tried refused the connection"),
-    }
 }

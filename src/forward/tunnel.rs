@@ -6,6 +6,7 @@
 //! gone. Who may have a tunnel is decided above.
 
 mod flow;
+mod worker;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -16,19 +17,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep_until};
 
-use super::Active;
-use super::pool::Open;
 use crate::clock::ShardClock;
 use crate::record::{Outcome, TunnelEnd};
 use crate::socket::Socket;
 use flow::{Broken, Flow, Stage, with_scratch};
+pub use worker::WorkerSide;
+pub(super) use worker::switch;
 
-/// How long a tunnel may be silent once its service drains. Nobody can be asked to end one (a WebSocket's close belongs
-/// to its two ends), so a busy one gets the whole of `shutdown.grace`, as with nginx, HAProxy and Envoy, and is cut
-/// then; a silent one only keeps the process from ending, which those three accept.
+/// How long a tunnel may be silent once its service drains. Nobody can be asked to end one (a WebSocket's close
+/// belongs to its two ends), so a busy one gets the whole of `shutdown.grace`, as with nginx, HAProxy and Envoy, and
+/// is cut then; a silent one only keeps the process from ending, which those three accept.
 pub const DRAIN_IDLE: Duration = Duration::from_secs(5);
-/// How long a tunnel may go on of which one side has ended and takes nothing more: the other side's last bytes are still
-/// on their way to it, and a close would destroy them while bytes of its own are unread.
+/// How long a tunnel may go on of which one side has ended and takes nothing more: what it said last is still on its
+/// way to the other side, and a close would destroy that while bytes of the other side are unread.
 const SPILL_IDLE: Duration = Duration::from_secs(5);
 /// The client's end of a tunnel.
 pub trait ClientSide: AsyncRead + AsyncWrite + Unpin {
@@ -39,22 +40,6 @@ pub trait ClientSide: AsyncRead + AsyncWrite + Unpin {
 impl ClientSide for Socket {
     fn reset_on_close(&mut self) {
         Self::reset_on_close(self);
-    }
-}
-
-/// The worker's end of a tunnel. It counts as a connection of that worker, and as an attempt in progress.
-#[derive(Debug)]
-pub struct WorkerSide {
-    socket: Socket,
-    /// What the worker sent already.
-    early: Vec<u8>,
-    active: Active,
-    _open: Open,
-}
-
-impl WorkerSide {
-    pub(super) const fn new(socket: Socket, early: Vec<u8>, active: Active, open: Open) -> Self {
-        Self { socket, early, active, _open: open }
     }
 }
 
@@ -104,7 +89,7 @@ pub async fn carry<C: ClientSide, D: Future<Output = ()>>(
             client.reset_on_close();
         }
         TunnelEnd::Idle | TunnelEnd::Drained => {
-            // TLS and HTTP/2 have an end of their own to tell; if the client does not take that at once, it goes without.
+            // TLS and HTTP/2 have an end of their own to tell; a client that does not take it at once goes without.
             poll_fn(|cx| Poll::Ready(drop(Pin::new(&mut client).poll_shutdown(cx)))).await;
         }
         TunnelEnd::ClientClosed | TunnelEnd::WorkerClosed => {}
@@ -194,10 +179,10 @@ impl Flows {
             (Err(Broken::Target), _) | (_, Err(Broken::Source)) => return Some(TunnelEnd::WorkerReset),
         }
         if self.first.is_none() {
-            self.first = match (self.up.stage, self.down.stage) {
-                (Stage::Open, Stage::Open) => None,
-                (Stage::Open, _) => Some(TunnelEnd::WorkerClosed),
-                _ => Some(TunnelEnd::ClientClosed),
+            self.first = match (self.up.has_ended(), self.down.has_ended()) {
+                (false, false) => None,
+                (false, true) => Some(TunnelEnd::WorkerClosed),
+                (true, _) => Some(TunnelEnd::ClientClosed),
             };
         }
         let over = self.up.stage == Stage::Ended && self.down.stage == Stage::Ended;

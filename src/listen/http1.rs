@@ -144,7 +144,7 @@ where
             if let Some(broken) = line.unanswered_fault() {
                 return Poll::Ready(End::Refused(broken.refusal, broken.method, broken.target));
             }
-            if line.end_can_be_told() {
+            if line.end_can_be_told() || line.held_can_go_on() {
                 continue;
             }
             if !asked_to_be_woken {

@@ -49,6 +49,8 @@ pub(super) struct Line {
     /// The number of the last head that asks to go on with another protocol. What comes behind it is held until its
     /// answer is known: it may not be HTTP (the class of CVE-2026-2833).
     pub(super) upgrade: Cell<Option<u64>>,
+    /// hyper asked for what is held, and was told to wait.
+    pub(super) kept_waiting: Cell<bool>,
     /// The answer that agrees to that. hyper is never given it.
     pub(super) switched: RefCell<Option<Response<Reply>>>,
     /// What was received and not passed to hyper when it was dropped.
@@ -100,6 +102,7 @@ impl Line {
             preface: RefCell::default(),
             early: RefCell::default(),
             upgrade: Cell::new(None),
+            kept_waiting: Cell::new(false),
             switched: RefCell::default(),
             left: RefCell::default(),
             mid_write: Cell::new(false),
@@ -134,6 +137,11 @@ impl Line {
         let not_begun = self.visitor.begun() < self.heads.get();
         let unanswered = self.visitor.is_busy() && !self.visitor.is_answering();
         not_begun || unanswered || self.switched.borrow().is_some()
+    }
+
+    /// Whether hyper may have now what was held until the answer was known: it has to be asked again. True once.
+    pub(super) fn held_can_go_on(&self) -> bool {
+        !self.awaits_upgrade() && self.kept_waiting.take()
     }
 
     /// Whether the connection is to go on with another protocol, and everything before that is sent.

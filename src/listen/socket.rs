@@ -160,6 +160,7 @@ impl AsyncRead for ClientSocket {
                 return Poll::Pending;
             }
             if line.awaits_upgrade() {
+                line.kept_waiting.set(true);
                 return this.hold(cx);
             }
             if std::mem::take(&mut this.unjudged) {

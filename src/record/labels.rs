@@ -17,11 +17,11 @@ pub fn method_index(method: Option<&Method>) -> usize {
 
 /// Status codes with a series of their own. `000` is for what has none, a connection of `protocol: tcp`; the last three
 /// stand for the others.
-pub const CODES: [&str; 46] = [
+pub const CODES: [&str; 47] = [
     "000", "101", "200", "201", "202", "204", "205", "206", "207", "300", "301", "302", "303", "304", "307",
     "308", "400", "401", "402", "403", "404", "405", "406", "408", "409", "410", "411", "412", "413", "414",
-    "415", "416", "417", "422", "428", "429", "431", "499", "500", "502", "503", "504", "505", "2xx", "4xx",
-    "_other",
+    "415", "416", "417", "421", "422", "428", "429", "431", "499", "500", "502", "503", "504", "505", "2xx",
+    "4xx", "_other",
 ];
 
 /// The place of a status code in [`CODES`].
@@ -78,7 +78,8 @@ mod tests {
         assert_eq!(CODES[code_index(418)], "4xx");
         assert_eq!(CODES[code_index(599)], "_other");
         assert_eq!(CODES[code_index(999)], "_other");
-        assert_eq!(CODES[code_index(0)], "_other");
+        assert_eq!(CODES[code_index(99)], "_other");
+        assert_eq!(CODES[code_index(0)], "000");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What is recorded of a tunnel: an upgraded connection, or one of `protocol: tcp`. It is an [`Outcome`] like any other,
-//! whose bytes are counted as they go.
+//! What is recorded of a tunnel: an upgraded connection, or one of `protocol: tcp`. It is an [`Outcome`] like any
+//! other, whose bytes are counted as they go.
 
 use super::outcome::{End, Outcome};
 use crate::refusal::Reason;

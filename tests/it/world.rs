@@ -27,7 +27,7 @@ pub(crate) use contract::{ONE_PORT, callers};
 pub(crate) use ports::free as free_port;
 pub(crate) use raw::{End, Raw};
 pub(crate) use response::Response;
-pub(crate) use script::Step;
+pub(crate) use script::{SWITCH, Step};
 pub(crate) use wait::{eventually, steady};
 pub(crate) use worker::Worker;
 

@@ -58,6 +58,11 @@ impl Flow {
         Self { held, sent: 0, unflushed: false, stage: Stage::Open, fresh: 0, moved: false }
     }
 
+    /// Whether the source has ended, and not only the target.
+    pub(super) const fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ending | Stage::Ended)
+    }
+
     /// Moves bytes as long as the one side has some and the other takes them.
     pub(super) fn poll<S: AsyncRead + Unpin, T: AsyncWrite + Unpin>(
         &mut self,

@@ -1,4 +1,7 @@
+//! The copy itself, over sockets of the file system; what stands around it is tested from outside.
+
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -49,16 +52,11 @@ impl World {
     }
 }
 
-fn outcome(clock: &ShardClock) -> (std::sync::Arc<ServiceCounts>, Outcome) {
+fn outcome(clock: &ShardClock) -> (Arc<ServiceCounts>, Outcome) {
     let service = crate::config::plain_service();
     let counts = ServiceCounts::new(1);
-    let scribe = Scribe::new(
-        &service.name,
-        std::sync::Arc::clone(&counts),
-        ShardId(0),
-        &crate::config::plain_callers(),
-        None,
-    );
+    let callers = crate::config::plain_callers();
+    let scribe = Scribe::new(&service.name, Arc::clone(&counts), ShardId(0), &callers, None);
     (counts, scribe.begin(clock.now(), ([127, 0, 0, 1], 1).into()))
 }
 
@@ -115,7 +113,8 @@ async fn last_words_arrive_although_the_one_who_said_them_takes_no_more() {
     let mut near = world.worker;
     let said = tokio::task::spawn_local(async move {
         near.write_all(&words).await.unwrap();
-        drop(near);
+        socket2::SockRef::from(&near).shutdown(std::net::Shutdown::Both).unwrap();
+        near
     });
     let mut first = [0; 1];
     world.client.read_exact(&mut first).await.unwrap();
@@ -127,7 +126,7 @@ async fn last_words_arrive_although_the_one_who_said_them_takes_no_more() {
             let _ = world.client.write_all(b"?").await;
         }
     }
-    said.await.unwrap();
+    let _near = said.await.unwrap();
     assert_eq!(rest.len(), 8 * SCRATCH_BYTES - 1);
     drop(world.client);
     assert_eq!(world.tunnel.await.unwrap().0, TunnelEnd::WorkerClosed);

@@ -60,6 +60,11 @@ impl Raw {
         Self { stream, buffer: Vec::new() }
     }
 
+    /// The same connection once more, for another thread.
+    pub(crate) fn twin(&self) -> Self {
+        Self { stream: self.stream.try_clone().unwrap(), buffer: Vec::new() }
+    }
+
     /// Sends these bytes. A peer that has already closed is no failure here: the answer tells.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = self.stream.write_all(bytes.as_ref());

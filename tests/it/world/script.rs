@@ -18,6 +18,10 @@ pub(crate) enum Step {
     Pause(Duration),
     /// Waits for `worker.open_gate()`.
     Gate,
+    /// Waits for these bytes, whatever comes before them.
+    Await(Vec<u8>),
+    /// Sends back whatever comes, as it comes, until the other side ends; then ends too.
+    Mirror,
     /// Waits until the other side ends the connection.
     Hang,
     /// Ends the connection by FIN.
@@ -32,6 +36,10 @@ impl Step {
         Self::Send(text.as_bytes().to_vec())
     }
 }
+
+/// Agrees to go on as a WebSocket.
+pub(crate) const SWITCH: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
 
 /// The usual: read everything, tell what was seen.
 pub(super) fn polite() -> Vec<Step> {

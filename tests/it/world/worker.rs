@@ -238,6 +238,17 @@ impl Connection {
                 Step::Fill(bytes) => self.fill(bytes)?,
                 Step::Pause(time) => linger(time),
                 Step::Gate => self.shared.wait_for_gate(),
+                Step::Await(bytes) => {
+                    while raw::find(&self.buffer, &bytes).is_none() {
+                        self.more()?;
+                    }
+                    self.buffer.clear();
+                }
+                Step::Mirror => loop {
+                    let piece = std::mem::take(&mut self.buffer);
+                    self.stream.write_all(&piece).ok()?;
+                    self.more()?;
+                },
                 Step::Hang => {
                     while self.more().is_some() {}
                     return None;

@@ -1,0 +1,93 @@
+//! The worker's end of a tunnel: how one is had, by a connection of its own or by an answer that switches protocols.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::header::UPGRADE;
+use http::{HeaderValue, Response, Version};
+use hyper::body::Incoming;
+
+use crate::clock::Moment;
+use crate::config::Endpoint;
+use crate::forward::answer::Answer;
+use crate::forward::pool::{ConnectFailure, Link, Open};
+use crate::forward::proxy_header::Spoken;
+use crate::forward::refused::{BOUND, NO_DESCRIPTOR, no_workers, not_connected, overload};
+use crate::forward::upgrade::granted;
+use crate::forward::{ATTEMPTS_MAX, Active, Failed, Route, headers, unasked};
+use crate::record::Outcome;
+use crate::refusal::Refusal;
+use crate::socket::Socket;
+
+/// The worker's end of a tunnel. It counts as a connection of that worker, and as an attempt in progress.
+#[derive(Debug)]
+pub struct WorkerSide {
+    pub(super) socket: Socket,
+    /// What the worker sent already.
+    pub(super) early: Vec<u8>,
+    pub(super) active: Active,
+    _open: Open,
+}
+
+impl WorkerSide {
+    const fn new(socket: Socket, early: Vec<u8>, active: Active, open: Open) -> Self {
+        Self { socket, early, active, _open: open }
+    }
+}
+
+impl Route {
+    /// Connects to a worker for a client that gets it whole, one worker after another.
+    ///
+    /// # Errors
+    /// The refusal that is recorded: 502, 503 or 504.
+    pub async fn open(&self, spoken: Spoken, outcome: &mut Outcome) -> Result<WorkerSide, Refusal> {
+        let spoken = self.tells.then_some(spoken);
+        let mut tried: Vec<Endpoint> = Vec::new();
+        let mut last = no_workers();
+        for _ in 0..ATTEMPTS_MAX {
+            let now = Moment::read();
+            let Some((lane, priority)) = self.choose(now, &tried) else { break };
+            outcome.attempt(&lane.worker.name, priority);
+            match lane.open(&self.open, self.terms(Duration::MAX, spoken)).await {
+                Ok((socket, open)) => {
+                    let connected = Moment::read();
+                    outcome.connected(connected.since(now));
+                    self.workers.connected(&lane.worker, connected);
+                    return Ok(WorkerSide::new(socket, Vec::new(), Active::begin(&lane, self), open));
+                }
+                Err(ConnectFailure::Bound) => return Err(overload(BOUND)),
+                Err(ConnectFailure::NoRoomHere) => return Err(overload(NO_DESCRIPTOR)),
+                Err(failure) => {
+                    last = not_connected(&failure);
+                    self.pass_over(&lane, Moment::read(), &mut tried);
+                }
+            }
+        }
+        Err(last)
+    }
+}
+
+/// Turns an answer that switches protocols into the worker's side of a tunnel, if that is what was asked for.
+pub(in crate::forward) async fn switch(
+    link: Link,
+    response: Response<Incoming>,
+    active: Active,
+    asked: Option<&HeaderValue>,
+) -> Result<Response<Answer>, Failed> {
+    let (mut head, body) = response.into_parts();
+    drop(body);
+    let granted = asked.is_some_and(|asked| granted(head.status, &head.headers, asked));
+    let (Some(protocol), true) = (head.headers.get(UPGRADE).cloned(), granted) else {
+        return Err(unasked(&active));
+    };
+    let mut link = Some(link);
+    let taken = poll_fn(|cx| Poll::Ready(link.take().and_then(|link| link.into_socket(cx)))).await;
+    let Some((socket, early, open)) = taken else { return Err(unasked(&active)) };
+    active.answered(head.status);
+    headers::to_client(&mut head.headers, head.status, head.version);
+    headers::ask_upgrade(&mut head.headers, &protocol);
+    head.version = Version::HTTP_11;
+    let side = WorkerSide::new(socket, early.into(), active, open);
+    Ok(Response::from_parts(head, Answer::Switched(Box::new(side))))
+}
