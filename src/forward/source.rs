@@ -157,3 +157,30 @@ fn broken(error: &h2::Error) -> Refusal {
 const fn gone() -> Refusal {
     Refusal::new(Reason::ClientClosed, "the client left before its body was complete")
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn trailers_hold_nothing_that_a_worker_could_take_for_a_field_of_the_head() {
+        let judge = |name: &'static str, value: &'static str| {
+            let field = (HeaderName::from_static(name), HeaderValue::from_static(value));
+            sound(HeaderMap::from_iter([field])).map_err(|refusal| refusal.reason)
+        };
+        assert!(judge("grpc-status", "0").is_ok());
+        for (name, value) in [
+            ("content-length", "5"),
+            ("host", "b"),
+            ("authorization", "Bearer x"),
+            ("x-buckler-caller", "root"),
+            ("grpc_status", "0"),
+            ("grpc-status", " 0"),
+            ("grpc-status", "0\t"),
+        ] {
+            assert_eq!(judge(name, value), Err(Reason::BadRequest), "{name}: {value:?}");
+        }
+    }
+}
