@@ -1,6 +1,7 @@
 //! The way of a request, in. [`serve`] is one function that reads like the map of the tree: who is calling, may they,
 //! have they quota left, which worker, what came of it. Every step is one call into one folder.
 
+mod grpc;
 mod hops;
 mod http2_head;
 pub mod reply;
@@ -11,6 +12,7 @@ pub mod visitor;
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
@@ -32,7 +34,7 @@ use crate::forward::upload::{Upload, UploadWatch};
 use crate::forward::{Answer, Call, upgrade};
 use crate::record::{CallerNote, Outcome};
 use crate::refusal::page::{self, Asked};
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::{self, Reason, Refusal};
 use crate::service::Desk;
 pub use reply::Reply;
 pub use visitor::{Arrival, Parting, Visitor};
@@ -51,6 +53,8 @@ struct Journey<'a> {
     refused: bool,
     /// Whether the connection carries this request and no other at the time: it is HTTP/1.1 or 1.0.
     one_at_a_time: bool,
+    /// The content type of a gRPC request over HTTP/2: a refusal is then one that gRPC reads.
+    grpc: Option<HeaderValue>,
 }
 
 /// Serves one request, whatever becomes of it. Interim answers are left in `early`.
@@ -72,6 +76,9 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Earl
         upload: UploadWatch::default(),
         refused: false,
         one_at_a_time: parts.version != Version::HTTP_2,
+        grpc: (parts.version == Version::HTTP_2)
+            .then(|| refusal::grpc::content_type(&parts.headers))
+            .flatten(),
     };
     journey.outcome.request(&parts.method, &parts.uri, parts.version, &parts.headers);
     journey.outcome.request_id(journey.request_id.clone());
@@ -93,10 +100,9 @@ async fn pass(
 ) -> Result<(Response<Answer>, Option<Grant>), Refusal> {
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
-    if parts.version == Version::HTTP_2 {
-        http2_head::judge(parts, &service.config.bounds)?;
-    }
-    let asked = target::read(parts)?;
+    http2_head::judge(parts, &service.config.bounds)?;
+    let wait = journey.wait(parts)?;
+    let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
     if visitor.is_misdirected(&asked.host) {
         let detail = "the connection was made for another server name than this host";
         return Err(Refusal::new(Reason::Misdirected, detail));
@@ -148,7 +154,7 @@ async fn pass(
         nameless_host: service.config.name.as_str(),
     };
     let (order, upgrade) = order(parts, body, uri, &told, &service.config);
-    let until = service.config.timeouts.total.map(|total| Instant::from_std(now.instant()) + total);
+    let until = wait.and_then(|wait| Instant::from_std(now.instant()).checked_add(wait));
     journey.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
     let call = Call { until, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
@@ -224,6 +230,15 @@ fn order(
 }
 
 impl Journey<'_> {
+    /// How long all may take, answer and all: the operator's word, and a gRPC client's if that is less.
+    fn wait(&self, parts: &mut Parts) -> Result<Option<Duration>, Refusal> {
+        let total = self.desk.service.config.timeouts.total;
+        if self.grpc.is_none() {
+            return Ok(total);
+        }
+        Ok(grpc::timeout(&mut parts.headers, total)?.into_iter().chain(total).min())
+    }
+
     fn note_caller(&mut self, caller: &Caller) {
         self.outcome.client(caller.client);
         self.outcome.caller(caller_note(self.desk, caller));
@@ -251,6 +266,9 @@ impl Journey<'_> {
             caller: known.map(|caller| callers.name(caller)),
             key_header: Some(callers.callers().api_key_header.as_str()),
         };
+        if let Some(kind) = &self.grpc {
+            return refusal::grpc::page(refusal, &asked, kind.clone()).map(|()| Answer::Own(None));
+        }
         let mut response = page::page(refusal, &asked).map(|bytes: Bytes| Answer::Own(Some(bytes)));
         // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
         // comes behind it may be a part of the first one. Nor is who sends more than is read.
@@ -286,8 +304,18 @@ impl Journey<'_> {
             visitor.part(Parting::Asked);
         }
         visitor.begin_answer();
-        self.outcome.status(head.status.as_u16());
+        let grpc = self.grpc.is_some();
+        if grpc {
+            self.outcome.grpc_status(refusal::grpc::told(&head.headers));
+        }
+        // A refused gRPC request is told 200; the log and the metrics go on telling what the refusal means.
+        if !(grpc && self.refused) {
+            self.outcome.status(head.status.as_u16());
+        }
+        // A length that was promised cannot be cut short by trailers.
+        let grpc = grpc && !head.headers.contains_key(CONTENT_LENGTH);
         let reply = Reply::new(answer, self.outcome, grant, self.upload, Rc::clone(visitor), method);
+        let reply = if grpc { reply.of_grpc() } else { reply };
         Response::from_parts(head, reply)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -134,6 +134,10 @@ fn sound(trailers: HeaderMap) -> Result<HeaderMap, Refusal> {
     if trailers.keys().any(|name| headers::is_no_trailer(name.as_str().as_bytes())) {
         return Err(Refusal::new(Reason::BadRequest, "a header that may not stand in a trailer section"));
     }
+    let is_blank = |value: &HeaderValue| matches!(value.as_bytes(), [b' ' | b'\t', ..] | [.., b' ' | b'\t']);
+    if trailers.values().any(is_blank) {
+        return Err(Refusal::new(Reason::BadRequest, "a blank at the begin or the end of a trailer's value"));
+    }
     Ok(trailers)
 }
 
@@ -152,4 +156,31 @@ fn broken(error: &h2::Error) -> Refusal {
 
 const fn gone() -> Refusal {
     Refusal::new(Reason::ClientClosed, "the client left before its body was complete")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn trailers_hold_nothing_that_a_worker_could_take_for_a_field_of_the_head() {
+        let judge = |name: &'static str, value: &'static str| {
+            let field = (HeaderName::from_static(name), HeaderValue::from_static(value));
+            sound(HeaderMap::from_iter([field])).map_err(|refusal| refusal.reason)
+        };
+        assert!(judge("grpc-status", "0").is_ok());
+        for (name, value) in [
+            ("content-length", "5"),
+            ("host", "b"),
+            ("authorization", "Bearer x"),
+            ("x-buckler-caller", "root"),
+            ("grpc_status", "0"),
+            ("grpc-status", " 0"),
+            ("grpc-status", "0\t"),
+        ] {
+            assert_eq!(judge(name, value), Err(Reason::BadRequest), "{name}: {value:?}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use crate::forward::Answer;
 use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms};
 use crate::forward::upload::UploadWatch;
 use crate::record::{End, Outcome};
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::{self, Reason, Refusal};
 
 /// An answer's body with what hangs on it.
 #[derive(Debug)]
@@ -26,6 +26,10 @@ pub struct Reply {
     _grant: Option<Grant>,
     upload: UploadWatch,
     visitor: Rc<Visitor>,
+    /// A gRPC answer over HTTP/2: one that is cut ends with trailers that say why.
+    grpc: bool,
+    /// Those trailers have gone.
+    cut: bool,
 }
 
 impl Reply {
@@ -42,7 +46,13 @@ impl Reply {
         if (answer.is_end_stream() && !switched) || *method == Method::HEAD {
             outcome.ended(End::Complete);
         }
-        Self { answer, outcome, _grant: grant, upload, visitor }
+        Self { answer, outcome, _grant: grant, upload, visitor, grpc: false, cut: false }
+    }
+
+    /// The same as an answer of gRPC.
+    pub(super) const fn of_grpc(mut self) -> Self {
+        self.grpc = true;
+        self
     }
 }
 
@@ -69,9 +79,15 @@ impl Body for Reply {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.answer).poll_frame(cx);
+        if this.cut {
+            return Poll::Ready(None);
+        }
+        let mut polled = Pin::new(&mut this.answer).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
+                if let (true, Some(trailers)) = (this.grpc, frame.trailers_ref()) {
+                    this.outcome.grpc_status(refusal::grpc::told(trailers));
+                }
                 this.outcome.bytes_out(frame.data_ref().map_or(0, Bytes::len) as u64);
                 if frame.is_trailers() || this.answer.is_end_stream() {
                     this.outcome.ended(End::Complete);
@@ -81,6 +97,12 @@ impl Body for Reply {
             Poll::Ready(Some(Err(refusal))) => {
                 let gone = refusal.reason == Reason::ClientClosed;
                 this.outcome.ended(if gone { End::ClientClosed } else { End::Cut(refusal.reason) });
+                if this.grpc && !gone {
+                    this.cut = true;
+                    let trailers = refusal::grpc::trailers(refusal);
+                    this.outcome.grpc_status(refusal::grpc::told(&trailers));
+                    polled = Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
             }
             Poll::Pending => {}
         }
@@ -88,7 +110,7 @@ impl Body for Reply {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.answer.is_end_stream()
+        self.cut || self.answer.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use http::header::{HOST, HeaderMap};
-use http::request::Parts;
-use http::{Uri, Version};
+use http::{Method, Uri};
 
 use crate::admit::path::Target;
 use crate::admit::{host, path};
@@ -25,14 +24,12 @@ pub(super) struct Asked<'a> {
 /// # Errors
 /// 400 if they are not valid, or if there are two hosts and they differ: RFC 9112 section 3.2.2 lets the target win,
 /// but two readings of one request are what attacks are made of.
-pub(super) fn read(parts: &Parts) -> Result<Asked<'_>, Refusal> {
-    let uri = &parts.uri;
-    let target = path::target(&parts.method, uri.path()).map_err(path::PathFault::refusal)?;
-    let field = the_host(&parts.headers)?;
-    // Only HTTP/1.0 knows requests without a host (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
-    if parts.version == Version::HTTP_2 && uri.authority().is_none() && field.is_none() {
-        return Err(bad("neither `:authority` nor `Host`"));
-    }
+pub(super) fn read<'a>(method: &Method, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Asked<'a>, Refusal> {
+    let target = path::target(method, uri.path()).map_err(path::PathFault::refusal)?;
+    let field = match headers.get(HOST) {
+        Some(value) => Some(value.to_str().map_err(|_| bad("`Host` is not text"))?),
+        None => None,
+    };
     let named = field.map(host::canonical).transpose().map_err(host::HostFault::refusal)?;
     let Some(authority) = uri.authority() else {
         let host = named.map_or(Cow::Borrowed(""), |(host, _)| host);
@@ -49,16 +46,6 @@ pub(super) fn read(parts: &Parts) -> Result<Asked<'_>, Refusal> {
         None => host.clone(),
     };
     Ok(Asked { host, target, authority: Some(authority) })
-}
-
-/// The one `Host`, if there is one. HTTP/1.1 is past this already; HTTP/2 may bring several.
-fn the_host(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let mut lines = headers.get_all(HOST).iter();
-    let Some(first) = lines.next() else { return Ok(None) };
-    if lines.next().is_some() {
-        return Err(bad("more than one `Host`"));
-    }
-    first.to_str().map(Some).map_err(|_| bad("`Host` is not text"))
 }
 
 impl Asked<'_> {

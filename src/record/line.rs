@@ -54,6 +54,9 @@ impl Line<'_> {
         if !outcome.tcp {
             number(out, "status", u64::from(outcome.final_status()));
         }
+        if let Some(status) = outcome.grpc_status {
+            number(out, "grpc_status", u64::from(status));
+        }
         self.json_why(out);
         if let Some((worker, priority)) = &outcome.worker {
             text(out, "worker", Some(worker));

@@ -57,6 +57,7 @@ pub struct Outcome {
     pub(super) caller: Option<CallerNote>,
     pub(super) refusal: Option<Refusal>,
     pub(super) status: Option<u16>,
+    pub(super) grpc_status: Option<u16>,
     pub(super) shadows: Vec<(Arc<RuleRef>, Reason)>,
     pub(super) worker: Option<(Arc<str>, u16)>,
     pub(super) attempts: u32,
@@ -95,6 +96,7 @@ impl Outcome {
             caller: None,
             refusal: None,
             status: None,
+            grpc_status: None,
             shadows: Vec::new(),
             worker: None,
             attempts: 0,
@@ -151,6 +153,11 @@ impl Outcome {
     /// The status of the head that is sent to the client.
     pub fn status(&mut self, status: u16) {
         self.status = Some(status);
+    }
+
+    /// The `grpc-status` of a gRPC answer, if it has said one.
+    pub fn grpc_status(&mut self, status: Option<u16>) {
+        self.grpc_status = status.or(self.grpc_status);
     }
 
     /// A rule or limit in shadow would have refused.

@@ -108,14 +108,14 @@ pub fn whole_seconds(wait: std::time::Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
-fn set(fields: &mut HeaderMap, name: HeaderName, value: String) {
+pub(super) fn set(fields: &mut HeaderMap, name: HeaderName, value: String) {
     if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
         fields.insert(name, value);
     }
 }
 
 /// `buckler; error=…; details="…"` (RFC 9209 section 2.3). The caller's own name only goes to an identified caller.
-fn proxy_status(refusal: &Refusal, asked: &Asked<'_>) -> String {
+pub(super) fn proxy_status(refusal: &Refusal, asked: &Asked<'_>) -> String {
     let mut text = String::with_capacity(160);
     text.push_str("buckler; error=");
     text.push_str(refusal.reason.proxy_error());

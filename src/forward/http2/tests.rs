@@ -31,6 +31,8 @@ use crate::refusal::Reason;
 use crate::shard::ShardId;
 use crate::workers::{Wanted, Workers};
 
+const CALL: Call<'static> = Call { until: None, early: None, spoken: Spoken::ForNobody, upgrade: None };
+
 /// A route to some workers, and what a request needs beside it.
 struct Way {
     route: Rc<Route>,
@@ -60,14 +62,9 @@ fn way(workers: &[SocketAddr], change: impl FnOnce(&mut config::Service)) -> Way
     Way { route: Rc::new(route), workers: set, scribe, clock }
 }
 
-/// A call of a client that nothing more is known of.
-fn calling(until: Option<Instant>, early: Option<&Early>) -> Call<'_> {
-    Call { until, early, spoken: Spoken::ForNobody, upgrade: None }
-}
-
 impl Way {
     async fn send(&self, order: Request<Upload>) -> Result<Response<Answer>, Refusal> {
-        self.call(order, calling(None, None)).await
+        self.call(order, CALL).await
     }
 
     async fn call(&self, order: Request<Upload>, call: Call<'_>) -> Result<Response<Answer>, Refusal> {
@@ -278,7 +275,6 @@ fn body_and_answer_go_both_ways_at_once_with_trailers() {
         }
         let mut trailers = HeaderMap::new();
         trailers.insert("x-end", "here".parse().unwrap());
-        trailers.insert("x-buckler-caller", "admin".parse().unwrap());
         client.send_trailers(trailers).unwrap();
         let (rest, trailers) = read(answer).await.unwrap();
         let trailers = trailers.unwrap();
@@ -438,7 +434,7 @@ fn early_hints_reach_the_client_and_are_no_answer() {
         });
         let way = way(&[worker.address()], |_| {});
         let early = Early::default();
-        let answer = way.call(get("/"), calling(None, Some(&early))).await.unwrap();
+        let answer = way.call(get("/"), Call { early: Some(&early), ..CALL }).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         let hints = early.take();
         assert_eq!(hints.len(), 2);
@@ -482,7 +478,7 @@ fn each_wait_has_its_end() {
         assert_eq!(piece(&mut answer).await.unwrap().unwrap_err().reason, Reason::WorkerTimeout);
         drop(answer);
         let until = Some(tokio::time::Instant::now() + Duration::from_millis(50));
-        let refusal = way.call(get("/silent"), calling(until, None)).await.unwrap_err();
+        let refusal = way.call(get("/silent"), Call { until, ..CALL }).await.unwrap_err();
         assert_eq!(refusal.reason, Reason::WorkerTimeout);
         self::until("all were cancelled", || worker.cancelled() == 3).await;
         assert_eq!(way.active(), 0);

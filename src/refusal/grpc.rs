@@ -1,0 +1,211 @@
+//! How a refusal looks to a gRPC client: an answer of trailers only (gRPC over HTTP/2, "Responses"), whose status is in
+//! `grpc-status`. One table from reason to status; the HTTP status that the reason has stays in the log and the
+//! metrics.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use http::Response;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+
+use super::page::{Asked, PROXY_STATUS, REQUEST_ID, proxy_status, set, whole_seconds};
+use super::{Reason, Refusal};
+
+/// `grpc-status`: a number of [`status`], in decimal.
+pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// `grpc-message`: a text for people, percent-encoded.
+pub const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// `grpc-retry-pushback-ms` (gRPC proposal A6): when a client that retries may do so.
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
+/// The media type of gRPC, without what may follow it.
+const MEDIA: &str = "application/grpc";
+
+/// The content type of a gRPC request, as the answer is to have it; none if it is something else, gRPC-Web among that,
+/// which has its trailers in the body.
+pub fn content_type(fields: &HeaderMap) -> Option<HeaderValue> {
+    let text = fields.get(CONTENT_TYPE)?.to_str().ok()?;
+    let essence = text.split(';').next()?.trim_end();
+    let (media, subtype) = essence.split_at_checked(MEDIA.len())?;
+    let is_grpc = media.eq_ignore_ascii_case(MEDIA) && (subtype.is_empty() || subtype.starts_with('+'));
+    if is_grpc { HeaderValue::from_str(essence).ok() } else { None }
+}
+
+/// The status that a gRPC client gets for this reason (gRPC, "Status codes and their use").
+pub const fn status(reason: Reason) -> u8 {
+    const DEADLINE_EXCEEDED: u8 = 4;
+    const PERMISSION_DENIED: u8 = 7;
+    const RESOURCE_EXHAUSTED: u8 = 8;
+    const UNIMPLEMENTED: u8 = 12;
+    const INTERNAL: u8 = 13;
+    const UNAVAILABLE: u8 = 14;
+    const UNAUTHENTICATED: u8 = 16;
+    const CANCELLED: u8 = 1;
+    match reason {
+        Reason::BadRequest | Reason::Internal | Reason::WorkerProtocol => INTERNAL,
+        Reason::HttpVersion | Reason::MethodRefused => UNIMPLEMENTED,
+        Reason::NoIdentity => UNAUTHENTICATED,
+        Reason::DeniedByRule => PERMISSION_DENIED,
+        Reason::ClientTimeout | Reason::WorkerTimeout => DEADLINE_EXCEEDED,
+        Reason::BodyTooLarge
+        | Reason::UriTooLong
+        | Reason::HeadTooLarge
+        | Reason::CallerRate
+        | Reason::CallerConcurrency
+        | Reason::ServiceLimit => RESOURCE_EXHAUSTED,
+        // On another connection it is right, which is what the client makes after this.
+        Reason::Misdirected
+        | Reason::Connections
+        | Reason::Overload
+        | Reason::NoWorkers
+        | Reason::WorkerConnect
+        | Reason::WorkerReset => UNAVAILABLE,
+        Reason::ClientClosed => CANCELLED,
+    }
+}
+
+/// The answer to a refused gRPC request: a head and nothing behind it. `kind` is what [`content_type`] said.
+pub fn page(refusal: &Refusal, asked: &Asked<'_>, kind: HeaderValue) -> Response<()> {
+    let mut response = Response::new(());
+    let fields = response.headers_mut();
+    fields.insert(CONTENT_TYPE, kind);
+    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    tell(refusal, fields);
+    set(fields, PROXY_STATUS, proxy_status(refusal, asked));
+    if !asked.request_id.is_empty() {
+        set(fields, REQUEST_ID, asked.request_id.to_owned());
+    }
+    if let Some(wait) = refusal.retry_after {
+        fields.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        fields.insert(PUSHBACK, HeaderValue::from(millis(wait)));
+    }
+    response
+}
+
+/// The end of an answer that had begun and cannot go on, in place of a reset that says nothing.
+pub fn trailers(refusal: &Refusal) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    tell(refusal, &mut fields);
+    fields
+}
+
+/// The status that these fields, of a head or of trailers, tell.
+pub fn told(fields: &HeaderMap) -> Option<u16> {
+    fields.get(STATUS)?.to_str().ok()?.parse().ok()
+}
+
+fn tell(refusal: &Refusal, fields: &mut HeaderMap) {
+    fields.insert(STATUS, HeaderValue::from(u16::from(status(refusal.reason))));
+    let mut message = refusal.to_string();
+    if let Some(rule) = &refusal.rule {
+        message.push_str("; rule: ");
+        message.push_str(&rule.name);
+    }
+    set(fields, MESSAGE, percent_encoded(&message));
+}
+
+/// Milliseconds, rounded up.
+fn millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+/// As `grpc-message` has it: printable ASCII but `%` as it is, every other byte of the UTF-8 as `%XX`.
+fn percent_encoded(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    for byte in message.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => text.push(char::from(byte)),
+            _ => {
+                let _ = write!(text, "%{byte:02X}");
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::refusal::RuleRef;
+
+    fn kind(value: &'static str) -> Option<String> {
+        let mut fields = HeaderMap::new();
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static(value));
+        content_type(&fields).map(|kind| kind.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn grpc_is_told_from_what_only_sounds_like_it() {
+        for grpc in ["application/grpc", "application/grpc+proto", "Application/GRPC+json"] {
+            assert_eq!(kind(grpc).as_deref(), Some(grpc));
+        }
+        assert_eq!(kind("application/grpc ; charset=x").as_deref(), Some("application/grpc"));
+        for other in
+            ["application/grpc-web", "application/grpc-web+proto", "application/grp", "text/html", ""]
+        {
+            assert_eq!(kind(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn every_reason_has_a_status_that_says_it_failed() {
+        for reason in Reason::all() {
+            assert!((1..=16).contains(&status(reason)), "{reason:?}");
+        }
+        let told = |reason| status(reason);
+        let agreed = [
+            (Reason::CallerRate, 8),
+            (Reason::ServiceLimit, 8),
+            (Reason::DeniedByRule, 7),
+            (Reason::NoIdentity, 16),
+            (Reason::NoWorkers, 14),
+            (Reason::WorkerConnect, 14),
+            (Reason::WorkerTimeout, 4),
+        ];
+        for (reason, want) in agreed {
+            assert_eq!(told(reason), want, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_trailers_only_and_says_when_to_come_back() {
+        let rule = RuleRef { name: "agreement 50 % ü".into(), at: String::new(), reason: None };
+        let refusal = Refusal::new(Reason::CallerRate, "one every 10 ms")
+            .by(Arc::new(rule))
+            .after(Duration::from_micros(1_500));
+        let asked = Asked { request_id: "id-1", ..Asked::default() };
+        let page = page(&refusal, &asked, HeaderValue::from_static("application/grpc+proto"));
+        let field = |name: &str| page.headers()[name].to_str().unwrap();
+        assert_eq!(page.status(), 200);
+        assert_eq!(field("content-type"), "application/grpc+proto");
+        assert_eq!(field("grpc-status"), "8");
+        assert_eq!(field("grpc-message"), "caller_rate: one every 10 ms; rule: agreement 50 %25 %C3%BC");
+        assert_eq!((field("retry-after"), field("grpc-retry-pushback-ms")), ("1", "2"));
+        assert_eq!(told(page.headers()), Some(8));
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_is_encoded_as_printable_ascii_and_read_back(message in ".*") {
+            let encoded = percent_encoded(&message);
+            prop_assert!(encoded.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+            let mut bytes = Vec::new();
+            let mut rest = encoded.as_bytes();
+            while let Some((first, after)) = rest.split_first() {
+                if *first == b'%' {
+                    let hex = std::str::from_utf8(&after[..2]).unwrap();
+                    bytes.push(u8::from_str_radix(hex, 16).unwrap());
+                    rest = &after[2..];
+                } else {
+                    bytes.push(*first);
+                    rest = after;
+                }
+            }
+            prop_assert_eq!(String::from_utf8(bytes).unwrap(), message);
+        }
+    }
+}
