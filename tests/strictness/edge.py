@@ -15,7 +15,7 @@ sys.path.insert(0, str(HERE.parents[1] / "benches" / "compare.d"))
 import programs
 from origin import Origin
 
-PATIENT_S, QUICK_S = 10, 1
+PATIENT_S, QUICK_S, TOTAL_S = 30, 2, {"quick": 6, "patient": 120, "limited": 120}
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Edge:
             burst = 3 if lane.timing == "limited" else 1_000_000
             rates = ("6/min", "6r/m") if burst == 3 else ("1000000/s", "1000000r/s")
             parts.append(replace(each, name=lane.name, port=lane.port, port_h2=lane.port_h2,
-                                 worker=lane.origin.port, quick=seconds, total=4 * seconds,
+                                 worker=lane.origin.port, quick=seconds, total=TOTAL_S[lane.timing],
                                  burst=burst, more=burst - 1, rate=rates[0], rate_nginx=rates[1]))
         return "".join([*parts, after])
 
