@@ -25,11 +25,11 @@ pub use worker::WorkerSide;
 pub(super) use worker::switch;
 
 /// How long a tunnel may be silent once its service drains. Nobody can be asked to end one (a WebSocket's close
-/// belongs to its two ends), so a busy one gets the whole of `shutdown.grace`, as with nginx, HAProxy and Envoy, and is
-/// cut then; a silent one only keeps the process from ending, which those three accept.
+/// belongs to its two ends), so a busy one gets the whole of `shutdown.grace`, as with nginx, HAProxy and Envoy, and
+/// is cut then; a silent one only keeps the process from ending, which those three accept.
 pub const DRAIN_IDLE: Duration = Duration::from_secs(5);
-/// How long a tunnel may go on of which one side has ended and takes nothing more: the other side's last bytes are still
-/// on their way to it, and a close would destroy them while bytes of its own are unread.
+/// How long a tunnel may go on of which one side has ended and takes nothing more: what it said last is still on its
+/// way to the other side, and a close would destroy that while bytes of the other side are unread.
 const SPILL_IDLE: Duration = Duration::from_secs(5);
 /// The client's end of a tunnel.
 pub trait ClientSide: AsyncRead + AsyncWrite + Unpin {

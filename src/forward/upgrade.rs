@@ -7,8 +7,8 @@ use http::request::Parts;
 use http::{StatusCode, Version};
 
 /// The protocol that a request asks to go on with, if it may: `Connection: upgrade` and one `Upgrade` with one
-/// protocol, in HTTP/1.1, without a body. `websocket` and unknown ones may; `h2c`, `HTTP/…` and `TLS/…` may not, since rules and
-/// limits would no longer see the requests inside. What may not is served as if it had not been asked.
+/// protocol, in HTTP/1.1, without a body. `websocket` and unknown ones may; `h2c`, `HTTP/…` and `TLS/…` may not,
+/// since rules and limits would no longer see the requests inside. What may not is served as if it had not been asked.
 ///
 /// A request with a body is among these: the new protocol would begin behind a body that the worker may not have read
 /// when it answers, and two readings of where that is are what smuggling is made of.

@@ -37,6 +37,7 @@ mod srv_bind;
 mod streaming;
 mod strictness;
 mod tcp;
+mod tls;
 mod unix_sockets;
 mod upgrade;
 mod websocket;
