@@ -51,8 +51,7 @@ struct Journey<'a> {
     standing: Option<Standing>,
     upload: UploadWatch,
     refused: bool,
-    /// Whether the connection carries this request and no other at the time: it is HTTP/1.1 or 1.0.
-    one_at_a_time: bool,
+    version: Version,
     /// The content type of a gRPC request over HTTP/2: a refusal is then one that gRPC reads.
     grpc: Option<HeaderValue>,
 }
@@ -75,7 +74,7 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Earl
         standing: None,
         upload: UploadWatch::default(),
         refused: false,
-        one_at_a_time: parts.version != Version::HTTP_2,
+        version: parts.version,
         grpc: (parts.version == Version::HTTP_2)
             .then(|| refusal::grpc::content_type(&parts.headers))
             .flatten(),
@@ -230,6 +229,11 @@ fn order(
 }
 
 impl Journey<'_> {
+    /// Whether the connection carries this request and no other at the time.
+    fn one_at_a_time(&self) -> bool {
+        self.version != Version::HTTP_2
+    }
+
     /// How long all may take, answer and all: the operator's word, and a gRPC client's if that is less.
     fn wait(&self, parts: &mut Parts) -> Result<Option<Duration>, Refusal> {
         let total = self.desk.service.config.timeouts.total;
@@ -276,7 +280,7 @@ impl Journey<'_> {
             refusal.reason,
             Reason::BadRequest | Reason::HttpVersion | Reason::MethodRefused | Reason::BodyTooLarge
         ) {
-            if self.one_at_a_time {
+            if self.one_at_a_time() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 self.visitor.part(Parting::TurnedOut);
             }
@@ -292,6 +296,7 @@ impl Journey<'_> {
         (response, grant): (Response<Answer>, Option<Grant>),
     ) -> Response<Reply> {
         let (mut head, answer) = response.into_parts();
+        let one_at_a_time = self.one_at_a_time();
         head.headers.insert(page::REQUEST_ID, self.request_id);
         if let (Some(standing), Some(caller)) = (&self.standing, &self.caller) {
             let limits = &self.desk.service.limits;
@@ -299,11 +304,12 @@ impl Journey<'_> {
         }
         // What goes on with another protocol leaves in that protocol's own way.
         let switched = matches!(answer, Answer::Switched(_));
-        if self.one_at_a_time && !switched && visitor.is_to_leave() {
+        if one_at_a_time && !switched && visitor.is_to_leave() {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             visitor.part(Parting::Asked);
         }
-        visitor.begin_answer();
+        visitor.begin_answer(self.version);
+        self.upload.answer_begins();
         let grpc = self.grpc.is_some();
         if grpc {
             self.outcome.grpc_status(refusal::grpc::told(&head.headers));

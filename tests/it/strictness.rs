@@ -10,10 +10,7 @@ use std::process::{Command, Stdio};
 const GROUPS: &str = "smuggling,syntax,semantics,forwarding,rules,upstream,slow,upgrade,h2";
 
 /// What cannot pass yet, and why.
-const KNOWN: &[(&str, &str)] = &[(
-    "semantics.http10-version",
-    "hyper answers an HTTP/1.0 request as HTTP/1.0; RFC 9110 section 6.2 says that a server should not",
-)];
+const KNOWN: &[(&str, &str)] = &[];
 
 /// The table is large enough to be worth its name.
 const FEWEST: usize = 900;
