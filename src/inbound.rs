@@ -12,7 +12,7 @@ pub mod visitor;
 
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
@@ -359,5 +359,7 @@ pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target
     outcome.refused(refusal);
     outcome.status(refusal.reason.status());
     outcome.ended(crate::record::End::Complete);
-    page::raw(refusal, &Asked { request_id: request_id.to_str().unwrap_or(""), ..Asked::default() })
+    let asked = Asked { request_id: request_id.to_str().unwrap_or(""), ..Asked::default() };
+    let date = UNIX_EPOCH + Duration::from_micros(now.unix_micros);
+    page::raw(refusal, &asked, date, method == Method::HEAD.as_str().as_bytes())
 }
