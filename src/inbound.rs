@@ -12,6 +12,7 @@ pub mod visitor;
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
@@ -99,14 +100,8 @@ async fn pass(
 ) -> Result<(Response<Answer>, Option<Grant>), Refusal> {
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
-    if parts.version == Version::HTTP_2 {
-        http2_head::judge(parts, &service.config.bounds)?;
-    }
-    let total = service.config.timeouts.total;
-    let wait = match &journey.grpc {
-        Some(_) => grpc::timeout(&mut parts.headers, total)?.into_iter().chain(total).min(),
-        None => total,
-    };
+    http2_head::judge(parts, &service.config.bounds)?;
+    let wait = journey.wait(parts)?;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
     if visitor.is_misdirected(&asked.host) {
         let detail = "the connection was made for another server name than this host";
@@ -185,9 +180,14 @@ fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
     joined.and_then(|joined| HeaderValue::from_bytes(&joined).ok()).or(Some(first))
 }
 
-/// A body that says it is longer than allowed is refused before anything of it is sent.
+/// A body that says it is longer than allowed is refused before anything of it is sent, and so is one that says twice
+/// how long it is: HTTP/2 lets equal lengths pass, and an HTTP/1.1 worker would get both (RFC 9110 section 8.6).
 fn fits(headers: &HeaderMap, most: Option<u64>) -> Result<(), Refusal> {
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next().and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if lengths.next().is_some() {
+        return Err(Refusal::new(Reason::BadRequest, "more than one `Content-Length`"));
+    }
     match (length, most) {
         (Some(length), Some(most)) if length > most => {
             Err(Refusal::new(Reason::BodyTooLarge, "`Content-Length` is more than `bounds.body_bytes`"))
@@ -236,6 +236,15 @@ fn order(
 }
 
 impl Journey<'_> {
+    /// How long all may take, answer and all: the operator's word, and a gRPC client's if that is less.
+    fn wait(&self, parts: &mut Parts) -> Result<Option<Duration>, Refusal> {
+        let total = self.desk.service.config.timeouts.total;
+        if self.grpc.is_none() {
+            return Ok(total);
+        }
+        Ok(grpc::timeout(&mut parts.headers, total)?.into_iter().chain(total).min())
+    }
+
     fn note_caller(&mut self, caller: &Caller) {
         self.outcome.client(caller.client);
         self.outcome.caller(caller_note(self.desk, caller));

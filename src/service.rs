@@ -42,7 +42,8 @@ pub struct Service {
 
 impl Service {
     /// Builds a service. What must outlive a reload comes from `before`, the same service as it runs now: counts,
-    /// open connections, and the workers with their health; `tls` has been built so too. Quotas live in the `ledger`, which is handed on as well.
+    /// open connections, and the workers with their health; `tls` has been built so too. Quotas live
+    /// in the `ledger`, which is handed on as well.
     pub fn new(
         (config, tls): (&Arc<config::Service>, Option<Arc<TlsTerms>>),
         callers: &Arc<CallerBook>,

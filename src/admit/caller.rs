@@ -161,7 +161,8 @@ impl CallerBook {
     /// Who sends this request over a connection from `peer`.
     ///
     /// # Errors
-    /// 401 `no_identity` if the first credential that is present is wrong or means two callers, or none is; 400 `bad_request` if the key
+    /// 401 `no_identity` if the first credential that is present is wrong or means two callers, or none is; 400
+    /// `bad_request` if the key
     /// header comes more than once.
     pub fn identify(
         &self,

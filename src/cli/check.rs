@@ -1,5 +1,5 @@
-//! `buckler check`, also `buckler -t`: everything that is wrong with the configuration and with the certificates that it
-//! names, at once. Reads files, opens no port and asks no name server.
+//! `buckler check`, also `buckler -t`: everything that is wrong with the configuration and with the certificates that
+//! it names, at once. Reads files, opens no port and asks no name server.
 
 use serde_json::json;
 

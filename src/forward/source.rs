@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -138,6 +138,10 @@ impl Body for Source {
 fn sound(trailers: HeaderMap) -> Result<HeaderMap, Refusal> {
     if trailers.keys().any(|name| headers::is_no_trailer(name.as_str().as_bytes())) {
         return Err(Refusal::new(Reason::BadRequest, "a header that may not stand in a trailer section"));
+    }
+    let is_blank = |value: &HeaderValue| matches!(value.as_bytes(), [b' ' | b'\t', ..] | [.., b' ' | b'\t']);
+    if trailers.values().any(is_blank) {
+        return Err(Refusal::new(Reason::BadRequest, "a blank at the begin or the end of a trailer's value"));
     }
     Ok(trailers)
 }

@@ -6,7 +6,7 @@
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Uri};
+use http::{Method, Uri, Version};
 
 use crate::config::Bounds;
 use crate::refusal::{Reason, Refusal};
@@ -14,11 +14,15 @@ use crate::refusal::{Reason, Refusal};
 /// The longest body that a head may announce: as over HTTP/1.1, since many a worker counts bytes with a sign.
 const LONGEST_BODY: u64 = i64::MAX as u64;
 
-/// Judges a head, and joins the crumbs of its cookies, which only HTTP/2 may split (RFC 9113 section 8.2.3).
+/// Judges a head if it came over HTTP/2, and joins the crumbs of its cookies, which only HTTP/2 may split (RFC 9113
+/// section 8.2.3).
 ///
 /// # Errors
 /// 405 for CONNECT and TRACE, 414 and 431 beyond `bounds`, 400 for what is malformed.
 pub(super) fn judge(parts: &mut Parts, bounds: &Bounds) -> Result<(), Refusal> {
+    if parts.version != Version::HTTP_2 {
+        return Ok(());
+    }
     match parts.method {
         Method::CONNECT => return Err(Refusal::new(Reason::MethodRefused, "CONNECT is never forwarded")),
         Method::TRACE => return Err(Refusal::new(Reason::MethodRefused, "TRACE is never forwarded")),
@@ -107,7 +111,7 @@ const fn bad<T>(detail: &'static str) -> Result<T, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use http::{Request, Version};
+    use http::Request;
 
     use super::*;
 
@@ -211,7 +215,7 @@ mod tests {
         let crumbs: Vec<(&str, &[u8])> = vec![("cookie", &b"a=1"[..]); 9];
         let head = passed("GET", "https://a.test/", &crumbs);
         assert_eq!(head.headers.get_all(COOKIE).iter().count(), 1);
-        assert_eq!(head.headers[COOKIE], vec!["a=1"; 9].join("; "));
+        assert_eq!(head.headers[COOKIE], ["a=1"; 9].join("; "));
         let fields: Vec<(String, &[u8])> = (0..5).map(|n| (format!("x-{n}"), &b"v"[..])).collect();
         let fields: Vec<(&str, &[u8])> = fields.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         assert_eq!(refused("GET", "https://a.test/", &fields), Reason::HeadTooLarge);

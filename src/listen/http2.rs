@@ -31,6 +31,8 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const FRAME_BYTES: u32 = 16_384;
 /// What waits in the engine to be sent on one stream.
 const SEND_BUFFER: usize = 64 * 1024;
+/// What small DATA frames may cost beside their bytes until they are taken: some 8,000 frames of a few bytes each.
+const SMALL_FRAMES: usize = 2 * 1024 * 1024;
 /// Streams that a client reset and that are remembered, since its frames for them may still be under way.
 const RESET_STREAMS: usize = 256;
 /// How long they are remembered.
@@ -97,6 +99,7 @@ fn engine(bounds: &Bounds, worker_protocol: WorkerProtocol) -> Builder {
         .max_frame_size(FRAME_BYTES)
         .max_header_list_size(u32::try_from(bounds.head_bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(SMALL_FRAMES)
         .max_concurrent_reset_streams(RESET_STREAMS)
         .reset_stream_duration(RESET_REMEMBERED)
         .max_pending_accept_reset_streams(PENDING_RESETS)
@@ -133,6 +136,7 @@ impl<'a> Watch<'a> {
         let mut draining = pin!(visitor.drain_begins());
         let mut asked_to_be_woken = false;
         poll_fn(|cx| {
+            self.wire.begin_turn();
             loop {
                 match &mut engine {
                     None => match shaking.as_mut().poll(cx) {

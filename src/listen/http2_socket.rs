@@ -1,5 +1,5 @@
-//! A client's socket as the engine of HTTP/2 sees it: every byte of both directions passes the [`Frames`], which say when
-//! a client does what no client should; and every wait leaves a mark that [`super::http2`] times.
+//! A client's socket as the engine of HTTP/2 sees it: every byte of both directions passes the [`Frames`], which say
+//! when a client does what no client should; and every wait leaves a mark that [`super::http2`] times.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -13,6 +13,10 @@ use super::frames::{Flood, FrameBounds, Frames};
 use super::transport::Transport;
 use crate::inbound::Visitor;
 
+/// How often the engine reads (some 8 KiB each) before the streams are asked to take what came: otherwise a client that
+/// is fast would fill every window before anybody looks.
+const READS_PER_TURN: u32 = 4;
+
 /// What the socket and the one who watches over it share.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -21,6 +25,8 @@ pub(super) struct Wire {
     pub(super) frames: RefCell<Frames>,
     /// What the client did that ends this connection.
     flood: Cell<Option<Flood>>,
+    /// Reads that are left before the streams have their turn.
+    reads: Cell<u32>,
     /// The engine waits to write since then (nanoseconds of `Moment`).
     writing: Cell<Option<u64>>,
 }
@@ -33,8 +39,14 @@ impl Wire {
             visitor,
             frames,
             flood: Cell::new(None),
+            reads: Cell::new(READS_PER_TURN),
             writing: Cell::new(None),
         })
+    }
+
+    /// The engine has its turn again.
+    pub(super) fn begin_turn(&self) {
+        self.reads.set(READS_PER_TURN);
     }
 
     /// What the client did, told once.
@@ -82,6 +94,12 @@ impl AsyncRead for Http2Socket {
         if this.condemned {
             return Poll::Pending;
         }
+        let left = this.wire.reads.get();
+        if left == 0 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        this.wire.reads.set(left - 1);
         let before = buf.filled().len();
         ready!(Pin::new(&mut *this.wire.stream.borrow_mut()).poll_read(cx, buf))?;
         let now = this.wire.visitor.refresh_clock().nanos;

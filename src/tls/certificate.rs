@@ -1,5 +1,5 @@
-//! What one X.509 certificate says (RFC 5280): its names, its dates, what it is for. Plain data, read once; whether that
-//! is good is judged elsewhere.
+//! What one X.509 certificate says (RFC 5280): its names, its dates, what it is for. Plain data, read once; whether
+//! that is good is judged elsewhere.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;

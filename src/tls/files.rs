@@ -1,5 +1,6 @@
-//! The PEM files of one service, read and taken apart: chains, keys, the bundle of client CAs, the CRLs. What is in them
-//! is judged in `inspect.rs`. Errors say which file, what is wrong with it and what to do; contents are never shown.
+//! The PEM files of one service, read and taken apart: chains, keys, the bundle of client CAs, the CRLs. What is in
+//! them is judged in `inspect.rs`. Errors say which file, what is wrong with it and what to do; contents are never
+//! shown.
 
 use std::fs::File;
 use std::io::Read;

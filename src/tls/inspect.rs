@@ -1,5 +1,5 @@
-//! Are these the files that they should be? Everything that `check`, the start and a reload say about certificates, keys,
-//! CAs and CRLs, without a network: what a TLS library would only say to the first client.
+//! Are these the files that they should be? Everything that `check`, the start and a reload say about certificates,
+//! keys, CAs and CRLs, without a network: what a TLS library would only say to the first client.
 
 use std::collections::HashSet;
 use std::sync::Arc;

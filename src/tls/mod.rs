@@ -1,5 +1,5 @@
-//! TLS at the door: what certificates are shown to clients, what clients must show, and what a finished handshake says of
-//! who is there. The handshake itself is driven by `listen`; who a caller is decides `admit`.
+//! TLS at the door: what certificates are shown to clients, what clients must show, and what a finished handshake says
+//! of who is there. The handshake itself is driven by `listen`; who a caller is decides `admit`.
 //!
 //! [`files`] reads PEM; [`certificate`] reads one X.509 certificate; [`inspect`] judges them for `check`, the start and
 //! reloads ([`finding`]); [`server`] keeps one service's terms and replaces them when the files change ([`watch`]);

@@ -1,5 +1,5 @@
-//! The terms on which one service takes TLS connections. They hold for new connections from the moment on which they are
-//! replaced; open ones keep theirs.
+//! The terms on which one service takes TLS connections. They hold for new connections from the moment on which they
+//! are replaced; open ones keep theirs.
 //!
 //! Sessions and tickets belong to one listener and to its rule for client certificates. They are kept over a reload as
 //! long as the rule, the CAs and the CRLs are the same, and forgotten with them: a resumed session is not checked anew,

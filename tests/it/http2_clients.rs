@@ -1,5 +1,5 @@
-//! HTTP/2 as the state machine of PyPI's `h2` sees it: windows, settings, large heads, trailers, resets, the goodbye of a
-//! drain. Frames that break the rules are tested elsewhere, byte by byte.
+//! HTTP/2 as the state machine of PyPI's `h2` sees it: windows, settings, large heads, trailers, resets, the goodbye of
+//! a drain. Frames that break the rules are tested elsewhere, byte by byte.
 
 use crate::python::{self, Server};
 use crate::world::World;

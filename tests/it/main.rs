@@ -38,6 +38,7 @@ mod srv_bind;
 mod streaming;
 mod strictness;
 mod tcp;
+mod tls;
 mod unix_sockets;
 mod upgrade;
 mod websocket;

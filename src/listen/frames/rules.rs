@@ -72,7 +72,7 @@ impl Frames {
                 Err(Flood::fault(PROTOCOL_ERROR, "a frame of the connection on a stream"))
             }
             PUSH_PROMISE => Err(Flood::fault(PROTOCOL_ERROR, "PUSH_PROMISE from a client")),
-            HEADERS if stream % 2 == 0 => {
+            HEADERS if stream.is_multiple_of(2) => {
                 Err(Flood::fault(PROTOCOL_ERROR, "a client's stream with an even identifier"))
             }
             DATA | RST_STREAM | WINDOW_UPDATE if self.streams.is_idle(stream) => {
@@ -173,9 +173,8 @@ impl Frames {
             HEADERS => self.block_begins(head, payload)?,
             DATA => self.data_came(head, payload, now)?,
             CONTINUATION if head.has(END_HEADERS) => {
-                if self.block.take().is_some_and(|block| block.ends_stream) {
-                    self.streams.client_ends(head.stream);
-                }
+                let ends = self.block.take().is_some_and(|block| block.ends_stream);
+                self.client_ends(head.stream, ends);
             }
             PRIORITY if code(payload) & 0x7fff_ffff == head.stream => return Err(OF_ITSELF),
             RST_STREAM => match self.streams.reset(head.stream) {
@@ -215,10 +214,14 @@ impl Frames {
         if self.is_trailers && is_pseudo(first) {
             return Err(Flood::fault(PROTOCOL_ERROR, "a pseudo-header field in a trailer section"));
         }
-        if head.has(END_HEADERS) && head.has(END_STREAM) {
-            self.streams.client_ends(head.stream);
-        }
+        self.client_ends(head.stream, head.has(END_HEADERS) && head.has(END_STREAM));
         Ok(())
+    }
+
+    fn client_ends(&mut self, stream: u32, ends: bool) {
+        if ends {
+            self.streams.client_ends(stream);
+        }
     }
 
     fn data_came(&mut self, head: Head, payload: [u8; KEPT], now: u64) -> Result<(), Flood> {
@@ -297,8 +300,8 @@ impl Frames {
 const OF_ITSELF: Flood = Flood::fault(PROTOCOL_ERROR, "a stream that depends on itself");
 
 /// Whether a header block begins with a pseudo-header field, as far as that can be seen without unpacking it (RFC 7541
-/// section 6): by its place in the static table (1 to 14), or by a name that begins with a colon. A place in the dynamic
-/// table tells nothing here; the engine drops such a field.
+/// section 6): by its place in the static table (1 to 14), or by a name that begins with a colon. A place in the
+/// dynamic table tells nothing here; the engine drops such a field.
 fn is_pseudo(block: &[u8]) -> bool {
     // Changes of the table's size come first.
     let at = block.iter().position(|byte| byte & 0xe0 != 0x20).unwrap_or(block.len());
@@ -339,7 +342,7 @@ const fn length(head: Head) -> Result<(), Flood> {
         PRIORITY => head.length == 5,
         RST_STREAM | WINDOW_UPDATE => head.length == 4,
         SETTINGS if head.has(ACK) => head.length == 0,
-        SETTINGS => head.length % 6 == 0,
+        SETTINGS => head.length.is_multiple_of(6),
         PING => head.length == 8,
         GOAWAY => head.length >= 8,
         PRIORITY_UPDATE => head.length >= 4,

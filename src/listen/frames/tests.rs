@@ -1,3 +1,5 @@
+//! The guard as clients meet it: faults, floods, and honest work of which none may be taken for a flood.
+
 use proptest::prelude::*;
 
 use super::*;
