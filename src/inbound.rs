@@ -158,6 +158,11 @@ async fn pass(
     let early = (parts.version != Version::HTTP_10).then_some(early);
     let call = Call { until, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
+    let switched = matches!(response.body(), Answer::Switched(_));
+    if !switched && upgrade::is_misleading(parts, response.status()) {
+        let detail = "the worker did not agree to go on with another protocol";
+        return Err(Refusal::new(Reason::WorkerProtocol, detail));
+    }
     Ok((response, Some(grant)))
 }
 
@@ -194,6 +199,7 @@ fn fits(headers: &HeaderMap, most: Option<u64>) -> Result<(), Refusal> {
 fn is_chunked(parts: &Parts, body: &Source) -> bool {
     match body {
         Source::Http1(_) => parts.headers.contains_key(TRANSFER_ENCODING),
+        Source::None => false,
         Source::Http2(_) => !body.is_end_stream() && !parts.headers.contains_key(CONTENT_LENGTH),
     }
 }
@@ -304,6 +310,9 @@ impl Journey<'_> {
         }
         // What goes on with another protocol leaves in that protocol's own way.
         let switched = matches!(answer, Answer::Switched(_));
+        if switched && !one_at_a_time {
+            upgrade::say_in_http2(&mut head);
+        }
         if one_at_a_time && !switched && visitor.is_to_leave() {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             visitor.part(Parting::Asked);

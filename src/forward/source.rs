@@ -23,6 +23,8 @@ pub enum Source {
     Http1(Incoming),
     /// Over HTTP/2.
     Http2(Box<Http2Source>),
+    /// There is none: what the client sends belongs to the protocol that it asks to go on with.
+    None,
 }
 
 /// A body under way on a stream of HTTP/2.
@@ -129,6 +131,7 @@ impl Body for Source {
                 Poll::Ready(polled.map(|frame| frame.map_err(|error| cause(&error))))
             }
             Self::Http2(body) => body.poll_frame(cx),
+            Self::None => Poll::Ready(None),
         }
     }
 
@@ -136,6 +139,7 @@ impl Body for Source {
         match self {
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2(body) => body.stream.is_end_stream(),
+            Self::None => true,
         }
     }
 
@@ -143,6 +147,7 @@ impl Body for Source {
         match self {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::None => SizeHint::with_exact(0),
         }
     }
 }

@@ -13,6 +13,9 @@ use http::{StatusCode, Version};
 /// A request with a body is among these: the new protocol would begin behind a body that the worker may not have read
 /// when it answers, and two readings of where that is are what smuggling is made of.
 pub fn asked(parts: &Parts) -> Option<HeaderValue> {
+    if let Some(Extended(protocol)) = parts.extensions.get() {
+        return Some(protocol.clone());
+    }
     let fields = &parts.headers;
     let has_body = fields.contains_key(header::TRANSFER_ENCODING)
         || fields.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
@@ -20,6 +23,24 @@ pub fn asked(parts: &Parts) -> Option<HeaderValue> {
         return None;
     }
     one_protocol(fields).filter(|protocol| is_allowed(protocol)).cloned()
+}
+
+/// The protocol that a request of HTTP/2 asks to go on with on its stream (RFC 8441), among its extensions. Towards the
+/// worker it is an upgrade of HTTP/1.1.
+#[derive(Clone, Debug)]
+pub struct Extended(pub HeaderValue);
+
+/// Whether this answer would be taken for an agreement that it is not: a client of RFC 8441 takes any 2xx for one.
+pub fn is_misleading(asked: &Parts, status: StatusCode) -> bool {
+    status.is_success() && asked.extensions.get::<Extended>().is_some()
+}
+
+/// Makes the head of an answer that switches protocols one that says so in HTTP/2 (RFC 8441 section 5).
+pub fn say_in_http2(head: &mut http::response::Parts) {
+    head.status = StatusCode::OK;
+    for name in [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_ACCEPT] {
+        head.headers.remove(name);
+    }
 }
 
 /// Whether the worker's answer switches to `protocol` and to nothing else.

@@ -16,6 +16,7 @@ mod cli;
 mod discovery;
 mod documents;
 mod explained;
+mod extended_connect;
 mod flood;
 mod forwarding;
 mod framing;
