@@ -73,26 +73,13 @@ pub fn ask_upgrade(fields: &mut HeaderMap, protocol: &HeaderValue) {
     append(fields, header::CONNECTION, &HeaderValue::from_static("upgrade"));
 }
 
-/// Makes the fields of a request, as [`to_worker`] left them, fit for HTTP/2 (RFC 9113 sections 8.2.2 and 8.3.1): nothing
-/// of HTTP/1.1's framing, and `Host` becomes `:authority`, which is returned.
+/// Makes the fields of a request, as [`to_worker`] left them, fit for HTTP/2 (RFC 9113 sections 8.2.2 and 8.3.1):
+/// nothing of HTTP/1.1's framing, and `Host` becomes `:authority`, which is returned.
 pub fn to_worker_http2(fields: &mut HeaderMap) -> Option<HeaderValue> {
     fields.remove(header::CONNECTION);
     fields.remove(header::UPGRADE);
     fields.remove(header::TRANSFER_ENCODING);
     fields.remove(header::HOST)
-}
-
-/// Makes the trailers of a request fit for the worker. They come after the decision, so nothing may stand in them that
-/// decides (RFC 9110 section 6.5.1): no framing, no routing, no identity.
-pub fn to_worker_trailers(fields: &mut HeaderMap) {
-    remove(fields, |name| {
-        is_of_one_hop(name)
-            || is_forged(name, false)
-            || matches!(
-                name.as_str(),
-                "host" | "content-length" | "trailer" | "authorization" | "cookie" | "x-request-id" | "via"
-            )
-    });
 }
 
 /// Whether a worker's answer says its length in one way only. The codings of a transfer belong to one hop (RFC 9112

@@ -13,7 +13,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use super::headers;
 use super::source::Source;
 use crate::refusal::{Reason, Refusal};
 
@@ -187,10 +186,7 @@ impl Body for Upload {
                 progress.ended.set(true);
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Ok(mut frame))) => {
-                if let Some(trailers) = frame.trailers_mut() {
-                    headers::to_worker_trailers(trailers);
-                }
+            Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 progress.bytes.set(progress.bytes.get() + length);
                 if progress.bytes.get() > under.most {

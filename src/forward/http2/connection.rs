@@ -82,8 +82,8 @@ pub(super) struct Settings {
 }
 
 impl Connection {
-    /// Begins HTTP/2 on a socket and waits for the worker's SETTINGS, which every connection of it begins with (RFC 9113
-    /// section 3.4): a worker that speaks something else is found out before a request is lost on it.
+    /// Begins HTTP/2 on a socket and waits for the worker's SETTINGS, which every connection of it begins with (RFC
+    /// 9113 section 3.4): a worker that speaks something else is found out before a request is lost on it.
     pub(super) async fn begin(
         socket: Socket,
         open: Open,

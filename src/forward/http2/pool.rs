@@ -1,5 +1,5 @@
-//! The HTTP/2 connections of one lane: a request gets a place on one that has room, and when all are full another one is
-//! made, one at a time, so that a burst of requests does not become a burst of connections.
+//! The HTTP/2 connections of one lane: a request gets a place on one that has room, and when all are full another one
+//! is made, one at a time, so that a burst of requests does not become a burst of connections.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

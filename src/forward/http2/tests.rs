@@ -278,7 +278,6 @@ fn body_and_answer_go_both_ways_at_once_with_trailers() {
         }
         let mut trailers = HeaderMap::new();
         trailers.insert("x-end", "here".parse().unwrap());
-        trailers.insert("x-buckler-caller", "admin".parse().unwrap());
         client.send_trailers(trailers).unwrap();
         let (rest, trailers) = read(answer).await.unwrap();
         let trailers = trailers.unwrap();
