@@ -12,7 +12,7 @@ pub mod visitor;
 
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
@@ -100,7 +100,7 @@ async fn pass(
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
     http2_head::judge(parts, &service.config.bounds)?;
-    let wait = journey.wait(parts)?;
+    let until = journey.until(parts)?;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
     if visitor.is_misdirected(&asked.host) {
         let detail = "the connection was made for another server name than this host";
@@ -153,7 +153,6 @@ async fn pass(
         nameless_host: service.config.name.as_str(),
     };
     let (order, upgrade) = order(parts, body, uri, &told, &service.config);
-    let until = wait.and_then(|wait| Instant::from_std(now.instant()).checked_add(wait));
     journey.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
     let call = Call { until, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
@@ -240,13 +239,14 @@ impl Journey<'_> {
         self.version != Version::HTTP_2
     }
 
-    /// How long all may take, answer and all: the operator's word, and a gRPC client's if that is less.
-    fn wait(&self, parts: &mut Parts) -> Result<Option<Duration>, Refusal> {
+    /// When all must be over, answer and all: the operator says it, and a gRPC client if it waits for less.
+    fn until(&self, parts: &mut Parts) -> Result<Option<Instant>, Refusal> {
         let total = self.desk.service.config.timeouts.total;
-        if self.grpc.is_none() {
-            return Ok(total);
-        }
-        Ok(grpc::timeout(&mut parts.headers, total)?.into_iter().chain(total).min())
+        let wait = match &self.grpc {
+            Some(_) => grpc::timeout(&mut parts.headers, total)?.into_iter().chain(total).min(),
+            None => total,
+        };
+        Ok(wait.and_then(|wait| Instant::from_std(self.now.instant()).checked_add(wait)))
     }
 
     fn note_caller(&mut self, caller: &Caller) {
