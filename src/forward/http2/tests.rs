@@ -547,7 +547,7 @@ fn a_connection_that_went_dead_is_found_out_by_the_next_request_and_ends_all_on_
         let mut outcome = way.scribe.begin(later, SocketAddr::from(([127, 0, 0, 1], 1)));
         let second = order(Method::POST, "/", Upload::none());
         let begun = Moment::read();
-        let second = way.route.send(second, calling(None, None), &mut outcome).await;
+        let second = way.route.send(second, CALL, &mut outcome).await;
         assert!(Moment::read().since(begun) < connection::PING_WAIT * 3);
         assert_eq!(second.unwrap_err().reason, Reason::WorkerReset);
         assert_eq!(first.await.unwrap().unwrap_err().reason, Reason::WorkerReset);
