@@ -217,7 +217,7 @@ fn order(
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let upgrade = match service.worker_protocol {
-        WorkerProtocol::Http1 => upgrade::asked(parts),
+        WorkerProtocol::Http1 => upgrade::asked(parts, &service.upgrades),
         // HTTP/2 has no upgrade (RFC 9113 section 8.6).
         WorkerProtocol::Http2 => None,
     };
@@ -282,14 +282,9 @@ impl Journey<'_> {
         let mut response = page::page(refusal, &asked).map(|bytes: Bytes| Answer::Own(Some(bytes)));
         // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
         // comes behind it may be a part of the first one. Nor is who sends more than is read.
-        if matches!(
-            refusal.reason,
-            Reason::BadRequest | Reason::HttpVersion | Reason::MethodRefused | Reason::BodyTooLarge
-        ) {
-            if self.one_at_a_time() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                self.visitor.part(Parting::TurnedOut);
-            }
+        if self.one_at_a_time() && is_doubtful(refusal.reason) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            self.visitor.part(Parting::TurnedOut);
         }
         response
     }
@@ -333,6 +328,11 @@ impl Journey<'_> {
         let reply = if grpc { reply.of_grpc() } else { reply };
         Response::from_parts(head, reply)
     }
+}
+
+/// Whether more of the request may follow on its connection.
+const fn is_doubtful(reason: Reason) -> bool {
+    matches!(reason, Reason::BadRequest | Reason::HttpVersion | Reason::MethodRefused | Reason::BodyTooLarge)
 }
 
 fn caller_note(desk: &Desk, caller: &Caller) -> CallerNote {

@@ -317,10 +317,11 @@ impl Route {
         let ended = http_body::Body::is_end_stream(&body);
         let mut streaming = Streaming::new(body, link, upload, active, silence);
         poll_fn(|cx| {
-            Poll::Ready(match ended {
-                true => Ok(streaming.finish(cx)),
-                false => streaming.look(cx),
-            })
+            if ended {
+                streaming.finish(cx);
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(streaming.look(cx))
         })
         .await
         .map_err(|refusal| Failed { order: None, refusal })?;
