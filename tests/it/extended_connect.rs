@@ -1,5 +1,5 @@
-//! WebSocket on a stream of HTTP/2 (RFC 8441), as the engine of PyPI's clients and browsers asks for it: what the worker
-//! sees of it, and that it ends as any tunnel does.
+//! WebSocket on a stream of HTTP/2 (RFC 8441): what the worker sees of it, what is no agreement, and that it ends as
+//! any tunnel does.
 
 use bytes::Bytes;
 use h2::client::SendRequest;
