@@ -102,10 +102,7 @@ async fn pass(
     http2_head::judge(parts, &service.config.bounds)?;
     let until = journey.until(parts)?;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
-    if visitor.is_misdirected(&asked.host) {
-        let detail = "the connection was made for another server name than this host";
-        return Err(Refusal::new(Reason::Misdirected, detail));
-    }
+    visitor.is_directed_here(&asked.host)?;
 
     // Who is calling?
     let caller =
@@ -157,12 +154,17 @@ async fn pass(
     let early = (parts.version != Version::HTTP_10).then_some(early);
     let call = Call { until, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
+    Ok((unmisleading(parts, response)?, Some(grant)))
+}
+
+/// The worker's answer, unless the client would take it for an agreement to go on with another protocol.
+fn unmisleading(asked: &Parts, response: Response<Answer>) -> Result<Response<Answer>, Refusal> {
     let switched = matches!(response.body(), Answer::Switched(_));
-    if !switched && upgrade::is_misleading(parts, response.status()) {
+    if !switched && upgrade::is_misleading(asked, response.status()) {
         let detail = "the worker did not agree to go on with another protocol";
         return Err(Refusal::new(Reason::WorkerProtocol, detail));
     }
-    Ok((response, Some(grant)))
+    Ok(response)
 }
 
 /// What the client accepts, for a page of our own; the lines of the field are one list (RFC 9110 section 5.3).
