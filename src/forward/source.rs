@@ -23,6 +23,8 @@ pub enum Source {
     Http1(Incoming),
     /// Over HTTP/2.
     Http2(Box<Http2Source>),
+    /// There is none: what the client sends belongs to the protocol that it asks to go on with.
+    None,
 }
 
 /// A body under way on a stream of HTTP/2.
@@ -31,7 +33,8 @@ pub struct Http2Source {
     stream: RecvStream,
     /// What `Content-Length` says and has not come yet; h2 sees to it that it is true.
     left: Option<u64>,
-    patience: Duration,
+    /// None once it does not matter any more.
+    patience: Option<Duration>,
     /// Rings when the client has been silent for too long; there once it was waited for.
     alarm: Option<Pin<Box<Sleep>>>,
     waiting: bool,
@@ -49,7 +52,15 @@ impl Http2Source {
         patience: Duration,
         continues: Option<Early>,
     ) -> Self {
-        Self { stream, left: length, patience, alarm: None, waiting: false, continues, data_ended: false }
+        Self {
+            stream,
+            left: length,
+            patience: Some(patience),
+            alarm: None,
+            waiting: false,
+            continues,
+            data_ended: false,
+        }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
@@ -91,12 +102,21 @@ impl Http2Source {
 
     #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let patience = self.patience;
+        let Some(patience) = self.patience else { return false };
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         if !std::mem::replace(&mut self.waiting, true) {
             alarm.as_mut().reset(Instant::now() + patience);
         }
         alarm.as_mut().poll(cx).is_ready()
+    }
+}
+
+impl Source {
+    /// From now on the client may take as long as it likes. Over HTTP/1.1 its socket knows that by itself.
+    pub(super) fn take_your_time(&mut self) {
+        if let Self::Http2(body) = self {
+            body.patience = None;
+        }
     }
 }
 
@@ -111,6 +131,7 @@ impl Body for Source {
                 Poll::Ready(polled.map(|frame| frame.map_err(|error| cause(&error))))
             }
             Self::Http2(body) => body.poll_frame(cx),
+            Self::None => Poll::Ready(None),
         }
     }
 
@@ -118,6 +139,7 @@ impl Body for Source {
         match self {
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2(body) => body.stream.is_end_stream(),
+            Self::None => true,
         }
     }
 
@@ -125,6 +147,7 @@ impl Body for Source {
         match self {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::None => SizeHint::with_exact(0),
         }
     }
 }

@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 
 use crate::admit::caller::{CachedCaller, Caller, Peer, Who};
 use crate::clock::{Moment, ShardClock};
 use crate::config::{ConnectionLife, Timeouts};
 use crate::forward::early::Early;
 use crate::forward::proxy_header::Spoken;
+use crate::refusal::{Reason, Refusal};
 use crate::service::{Desk, Place};
 use crate::tls::session::Session;
 
@@ -64,6 +65,8 @@ pub struct Visitor {
     begun: Cell<u64>,
     busy: Cell<u32>,
     answering: Cell<bool>,
+    /// The engine is about to write the head of an answer as HTTP/1.0.
+    says_http10: Cell<bool>,
     rested_at: Cell<u64>,
     parting: Cell<Parting>,
 }
@@ -98,6 +101,7 @@ impl Visitor {
             begun: Cell::new(0),
             busy: Cell::new(0),
             answering: Cell::new(false),
+            says_http10: Cell::new(false),
             rested_at: Cell::new(now),
             parting: Cell::default(),
         })
@@ -127,16 +131,24 @@ impl Visitor {
         Some(value.clone())
     }
 
-    /// Whether a request for this host came over a connection that was made for another: the server name of the
+    /// Refuses a request for a host whose connection was made for another: the server name of the
     /// handshake leads to one certificate and the host to a different one (RFC 9110 section 15.5.20).
-    pub(super) fn is_misdirected(&self, host: &str) -> bool {
+    ///
+    /// # Errors
+    /// 421.
+    pub(super) fn is_directed_here(&self, host: &str) -> Result<(), Refusal> {
         let named = self.arrival.session.as_ref().and_then(|session| session.server_name.as_deref());
         let desk = self.desk();
-        let (Some(named), Some(tls)) = (named, &desk.service.tls) else { return false };
+        let (Some(named), Some(tls)) = (named, &desk.service.tls) else { return Ok(()) };
         // A name that no certificate covers gets the first one.
-        named != host
+        let misdirected = named != host
             && !host.is_empty()
-            && tls.which(named).unwrap_or(0) != tls.which(host).unwrap_or(usize::MAX)
+            && tls.which(named).unwrap_or(0) != tls.which(host).unwrap_or(usize::MAX);
+        if misdirected {
+            let detail = "the connection was made for another server name than this host";
+            return Err(Refusal::new(Reason::Misdirected, detail));
+        }
+        Ok(())
     }
 
     /// The desk of the moment.
@@ -182,6 +194,11 @@ impl Visitor {
     /// Whether the answer to the request in progress has begun.
     pub fn is_answering(&self) -> bool {
         self.answering.get()
+    }
+
+    /// Whether what the engine writes next is the head of an answer to HTTP/1.0. Told once.
+    pub fn is_head_of_http10(&self) -> bool {
+        self.says_http10.take()
     }
 
     /// When the last request ended, in nanoseconds of [`Moment`].
@@ -252,8 +269,9 @@ impl Visitor {
         self.begun.set(self.begun.get() + 1);
     }
 
-    pub(super) fn begin_answer(&self) {
+    pub(super) fn begin_answer(&self, asked_in: Version) {
         self.answering.set(true);
+        self.says_http10.set(asked_in == Version::HTTP_10);
     }
 
     pub(super) fn end_request(&self) {

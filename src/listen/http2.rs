@@ -20,7 +20,7 @@ use super::http2_socket::{Http2Socket, Wire};
 use super::http2_stream;
 use super::transport::Transport;
 use crate::clock::Moment;
-use crate::config::Bounds;
+use crate::config::{Bounds, WorkerProtocol};
 use crate::inbound::Visitor;
 
 /// The window of a stream: what a client may send before a worker has taken any of it.
@@ -31,8 +31,6 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const FRAME_BYTES: u32 = 16_384;
 /// What waits in the engine to be sent on one stream.
 const SEND_BUFFER: usize = 64 * 1024;
-/// What small DATA frames may cost beside their bytes until they are taken: some 8,000 frames of a few bytes each.
-const SMALL_FRAMES: usize = 2 * 1024 * 1024;
 /// Streams that a client reset and that are remembered, since its frames for them may still be under way.
 const RESET_STREAMS: usize = 256;
 /// How long they are remembered.
@@ -76,18 +74,21 @@ enum Overdue {
 
 /// Serves a connection until it closes.
 pub(super) async fn serve(transport: Transport, visitor: Rc<Visitor>) {
-    let bounds = visitor.desk().service.config.bounds;
+    let (bounds, worker_protocol) = {
+        let desk = visitor.desk();
+        (desk.service.config.bounds, desk.service.config.worker_protocol)
+    };
     let frames =
         FrameBounds { head_bytes: bounds.head_bytes, streams: bounds.streams, frame_bytes: FRAME_BYTES };
     let wire = Wire::new(transport, visitor, frames);
     let end = {
-        let shaking = engine(&bounds).handshake(Http2Socket::new(Rc::clone(&wire)));
+        let shaking = engine(&bounds, worker_protocol).handshake(Http2Socket::new(Rc::clone(&wire)));
         Watch::new(&wire).drive(shaking).await
     };
     close(end, &wire).await;
 }
 
-fn engine(bounds: &Bounds) -> Builder {
+fn engine(bounds: &Bounds, worker_protocol: WorkerProtocol) -> Builder {
     let mut builder = Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
@@ -96,13 +97,15 @@ fn engine(bounds: &Bounds) -> Builder {
         .max_frame_size(FRAME_BYTES)
         .max_header_list_size(u32::try_from(bounds.head_bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
-        .data_frame_budget(SMALL_FRAMES)
         .max_concurrent_reset_streams(RESET_STREAMS)
         .reset_stream_duration(RESET_REMEMBERED)
         .max_pending_accept_reset_streams(PENDING_RESETS)
         // The engine counts over a connection's whole life (CVE-2025-8671); `frames` counts by time.
         .max_local_error_reset_streams(None)
         .data_frame_budget(SMALL_DATA_BYTES);
+    if worker_protocol == WorkerProtocol::Http1 {
+        builder.enable_connect_protocol();
+    }
     builder
 }
 
@@ -266,7 +269,7 @@ impl<'a> Watch<'a> {
 #[allow(clippy::await_holding_refcell_ref, reason = "the connection's task is the only user of its socket")]
 async fn close(end: End, wire: &Wire) {
     match end {
-        End::Done => part(&mut *wire.stream.borrow_mut()).await,
+        End::Done => part(&mut wire.stream.borrow_mut()).await,
         End::Failed(error) => {
             let broke_the_rules = error.is_library() && !error.is_io();
             if !broke_the_rules {
@@ -277,7 +280,7 @@ async fn close(end: End, wire: &Wire) {
             desk.scribe.flood(kind.name());
             tracing::debug!(%error, kind = kind.name(), service = %desk.service.config.name, "a client breaks HTTP/2");
             // The client is to read why before the socket closes.
-            discard(&mut *wire.stream.borrow_mut()).await;
+            discard(&mut wire.stream.borrow_mut()).await;
         }
         End::Abandoned => wire.stream.borrow().reset_on_close(),
     }

@@ -15,9 +15,11 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use tokio::time::{Sleep, sleep};
 
+use super::extended_connect::{self, StreamSide};
 use super::frames::FloodKind;
 use crate::forward::early::Early;
 use crate::forward::source::{Http2Source, Source};
+use crate::forward::tunnel::Opening;
 use crate::inbound::{self, Reply, Visitor};
 
 /// The client has reset the stream, or the whole connection is gone.
@@ -31,9 +33,19 @@ pub(super) async fn serve(
 ) {
     let early = Early::default();
     let wants_no_body = *request.method() == Method::HEAD;
-    let request = with_source(&visitor, request, &early);
+    let (request, carried) = match extended_connect::read(request) {
+        Ok((request, stream)) => (request, Some(stream)),
+        Err(request) => (with_source(&visitor, *request, &early), None),
+    };
     let Ok(answer) = answered(&visitor, request, &mut respond, &early).await else { return };
     let (mut head, reply) = answer.into_parts();
+    if let (Some(receive), true) = (carried, reply.is_switched()) {
+        let Ok(send) = respond.send_response(Response::from_parts(head, ()), false) else { return };
+        let tunnel = reply.carry(StreamSide::new(send, receive), Opening::default());
+        // In a task of its own, so that what stood before it takes no memory.
+        tokio::task::spawn_local(tunnel);
+        return;
+    }
     let ends = wants_no_body || has_no_content(head.status) || reply.is_end_stream();
     complete(&mut head, &reply, ends);
     let head = Response::from_parts(head, ());

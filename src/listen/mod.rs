@@ -3,6 +3,7 @@
 
 pub mod accept;
 mod connection;
+mod extended_connect;
 pub mod frames;
 pub mod http1;
 mod http2;

@@ -10,20 +10,10 @@ use std::process::{Command, Stdio};
 const GROUPS: &str = "smuggling,syntax,semantics,forwarding,rules,limits,upstream,slow,upgrade,h2";
 
 /// What cannot pass yet, and why.
-const KNOWN: &[(&str, &str)] = &[
-    (
-        "semantics.http10-version",
-        "hyper answers an HTTP/1.0 request as HTTP/1.0; RFC 9110 section 6.2 says that a server should not",
-    ),
-    (
-        "h2.block-broken",
-        "the h2 crate ends the connection with PROTOCOL_ERROR where RFC 9113 section 4.3 wants COMPRESSION_ERROR",
-    ),
-    (
-        "upgrade.protocol-unknown",
-        "any protocol but those of HTTP and TLS may be upgraded to, so that more than WebSocket works",
-    ),
-];
+const KNOWN: &[(&str, &str)] = &[(
+    "h2.block-broken",
+    "the h2 crate ends the connection with PROTOCOL_ERROR where RFC 9113 section 4.3 wants COMPRESSION_ERROR",
+)];
 
 /// The table is large enough to be worth its name.
 const FEWEST: usize = 1000;

@@ -1,0 +1,133 @@
+//! WebSocket on a stream of HTTP/2 (RFC 8441): how such a request is asked of a worker, which speaks HTTP/1.1, and the
+//! stream as the client's end of a tunnel.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use h2::ext::Protocol;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{HeaderValue, SEC_WEBSOCKET_KEY};
+use http::{Method, Request};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::forward::source::Source;
+use crate::forward::tunnel::ClientSide;
+use crate::forward::upgrade::Extended;
+
+/// The only protocol that is carried: others (RFC 9298, RFC 9484) have framing of their own below HTTP/2.
+const WEBSOCKET: &str = "websocket";
+
+/// Makes a request to go on as a WebSocket one that rules, limits and workers know: a GET without a body. Any other
+/// request comes back as it is; a CONNECT is refused further on.
+pub(super) fn read(
+    mut request: Request<RecvStream>,
+) -> Result<(Request<Source>, RecvStream), Box<Request<RecvStream>>> {
+    let protocol = request.extensions().get::<Protocol>();
+    if *request.method() != Method::CONNECT || protocol.is_none_or(|protocol| protocol.as_str() != WEBSOCKET)
+    {
+        return Err(Box::new(request));
+    }
+    *request.method_mut() = Method::GET;
+    request.extensions_mut().insert(Extended(HeaderValue::from_static(WEBSOCKET)));
+    // HTTP/2 needs none, HTTP/1.1 does (RFC 8441 section 5, RFC 6455 section 4.1).
+    request.headers_mut().insert(SEC_WEBSOCKET_KEY, nonce());
+    let (parts, stream) = request.into_parts();
+    Ok((Request::from_parts(parts, Source::None), stream))
+}
+
+/// 16 random bytes in base64 (RFC 4648 section 4).
+fn nonce() -> HeaderValue {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits = fastrand::u128(..);
+    let digit = |n: u32| {
+        // The last of 22 digits holds two bits; four zeros are put behind them.
+        let six = if n < 21 { bits >> (122 - 6 * n) } else { bits << 4 };
+        DIGITS[(six & 63) as usize]
+    };
+    let text: Vec<u8> = (0..22).map(digit).chain(*b"==").collect();
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="))
+}
+
+/// A stream, once its request was granted.
+pub(super) struct StreamSide {
+    send: SendStream<Bytes>,
+    receive: RecvStream,
+    /// What came and was not read yet.
+    rest: Bytes,
+}
+
+impl StreamSide {
+    pub(super) fn new(send: SendStream<Bytes>, receive: RecvStream) -> Self {
+        Self { send, receive, rest: Bytes::new() }
+    }
+}
+
+impl ClientSide for StreamSide {
+    fn reset_on_close(&mut self) {
+        // What RST is to TCP (RFC 8441 section 5).
+        self.send.send_reset(Reason::CANCEL);
+    }
+}
+
+impl AsyncRead for StreamSide {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while this.rest.is_empty() {
+            match ready!(this.receive.poll_data(cx)) {
+                Some(data) => this.rest = data.map_err(io::Error::other)?,
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        let n = this.rest.len().min(buf.remaining());
+        buf.put_slice(&this.rest[..n]);
+        this.rest.advance(n);
+        // The window opens again only for what goes on: a slow worker holds the client back.
+        let _ = this.receive.flow_control().release_capacity(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for StreamSide {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.send.reserve_capacity(bytes.len());
+        loop {
+            let room = match ready!(this.send.poll_capacity(cx)) {
+                Some(room) => room.map_err(io::Error::other)?,
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            };
+            if room > 0 {
+                let n = room.min(bytes.len());
+                let piece = Bytes::copy_from_slice(&bytes[..n]);
+                this.send.send_data(piece, false).map_err(io::Error::other)?;
+                return Poll::Ready(Ok(n));
+            }
+        }
+    }
+
+    /// The connection's own task sends what a stream has.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.get_mut().send.send_data(Bytes::new(), true).map_err(io::Error::other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nonce_is_16_bytes_in_base64_and_never_the_same() {
+        let (one, other) = (nonce(), nonce());
+        assert_ne!(one, other);
+        let text = one.to_str().unwrap();
+        assert_eq!((text.len(), &text[22..]), (24, "=="));
+        // Its last digit has only two bits.
+        assert!("AQgw".contains(&text[21..22]), "{text}");
+    }
+}
