@@ -100,7 +100,7 @@ async fn pass(
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
     http2_head::judge(parts, &service.config.bounds)?;
-    let until = journey.until(parts)?;
+    let (until, haste) = journey.until(parts)?;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
     visitor.is_directed_here(&asked.host)?;
 
@@ -152,7 +152,7 @@ async fn pass(
     let (order, upgrade) = order(parts, body, uri, &told, &service.config);
     journey.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
-    let call = Call { until, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
+    let call = Call { until, haste, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
     Ok((unmisleading(parts, response)?, Some(grant)))
 }
@@ -246,14 +246,17 @@ impl Journey<'_> {
         self.version != Version::HTTP_2
     }
 
-    /// When all must be over, answer and all: the operator says it, and a gRPC client if it waits for less.
-    fn until(&self, parts: &mut Parts) -> Result<Option<Instant>, Refusal> {
+    /// When all must be over, answer and all: the operator says it, and a gRPC client if it waits for less, which is then
+    /// told beside it.
+    fn until(&self, parts: &mut Parts) -> Result<(Option<Instant>, Option<Instant>), Refusal> {
         let total = self.desk.service.config.timeouts.total;
-        let wait = match &self.grpc {
-            Some(_) => grpc::timeout(&mut parts.headers, total)?.into_iter().chain(total).min(),
-            None => total,
+        let asked = match &self.grpc {
+            Some(_) => grpc::timeout(&mut parts.headers, total)?,
+            None => None,
         };
-        Ok(wait.and_then(|wait| Instant::from_std(self.now.instant()).checked_add(wait)))
+        let at = |wait: Duration| Instant::from_std(self.now.instant()).checked_add(wait);
+        let haste = asked.filter(|asked| total.is_none_or(|total| *asked < total)).and_then(at);
+        Ok((haste.or(total.and_then(at)), haste))
     }
 
     fn note_caller(&mut self, caller: &Caller) {

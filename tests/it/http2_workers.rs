@@ -136,7 +136,7 @@ fn a_grpc_deadline_ends_the_request_on_both_sides() {
 #[test]
 fn a_worker_is_not_blamed_for_the_haste_of_a_client() {
     let world = World::new();
-    let worker = Http2Worker::start(|_| Act::Echo);
+    let worker = Http2Worker::start(|_| Act::GrpcEcho);
     let buckler = world.buckler(&config(&[worker.port()], ""));
     for _ in 0..5 {
         let heard = call(buckler.port(), grpc("/pkg.Service/Echo").header("grpc-timeout", "1n"), b"");
