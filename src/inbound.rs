@@ -12,7 +12,7 @@ pub mod visitor;
 
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
@@ -51,8 +51,7 @@ struct Journey<'a> {
     standing: Option<Standing>,
     upload: UploadWatch,
     refused: bool,
-    /// Whether the connection carries this request and no other at the time: it is HTTP/1.1 or 1.0.
-    one_at_a_time: bool,
+    version: Version,
     /// The content type of a gRPC request over HTTP/2: a refusal is then one that gRPC reads.
     grpc: Option<HeaderValue>,
 }
@@ -75,7 +74,7 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Earl
         standing: None,
         upload: UploadWatch::default(),
         refused: false,
-        one_at_a_time: parts.version != Version::HTTP_2,
+        version: parts.version,
         grpc: (parts.version == Version::HTTP_2)
             .then(|| refusal::grpc::content_type(&parts.headers))
             .flatten(),
@@ -101,7 +100,7 @@ async fn pass(
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
     http2_head::judge(parts, &service.config.bounds)?;
-    let wait = journey.wait(parts)?;
+    let until = journey.until(parts)?;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
     if visitor.is_misdirected(&asked.host) {
         let detail = "the connection was made for another server name than this host";
@@ -154,7 +153,6 @@ async fn pass(
         nameless_host: service.config.name.as_str(),
     };
     let (order, upgrade) = order(parts, body, uri, &told, &service.config);
-    let until = wait.and_then(|wait| Instant::from_std(now.instant()).checked_add(wait));
     journey.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
     let call = Call { until, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
@@ -224,7 +222,7 @@ fn order(
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let upgrade = match service.worker_protocol {
-        WorkerProtocol::Http1 => upgrade::asked(parts),
+        WorkerProtocol::Http1 => upgrade::asked(parts, &service.upgrades),
         // HTTP/2 has no upgrade (RFC 9113 section 8.6).
         WorkerProtocol::Http2 => None,
     };
@@ -241,13 +239,19 @@ fn order(
 }
 
 impl Journey<'_> {
-    /// How long all may take, answer and all: the operator's word, and a gRPC client's if that is less.
-    fn wait(&self, parts: &mut Parts) -> Result<Option<Duration>, Refusal> {
+    /// Whether the connection carries this request and no other at the time.
+    fn one_at_a_time(&self) -> bool {
+        self.version != Version::HTTP_2
+    }
+
+    /// When all must be over, answer and all: the operator says it, and a gRPC client if it waits for less.
+    fn until(&self, parts: &mut Parts) -> Result<Option<Instant>, Refusal> {
         let total = self.desk.service.config.timeouts.total;
-        if self.grpc.is_none() {
-            return Ok(total);
-        }
-        Ok(grpc::timeout(&mut parts.headers, total)?.into_iter().chain(total).min())
+        let wait = match &self.grpc {
+            Some(_) => grpc::timeout(&mut parts.headers, total)?.into_iter().chain(total).min(),
+            None => total,
+        };
+        Ok(wait.and_then(|wait| Instant::from_std(self.now.instant()).checked_add(wait)))
     }
 
     fn note_caller(&mut self, caller: &Caller) {
@@ -283,14 +287,9 @@ impl Journey<'_> {
         let mut response = page::page(refusal, &asked).map(|bytes: Bytes| Answer::Own(Some(bytes)));
         // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
         // comes behind it may be a part of the first one. Nor is who sends more than is read.
-        if matches!(
-            refusal.reason,
-            Reason::BadRequest | Reason::HttpVersion | Reason::MethodRefused | Reason::BodyTooLarge
-        ) {
-            if self.one_at_a_time {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                self.visitor.part(Parting::TurnedOut);
-            }
+        if self.one_at_a_time() && is_doubtful(refusal.reason) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            self.visitor.part(Parting::TurnedOut);
         }
         response
     }
@@ -303,6 +302,7 @@ impl Journey<'_> {
         (response, grant): (Response<Answer>, Option<Grant>),
     ) -> Response<Reply> {
         let (mut head, answer) = response.into_parts();
+        let one_at_a_time = self.one_at_a_time();
         head.headers.insert(page::REQUEST_ID, self.request_id);
         if let (Some(standing), Some(caller)) = (&self.standing, &self.caller) {
             let limits = &self.desk.service.limits;
@@ -310,14 +310,15 @@ impl Journey<'_> {
         }
         // What goes on with another protocol leaves in that protocol's own way.
         let switched = matches!(answer, Answer::Switched(_));
-        if switched && !self.one_at_a_time {
+        if switched && !one_at_a_time {
             upgrade::say_in_http2(&mut head);
         }
-        if self.one_at_a_time && !switched && visitor.is_to_leave() {
+        if one_at_a_time && !switched && visitor.is_to_leave() {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             visitor.part(Parting::Asked);
         }
-        visitor.begin_answer();
+        visitor.begin_answer(self.version);
+        self.upload.answer_begins();
         let grpc = self.grpc.is_some();
         if grpc {
             self.outcome.grpc_status(refusal::grpc::told(&head.headers));
@@ -332,6 +333,11 @@ impl Journey<'_> {
         let reply = if grpc { reply.of_grpc() } else { reply };
         Response::from_parts(head, reply)
     }
+}
+
+/// Whether more of the request may follow on its connection.
+const fn is_doubtful(reason: Reason) -> bool {
+    matches!(reason, Reason::BadRequest | Reason::HttpVersion | Reason::MethodRefused | Reason::BodyTooLarge)
 }
 
 fn caller_note(desk: &Desk, caller: &Caller) -> CallerNote {
@@ -367,5 +373,7 @@ pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target
     outcome.refused(refusal);
     outcome.status(refusal.reason.status());
     outcome.ended(crate::record::End::Complete);
-    page::raw(refusal, &Asked { request_id: request_id.to_str().unwrap_or(""), ..Asked::default() })
+    let asked = Asked { request_id: request_id.to_str().unwrap_or(""), ..Asked::default() };
+    let date = UNIX_EPOCH + Duration::from_micros(now.unix_micros);
+    page::raw(refusal, &asked, date, method == Method::HEAD.as_str().as_bytes())
 }

@@ -146,6 +146,8 @@ pub struct Service {
     pub tls: Option<Arc<Tls>>,
     /// `forward_client_certificate`: workers are told of the client's certificate in X-Forwarded-Client-Cert.
     pub forward_client_certificate: bool,
+    /// `upgrades`: names of protocols in lower case. Default `websocket`.
+    pub upgrades: Vec<Arc<str>>,
     /// `connections`.
     pub connections: ConnectionLife,
     /// Its workers.

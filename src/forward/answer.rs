@@ -34,6 +34,8 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Streaming {
     body: Incoming,
+    /// A piece that came with the head: it goes out first.
+    first: Option<Frame<Bytes>>,
     /// None once the connection went back to its lane or was dropped.
     link: Option<Link>,
     upload: UploadWatch,
@@ -85,10 +87,30 @@ impl Streaming {
         active: Active,
         silence: Silence,
     ) -> Self {
-        Self { body, link: Some(link), upload, silence, active }
+        Self { body, first: None, link: Some(link), upload, silence, active }
+    }
+
+    /// Looks whether the body begins as it should, as long as the client knows nothing of the answer yet.
+    ///
+    /// # Errors
+    /// It is broken already: that can still be said in plain words.
+    pub(super) fn look(&mut self, cx: &Context<'_>) -> Result<(), Refusal> {
+        match self.poll_piece(cx) {
+            Poll::Ready(Some(piece)) => self.first = Some(piece?),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        Ok(())
+    }
+
+    /// Counts the answer as one of its worker's.
+    pub(super) fn answered(&self, status: http::StatusCode) {
+        self.active.answered(status);
     }
 
     fn poll_piece(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
         let (body, silence) = (&mut self.body, &mut self.silence);
         let Some(link) = &mut self.link else { return Poll::Ready(None) };
         let polled = link.advance(cx, |link, own| match Pin::new(&mut *body).poll_frame(own) {
@@ -135,6 +157,14 @@ impl Streaming {
         }
     }
 
+    fn size_hint(&self) -> SizeHint {
+        let held = self.first.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
+        match self.body.size_hint().exact() {
+            Some(left) => SizeHint::with_exact(left + held),
+            None => SizeHint::default(),
+        }
+    }
+
     fn cut(&mut self, reason: Reason, detail: &'static str) -> Refusal {
         self.link = None;
         self.active.failed();
@@ -159,7 +189,7 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(page) => page.as_ref().is_none_or(Bytes::is_empty),
-            Self::Worker(streaming) => streaming.body.is_end_stream(),
+            Self::Worker(streaming) => streaming.first.is_none() && streaming.body.is_end_stream(),
             Self::Switched(_) => true,
             Self::Shared(streaming) => streaming.is_end_stream(),
         }
@@ -168,7 +198,7 @@ impl Body for Answer {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(page) => SizeHint::with_exact(page.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Worker(streaming) => streaming.body.size_hint(),
+            Self::Worker(streaming) => streaming.size_hint(),
             Self::Switched(_) => SizeHint::with_exact(0),
             Self::Shared(streaming) => streaming.size_hint(),
         }

@@ -168,7 +168,8 @@ impl Route {
             Patience { from: self.clock.now(), response: self.timeouts.response, until: call.until };
         let broken = match exchange(&slot, order, &upload, patience, call.early).await {
             Ok((response, pump)) => {
-                return self.begin_answer_http2((slot, pump), response, upload, active, call.until);
+                let answer = self.begin_answer_http2((slot, pump), response, upload, active, call.until);
+                return answer.map_err(Failed::End);
             }
             Err(broken) => broken,
         };
@@ -197,17 +198,17 @@ impl Route {
         upload: UploadWatch,
         active: Active,
         until: Option<Instant>,
-    ) -> Result<Response<Answer>, Failed> {
+    ) -> Result<Response<Answer>, Refusal> {
         let status = response.status();
         if status.as_u16() >= 600 {
             active.failed();
             let detail = "the worker's status is not one that was asked for";
-            return Err(Failed::End(Refusal::new(Reason::WorkerProtocol, detail)));
+            return Err(Refusal::new(Reason::WorkerProtocol, detail));
         }
         if !headers::is_plainly_framed(response.headers()) {
             active.failed();
             let detail = "the worker's answer has a transfer coding, or a list of lengths";
-            return Err(Failed::End(Refusal::new(Reason::WorkerProtocol, detail)));
+            return Err(Refusal::new(Reason::WorkerProtocol, detail));
         }
         active.answered(status);
         headers::to_client(response.headers_mut(), status, Version::HTTP_2);

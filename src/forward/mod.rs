@@ -306,7 +306,6 @@ impl Route {
             let detail = "the worker's answer has a transfer coding besides `chunked`, or a list of lengths";
             return Err(Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) });
         }
-        active.answered(status);
         if let Some(seconds) = headers::keep_alive_timeout(response.headers()) {
             active.lane.keep_alive_said(seconds);
         }
@@ -317,13 +316,16 @@ impl Route {
         let (parts, body) = response.into_parts();
         let ended = http_body::Body::is_end_stream(&body);
         let mut streaming = Streaming::new(body, link, upload, active, silence);
-        if ended {
-            poll_fn(|cx| {
+        poll_fn(|cx| {
+            if ended {
                 streaming.finish(cx);
-                Poll::Ready(())
-            })
-            .await;
-        }
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(streaming.look(cx))
+        })
+        .await
+        .map_err(|refusal| Failed { order: None, refusal })?;
+        streaming.answered(status);
         Ok(Response::from_parts(parts, Answer::Worker(Box::new(streaming))))
     }
 }

@@ -33,7 +33,8 @@ pub struct Http2Source {
     stream: RecvStream,
     /// What `Content-Length` says and has not come yet; h2 sees to it that it is true.
     left: Option<u64>,
-    patience: Duration,
+    /// None once it does not matter any more.
+    patience: Option<Duration>,
     /// Rings when the client has been silent for too long; there once it was waited for.
     alarm: Option<Pin<Box<Sleep>>>,
     waiting: bool,
@@ -51,7 +52,15 @@ impl Http2Source {
         patience: Duration,
         continues: Option<Early>,
     ) -> Self {
-        Self { stream, left: length, patience, alarm: None, waiting: false, continues, data_ended: false }
+        Self {
+            stream,
+            left: length,
+            patience: Some(patience),
+            alarm: None,
+            waiting: false,
+            continues,
+            data_ended: false,
+        }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
@@ -93,12 +102,21 @@ impl Http2Source {
 
     #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let patience = self.patience;
+        let Some(patience) = self.patience else { return false };
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         if !std::mem::replace(&mut self.waiting, true) {
             alarm.as_mut().reset(Instant::now() + patience);
         }
         alarm.as_mut().poll(cx).is_ready()
+    }
+}
+
+impl Source {
+    /// From now on the client may take as long as it likes. Over HTTP/1.1 its socket knows that by itself.
+    pub(super) fn take_your_time(&mut self) {
+        if let Self::Http2(body) = self {
+            body.patience = None;
+        }
     }
 }
 
@@ -161,4 +179,31 @@ fn broken(error: &h2::Error) -> Refusal {
 
 const fn gone() -> Refusal {
     Refusal::new(Reason::ClientClosed, "the client left before its body was complete")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn trailers_hold_nothing_that_a_worker_could_take_for_a_field_of_the_head() {
+        let judge = |name: &'static str, value: &'static str| {
+            let field = (HeaderName::from_static(name), HeaderValue::from_static(value));
+            sound(HeaderMap::from_iter([field])).map_err(|refusal| refusal.reason)
+        };
+        assert!(judge("grpc-status", "0").is_ok());
+        for (name, value) in [
+            ("content-length", "5"),
+            ("host", "b"),
+            ("authorization", "Bearer x"),
+            ("x-buckler-caller", "root"),
+            ("grpc_status", "0"),
+            ("grpc-status", " 0"),
+            ("grpc-status", "0\t"),
+        ] {
+            assert_eq!(judge(name, value), Err(Reason::BadRequest), "{name}: {value:?}");
+        }
+    }
 }

@@ -90,7 +90,11 @@ pub async fn carry<C: ClientSide, D: Future<Output = ()>>(
         }
         TunnelEnd::Idle | TunnelEnd::Drained => {
             // TLS and HTTP/2 have an end of their own to tell; a client that does not take it at once goes without.
-            poll_fn(|cx| Poll::Ready(drop(Pin::new(&mut *client).poll_shutdown(cx)))).await;
+            poll_fn(|cx| {
+                let _ = Pin::new(&mut *client).poll_shutdown(cx);
+                Poll::Ready(())
+            })
+            .await;
         }
         TunnelEnd::ClientClosed | TunnelEnd::WorkerClosed => {}
     }

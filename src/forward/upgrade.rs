@@ -2,19 +2,21 @@
 //! answer grants just that. Only after such an answer do bytes flow, through [`super::tunnel`]; until then what the
 //! client sends is held by its socket (the class of CVE-2026-2833).
 
+use std::sync::Arc;
+
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{StatusCode, Version};
 
 /// The protocol that a request asks to go on with, if it may: `Connection: upgrade` and one `Upgrade` with one
-/// protocol, in HTTP/1.1, without a body. `websocket` and unknown ones may; `h2c`, `HTTP/…` and `TLS/…` may not,
-/// since rules and limits would no longer see the requests inside. What may not is served as if it had not been asked.
+/// protocol of `allowed` (lower case, without its version), in HTTP/1.1, without a body. What may not is served as if
+/// it had not been asked.
 ///
 /// A request with a body is among these: the new protocol would begin behind a body that the worker may not have read
 /// when it answers, and two readings of where that is are what smuggling is made of.
-pub fn asked(parts: &Parts) -> Option<HeaderValue> {
+pub fn asked(parts: &Parts, allowed: &[Arc<str>]) -> Option<HeaderValue> {
     if let Some(Extended(protocol)) = parts.extensions.get() {
-        return Some(protocol.clone());
+        return is_allowed(protocol, allowed).then(|| protocol.clone());
     }
     let fields = &parts.headers;
     let has_body = fields.contains_key(header::TRANSFER_ENCODING)
@@ -22,7 +24,7 @@ pub fn asked(parts: &Parts) -> Option<HeaderValue> {
     if parts.version != Version::HTTP_11 || has_body || !names_upgrade(fields) {
         return None;
     }
-    one_protocol(fields).filter(|protocol| is_allowed(protocol)).cloned()
+    one_protocol(fields).filter(|protocol| is_allowed(protocol, allowed)).cloned()
 }
 
 /// The protocol that a request of HTTP/2 asks to go on with on its stream (RFC 8441), among its extensions. Towards the
@@ -66,9 +68,9 @@ fn names_upgrade(fields: &HeaderMap) -> bool {
     fields.get_all(header::CONNECTION).iter().any(names)
 }
 
-fn is_allowed(protocol: &HeaderValue) -> bool {
+fn is_allowed(protocol: &HeaderValue, allowed: &[Arc<str>]) -> bool {
     let name = protocol.as_bytes().split(|byte| *byte == b'/').next().unwrap_or_default();
-    !["http", "h2", "h2c", "h3", "tls"].iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+    allowed.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 #[cfg(test)]
@@ -82,7 +84,7 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        asked(&request.body(()).unwrap().into_parts().0)
+        asked(&request.body(()).unwrap().into_parts().0, &["websocket".into(), "spdy".into()])
     }
 
     #[test]
@@ -96,9 +98,18 @@ mod tests {
 
     #[test]
     fn what_would_hide_requests_or_is_not_plain_is_not_asked_for() {
-        for upgrade in
-            ["h2c", "H2C", "HTTP/2.0", "TLS/1.3", "websocket, h2c", "h2c, websocket", "", "web socket", "a;b"]
-        {
+        for upgrade in [
+            "h2c",
+            "H2C",
+            "HTTP/2.0",
+            "TLS/1.3",
+            "mqtt",
+            "websocket, h2c",
+            "h2c, websocket",
+            "",
+            "web socket",
+            "a;b",
+        ] {
             assert_eq!(asks(&[("upgrade", upgrade), ("connection", "upgrade")]), None, "{upgrade}");
         }
         let two = [("upgrade", "websocket"), ("upgrade", "websocket"), ("connection", "upgrade")];

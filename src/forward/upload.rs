@@ -50,6 +50,8 @@ struct Progress {
     ended: Cell<bool>,
     starving: Cell<bool>,
     failed: RefCell<Option<Refusal>>,
+    /// The answer has begun: how fast the rest of the body comes is between the client and the worker.
+    answered: Cell<bool>,
     held: Cell<bool>,
     /// The worker said `100 Continue`. hyper asks for something that could be shared between threads.
     wanted: Option<Arc<AtomicBool>>,
@@ -65,6 +67,13 @@ impl UploadWatch {
     /// Whether the whole body was taken.
     pub fn ended(&self) -> bool {
         self.0.as_ref().is_none_or(|progress| progress.ended.get())
+    }
+
+    /// The answer has begun.
+    pub fn answer_begins(&self) {
+        if let Some(progress) = &self.0 {
+            progress.answered.set(true);
+        }
     }
 
     /// Whether the worker waits for the client.
@@ -177,6 +186,9 @@ impl Body for Upload {
         }
         if let Some(frame) = under.next_again() {
             return Poll::Ready(Some(Ok(frame)));
+        }
+        if progress.answered.get() {
+            under.body.take_your_time();
         }
         let polled = Pin::new(&mut under.body).poll_frame(cx);
         progress.starving.set(polled.is_pending());

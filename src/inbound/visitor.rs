@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 
 use crate::admit::caller::{CachedCaller, Caller, Peer, Who};
 use crate::clock::{Moment, ShardClock};
@@ -64,6 +64,8 @@ pub struct Visitor {
     begun: Cell<u64>,
     busy: Cell<u32>,
     answering: Cell<bool>,
+    /// The engine is about to write the head of an answer as HTTP/1.0.
+    says_http10: Cell<bool>,
     rested_at: Cell<u64>,
     parting: Cell<Parting>,
 }
@@ -98,6 +100,7 @@ impl Visitor {
             begun: Cell::new(0),
             busy: Cell::new(0),
             answering: Cell::new(false),
+            says_http10: Cell::new(false),
             rested_at: Cell::new(now),
             parting: Cell::default(),
         })
@@ -184,6 +187,11 @@ impl Visitor {
         self.answering.get()
     }
 
+    /// Whether what the engine writes next is the head of an answer to HTTP/1.0. Told once.
+    pub fn is_head_of_http10(&self) -> bool {
+        self.says_http10.take()
+    }
+
     /// When the last request ended, in nanoseconds of [`Moment`].
     pub fn rested_at(&self) -> u64 {
         self.rested_at.get()
@@ -252,8 +260,9 @@ impl Visitor {
         self.begun.set(self.begun.get() + 1);
     }
 
-    pub(super) fn begin_answer(&self) {
+    pub(super) fn begin_answer(&self, asked_in: Version) {
         self.answering.set(true);
+        self.says_http10.set(asked_in == Version::HTTP_10);
     }
 
     pub(super) fn end_request(&self) {

@@ -10,6 +10,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel keeps for a listener until they are accepted; `net.core.somaxconn` caps it.
 pub(super) const BACKLOG: i32 = 4096;
+/// What the kernel keeps of an answer beyond what is on its way, in bytes: a client that reads slowly would otherwise
+/// cost up to `net.ipv4.tcp_wmem` (4 MiB).
+const UNSENT: u32 = 128 * 1024;
 
 /// Takes `address` once per shard, without listening yet.
 ///
@@ -52,6 +55,9 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     // A restart must not wait for the TIME_WAIT of the connections before it.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
+    // Accepted connections inherit these two. Small answers must not wait for an ACK (RFC 896).
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     if address.is_ipv6() {
         // `[::]:80` and `0.0.0.0:80` are two services' business to have apart.
         socket.set_only_v6(true)?;

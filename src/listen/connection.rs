@@ -39,8 +39,7 @@ pub(super) async fn serve(socket: Socket, peer: SocketAddr, place: Rc<Place>) ->
     } else {
         // In a box: it is soon over, and its state would make every connection's larger.
         let opening = Box::pin(open(socket, peer, (is_bare, tls), &place));
-        let Some(opened) = until_drained(opening, &place).await else { return None };
-        opened
+        until_drained(opening, &place).await?
     };
     let speaks_http2 = arrival.session.as_ref().is_some_and(|session| session.alpn_h2);
     let visitor = Visitor::new(arrival, place);

@@ -23,11 +23,11 @@ const WEBSOCKET: &str = "websocket";
 /// request comes back as it is; a CONNECT is refused further on.
 pub(super) fn read(
     mut request: Request<RecvStream>,
-) -> Result<(Request<Source>, RecvStream), Request<RecvStream>> {
+) -> Result<(Request<Source>, RecvStream), Box<Request<RecvStream>>> {
     let protocol = request.extensions().get::<Protocol>();
     if *request.method() != Method::CONNECT || protocol.is_none_or(|protocol| protocol.as_str() != WEBSOCKET)
     {
-        return Err(request);
+        return Err(Box::new(request));
     }
     *request.method_mut() = Method::GET;
     request.extensions_mut().insert(Extended(HeaderValue::from_static(WEBSOCKET)));

@@ -200,11 +200,11 @@ fn slow(part: &str) -> Refusal {
 async fn close(end: End, line: &Line) {
     match end {
         End::Done if line.is_unread() || line.visitor.parting() == Parting::TurnedOut => {
-            discard(&mut *line.stream.borrow_mut()).await;
+            discard(&mut line.stream.borrow_mut()).await;
         }
         // Whoever closes first keeps the connection in TIME_WAIT: that is for the client, if it does as it was asked.
-        End::Done if line.visitor.parting() == Parting::Asked => part(&mut *line.stream.borrow_mut()).await,
-        End::Done | End::Idle | End::Http2 | End::Switched => goodbye(&mut *line.stream.borrow_mut()).await,
+        End::Done if line.visitor.parting() == Parting::Asked => part(&mut line.stream.borrow_mut()).await,
+        End::Done | End::Idle | End::Http2 | End::Switched => goodbye(&mut line.stream.borrow_mut()).await,
         End::Failed(error) => failed(&error, line),
         End::Refused(refusal, method, target) => {
             let answer = inbound::refuse_unread(&line.visitor, &refusal, &method, &target);

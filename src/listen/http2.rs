@@ -31,8 +31,6 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const FRAME_BYTES: u32 = 16_384;
 /// What waits in the engine to be sent on one stream.
 const SEND_BUFFER: usize = 64 * 1024;
-/// What small DATA frames may cost beside their bytes until they are taken: some 8,000 frames of a few bytes each.
-const SMALL_FRAMES: usize = 2 * 1024 * 1024;
 /// Streams that a client reset and that are remembered, since its frames for them may still be under way.
 const RESET_STREAMS: usize = 256;
 /// How long they are remembered.
@@ -99,7 +97,6 @@ fn engine(bounds: &Bounds, worker_protocol: WorkerProtocol) -> Builder {
         .max_frame_size(FRAME_BYTES)
         .max_header_list_size(u32::try_from(bounds.head_bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
-        .data_frame_budget(SMALL_FRAMES)
         .max_concurrent_reset_streams(RESET_STREAMS)
         .reset_stream_duration(RESET_REMEMBERED)
         .max_pending_accept_reset_streams(PENDING_RESETS)
@@ -272,7 +269,7 @@ impl<'a> Watch<'a> {
 #[allow(clippy::await_holding_refcell_ref, reason = "the connection's task is the only user of its socket")]
 async fn close(end: End, wire: &Wire) {
     match end {
-        End::Done => part(&mut *wire.stream.borrow_mut()).await,
+        End::Done => part(&mut wire.stream.borrow_mut()).await,
         End::Failed(error) => {
             let broke_the_rules = error.is_library() && !error.is_io();
             if !broke_the_rules {
@@ -283,7 +280,7 @@ async fn close(end: End, wire: &Wire) {
             desk.scribe.flood(kind.name());
             tracing::debug!(%error, kind = kind.name(), service = %desk.service.config.name, "a client breaks HTTP/2");
             // The client is to read why before the socket closes.
-            discard(&mut *wire.stream.borrow_mut()).await;
+            discard(&mut wire.stream.borrow_mut()).await;
         }
         End::Abandoned => wire.stream.borrow().reset_on_close(),
     }

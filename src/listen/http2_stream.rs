@@ -35,7 +35,7 @@ pub(super) async fn serve(
     let wants_no_body = *request.method() == Method::HEAD;
     let (request, carried) = match extended_connect::read(request) {
         Ok((request, stream)) => (request, Some(stream)),
-        Err(request) => (with_source(&visitor, request, &early), None),
+        Err(request) => (with_source(&visitor, *request, &early), None),
     };
     let Ok(answer) = answered(&visitor, request, &mut respond, &early).await else { return };
     let (mut head, reply) = answer.into_parts();

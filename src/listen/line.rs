@@ -18,6 +18,8 @@ use crate::forward::tunnel::Opening;
 use crate::inbound::{Reply, Visitor};
 use crate::refusal::Refusal;
 
+/// The version of every answer.
+pub(super) const HTTP_VERSION: &[u8; 8] = b"HTTP/1.1";
 /// How long the head of an answer is awaited for a client that closed its side after it asked. It may only have closed
 /// the sending half (RFC 9112 section 9.6 allows it), but most that do are gone, and their request holds a worker.
 const HALF_CLOSED_WAIT: Duration = Duration::from_secs(2);
@@ -159,6 +161,18 @@ impl Line {
         Some((self.stream.into_inner(), reply, opening))
     }
 
+    /// Begins the head of an answer with the version that is spoken here, where the engine would repeat that of an
+    /// HTTP/1.0 client (RFC 9110 section 6.2). True if the first word of `bytes` is dealt with by that.
+    pub(super) fn says_own_version(&self, bytes: &[u8]) -> bool {
+        // What is flushed ends with a whole answer, so that the next bytes are the head.
+        let is_head = self.visitor.is_head_of_http10() && !self.mid_write.get();
+        if !is_head || !bytes.starts_with(b"HTTP/1.0") {
+            return false;
+        }
+        self.early.borrow_mut().extend_from_slice(HTTP_VERSION);
+        true
+    }
+
     /// Sends interim answers, as far as the client takes them and nothing of another answer is under way.
     pub(super) fn poll_early(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.mid_write.get() {
@@ -217,6 +231,8 @@ impl Line {
         };
         let sending = self.writing.get().map(|since| (after(since, timeouts.send), Overdue::Send));
         let receiving = match (self.stage.get(), self.visitor.is_busy()) {
+            // Once the answer has begun, the two of them may take their time.
+            (Stage::Body, true) if self.visitor.is_answering() => None,
             (Stage::Body, _) => self.reading.get().map(|since| (after(since, timeouts.body), Overdue::Body)),
             (_, true) if self.visitor.is_answering() => None,
             (_, true) => {

@@ -51,7 +51,9 @@ impl Listener {
     /// Those of accept(2).
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, SocketAddr)>> {
         match self {
-            Self::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, peer)| (stream.into(), peer)),
+            Self::Tcp(listener) => {
+                listener.poll_accept(cx).map_ok(|(stream, peer)| (Socket::Tcp(stream), peer))
+            }
             Self::Unix(listener) => {
                 listener.poll_accept(cx).map_ok(|(stream, _)| (Socket::Unix(stream), UNIX_PEER))
             }
@@ -69,7 +71,7 @@ impl Listener {
                     if let Ok(stream) =
                         stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream))
                     {
-                        begin(stream.into(), peer);
+                        begin(Socket::Tcp(stream), peer);
                     }
                 }
             }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::line::{Broken, Line};
+use super::line::{Broken, HTTP_VERSION, Line};
 use super::wire::{Event, Fault, Stage, Wire, WireBounds};
 use crate::refusal::{Reason, Refusal};
 
@@ -246,6 +246,9 @@ impl Drop for ClientSocket {
 
 impl AsyncWrite for ClientSocket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.line.says_own_version(bytes) {
+            return Poll::Ready(Ok(HTTP_VERSION.len()));
+        }
         std::task::ready!(self.line.poll_early(cx))?;
         self.line.mid_write.set(true);
         let polled = Pin::new(&mut *self.line.stream.borrow_mut()).poll_write(cx, bytes);
@@ -257,6 +260,9 @@ impl AsyncWrite for ClientSocket {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if slices.first().is_some_and(|first| self.line.says_own_version(first)) {
+            return Poll::Ready(Ok(HTTP_VERSION.len()));
+        }
         std::task::ready!(self.line.poll_early(cx))?;
         self.line.mid_write.set(true);
         let polled = Pin::new(&mut *self.line.stream.borrow_mut()).poll_write_vectored(cx, slices);

@@ -1,5 +1,5 @@
-//! How a refusal looks to a gRPC client: an answer of trailers only (gRPC over HTTP/2, "Responses"), whose status is in
-//! `grpc-status`. One table from reason to status; the HTTP status that the reason has stays in the log and the
+//! How a refusal looks to a gRPC client: an answer of trailers only (gRPC over HTTP/2, "Responses"), whose status is
+//! in `grpc-status`. One table from reason to status; the HTTP status that the reason has stays in the log and the
 //! metrics.
 
 use std::fmt::Write as _;

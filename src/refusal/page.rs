@@ -1,9 +1,11 @@
 //! How a refusal looks on the wire: status, fields and a body in the form that the client takes. The same page goes
 //! out through hyper for a request it has read, and as raw bytes for one that never reached it.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue,
     RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
@@ -64,10 +66,13 @@ pub fn page(refusal: &Refusal, asked: &Asked<'_>) -> Response<Bytes> {
 }
 
 /// The same as bytes of HTTP/1.1, with `Connection: close`: for a request that was refused before it was parsed.
-pub fn raw(refusal: &Refusal, asked: &Asked<'_>) -> Vec<u8> {
+/// It is dated `now`, as whoever has a clock must (RFC 9110 section 6.6.1). An answer to HEAD says how long its body
+/// would be and has none (section 9.3.2).
+pub fn raw(refusal: &Refusal, asked: &Asked<'_>, now: SystemTime, to_head: bool) -> Vec<u8> {
     let mut response = page(refusal, asked);
     let length = response.body().len();
     let fields = response.headers_mut();
+    set(fields, DATE, httpdate::fmt_http_date(now));
     fields.insert(CONNECTION, HeaderValue::from_static("close"));
     fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
     let status = response.status();
@@ -84,7 +89,9 @@ pub fn raw(refusal: &Refusal, asked: &Asked<'_>) -> Vec<u8> {
         bytes.extend_from_slice(b"\r\n");
     }
     bytes.extend_from_slice(b"\r\n");
-    bytes.extend_from_slice(response.body());
+    if !to_head {
+        bytes.extend_from_slice(response.body());
+    }
     bytes
 }
 
@@ -283,12 +290,18 @@ mod tests {
 
     #[test]
     fn raw_bytes_are_one_closed_http_answer() {
-        let raw = raw(&Refusal::new(Reason::BadRequest, "two Host fields"), &Asked::default());
-        let text = String::from_utf8(raw).unwrap();
+        let raw = |to_head| {
+            let refusal = Refusal::new(Reason::BadRequest, "two Host fields");
+            String::from_utf8(super::raw(&refusal, &Asked::default(), SystemTime::UNIX_EPOCH, to_head))
+                .unwrap()
+        };
+        let text = raw(false);
         assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n"));
         assert!(text.contains("connection: close\r\n"));
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("content-length: {}", body.len())));
+        assert!(head.contains("date: Thu, 01 Jan 1970 00:00:00 GMT"));
+        assert_eq!(raw(true), format!("{head}\r\n\r\n"), "an answer to HEAD is the same without its body");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! The PEM files of one service, read and taken apart: chains, keys, the bundle of client CAs, the CRLs. What is in
-//! them is judged in `inspect.rs`. Errors say which file, what is wrong with it and what to do; contents are never
-//! shown.
+//! them is judged in `inspect.rs`. Errors say which file, what is wrong with it and what to do; contents are not shown.
 
 use std::fs::File;
 use std::io::Read;
@@ -55,36 +54,28 @@ impl Material {
     pub fn read(tls: &Tls) -> Result<Self, Vec<Finding>> {
         let (mut shown, mut trusted) = (Digest::new(), Digest::new());
         let mut faults = Vec::new();
-        let mut keep = |result: Result<Pair, Finding>| result.map_err(|fault| faults.push(fault)).ok();
-        let pairs: Vec<Pair> =
-            tls.certificates.iter().filter_map(|files| keep(pair(files, &mut shown))).collect();
-        let mut bundle =
-            |file: Option<&NamedFile>, read: fn(&[u8]) -> Result<Vec<Vec<u8>>, PemError>, what| {
-                let Some(file) = file else { return Vec::new() };
-                let items = bytes(file).and_then(|bytes| {
-                    trusted.add(&bytes);
-                    read(&bytes).and_then(not_empty).map_err(|error| not_pem(file, &bytes, what, &error))
-                });
-                items.unwrap_or_else(|fault| {
-                    faults.push(fault);
-                    Vec::new()
-                })
-            };
-        let client_ca =
-            bundle(tls.client_ca.as_ref(), |bytes| items::<CertificateDer<'_>>(bytes), "certificate");
-        let crls = bundle(
-            tls.crl.as_ref(),
-            |bytes| items::<CertificateRevocationListDer<'_>>(bytes),
-            "certificate revocation list",
-        );
+        let mut pairs = Vec::new();
+        for files in &tls.certificates {
+            match pair(files, &mut shown) {
+                Ok(pair) => pairs.push(pair),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        let client_ca = bundle(tls.client_ca.as_ref(), "certificate", &mut trusted);
+        let client_ca = client_ca.unwrap_or_else(|fault| none(&mut faults, fault));
+        let crls = bundle(tls.crl.as_ref(), "certificate revocation list", &mut trusted);
+        let crls = crls.unwrap_or_else(|fault| none(&mut faults, fault));
         if !faults.is_empty() {
             return Err(faults);
         }
         let contents = Contents { shown: shown.finish(), trusted: trusted.finish() };
-        let client_ca = client_ca.into_iter().map(CertificateDer::from).collect();
-        let crls = crls.into_iter().map(CertificateRevocationListDer::from).collect();
         Ok(Self { pairs, client_ca, crls, contents })
     }
+}
+
+fn none<T>(faults: &mut Vec<Finding>, fault: Finding) -> Vec<T> {
+    faults.push(fault);
+    Vec::new()
 }
 
 /// Every file that `tls` names.
@@ -107,8 +98,13 @@ fn pair(files: &CertificateFiles, seen: &mut Digest) -> Result<Pair, Finding> {
     Ok(Pair { chain, key })
 }
 
-fn items<T: PemObject + AsRef<[u8]>>(pem: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
-    T::pem_slice_iter(pem).map(|item| item.map(|item| item.as_ref().to_vec())).collect()
+/// All items of one kind in a file, at least one. Empty without a file.
+fn bundle<T: PemObject>(file: Option<&NamedFile>, what: &str, seen: &mut Digest) -> Result<Vec<T>, Finding> {
+    let Some(file) = file else { return Ok(Vec::new()) };
+    let bytes = bytes(file)?;
+    seen.add(&bytes);
+    let items = T::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
+    items.and_then(not_empty).map_err(|error| not_pem(file, &bytes, what, &error))
 }
 
 fn not_empty<T>(items: Vec<T>) -> Result<Vec<T>, PemError> {

@@ -44,6 +44,9 @@ pub struct TlsTerms {
     failures: Arc<AtomicU64>,
 }
 
+/// The terms of a service, if it has any, and whatever there is to say about its files.
+pub type Prepared = (Option<Arc<TlsTerms>>, Vec<Finding>);
+
 /// The terms of a moment.
 #[derive(Debug)]
 struct Terms {
@@ -82,11 +85,7 @@ impl TlsTerms {
     ///
     /// # Errors
     /// What makes them unusable. `before` stays as it is, and says that it is stale if its own files are meant.
-    pub fn new(
-        service: &Service,
-        before: Option<&Self>,
-        now: Moment,
-    ) -> Result<(Option<Arc<Self>>, Vec<Finding>), Vec<Finding>> {
+    pub fn new(service: &Service, before: Option<&Self>, now: Moment) -> Result<Prepared, Vec<Finding>> {
         let Some(tls) = &service.tls else { return Ok((None, Vec::new())) };
         let present = before.map(|before| before.present.load_full());
         let read = Material::read(tls);

@@ -4,7 +4,9 @@
 use serde_json::Value;
 
 use crate::python::{self, Server, assert_same};
-use crate::world::{Buckler, World};
+use crate::world::{Buckler, CLIENT, World};
+
+const TLS: &str = "tls: { certificates: [{ chain: localhost.pem, key: localhost.key }] }";
 
 fn echo() -> Server {
     Server::start("grpc_echo.py", &[])
@@ -47,6 +49,33 @@ fn every_kind_of_call_is_as_without_buckler() {
     let direct = python::cases("grpc_check.py", &[&server.address()]);
     let buckler = world.buckler(&service(&server.address(), ""));
     assert_same(&direct, &python::cases("grpc_check.py", &[&address(&buckler)]));
+}
+
+#[test]
+fn every_kind_of_call_is_as_without_buckler_over_tls_too() {
+    let (world, server) = (World::new(), echo());
+    world.certificates();
+    let direct = python::cases("grpc_check.py", &[&server.address()]);
+    let buckler = world.buckler(&service(&server.address(), TLS));
+    let through = python::cases("grpc_check.py", &[&address(&buckler), "--ca", &world.path("ca.pem")]);
+    assert_same(&direct, &through);
+}
+
+#[test]
+fn a_client_is_known_by_its_certificate() {
+    let (world, server) = (World::new(), echo());
+    world.certificates();
+    let callers = format!(
+        "callers:\n  identify: [certificate, address]\n  known:\n    playlist: {{ certificates: [\"{CLIENT}\"] }}\n"
+    );
+    let tls = "tls:\n  certificates: [{ chain: localhost.pem, key: localhost.key }]\n  client_ca: ca.pem\n  \
+               client_certificate: optional\n\
+               permissions:\n  default: deny\n  rules:\n    - { allow: { callers: [playlist] } }";
+    let buckler = world.buckler(&format!("{callers}{}", service(&server.address(), tls)));
+    let (ca, certificate, key) = (world.path("ca.pem"), world.path("client.pem"), world.path("client.key"));
+    let known = call(&buckler, &["--ca", &ca, "--certificate", &certificate, "--key", &key]);
+    assert_eq!(codes(&known), ["OK"]);
+    assert_eq!(codes(&call(&buckler, &["--ca", &ca])), ["PERMISSION_DENIED"]);
 }
 
 #[test]

@@ -4,15 +4,29 @@
 use crate::python::{self, Server};
 use crate::world::World;
 
-#[test]
-fn the_h2_package_finds_no_fault() {
-    let (world, origin) = (World::new(), Server::start("origin.py", &[]));
+/// All cases, the drain last, with `more` in the service.
+fn no_fault_is_found(world: &World, more: &str, arguments: &[&str]) {
+    let origin = Server::start("origin.py", &[]);
     let buckler = world.buckler(&format!(
-        "services:\n  api:\n    listen: 127.0.0.1:{{port}}\n    workers: {{ addresses: [\"{}\"] }}\n",
+        "services:\n  api:\n    listen: 127.0.0.1:{{port}}\n    workers: {{ addresses: [\"{}\"] }}\n{more}",
         origin.address()
     ));
-    let pid = buckler.pid().as_raw_nonzero().to_string();
-    let results = python::cases("h2_check.py", &[&format!("127.0.0.1:{}", buckler.port()), "--drain", &pid]);
+    let (address, pid) =
+        (format!("127.0.0.1:{}", buckler.port()), buckler.pid().as_raw_nonzero().to_string());
+    let results = python::cases("h2_check.py", &[&[&address, "--drain", &pid], arguments].concat());
     assert!(results.len() > 30, "only {} cases ran", results.len());
     assert_eq!(buckler.wait_exit(), 0);
+}
+
+#[test]
+fn the_h2_package_finds_no_fault() {
+    no_fault_is_found(&World::new(), "", &[]);
+}
+
+#[test]
+fn the_h2_package_finds_no_fault_over_tls() {
+    let world = World::new();
+    world.certificates();
+    let tls = "    tls: { certificates: [{ chain: localhost.pem, key: localhost.key }] }\n";
+    no_fault_is_found(&world, tls, &["--ca", &world.path("ca.pem")]);
 }

@@ -24,6 +24,7 @@ mod grpc;
 mod harness;
 mod http2_clients;
 mod http2_floods;
+mod http2_workers;
 mod lifecycle;
 mod limits;
 mod neighbours;

@@ -44,3 +44,26 @@ fn an_autobahn_client_at_a_websockets_server() {
 fn an_autobahn_client_at_an_autobahn_server() {
     the_same_through_buckler("autobahn", "autobahn");
 }
+
+#[test]
+fn the_same_over_tls() {
+    for library in ["websockets", "autobahn"] {
+        let (world, server) = (World::new(), Server::start("ws_server.py", &[library]));
+        world.certificates();
+        let direct = python::cases("ws_check.py", &[library, &format!("ws://{}", server.address())]);
+        let tls = "tls: { certificates: [{ chain: localhost.pem, key: localhost.key }] }";
+        let buckler = world.buckler(&service(&server, tls));
+        let url = format!("wss://localhost:{}", buckler.port());
+        assert_same(&direct, &python::cases("ws_check.py", &[library, &url, "--ca", &world.path("ca.pem")]));
+    }
+}
+
+#[test]
+fn a_refused_upgrade_reaches_no_server() {
+    let (world, server) = (World::new(), Server::start("ws_server.py", &["websockets"]));
+    let rules = "permissions:\n  rules:\n    - { deny: { paths: [/echo] } }";
+    let buckler = world.buckler(&service(&server, rules));
+    let results = python::run("ws_check.py", &["websockets", &url(&buckler), "--only", "text"]);
+    assert_eq!(results["text"]["saw"], "Refused: refused with 403", "{results}");
+    assert!(buckler.refused("denied_by_rule") > 0.5);
+}

@@ -298,6 +298,18 @@ fn a_head_over_its_bound_is_a_502() {
 }
 
 #[test]
+fn a_body_that_is_broken_where_it_begins_is_a_502() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service("");
+    for chunk in ["0x5\r\nhello\r\n0\r\n\r\n", "g\r\n", "-1\r\nhello"] {
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        worker.always(&[Step::TakeBody, Step::send(&format!("{head}{chunk}")), Step::Close]);
+        is_refused(buckler.answer(get("/")), 502, "worker_reset");
+    }
+}
+
+#[test]
 fn a_body_cut_off_by_the_worker_is_cut_off_for_the_client() {
     let world = World::new();
     let worker = world.worker("a");

@@ -5,6 +5,7 @@
 
 mod ask;
 mod buckler;
+mod certificate;
 mod contract;
 pub(crate) mod http2;
 mod metrics;
@@ -23,6 +24,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) use ask::{Ask, get, request};
 pub(crate) use buckler::Buckler;
+pub(crate) use certificate::CLIENT;
 pub(crate) use contract::{ONE_PORT, callers};
 pub(crate) use ports::free as free_port;
 pub(crate) use raw::{End, Raw};

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import pathlib
 import sys
 import uuid
 
@@ -302,8 +303,10 @@ def channel_of(options):
               ("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0)]
     if not options.ca:
         return grpc.aio.insecure_channel(options.address, options=limits)
-    with open(options.ca, "rb") as file:
-        credentials = grpc.ssl_channel_credentials(file.read())
+
+    def read(name):
+        return pathlib.Path(name).read_bytes() if name else None
+    credentials = grpc.ssl_channel_credentials(read(options.ca), read(options.key), read(options.certificate))
     limits.append(("grpc.ssl_target_name_override", options.name))
     return grpc.aio.secure_channel(options.address, credentials, options=limits)
 
@@ -313,6 +316,8 @@ def arguments(parser):
     parser.add_argument("address")
     parser.add_argument("--ca", help="speak TLS and trust these certificates")
     parser.add_argument("--name", default="localhost", help="the name that the certificate must have")
+    parser.add_argument("--certificate", help="the client's own, with its --key")
+    parser.add_argument("--key")
     parser.add_argument("--metadata", action="append", default=[], metavar="KEY=VALUE")
 
 

@@ -54,15 +54,15 @@ PEERS = {
 class Edge:
     """One running proxy and its lanes."""
 
-    def __init__(self, peer, path, folder, patient, quick):
+    def __init__(self, peer, path, folder, counts):
         self.peer, self.path, self.folder = peer, path, folder
         self.lanes = []
         # The workers first: otherwise one of them may get a port that is meant for the proxy.
-        origins = [Origin() for _ in range(patient + quick)]
-        ports = iter(programs.free_ports(2 * (patient + quick) + 1))
+        timings = [timing for timing, count in counts.items() for _ in range(count)]
+        origins = [Origin() for _ in timings]
+        ports = iter(programs.free_ports(2 * len(timings) + 1))
         self.admin = next(ports)
-        for number in range(patient + quick):
-            timing = "patient" if number < patient else "quick"
+        for number, timing in enumerate(timings):
             port, other = next(ports), next(ports)
             port_h2 = port if peer.one_port else other
             self.lanes.append(Lane(f"{timing}{number}", timing, port, port_h2, origins[number]))
@@ -80,8 +80,11 @@ class Edge:
         parts = [replace(before, admin=self.admin, folder=self.folder)]
         for lane in self.lanes:
             seconds = QUICK_S if lane.timing == "quick" else PATIENT_S
+            burst = 3 if lane.timing == "limited" else 1_000_000
+            rates = ("6/min", "6r/m") if burst == 3 else ("1000000/s", "1000000r/s")
             parts.append(replace(each, name=lane.name, port=lane.port, port_h2=lane.port_h2,
-                                 worker=lane.origin.port, quick=seconds, total=4 * seconds))
+                                 worker=lane.origin.port, quick=seconds, total=4 * seconds,
+                                 burst=burst, more=burst - 1, rate=rates[0], rate_nginx=rates[1]))
         return "".join([*parts, after])
 
     def died(self):

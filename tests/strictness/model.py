@@ -40,6 +40,14 @@ class Drip:
 
 
 @dataclass(frozen=True)
+class Upload:
+    """HTTP/2: a body in DATA frames, as fast as the proxy opens its windows, with END_STREAM at the end."""
+
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Repeat:
     """The same bytes many times over, as fast as they are taken, for at most `seconds`."""
 
@@ -67,7 +75,7 @@ class Case:
     want: tuple
     why: str = ""
     replies: tuple = ()
-    timing: str = "patient"  # or "quick": the service with timeouts of a second
+    timing: str = "patient"  # or "quick": timeouts of a second; or "limited": few requests for each key
     protocol: str = "http1"
     within: float = 3.0  # seconds until one of `want` must hold
     strict_origin: bool = True  # False: what the worker gets is a tunnel's bytes, or is checked by `want` alone
@@ -75,6 +83,7 @@ class Case:
     asked: tuple = ()  # methods of the requests, where an answer's framing depends on them
     bare: bool = False  # HTTP/2: without the preface and SETTINGS that are otherwise sent first
     settings: tuple = ()  # HTTP/2: (identifier, value) pairs in the client's first SETTINGS
+    address: str = "127.0.0.1"  # the client's address
     window: bool = True  # HTTP/2: the client gives back what it has read
 
     @property

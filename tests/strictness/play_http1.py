@@ -47,7 +47,7 @@ class Client:
         self.open()
 
     def open(self):
-        sock = socket.create_connection(("127.0.0.1", self.port), 3)
+        sock = socket.create_connection(("127.0.0.1", self.port), 3, (self.case.address, 0))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)
         self.sockets.append(sock)

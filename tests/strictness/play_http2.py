@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import frames
 import hpack
 import play_http1
-from model import ANSWER
+from model import ANSWER, Upload
 
 HOP_FIELDS = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
 
@@ -63,11 +63,40 @@ class Client(play_http1.Client):
         super().open()
         self.decoder = hpack.Decoder()
         self.seen.h2 = Talk()
-        self.at = 0
+        self.at = self.sent = 0
         self.block = None
         if not self.case.bare:
             self.send(frames.PREFACE + frames.settings(*self.case.settings))
             self.wait_until(lambda: self.seen.h2.settings_acks)
+
+    def step(self, step):
+        if isinstance(step, Upload):
+            self.upload(step.stream, step.data)
+        else:
+            super().step(step)
+
+    def upload(self, number, data):
+        """Sends within the windows of the stream and of the connection."""
+        talk, sent = self.seen.h2, 0
+        while sent < len(data) and self.left() > 0 and self.seen.last.end == "open":
+            room = min(self.room(number) - sent, self.room(0) - self.sent, frames.MOST_IN_FRAME)
+            stream = talk.streams.get(number)
+            if stream is not None and (stream.reset is not None or stream.ended):
+                return
+            if room <= 0:
+                self.pump(play_http1.TICK_S)
+                continue
+            piece = data[sent:sent + room]
+            sent += len(piece)
+            self.sent += len(piece)
+            self.send(frames.data(number, piece, end=sent == len(data)))
+
+    def room(self, number):
+        """How many bytes the proxy has allowed so far, on a stream or (0) on the connection."""
+        given = [int.from_bytes(payload, "big") for kind, _, stream, payload in self.seen.h2.frames
+                 if kind == frames.WINDOW_UPDATE and stream == number]
+        first = self.seen.h2.settings.get(frames.INITIAL_WINDOW_SIZE, frames.WINDOW) if number else frames.WINDOW
+        return first + sum(given)
 
     def wait(self, step):
         if step != ANSWER:

@@ -23,7 +23,7 @@ def run(edge, cases, patience=1.0, tell=lambda text: None):
     """The results, in the order of the cases."""
     results = {}
     threads = []
-    for timing in ("patient", "quick"):
+    for timing in ("patient", "quick", "limited"):
         waiting = queue.Queue()
         for case in cases:
             if case.timing == timing:

@@ -46,10 +46,10 @@ class Toy:
     def __init__(self, behaviour):
         self.behaviour = behaviour
         self.listeners, self.lanes = [], []
-        for number in range(2 * LANES):
+        for number in range(3 * LANES):
             listener = socket.create_server(("127.0.0.1", 0), backlog=64)
             port = listener.getsockname()[1]
-            lane = Lane(f"toy{number}", "patient" if number < LANES else "quick", port, port, Origin())
+            lane = Lane(f"toy{number}", ("patient", "quick", "limited")[number % 3], port, port, Origin())
             self.listeners.append(listener)
             self.lanes.append(lane)
             threading.Thread(target=self.accept, args=(listener, lane), daemon=True).start()

@@ -16,6 +16,7 @@ impl Checker<'_> {
         }
         let mut keys: Vec<Key> = vec![
             ("forward_client_certificate", place(&service.forward_client_certificate)),
+            ("upgrades", place(&service.upgrades)),
             ("connections", place(&service.connections)),
         ];
         if let Some(workers) = value(&service.workers) {

@@ -22,6 +22,8 @@ use crate::config::{
 const LONGEST_SOCKET: usize = 107;
 /// So many certificates may one port have.
 const MOST_CERTIFICATES: usize = 1_000;
+/// The longest name of a protocol to go on with.
+const LONGEST_PROTOCOL: usize = 64;
 /// The longest `max_age`.
 const OLDEST: Duration = Duration::from_secs(30 * 86_400);
 /// Most systems allow no longer name of a user or group (useradd(8)).
@@ -216,6 +218,31 @@ impl Checker<'_> {
             self.error(Code::Contradiction, field.at, message, help);
         }
         wanted
+    }
+
+    /// `upgrades`: tokens, of which some would hide requests from rules and limits.
+    pub(super) fn upgrades(&mut self, field: &Field<file::List<String>>) -> Vec<Arc<str>> {
+        if field.is_none() {
+            return vec!["websocket".into()];
+        }
+        let mut names: Vec<Arc<str>> = Vec::new();
+        for (written, at) in items(field) {
+            let name = written.to_ascii_lowercase();
+            let is_token = (1..=LONGEST_PROTOCOL).contains(&name.len())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'+'));
+            if !is_token {
+                let message = format!("`{}` is no name of a protocol", shorten(written));
+                self.error(Code::BadValue, at, message, "write it without a version: `websocket`");
+            } else if ["http", "h2", "h2c", "h3", "tls"].contains(&name.as_str()) {
+                let message = format!("`{name}` would carry requests that no rule and no limit sees");
+                self.error(Code::BadValue, at, message, "remove it; HTTP/2 and TLS have keys of their own");
+            } else if names.iter().any(|known| **known == *name) {
+                self.error(Code::GivenTwice, at, format!("`{name}` is written twice"), "remove one");
+            } else {
+                names.push(name.into());
+            }
+        }
+        names
     }
 
     pub(super) fn connections(&mut self, field: &Field<file::Connections>) -> ConnectionLife {

@@ -291,6 +291,7 @@ impl Checker<'_> {
         let proxy_protocol = self.proxy_protocol(service, callers);
         let tls = self.tls(&service.tls);
         let forward_client_certificate = self.forward_certificate(service);
+        let upgrades = self.upgrades(&service.upgrades);
         let connections = self.connections(&service.connections);
         let permissions = self.permissions(service.permissions.as_ref(), callers);
         let limits = self.limits(service.limits.as_ref(), callers, of);
@@ -309,6 +310,7 @@ impl Checker<'_> {
             proxy_protocol,
             tls,
             forward_client_certificate,
+            upgrades,
             connections,
             workers: workers?,
             worker_protocol: match value(&service.workers).and_then(|workers| value(&workers.protocol)) {

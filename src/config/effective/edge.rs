@@ -26,6 +26,7 @@ pub(super) fn edge(map: &mut Map<'_>, service: &Service) {
     }
     if service.protocol == Protocol::Http {
         map.put("forward_client_certificate", service.forward_client_certificate);
+        map.texts("upgrades", &service.upgrades);
         connections(map, &service.connections);
     }
 }

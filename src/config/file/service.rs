@@ -30,6 +30,9 @@ pub(in crate::config) struct Service {
     /// Workers are told of the client's certificate in `x-forwarded-client-cert`. Whether or not, what clients send
     /// under that name is removed. Default false.
     pub(in crate::config) forward_client_certificate: Field<bool>,
+    /// The protocols that a request may ask to go on with (`Upgrade`, RFC 9110 section 7.8); the wish for any other is
+    /// not passed on. WebSocket needs no more than the default. Default `[websocket]`.
+    pub(in crate::config) upgrades: Field<List<String>>,
     /// How long a client connection is kept. Default: as long as the client likes.
     pub(in crate::config) connections: Field<Connections>,
     /// Who does the work.

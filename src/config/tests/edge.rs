@@ -1,6 +1,7 @@
 //! The outer side of a service: what is accepted and what it means, then one mistake at a time with its exact words.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -72,7 +73,7 @@ fn every_key_of_the_edge_means_what_it_says() {
          \x20   tls:\n      certificates: [{ chain: a.pem, key: /k/a.key }]\n\
          \x20     client_ca: ca.pem\n      crl: gone.pem\n\
          \x20     client_certificate: required\n      min_version: 1.3\n\
-         \x20   forward_client_certificate: true\n    connections: { max_age: 30m, jitter: 20%, max_requests: 10000 }\n\
+         \x20   forward_client_certificate: true\n    upgrades: [WebSocket, mqtt]\n    connections: { max_age: 30m, jitter: 20%, max_requests: 10000 }\n\
          \x20   workers: { addresses: [\"unix:w.sock\"], protocol: http2 }\n    limits: { default: { rate: 1/s } }\n\
          \x20   timeouts: { handshake: 1s, tunnel: 1h }\n    bounds: { handshakes: 7, streams: 8, worker_streams: 9 }\n",
     );
@@ -85,6 +86,7 @@ fn every_key_of_the_edge_means_what_it_says() {
     assert_eq!(tls.certificates[0].key.path, Path::new("/k/a.key"));
     assert_eq!(tls.crl.as_ref().unwrap().path, Path::new("gone.pem"));
     assert!(service.forward_client_certificate);
+    assert_eq!(service.upgrades, ["websocket".into(), "mqtt".into()] as [Arc<str>; 2]);
     let life = ConnectionLife {
         max_age: Some(Duration::from_secs(1800)),
         jitter_percent: 20,
@@ -364,6 +366,22 @@ fn asking_for_certificates_goes_with_the_files_for_it() {
         help,
     );
     sound(&with(&format!("forward_client_certificate: true\n{TLS}")));
+}
+
+#[test]
+fn upgrades_hide_no_requests() {
+    assert_eq!(only(&sound(&with("upgrades: []"))).upgrades, [] as [Arc<str>; 0]);
+    says(
+        &with("upgrades: [websocket, H2C]"),
+        "t.yaml:6:27: `h2c` would carry requests that no rule and no limit sees",
+        "remove it; HTTP/2 and TLS have keys of their own",
+    );
+    says(
+        &with("upgrades: [websocket/13]"),
+        "t.yaml:6:16: `websocket/13` is no name of a protocol",
+        "write it without a version: `websocket`",
+    );
+    says(&with("upgrades: [a, A]"), "t.yaml:6:19: `a` is written twice", "remove one");
 }
 
 #[test]

@@ -533,3 +533,24 @@ fn idle_connections_end_after_their_time_and_make_room_before() {
         assert_eq!(two.seen().len(), 1);
     });
 }
+
+#[test]
+fn a_connection_that_went_dead_is_found_out_by_the_next_request_and_ends_all_on_it() {
+    on_a_shard(async {
+        // Empty SETTINGS, and not a byte after that.
+        let frozen = Worker::raw(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
+        let way = Rc::new(way(&[frozen.address()], |_| {}));
+        let first = Rc::clone(&way);
+        let first = tokio::task::spawn_local(async move { first.send(get("/")).await.map(drop) });
+        until("it is sent", || way.counted().0 == 1).await;
+        let later = way.clock.refresh().plus(connection::QUIET_TIME);
+        let mut outcome = way.scribe.begin(later, SocketAddr::from(([127, 0, 0, 1], 1)));
+        let second = order(Method::POST, "/", Upload::none());
+        let begun = Moment::read();
+        let second = way.route.send(second, CALL, &mut outcome).await;
+        assert!(Moment::read().since(begun) < connection::PING_WAIT * 3);
+        assert_eq!(second.unwrap_err().reason, Reason::WorkerReset);
+        assert_eq!(first.await.unwrap().unwrap_err().reason, Reason::WorkerReset);
+        assert_eq!((way.counted().1, way.active()), (0, 0));
+    });
+}

@@ -179,7 +179,7 @@ impl Asked {
         let mut gate = self.shared.gate.subscribe();
         tokio::select! {
             opened = gate.wait_for(|open| *open) => drop(opened),
-            reset = poll_fn(|cx| self.respond.poll_reset(cx)) => self.note(reset),
+            reset = poll_fn(|cx| self.respond.poll_reset(cx)) => self.note(&reset),
         }
     }
 
@@ -235,7 +235,7 @@ impl Asked {
             });
             let room = match room.await {
                 Ok(room) => room,
-                Err(reset) => return self.note(reset),
+                Err(reset) => return self.note(&reset),
             };
             let room = room.min(left);
             left -= room;
@@ -249,7 +249,7 @@ impl Asked {
         let mut stream = self.head(Response::new(()), false);
         stream.send_data(Bytes::from(text), false).unwrap();
         let reset = poll_fn(|cx| stream.poll_reset(cx)).await;
-        self.note(reset);
+        self.note(&reset);
     }
 
     pub(super) fn hint(&mut self, link: &'static str) {
@@ -278,7 +278,7 @@ impl Asked {
         self.respond.send_response(response, end).unwrap()
     }
 
-    fn note(&self, reset: Result<h2::Reason, h2::Error>) {
+    fn note(&self, reset: &Result<h2::Reason, h2::Error>) {
         if matches!(reset, Ok(h2::Reason::CANCEL)) {
             self.shared.cancelled.set(self.shared.cancelled.get() + 1);
         }
