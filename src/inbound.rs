@@ -102,10 +102,7 @@ async fn pass(
     http2_head::judge(parts, &service.config.bounds)?;
     let until = journey.until(parts)?;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
-    if visitor.is_misdirected(&asked.host) {
-        let detail = "the connection was made for another server name than this host";
-        return Err(Refusal::new(Reason::Misdirected, detail));
-    }
+    visitor.is_directed_here(&asked.host)?;
 
     // Who is calling?
     let caller =
@@ -231,7 +228,12 @@ fn order(
         headers::ask_upgrade(&mut parts.headers, protocol);
     }
     let most = service.bounds.body_bytes.unwrap_or(u64::MAX);
-    let mut order = Request::new(Upload::new(body, most, continues));
+    let upload = Upload::new(body, most, continues);
+    // What frames the next hop is the body that is sent, never a client's word for it.
+    if upload.is_none() && parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0") {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    let mut order = Request::new(upload);
     *order.method_mut() = parts.method.clone();
     *order.uri_mut() = uri;
     *order.headers_mut() = std::mem::take(&mut parts.headers);

@@ -30,8 +30,8 @@ use super::exchange::{Broken, Patience};
 use super::pool::{ConnectFailure, Lane};
 use super::retry::{Attempted, Reached, again};
 use super::upload::UploadWatch;
-use super::{ATTEMPTS_MAX, Active, Answer, BOUND, Call, NO_DESCRIPTOR, Order, Route};
-use super::{copy, headers, not_connected, overload};
+use super::{ATTEMPTS_MAX, Active, Answer, Call, Order, Route};
+use super::{beside_the_worker, copy, headers, in_time, not_connected};
 use crate::clock::Moment;
 use crate::config::Endpoint;
 use crate::record::Outcome;
@@ -66,16 +66,15 @@ impl Route {
             outcome.attempt(&lane.worker.name, priority);
             let slot = match self.slot(&lane, call.until, now, outcome).await {
                 Ok(slot) => slot,
-                Err(NoSlot::NotConnected(ConnectFailure::Bound)) => return Err(overload(BOUND)),
-                Err(NoSlot::NotConnected(ConnectFailure::NoRoomHere)) => return Err(overload(NO_DESCRIPTOR)),
                 Err(failure) => {
+                    if let NoSlot::NotConnected(failure) = &failure
+                        && let Some(refusal) = beside_the_worker(failure)
+                    {
+                        return Err(refusal);
+                    }
                     now = Moment::read();
                     last = no_slot(failure);
                     self.pass_over(&lane, now, &mut tried);
-                    // The next worker would be given no time, and be blamed for that.
-                    if call.until.is_some_and(|until| until <= Instant::from_std(now.instant())) {
-                        break;
-                    }
                     continue;
                 }
             };
@@ -129,21 +128,18 @@ impl Route {
         until: Option<Instant>,
         streams: usize,
     ) -> Result<Slot, NoSlot> {
-        let left = until.map_or(Duration::MAX, |until| {
-            until.saturating_duration_since(Instant::from_std(Moment::read().instant()))
-        });
         let head_bytes = self.bounds.response_head_bytes;
         let terms = Terms {
             bound: &self.open,
             // One connection carries many clients' requests: a PROXY header could name only one of them.
-            connect: self.terms(left, None),
+            connect: self.terms(None),
             settings: Settings { head_bytes, streams },
             clock: &self.clock,
         };
-        let mut slot = lane.shared.slot_or_connect(lane, &terms).await;
+        let mut slot = in_time(until, lane.shared.slot_or_connect(lane, &terms)).await;
         // All may be in use, or some idle at other workers: one of those makes room.
         if matches!(slot, Err(NoSlot::NotConnected(ConnectFailure::Bound))) && self.make_room() {
-            slot = lane.shared.slot_or_connect(lane, &terms).await;
+            slot = in_time(until, lane.shared.slot_or_connect(lane, &terms)).await;
         }
         if slot.is_ok() {
             self.workers.connected(&lane.worker, Moment::read());

@@ -22,7 +22,6 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -41,7 +40,7 @@ use early::Early;
 use exchange::{Broken, Patience, exchange};
 use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lane, Lanes, Link};
 use proxy_header::Spoken;
-use refused::{BOUND, NO_DESCRIPTOR, no_workers, not_connected, overload};
+use refused::{beside_the_worker, no_workers, not_connected};
 use retry::{Attempted, Reached, again};
 use upload::{Upload, UploadWatch};
 
@@ -174,16 +173,13 @@ impl Route {
                         outcome.connected(Moment::read().since(now));
                         link
                     }
-                    Err(ConnectFailure::Bound) => return Err(overload(BOUND)),
-                    Err(ConnectFailure::NoRoomHere) => return Err(overload(NO_DESCRIPTOR)),
                     Err(failure) => {
+                        if let Some(refusal) = beside_the_worker(&failure) {
+                            return Err(refusal);
+                        }
                         now = Moment::read();
                         last = not_connected(&failure);
                         self.pass_over(&lane, now, &mut tried);
-                        // The next worker would be given no time, and be blamed for that.
-                        if until.is_some_and(|until| until <= Instant::from_std(now.instant())) {
-                            break;
-                        }
                         continue;
                     }
                 },
@@ -212,10 +208,10 @@ impl Route {
         Err(last)
     }
 
-    /// What a new connection is held to, if there is so much time left.
-    fn terms(&self, left: Duration, spoken: Option<Spoken>) -> ConnectTerms {
+    /// What a new connection is held to.
+    fn terms(&self, spoken: Option<Spoken>) -> ConnectTerms {
         ConnectTerms {
-            timeout: self.timeouts.connect.min(left),
+            timeout: self.timeouts.connect,
             response_head_bytes: self.bounds.response_head_bytes,
             most: self.bounds.worker_connections,
             spoken,
@@ -234,13 +230,12 @@ impl Route {
         spoken: Option<Spoken>,
         until: Option<Instant>,
     ) -> Result<Link, ConnectFailure> {
-        let left = until.map_or(Duration::MAX, |until| {
-            until.saturating_duration_since(Instant::from_std(Moment::read().instant()))
-        });
-        let terms = self.terms(left, spoken);
-        match lane.connect(&self.open, terms).await {
+        let terms = self.terms(spoken);
+        match in_time(until, lane.connect(&self.open, terms)).await {
             // All may be in use, or some idle at other workers: one of those makes room.
-            Err(ConnectFailure::Bound) if self.make_room() => lane.connect(&self.open, terms).await,
+            Err(ConnectFailure::Bound) if self.make_room() => {
+                in_time(until, lane.connect(&self.open, terms)).await
+            }
             connected => {
                 if connected.is_ok() {
                     self.workers.connected(&lane.worker, Moment::read());
@@ -334,6 +329,21 @@ fn unasked(active: &Active) -> Failed {
     active.failed();
     let detail = "the worker's status is not one that was asked for";
     Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) }
+}
+
+/// Waits for a connection no longer than the request may take. If that ends first, the worker is not to blame: the one
+/// who asks chose the time (`grpc-timeout` is a stranger's word).
+async fn in_time<T, E: From<ConnectFailure>>(
+    until: Option<Instant>,
+    connecting: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    match until {
+        None => connecting.await,
+        Some(until) => match tokio::time::timeout_at(until, connecting).await {
+            Ok(connected) => connected,
+            Err(_) => Err(ConnectFailure::OutOfTime.into()),
+        },
+    }
 }
 
 /// An attempt that failed: with the request, if it may be sent again.
