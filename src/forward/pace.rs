@@ -1,5 +1,5 @@
 //! How slowly a client may send a request's body: the longest silence, and a least rate over all the time that was
-//! spent on waiting for it. Time that passes while nobody wants more of the body is not the client's and does not count.
+//! spent on waiting for it. Time that passes while nobody wants more of the body is not the client's.
 
 use std::time::Duration;
 

@@ -186,7 +186,8 @@ fn open_connections_are_shown_by_service_and_shard() {
 fn headers_of_an_answer_that_asks_to_close_stay_as_they_are() {
     let world = World::new();
     let worker = world.worker("a");
-    worker.answers("HTTP/1.1 200 OK\r\nconnection: keep-alive, x-hop\r\nx-hop: 1\r\nx-end: 2\r\ncontent-length: 2\r\n\r\nhi");
+    let fields = "connection: keep-alive, x-hop\r\nx-hop: 1\r\nx-end: 2\r\ncontent-length: 2";
+    worker.answers(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\nhi"));
     let buckler = world.one_service("connections: { max_requests: 1 }");
     let answer = buckler.answer(get("/")).is(200);
     assert_eq!(answer.field("connection"), Some("close"));
