@@ -100,12 +100,9 @@ async fn pass(
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
     http2_head::judge(parts, &service.config.bounds)?;
-    let until = journey.until(parts)?;
+    let (until, haste) = journey.until(parts)?;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
-    if visitor.is_misdirected(&asked.host) {
-        let detail = "the connection was made for another server name than this host";
-        return Err(Refusal::new(Reason::Misdirected, detail));
-    }
+    visitor.is_directed_here(&asked.host)?;
 
     // Who is calling?
     let caller =
@@ -155,14 +152,19 @@ async fn pass(
     let (order, upgrade) = order(parts, body, uri, &told, &service.config);
     journey.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
-    let call = Call { until, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
+    let call = Call { until, haste, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
+    Ok((unmisleading(parts, response)?, Some(grant)))
+}
+
+/// The worker's answer, unless the client would take it for an agreement to go on with another protocol.
+fn unmisleading(asked: &Parts, response: Response<Answer>) -> Result<Response<Answer>, Refusal> {
     let switched = matches!(response.body(), Answer::Switched(_));
-    if !switched && upgrade::is_misleading(parts, response.status()) {
+    if !switched && upgrade::is_misleading(asked, response.status()) {
         let detail = "the worker did not agree to go on with another protocol";
         return Err(Refusal::new(Reason::WorkerProtocol, detail));
     }
-    Ok((response, Some(grant)))
+    Ok(response)
 }
 
 /// What the client accepts, for a page of our own; the lines of the field are one list (RFC 9110 section 5.3).
@@ -226,7 +228,12 @@ fn order(
         headers::ask_upgrade(&mut parts.headers, protocol);
     }
     let most = service.bounds.body_bytes.unwrap_or(u64::MAX);
-    let mut order = Request::new(Upload::new(body, most, continues));
+    let upload = Upload::new(body, most, continues);
+    // What frames the next hop is the body that is sent, never a client's word for it.
+    if upload.is_none() && parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0") {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    let mut order = Request::new(upload);
     *order.method_mut() = parts.method.clone();
     *order.uri_mut() = uri;
     *order.headers_mut() = std::mem::take(&mut parts.headers);
@@ -239,14 +246,17 @@ impl Journey<'_> {
         self.version != Version::HTTP_2
     }
 
-    /// When all must be over, answer and all: the operator says it, and a gRPC client if it waits for less.
-    fn until(&self, parts: &mut Parts) -> Result<Option<Instant>, Refusal> {
+    /// When all must be over, answer and all: the operator says it, and a gRPC client if it waits for less, which is then
+    /// told beside it.
+    fn until(&self, parts: &mut Parts) -> Result<(Option<Instant>, Option<Instant>), Refusal> {
         let total = self.desk.service.config.timeouts.total;
-        let wait = match &self.grpc {
-            Some(_) => grpc::timeout(&mut parts.headers, total)?.into_iter().chain(total).min(),
-            None => total,
+        let asked = match &self.grpc {
+            Some(_) => grpc::timeout(&mut parts.headers, total)?,
+            None => None,
         };
-        Ok(wait.and_then(|wait| Instant::from_std(self.now.instant()).checked_add(wait)))
+        let at = |wait: Duration| Instant::from_std(self.now.instant()).checked_add(wait);
+        let haste = asked.filter(|asked| total.is_none_or(|total| *asked < total)).and_then(at);
+        Ok((haste.or(total.and_then(at)), haste))
     }
 
     fn note_caller(&mut self, caller: &Caller) {

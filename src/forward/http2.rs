@@ -30,8 +30,8 @@ use super::exchange::{Broken, Patience};
 use super::pool::{ConnectFailure, Lane};
 use super::retry::{Attempted, Reached, again};
 use super::upload::UploadWatch;
-use super::{ATTEMPTS_MAX, Active, Answer, BOUND, Call, NO_DESCRIPTOR, Order, Route};
-use super::{copy, headers, not_connected, overload};
+use super::{ATTEMPTS_MAX, Active, Answer, Call, Order, Route};
+use super::{beside_the_worker, copy, headers, in_time, not_connected};
 use crate::clock::Moment;
 use crate::config::Endpoint;
 use crate::record::Outcome;
@@ -64,11 +64,14 @@ impl Route {
         for _ in 0..ATTEMPTS_MAX {
             let Some((lane, priority)) = self.choose(now, &tried) else { break };
             outcome.attempt(&lane.worker.name, priority);
-            let slot = match self.slot(&lane, call.until, now, outcome).await {
+            let slot = match self.slot(&lane, call, now, outcome).await {
                 Ok(slot) => slot,
-                Err(NoSlot::NotConnected(ConnectFailure::Bound)) => return Err(overload(BOUND)),
-                Err(NoSlot::NotConnected(ConnectFailure::NoRoomHere)) => return Err(overload(NO_DESCRIPTOR)),
                 Err(failure) => {
+                    if let NoSlot::NotConnected(failure) = &failure
+                        && let Some(refusal) = beside_the_worker(failure)
+                    {
+                        return Err(refusal);
+                    }
                     now = Moment::read();
                     last = no_slot(failure);
                     self.pass_over(&lane, now, &mut tried);
@@ -109,7 +112,7 @@ impl Route {
     async fn slot(
         &self,
         lane: &Lane,
-        until: Option<Instant>,
+        call: Call<'_>,
         now: Moment,
         outcome: &mut Outcome,
     ) -> Result<Slot, NoSlot> {
@@ -118,32 +121,24 @@ impl Route {
             return Ok(slot);
         }
         // In a box: connecting is rare, and its state would make every request's larger.
-        let slot = Box::pin(self.slot_or_connect(lane, until, streams)).await?;
+        let slot = Box::pin(self.slot_or_connect(lane, call, streams)).await?;
         outcome.connected(Moment::read().since(now));
         Ok(slot)
     }
 
-    async fn slot_or_connect(
-        &self,
-        lane: &Lane,
-        until: Option<Instant>,
-        streams: usize,
-    ) -> Result<Slot, NoSlot> {
-        let left = until.map_or(Duration::MAX, |until| {
-            until.saturating_duration_since(Instant::from_std(Moment::read().instant()))
-        });
+    async fn slot_or_connect(&self, lane: &Lane, call: Call<'_>, streams: usize) -> Result<Slot, NoSlot> {
         let head_bytes = self.bounds.response_head_bytes;
         let terms = Terms {
             bound: &self.open,
             // One connection carries many clients' requests: a PROXY header could name only one of them.
-            connect: self.terms(left, None),
+            connect: self.terms(None),
             settings: Settings { head_bytes, streams },
             clock: &self.clock,
         };
-        let mut slot = lane.shared.slot_or_connect(lane, &terms).await;
+        let mut slot = in_time(call, lane.shared.slot_or_connect(lane, &terms)).await;
         // All may be in use, or some idle at other workers: one of those makes room.
         if matches!(slot, Err(NoSlot::NotConnected(ConnectFailure::Bound))) && self.make_room() {
-            slot = lane.shared.slot_or_connect(lane, &terms).await;
+            slot = in_time(call, lane.shared.slot_or_connect(lane, &terms)).await;
         }
         if slot.is_ok() {
             self.workers.connected(&lane.worker, Moment::read());
@@ -159,7 +154,7 @@ impl Route {
         order: Order,
         call: Call<'_>,
     ) -> Result<Response<Answer>, Failed> {
-        let active = Active::begin(lane, self);
+        let active = Active::begin(lane, self, call.haste);
         let reused = slot.reused();
         let upload = order.body().watch();
         let repeatable = headers::idempotent(order.method()) && order.body().is_none();

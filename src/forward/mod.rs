@@ -23,7 +23,6 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -42,7 +41,7 @@ use early::Early;
 use exchange::{Broken, Patience, exchange};
 use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lane, Lanes, Link};
 use proxy_header::Spoken;
-use refused::{BOUND, NO_DESCRIPTOR, no_workers, not_connected, overload};
+use refused::{beside_the_worker, no_workers, not_connected};
 use retry::{Attempted, Reached, again};
 use upload::{Upload, UploadWatch};
 
@@ -74,6 +73,8 @@ type Order = Request<Upload>;
 pub struct Call<'a> {
     /// When all must be over, answer and all.
     pub until: Option<Instant>,
+    /// The same, if it is the client's own word (`grpc-timeout`): no worker is blamed for what it did not do by then.
+    pub haste: Option<Instant>,
     /// Where interim answers go. None for a client that cannot take them.
     pub early: Option<&'a Early>,
     /// Whose it is, for workers that are told.
@@ -170,14 +171,15 @@ impl Route {
             let link = match idle {
                 Some(link) => link,
                 // In a box: connecting is rare, and its state would make every request's larger.
-                None => match Box::pin(self.connect(&lane, spoken, until)).await {
+                None => match Box::pin(self.connect(&lane, spoken, call)).await {
                     Ok(link) => {
                         outcome.connected(Moment::read().since(now));
                         link
                     }
-                    Err(ConnectFailure::Bound) => return Err(overload(BOUND)),
-                    Err(ConnectFailure::NoRoomHere) => return Err(overload(NO_DESCRIPTOR)),
                     Err(failure) => {
+                        if let Some(refusal) = beside_the_worker(&failure) {
+                            return Err(refusal);
+                        }
                         now = Moment::read();
                         last = not_connected(&failure);
                         self.pass_over(&lane, now, &mut tried);
@@ -213,10 +215,10 @@ impl Route {
         Err(last)
     }
 
-    /// What a new connection is held to, if there is so much time left.
-    fn terms(&self, left: Duration, spoken: Option<Spoken>) -> ConnectTerms {
+    /// What a new connection is held to.
+    fn terms(&self, spoken: Option<Spoken>) -> ConnectTerms {
         ConnectTerms {
-            timeout: self.timeouts.connect.min(left),
+            timeout: self.timeouts.connect,
             response_head_bytes: self.bounds.response_head_bytes,
             most: self.bounds.worker_connections,
             spoken,
@@ -233,15 +235,14 @@ impl Route {
         &self,
         lane: &Lane,
         spoken: Option<Spoken>,
-        until: Option<Instant>,
+        call: Call<'_>,
     ) -> Result<Link, ConnectFailure> {
-        let left = until.map_or(Duration::MAX, |until| {
-            until.saturating_duration_since(Instant::from_std(Moment::read().instant()))
-        });
-        let terms = self.terms(left, spoken);
-        match lane.connect(&self.open, terms).await {
+        let terms = self.terms(spoken);
+        match in_time(call, lane.connect(&self.open, terms)).await {
             // All may be in use, or some idle at other workers: one of those makes room.
-            Err(ConnectFailure::Bound) if self.make_room() => lane.connect(&self.open, terms).await,
+            Err(ConnectFailure::Bound) if self.make_room() => {
+                in_time(call, lane.connect(&self.open, terms)).await
+            }
             connected => {
                 if connected.is_ok() {
                     self.workers.connected(&lane.worker, Moment::read());
@@ -264,7 +265,7 @@ impl Route {
         call: Call<'_>,
     ) -> Result<Response<Answer>, Failed> {
         let until = call.until;
-        let active = Active::begin(lane, self);
+        let active = Active::begin(lane, self, call.haste);
         let reused = link.reused();
         let upload = order.body().watch();
         let repeatable = headers::idempotent(order.method()) && order.body().is_none();
@@ -337,6 +338,20 @@ fn unasked(active: &Active) -> Failed {
     Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) }
 }
 
+/// Waits for a connection no longer than the request may take. If that ends first by the client's own word, the worker
+/// is not to blame: a stranger chose the time.
+async fn in_time<T, E: From<ConnectFailure>>(
+    call: Call<'_>,
+    connecting: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let Some(until) = call.until else { return connecting.await };
+    match tokio::time::timeout_at(until, connecting).await {
+        Ok(connected) => connected,
+        Err(_) if call.haste.is_some() => Err(ConnectFailure::OutOfTime.into()),
+        Err(_) => Err(ConnectFailure::TimedOut.into()),
+    }
+}
+
 /// An attempt that failed: with the request, if it may be sent again.
 struct Failed {
     order: Option<Order>,
@@ -349,14 +364,16 @@ struct Active {
     lane: Rc<Lane>,
     shard: ShardId,
     clock: Rc<ShardClock>,
+    /// When the client's own patience ends.
+    haste: Option<Instant>,
 }
 
 impl Active {
-    fn begin(lane: &Rc<Lane>, route: &Route) -> Self {
+    fn begin(lane: &Rc<Lane>, route: &Route, haste: Option<Instant>) -> Self {
         let counts = lane.worker.counts.of(route.shard);
         counts.attempts.add(1);
         counts.active.add(1);
-        Self { lane: Rc::clone(lane), shard: route.shard, clock: Rc::clone(&route.clock) }
+        Self { lane: Rc::clone(lane), shard: route.shard, clock: Rc::clone(&route.clock), haste }
     }
 
     fn answered(&self, status: StatusCode) {
@@ -365,6 +382,9 @@ impl Active {
     }
 
     fn failed(&self) {
+        if self.haste.is_some_and(|haste| haste <= Instant::from_std(Moment::read().instant())) {
+            return;
+        }
         self.lane.worker.counts.of(self.shard).failures.add(1);
     }
 

@@ -104,6 +104,8 @@ pub enum ConnectFailure {
     Refused,
     /// Not made within `timeouts.connect`.
     TimedOut,
+    /// The request's own time ended first, or somebody else's turn did not: that says nothing about the worker.
+    OutOfTime,
     /// This machine has no descriptor or memory for one more: the worker is not to blame.
     NoRoomHere,
 }

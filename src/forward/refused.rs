@@ -5,16 +5,30 @@ use std::time::Duration;
 use super::pool::ConnectFailure;
 use crate::refusal::{Reason, Refusal};
 
-pub(super) const BOUND: &str = "`bounds.worker_connections` are all in use";
-pub(super) const NO_DESCRIPTOR: &str = "no file descriptor or memory is left for a connection to a worker";
+const BOUND: &str = "`bounds.worker_connections` are all in use";
+const NO_DESCRIPTOR: &str = "no file descriptor or memory is left for a connection to a worker";
 
 pub(super) fn no_workers() -> Refusal {
     Refusal::new(Reason::NoWorkers, "neither the configuration nor DNS names a worker")
         .after(Duration::from_secs(1))
 }
 
-pub(super) fn overload(detail: &'static str) -> Refusal {
+fn overload(detail: &'static str) -> Refusal {
     Refusal::new(Reason::Overload, detail).after(Duration::from_secs(1))
+}
+
+/// What the client is told if a connection failed for a reason that is not the worker's: then no other worker is tried,
+/// and none is left alone for it.
+pub(super) fn beside_the_worker(failure: &ConnectFailure) -> Option<Refusal> {
+    match failure {
+        ConnectFailure::Bound => Some(overload(BOUND)),
+        ConnectFailure::NoRoomHere => Some(overload(NO_DESCRIPTOR)),
+        ConnectFailure::OutOfTime => {
+            let detail = "the request's time was over before a worker was reached";
+            Some(Refusal::new(Reason::WorkerTimeout, detail))
+        }
+        ConnectFailure::Refused | ConnectFailure::TimedOut => None,
+    }
 }
 
 pub(super) const fn not_connected(failure: &ConnectFailure) -> Refusal {

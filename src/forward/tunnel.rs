@@ -67,8 +67,8 @@ pub struct TunnelTerms<'a, D> {
 /// ended towards the other one, which may go on sending. How it ended, and how much was carried, is left in `outcome`;
 /// if this is dropped before, the outcome says that it was drained.
 pub async fn carry<C: ClientSide, D: Future<Output = ()>>(
-    mut client: C,
-    mut worker: WorkerSide,
+    client: &mut C,
+    worker: &mut WorkerSide,
     opening: Opening,
     terms: TunnelTerms<'_, D>,
     outcome: &mut Outcome,
@@ -81,7 +81,7 @@ pub async fn carry<C: ClientSide, D: Future<Output = ()>>(
         down: Flow::new([opening.to_client, early].concat()),
         first: None,
     };
-    let end = flows.run(&mut client, &mut worker.socket, terms, outcome).await;
+    let end = flows.run(client, &mut worker.socket, terms, outcome).await;
     match end {
         TunnelEnd::ClientReset => worker.socket.reset_on_close(),
         TunnelEnd::WorkerReset => {
@@ -91,7 +91,7 @@ pub async fn carry<C: ClientSide, D: Future<Output = ()>>(
         TunnelEnd::Idle | TunnelEnd::Drained => {
             // TLS and HTTP/2 have an end of their own to tell; a client that does not take it at once goes without.
             poll_fn(|cx| {
-                let _ = Pin::new(&mut client).poll_shutdown(cx);
+                let _ = Pin::new(&mut *client).poll_shutdown(cx);
                 Poll::Ready(())
             })
             .await;

@@ -4,11 +4,12 @@
 //! Not here: what the engine refuses by itself (names in upper case, doubled or late pseudo-header fields, a body that
 //! is not as long as it says), and whether `:authority` and `Host` agree (`target.rs`).
 
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, TRAILER};
 use http::request::Parts;
 use http::{Method, Uri, Version};
 
 use crate::config::Bounds;
+use crate::forward::upgrade::Extended;
 use crate::refusal::{Reason, Refusal};
 
 /// The longest body that a head may announce: as over HTTP/1.1, since many a worker counts bytes with a sign.
@@ -46,6 +47,12 @@ pub(super) fn judge(parts: &mut Parts, bounds: &Bounds) -> Result<(), Refusal> {
         }
     }
     judge_length(&parts.headers)?;
+    // A request that goes on as another protocol has no body (RFC 8441 section 5), so nothing may say that it had one.
+    if parts.extensions.get::<Extended>().is_some()
+        && [CONTENT_LENGTH, EXPECT, TRAILER].iter().any(|name| parts.headers.contains_key(name))
+    {
+        return bad("an extended CONNECT that speaks of a body");
+    }
     let mut hosts = parts.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(_), Some(_)) => bad("more than one Host header"),

@@ -64,12 +64,14 @@ impl Reply {
 
     /// Carries bytes between this client, who is sent `opening` first, and the worker, until that ends. The request
     /// counts as in progress all the while: for its limits, in the log, on its connection.
-    pub async fn carry<C: ClientSide>(mut self, client: C, opening: Opening) {
-        let Answer::Switched(worker) = std::mem::replace(&mut self.answer, Answer::Own(None)) else { return };
+    pub async fn carry<C: ClientSide>(mut self, mut client: C, opening: Opening) {
+        let Answer::Switched(mut worker) = std::mem::replace(&mut self.answer, Answer::Own(None)) else {
+            return;
+        };
         let visitor = Rc::clone(&self.visitor);
         let idle = visitor.timeouts().tunnel;
         let terms = TunnelTerms { idle, clock: visitor.clock(), drain: visitor.drain_begins() };
-        tunnel::carry(client, *worker, opening, terms, &mut self.outcome).await;
+        tunnel::carry(&mut client, &mut worker, opening, terms, &mut self.outcome).await;
     }
 }
 

@@ -49,11 +49,11 @@ pub async fn open(visitor: Rc<Visitor>) -> Option<Opened> {
 
 impl Opened {
     /// Carries bytes between this client and the worker until that ends.
-    pub async fn carry<C: ClientSide>(mut self, client: C) {
+    pub async fn carry<C: ClientSide>(mut self, mut client: C) {
         let visitor = &self.visitor;
         let idle = visitor.timeouts().tunnel;
         let terms = TunnelTerms { idle, clock: visitor.clock(), drain: visitor.drain_begins() };
-        tunnel::carry(client, self.worker, Opening::default(), terms, &mut self.outcome).await;
+        tunnel::carry(&mut client, &mut self.worker, Opening::default(), terms, &mut self.outcome).await;
     }
 }
 

@@ -14,6 +14,7 @@ use crate::config::{ConnectionLife, Timeouts};
 use crate::forward::early::Early;
 use crate::forward::pace::Patience;
 use crate::forward::proxy_header::Spoken;
+use crate::refusal::{Reason, Refusal};
 use crate::service::{Desk, Place};
 use crate::tls::session::Session;
 
@@ -131,16 +132,24 @@ impl Visitor {
         Some(value.clone())
     }
 
-    /// Whether a request for this host came over a connection that was made for another: the server name of the
+    /// Refuses a request for a host whose connection was made for another: the server name of the
     /// handshake leads to one certificate and the host to a different one (RFC 9110 section 15.5.20).
-    pub(super) fn is_misdirected(&self, host: &str) -> bool {
+    ///
+    /// # Errors
+    /// 421.
+    pub(super) fn is_directed_here(&self, host: &str) -> Result<(), Refusal> {
         let named = self.arrival.session.as_ref().and_then(|session| session.server_name.as_deref());
         let desk = self.desk();
-        let (Some(named), Some(tls)) = (named, &desk.service.tls) else { return false };
+        let (Some(named), Some(tls)) = (named, &desk.service.tls) else { return Ok(()) };
         // A name that no certificate covers gets the first one.
-        named != host
+        let misdirected = named != host
             && !host.is_empty()
-            && tls.which(named).unwrap_or(0) != tls.which(host).unwrap_or(usize::MAX)
+            && tls.which(named).unwrap_or(0) != tls.which(host).unwrap_or(usize::MAX);
+        if misdirected {
+            let detail = "the connection was made for another server name than this host";
+            return Err(Refusal::new(Reason::Misdirected, detail));
+        }
+        Ok(())
     }
 
     /// The desk of the moment.

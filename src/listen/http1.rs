@@ -253,10 +253,11 @@ pub(super) async fn goodbye(stream: &mut Transport) {
 
 /// Ends our side, and reads on until the client ends its own, within bounds of time and bytes.
 pub(super) async fn discard(stream: &mut Transport) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
     let reading = async {
+        // Under TLS this also sends what is still held back, which the client may refuse to take.
+        if stream.shutdown().await.is_err() {
+            return;
+        }
         let mut scratch = [0; 8 * 1024];
         let mut total = 0;
         while let Ok(n @ 1..) = stream.read(&mut scratch).await {

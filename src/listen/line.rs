@@ -188,19 +188,21 @@ impl Line {
                 write_head(&answer, &mut bytes);
             }
         }
-        let mut taken = 0;
+        let (mut taken, is_tls) = (0, self.stream.borrow().is_tls());
         while taken < bytes.len() {
             let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, &bytes[taken..]);
-            let Poll::Ready(written) = self.note_write(polled) else { break };
+            let Poll::Ready(written) = self.note_write(polled, !is_tls) else { break };
             taken += written?;
         }
         bytes.drain(..taken);
         if bytes.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    pub(super) fn note_write<T>(&self, polled: Poll<T>) -> Poll<T> {
+    /// Marks how a write went. TLS takes what it can only keep: not until that is flushed has the client taken it.
+    pub(super) fn note_write<T>(&self, polled: Poll<T>, flushed: bool) -> Poll<T> {
         match &polled {
-            Poll::Ready(_) => self.writing.set(None),
+            Poll::Ready(_) if flushed => self.writing.set(None),
+            Poll::Ready(_) => {}
             Poll::Pending => self.writing.set(self.writing.get().or_else(|| Some(self.visitor.now().nanos))),
         }
         polled

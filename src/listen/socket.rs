@@ -31,13 +31,22 @@ pub(super) struct ClientSocket {
     unjudged: bool,
     /// Nothing has been judged yet, and the first bytes may be those of HTTP/2.
     may_be_http2: bool,
+    is_tls: bool,
 }
 
 impl ClientSocket {
     pub(super) fn new(line: Rc<Line>, bounds: WireBounds) -> Self {
         // Under TLS the protocol was agreed on in the handshake (RFC 9113 section 3.2).
-        let may_be_http2 = !line.stream.borrow().is_tls();
-        Self { line, wire: Wire::new(bounds), held: Vec::new(), passed: 0, unjudged: false, may_be_http2 }
+        let is_tls = line.stream.borrow().is_tls();
+        Self {
+            is_tls,
+            may_be_http2: !is_tls,
+            line,
+            wire: Wire::new(bounds),
+            held: Vec::new(),
+            passed: 0,
+            unjudged: false,
+        }
     }
 
     /// Whether the first bytes are the preface of HTTP/2 (RFC 9113 section 3.4), or may become it.
@@ -258,7 +267,7 @@ impl AsyncWrite for ClientSocket {
         std::task::ready!(self.line.poll_early(cx))?;
         self.line.mid_write.set(true);
         let polled = Pin::new(&mut *self.line.stream.borrow_mut()).poll_write(cx, bytes);
-        self.line.note_write(polled)
+        self.line.note_write(polled, !self.is_tls)
     }
 
     fn poll_write_vectored(
@@ -272,7 +281,7 @@ impl AsyncWrite for ClientSocket {
         std::task::ready!(self.line.poll_early(cx))?;
         self.line.mid_write.set(true);
         let polled = Pin::new(&mut *self.line.stream.borrow_mut()).poll_write_vectored(cx, slices);
-        self.line.note_write(polled)
+        self.line.note_write(polled, !self.is_tls)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -283,7 +292,7 @@ impl AsyncWrite for ClientSocket {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.line.mid_write.set(false);
         let polled = Pin::new(&mut *self.line.stream.borrow_mut()).poll_flush(cx);
-        self.line.note_write(polled)
+        self.line.note_write(polled, true)
     }
 
     /// Leaves the socket open: how it is closed is decided by the one who drives the connection.

@@ -1,6 +1,8 @@
 //! What is recorded of a tunnel: an upgraded connection, or one of `protocol: tcp`. It is an [`Outcome`] like any
 //! other, whose bytes are counted as they go.
 
+use http::header::HeaderValue;
+
 use super::outcome::{End, Outcome};
 use crate::refusal::Reason;
 
@@ -49,6 +51,22 @@ impl Outcome {
         mine.tunnels_total.add(1);
         self.tunnel = Some(TunnelEnd::Drained);
         self.end = End::Complete;
+        self.let_go();
+    }
+
+    /// Copies what is kept of the head: it is shared with the buffer that the head was read into (8 KiB), which would
+    /// stay for as long as the tunnel.
+    fn let_go(&mut self) {
+        let copy = |value: &mut Option<HeaderValue>| {
+            *value = value.take().and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+        };
+        copy(&mut self.request_id);
+        if let Some(head) = &mut self.head {
+            copy(&mut head.host);
+            copy(&mut head.user_agent);
+            copy(&mut head.referer);
+            head.uri = head.uri.to_string().parse().unwrap_or_default();
+        }
     }
 
     /// So many bytes were carried: from the client, and to it. They are counted at once, since a tunnel may last for

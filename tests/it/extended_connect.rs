@@ -1,5 +1,5 @@
-//! WebSocket on a stream of HTTP/2 (RFC 8441), as the engine of PyPI's clients and browsers asks for it: what the worker
-//! sees of it, and that it ends as any tunnel does.
+//! WebSocket on a stream of HTTP/2 (RFC 8441), as the engine of PyPI's clients and browsers asks for it: what the
+//! worker sees of it, and that it ends as any tunnel does.
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -98,6 +98,27 @@ fn an_answer_that_does_not_switch_is_never_taken_for_agreement() {
         assert_eq!(ask(&mut send, "connect-udp").await.unwrap().0.status(), 405);
     });
     assert_eq!(worker.count(), 2);
+}
+
+#[test]
+fn a_length_cannot_make_the_next_request_its_body() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service("");
+    with_client(&buckler, async |mut send| {
+        for (name, value) in [("content-length", "42"), ("expect", "100-continue"), ("trailer", "x")] {
+            let request = Request::builder()
+                .method(Method::CONNECT)
+                .uri("http://a.test/chat")
+                .header(name, value)
+                .extension(Protocol::from_static("websocket"))
+                .body(())
+                .unwrap();
+            let (answer, _stream) = send.send_request(request, false).unwrap();
+            assert_eq!(answer.await.unwrap().status(), 400, "{name}");
+        }
+    });
+    assert_eq!(worker.count(), 0);
 }
 
 #[test]

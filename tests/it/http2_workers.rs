@@ -134,6 +134,21 @@ fn a_grpc_deadline_ends_the_request_on_both_sides() {
 }
 
 #[test]
+fn a_worker_is_not_blamed_for_the_haste_of_a_client() {
+    let world = World::new();
+    let worker = Http2Worker::start(|_| Act::GrpcEcho);
+    let buckler = world.buckler(&config(&[worker.port()], ""));
+    for _ in 0..5 {
+        let heard = call(buckler.port(), grpc("/pkg.Service/Echo").header("grpc-timeout", "1n"), b"");
+        assert_eq!(heard.field("grpc-status"), Some("4"), "{heard:?}");
+    }
+    let metrics = buckler.metrics();
+    assert_eq!(metrics.sum("buckler_worker_up", &[]), 1.0);
+    assert_eq!(metrics.sum("buckler_worker_connect_failures_total", &[]), 0.0);
+    assert_eq!(call(buckler.port(), grpc("/pkg.Service/Echo"), b"").trailer("grpc-status"), Some("0"));
+}
+
+#[test]
 fn a_grpc_answer_that_is_cut_ends_with_a_status() {
     let world = World::new();
     let worker = Http2Worker::start(|_| Act::Cut);

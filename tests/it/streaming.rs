@@ -71,6 +71,59 @@ fn pieces_are_passed_on_as_they_come() {
     raw.read_until(b"second");
 }
 
+/// A worker that sends `head`, and then each event only when it is told that the one before has arrived.
+fn events(head: &str, event: impl Fn(u32) -> String, last: &str) -> Vec<Step> {
+    let mut script = vec![Step::TakeBody, Step::send(head)];
+    for number in 0..5 {
+        script.extend([Step::Gate, Step::send(&event(number))]);
+    }
+    script.extend([Step::send(last), Step::Close]);
+    script
+}
+
+#[test]
+fn each_event_arrives_before_the_next_is_sent() {
+    let chunked = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let to_the_close = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    let old = "HTTP/1.0 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    let plain = |number| format!("data: {number}\n\n");
+    let chunk = |number| format!("9\r\ndata: {number}\n\n\r\n");
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service("");
+    for (script, version) in [
+        (events(chunked, chunk, "0\r\n\r\n"), "1.1"),
+        (events(to_the_close, plain, ""), "1.1"),
+        (events(old, plain, ""), "1.1"),
+        (events(chunked, chunk, "0\r\n\r\n"), "1.0"),
+    ] {
+        worker.once(&script);
+        let mut raw = buckler.connect();
+        raw.send(format!("GET /events HTTP/{version}\r\nhost: a\r\naccept: text/event-stream\r\n\r\n"));
+        // The head comes before the first event (a page waits for it to know that it is connected).
+        raw.read_until(b"\r\n\r\n");
+        for number in 0..5 {
+            worker.let_one_pass();
+            raw.read_until(format!("data: {number}\n\n").as_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_long_poll_is_answered_when_the_worker_has_something_to_say() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service("");
+    let mut raw = buckler.connect();
+    for number in 0..3 {
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{number}");
+        worker.once(&[Step::TakeBody, Step::Gate, Step::send(&answer)]);
+        raw.send(get("/poll").bytes());
+        worker.let_one_pass();
+        assert_eq!(raw.read_response().is(200).text(), number.to_string());
+    }
+}
+
 #[test]
 fn chunks_and_trailers_cross_both_ways() {
     let world = World::new();

@@ -8,7 +8,8 @@ import frames
 from model import Outcome
 from outcomes import fields_differ, one_of, requests_differ
 
-NAMES = ("NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED", "FRAME_SIZE_ERROR",
+NAMES = ("NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
+    "FRAME_SIZE_ERROR",
          "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM")
 ANY_CODE = tuple(range(14))
 
@@ -36,8 +37,9 @@ def stream_differs(talk, number, codes):
         return None
     if stream is None:
         return f"nothing on stream {number}, and {different}"
-    how = f"reset with {stream.reset}" if stream.reset is not None else f"answered {stream.status}{', ended' if stream.ended else ''}"
-    return f"stream {number} {how}, and {different}"
+    if stream.reset is not None:
+        return f"stream {number} reset with {stream.reset}, and {different}"
+    return f"stream {number} answered {stream.status}{', ended' if stream.ended else ''}, and {different}"
 
 
 def answer_differs(talk, number, status=200, body=None, have=None, lack=()):
@@ -74,7 +76,8 @@ def stream_error(number, *codes, worker=None):
 
 def worker_differs(seen, worker):
     if worker is not None and len(seen.whole()) not in one_of(worker):
-        return f"the worker got {[f'{request.method} {request.target[:50]}' for request in seen.whole()[:5]]}, not {worker} requests"
+        shown = [f"{request.method} {request.target[:50]}" for request in seen.whole()[:5]]
+        return f"the worker got {shown}, not {worker} requests"
     return None
 
 

@@ -103,7 +103,8 @@ class Client(play_http1.Client):
             super().wait(step)
             return
         self.answers_waited += 1
-        self.wait_until(lambda: sum(stream.ended or stream.reset is not None for stream in self.seen.h2.streams.values()) >= self.answers_waited)
+        self.wait_until(lambda: sum(stream.ended or stream.reset is not None
+            for stream in self.seen.h2.streams.values()) >= self.answers_waited)
 
     def read(self, number):
         connection = self.seen.connections[number]
@@ -235,13 +236,16 @@ class Client(play_http1.Client):
 def show(seen):
     """What was seen, in a few lines for people."""
     talk = seen.h2
-    lines = [f"client: {connection.end}, {bytes(connection.raw[:60])!r}" for connection in seen.connections if connection.raw[:5] == b"HTTP/"]
+    lines = [f"client: {connection.end}, {bytes(connection.raw[:60])!r}" for connection in seen.connections
+        if connection.raw[:5] == b"HTTP/"]
     for number, stream in sorted(talk.streams.items())[:12]:
         how = "whole" if stream.ended else f"reset with {stream.reset}" if stream.reset is not None else "not ended"
         lines.append(f"client: stream {number}: {stream.interim} {stream.status}, {how}, body {stream.body[:50]!r}")
-    lines.append(f"client: connection {talk.end}, GOAWAY {talk.goaway} (last {talk.goaway_last}), {len(talk.pongs)} pongs, {talk.settings_acks} SETTINGS acks")
+    lines.append(f"client: connection {talk.end}, GOAWAY {talk.goaway} (last {talk.goaway_last}), "
+                 f"{len(talk.pongs)} pongs, {talk.settings_acks} SETTINGS acks")
     for request in seen.requests[:6]:
-        lines.append(f"worker: {request.head[:300]!r}{'' if request.complete else ', not complete'}, body {request.body[:60]!r}")
+        whole = "" if request.complete else ", not complete"
+        lines.append(f"worker: {request.head[:300]!r}{whole}, body {request.body[:60]!r}")
     if len(seen.requests) > 6:
         lines.append(f"worker: {len(seen.requests)} requests in all")
     return lines

@@ -165,7 +165,8 @@ def two(client, data, ask):
             if kind in (frames.HEADERS, frames.DATA) and flags & frames.END_STREAM:
                 fields, body = asked.setdefault(stream, ([], []))
                 status, text = ask(fields, b"".join(body))
-                client.sendall(frames.headers(stream, hpack.literal(b":status", status), end=False) + frames.data(stream, text[:16384]))
+                client.sendall(frames.headers(stream, hpack.literal(b":status", status), end=False)
+                    + frames.data(stream, text[:16384]))
         piece = client.recv(65536)
         if not piece:
             return None

@@ -73,7 +73,8 @@ fn every_key_of_the_edge_means_what_it_says() {
          \x20   tls:\n      certificates: [{ chain: a.pem, key: /k/a.key }]\n\
          \x20     client_ca: ca.pem\n      crl: gone.pem\n\
          \x20     client_certificate: required\n      min_version: 1.3\n\
-         \x20   forward_client_certificate: true\n    upgrades: [WebSocket, mqtt]\n    connections: { max_age: 30m, jitter: 20%, max_requests: 10000 }\n\
+         \x20   forward_client_certificate: true\n    upgrades: [WebSocket, mqtt]\n\
+         \x20   connections: { max_age: 30m, jitter: 20%, max_requests: 10000 }\n\
          \x20   workers: { addresses: [\"unix:w.sock\"], protocol: http2 }\n    limits: { default: { rate: 1/s } }\n\
          \x20   timeouts: { handshake: 1s, tunnel: 1h }\n    bounds: { handshakes: 7, streams: 8, worker_streams: 9 }\n",
     );

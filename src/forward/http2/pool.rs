@@ -38,6 +38,12 @@ pub(super) enum NoSlot {
     Silent,
 }
 
+impl From<ConnectFailure> for NoSlot {
+    fn from(failure: ConnectFailure) -> Self {
+        Self::NotConnected(failure)
+    }
+}
+
 /// What a connection is made with, and what counts it.
 pub(super) struct Terms<'a> {
     pub(super) bound: &'a Arc<ConnectionBound>,
@@ -68,10 +74,9 @@ impl Connections {
 
     /// The same, on a new connection if it must be.
     pub(super) async fn slot_or_connect(&self, lane: &Lane, terms: &Terms<'_>) -> Result<Slot, NoSlot> {
-        let deadline = Instant::from_std(Moment::read().instant()) + terms.connect.timeout;
         let before = self.failures.get().0;
-        let waited = tokio::time::timeout_at(deadline, self.making.lock()).await;
-        let Ok(_turn) = waited else { return Err(NoSlot::NotConnected(ConnectFailure::TimedOut)) };
+        let waited = tokio::time::timeout(terms.connect.timeout, self.making.lock()).await;
+        let Ok(_turn) = waited else { return Err(NoSlot::NotConnected(ConnectFailure::OutOfTime)) };
         if let Some(slot) = self.slot(terms.settings.streams, terms.clock.now()) {
             return Ok(slot);
         }
@@ -79,7 +84,8 @@ impl Connections {
         if failed != before {
             return Err(failure);
         }
-        match self.connect(lane, terms, deadline).await {
+        // A request that gives up before this is done hands its turn on, and leaves no failure behind.
+        match self.connect(lane, terms).await {
             Ok(connection) => {
                 let slot = connection.slot(terms.clock.now());
                 self.made.borrow_mut().push(connection);
@@ -92,10 +98,9 @@ impl Connections {
         }
     }
 
-    async fn connect(&self, lane: &Lane, terms: &Terms<'_>, end: Instant) -> Result<Rc<Connection>, NoSlot> {
-        let left = end.saturating_duration_since(Instant::from_std(Moment::read().instant()));
-        let connect = ConnectTerms { timeout: left, ..terms.connect };
-        let (socket, open) = lane.open(terms.bound, connect).await.map_err(NoSlot::NotConnected)?;
+    async fn connect(&self, lane: &Lane, terms: &Terms<'_>) -> Result<Rc<Connection>, NoSlot> {
+        let end = Instant::from_std(Moment::read().instant()) + terms.connect.timeout;
+        let (socket, open) = lane.open(terms.bound, terms.connect).await.map_err(NoSlot::NotConnected)?;
         let begun = Connection::begin(socket, open, terms.settings, terms.clock);
         let failure = match tokio::time::timeout_at(end, begun).await {
             Ok(Ok(connection)) => return Ok(connection),

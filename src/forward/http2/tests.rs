@@ -33,7 +33,8 @@ use crate::shard::ShardId;
 use crate::workers::{Wanted, Workers};
 
 const PATIENCE: Patience = Patience { gap: Duration::from_secs(30), rate: None };
-const CALL: Call<'static> = Call { until: None, early: None, spoken: Spoken::ForNobody, upgrade: None };
+const CALL: Call<'static> =
+    Call { until: None, haste: None, early: None, spoken: Spoken::ForNobody, upgrade: None };
 
 /// A route to some workers, and what a request needs beside it.
 struct Way {

@@ -54,7 +54,9 @@ pub(super) fn with_scratch<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
 }
 
 impl Flow {
-    pub(super) const fn new(held: Vec<u8>) -> Self {
+    pub(super) fn new(mut held: Vec<u8>) -> Self {
+        // The room of a buffer that was made for more would stay for as long as the tunnel.
+        held.shrink_to_fit();
         Self { held, sent: 0, unflushed: false, stage: Stage::Open, fresh: 0, moved: false }
     }
 

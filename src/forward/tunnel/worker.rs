@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Duration;
 
 use http::header::UPGRADE;
 use http::{HeaderValue, Response, Version};
@@ -11,9 +10,9 @@ use hyper::body::Incoming;
 use crate::clock::Moment;
 use crate::config::Endpoint;
 use crate::forward::answer::Answer;
-use crate::forward::pool::{ConnectFailure, Link, Open};
+use crate::forward::pool::{Link, Open};
 use crate::forward::proxy_header::Spoken;
-use crate::forward::refused::{BOUND, NO_DESCRIPTOR, no_workers, not_connected, overload};
+use crate::forward::refused::{beside_the_worker, no_workers, not_connected};
 use crate::forward::upgrade::granted;
 use crate::forward::{ATTEMPTS_MAX, Active, Failed, Route, headers, unasked};
 use crate::record::Outcome;
@@ -49,16 +48,17 @@ impl Route {
             let now = Moment::read();
             let Some((lane, priority)) = self.choose(now, &tried) else { break };
             outcome.attempt(&lane.worker.name, priority);
-            match lane.open(&self.open, self.terms(Duration::MAX, spoken)).await {
+            match lane.open(&self.open, self.terms(spoken)).await {
                 Ok((socket, open)) => {
                     let connected = Moment::read();
                     outcome.connected(connected.since(now));
                     self.workers.connected(&lane.worker, connected);
-                    return Ok(WorkerSide::new(socket, Vec::new(), Active::begin(&lane, self), open));
+                    return Ok(WorkerSide::new(socket, Vec::new(), Active::begin(&lane, self, None), open));
                 }
-                Err(ConnectFailure::Bound) => return Err(overload(BOUND)),
-                Err(ConnectFailure::NoRoomHere) => return Err(overload(NO_DESCRIPTOR)),
                 Err(failure) => {
+                    if let Some(refusal) = beside_the_worker(&failure) {
+                        return Err(refusal);
+                    }
                     last = not_connected(&failure);
                     self.pass_over(&lane, Moment::read(), &mut tried);
                 }

@@ -16,7 +16,7 @@ pub(crate) enum Step {
     Fill(u64),
     /// Lets time pass.
     Pause(Duration),
-    /// Waits for `worker.open_gate()`.
+    /// Waits for `worker.open_gate()`, or for one of `worker.let_one_pass()`.
     Gate,
     /// Waits for these bytes, whatever comes before them.
     Await(Vec<u8>),

@@ -68,6 +68,8 @@ struct State {
     once: VecDeque<Vec<Step>>,
     always: Vec<Step>,
     gate_open: bool,
+    /// So many may pass it while it is closed.
+    gate_passes: u32,
     listener: Option<(TcpListener, JoinHandle<()>)>,
     /// A twin of each open connection, by its number, so that `refuses` can end it.
     streams: Vec<(u64, TcpStream)>,
@@ -141,6 +143,12 @@ impl Worker {
         self.0.gate.notify_all();
     }
 
+    /// Lets one `Step::Gate` pass, one that waits or one to come.
+    pub(crate) fn let_one_pass(&self) {
+        self.0.lock().gate_passes += 1;
+        self.0.gate.notify_all();
+    }
+
     /// The requests so far, in the order in which their heads arrived.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.0.lock().seen.clone()
@@ -187,9 +195,10 @@ impl Shared {
 
     fn wait_for_gate(&self) {
         let mut state = self.lock();
-        while !state.gate_open && !self.stopped.load(Ordering::SeqCst) {
+        while !state.gate_open && state.gate_passes == 0 && !self.stopped.load(Ordering::SeqCst) {
             state = self.gate.wait_timeout(state, Duration::from_secs(1)).unwrap().0;
         }
+        state.gate_passes = state.gate_passes.saturating_sub(1);
     }
 }
 

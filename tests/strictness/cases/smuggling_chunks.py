@@ -68,7 +68,8 @@ for name, body, source in (
     ("trailer-bare-cr", b"5\r\nhello\r\n0\r\nX-T: a\rb\r\n\r\n", "RFC 9112 2.2"),
     ("trailer-leading-blank", b"5\r\nhello\r\n0\r\n X-T: y\r\n\r\n", "RFC 9112 5.2"),
 ):
-    case(name, "high", source, chunked(body + AFTER), (BROKEN, passed(NO_TRAILERS, NEXT)), "refuse, or drop what is not a trailer")
+    case(name, "high", source, chunked(body + AFTER), (BROKEN, passed(NO_TRAILERS, NEXT)),
+        "refuse, or drop what is not a trailer")
 case("no-last-line", "grave", "RFC 9112 7.1.2", chunked(b"5\r\nhello\r\n0\r\n" + AFTER), (BROKEN, passed(NO_TRAILERS)),
      "what follows stands where trailers stand: it is no request")
 
@@ -96,7 +97,8 @@ for name, line in (("chunk-blank-behind", b"5 "), ("chunk-tab-behind", b"5\t"), 
                    ("chunk-blank-before-extension", b"5 ;a=b"), ("chunk-zeros", b"0000000000000000000000005")):
     case(name, "high", "RFC 9112 7.1, 7.1.1", chunked(line + b"\r\nhello\r\n" + END + AFTER), (BROKEN, passed(HELLO, NEXT)),
          "harmless if written anew: refuse, or read it as 5")
-for name, line in (("chunk-extension", b"5;a=b"), ("chunk-extension-quoted", b'5;a="b;c\\"d"'), ("chunk-extension-bare", b"5;a")):
+for name, line in (("chunk-extension", b"5;a=b"), ("chunk-extension-quoted", b'5;a="b;c\\"d"'),
+    ("chunk-extension-bare", b"5;a")):
     case(name, "medium", "RFC 9112 7.1.1", chunked(line + b"\r\nhello\r\n" + END + AFTER), passed(HELLO, NEXT),
          "unknown extensions must be ignored")
 case("chunk-extension-quoted-crlf", "grave", "RFC 9112 7.1.1",
@@ -106,10 +108,12 @@ case("chunk-extension-long", "medium", "RFC 9112 7.1.1, CVE-2023-39326",
      "a bound on the length of extensions is allowed")
 case("chunk-upper-case", "medium", "RFC 9112 7.1", chunked(b"A\r\n0123456789\r\n" + END + AFTER),
      passed(W("POST", "/x", b"0123456789"), NEXT))
-case("chunk-many", "medium", "RFC 9112 7.1", chunked(b"1\r\nx\r\n" * 300 + END + AFTER), passed(W("POST", "/x", b"x" * 300), NEXT))
+case("chunk-many", "medium", "RFC 9112 7.1", chunked(b"1\r\nx\r\n" * 300 + END + AFTER),
+    passed(W("POST", "/x", b"x" * 300), NEXT))
 case("last-chunk-zeros", "medium", "RFC 9112 7.1", chunked(b"5\r\nhello\r\n000\r\n\r\n" + AFTER), passed(HELLO, NEXT),
      "last-chunk = 1*\"0\"")
-case("trailer-folded", "high", "RFC 9112 5.2", chunked(b"5\r\nhello\r\n0\r\nX-T: a\r\n b\r\n\r\n" + AFTER), (BROKEN, passed(HELLO, NEXT)))
+case("trailer-folded", "high", "RFC 9112 5.2", chunked(b"5\r\nhello\r\n0\r\nX-T: a\r\n b\r\n\r\n" + AFTER),
+    (BROKEN, passed(HELLO, NEXT)))
 
 
 def without(*names):
@@ -126,7 +130,8 @@ for name, line, grade in (
          (BROKEN, passed(W("POST", "/x", b"hello", trailers=without(field_name),
                            lack=("authorization",)), NEXT)),
          "no framing, routing or credentials in trailers: refuse, or drop it")
-for name, body in (("chunk-cut-in-size", b"5"), ("chunk-cut-in-data", b"5\r\nhel"), ("chunk-cut-before-last", b"5\r\nhello\r\n"),
+for name, body in (("chunk-cut-in-size", b"5"), ("chunk-cut-in-data", b"5\r\nhel"),
+    ("chunk-cut-before-last", b"5\r\nhello\r\n"),
                    ("chunk-cut-in-last", b"5\r\nhello\r\n0\r\n")):
     case(name, "grave", "RFC 9112 8", (chunked(body), SHUT), broken(400, 408, answered=False),
          "a request that ends early is never handed on as a whole one")

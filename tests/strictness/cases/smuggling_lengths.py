@@ -100,7 +100,8 @@ case("te-underscore", "high", "RFC 9112 6.3, CGI look-alike",
      "another name; a worker behind CGI or WSGI could take it for this one, so it must not arrive")
 for name, line in (("te-http10", b"POST /x HTTP/1.0"), ("te-http10-keep-alive", b"POST /x HTTP/1.0")):
     keep = (b"Connection: keep-alive",) if name.endswith("alive") else ()
-    case(name, "grave", "RFC 9112 6.1", head(line, b"Host: a.test", b"Transfer-Encoding: chunked", *keep) + HELLO_CHUNKS + AFTER,
+    case(name, "grave", "RFC 9112 6.1", head(line, b"Host: a.test", b"Transfer-Encoding: chunked", *keep) + HELLO_CHUNKS
+        + AFTER,
          (refused(400, 411, 501, 505), CHUNKED_THEN_CLOSED), "faulty framing: refuse, or close after the answer")
 case("te-http10-length", "grave", "RFC 9112 6.1",
      head(b"POST /x HTTP/1.0", b"Host: a.test", b"Connection: keep-alive", b"Content-Length: 5", b"Transfer-Encoding: chunked")
@@ -132,7 +133,8 @@ for name, line in (
     ("cl-leading-blank", b" Content-Length: 5"), ("cl-control-in-name", b"Content-Length\x01: 5"),
 ):
     case(name, "grave", "RFC 9112 5.1", post(line, b"hello" + AFTER), refused(400), "no field name looks like that: 400")
-case("cl-folded", "grave", "RFC 9112 5.2", post(b"Content-Length:\r\n 5", b"hello" + AFTER), (refused(400), passed(HELLO, NEXT)))
+case("cl-folded", "grave", "RFC 9112 5.2", post(b"Content-Length:\r\n 5", b"hello" + AFTER),
+    (refused(400), passed(HELLO, NEXT)))
 case("cl-fold-adds-digit", "grave", "RFC 9112 5.2", post(b"Content-Length: 5\r\n 0", b"hello" + AFTER), refused(400),
      "obs-fold: 400, or `5 0`, which is no length either")
 case("cl-underscore-name", "high", "RFC 9110 5.1, CGI look-alike",
@@ -142,13 +144,15 @@ case("cl-underscore-name", "high", "RFC 9110 5.1, CGI look-alike",
 # Every method is framed alike.
 for name, method in (("get", b"GET"), ("delete", b"DELETE"), ("options", b"OPTIONS"), ("odd", b"FROBNICATE")):
     body = AFTER.replace(b"after", b"hidden")
-    case(f"body-of-{name}", "grave", "RFC 9110 9.3.1, CL.0 desync", post(b"Content-Length: %d" % len(body), body + AFTER, method=method),
+    case(f"body-of-{name}", "grave", "RFC 9110 9.3.1, CL.0 desync", post(b"Content-Length: %d" % len(body), body + AFTER,
+        method=method),
          (passed(W(method.decode(), "/x", body), NEXT), refused(400, 405, 413, 501)),
          "a body is a body, whatever the method: it must not become a request")
     case(f"chunks-of-{name}", "grave", "RFC 9110 9.3.1",
          post(b"Transfer-Encoding: chunked", b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) + AFTER, method=method),
          (passed(W(method.decode(), "/x", body), NEXT), refused(400, 405, 413, 501)))
-case("body-is-request", "grave", "RFC 9112 6.3", post(b"Content-Length: %d" % len(AFTER), AFTER.replace(b"after", b"hiddn") + AFTER),
+case("body-is-request", "grave", "RFC 9112 6.3", post(b"Content-Length: %d" % len(AFTER),
+    AFTER.replace(b"after", b"hiddn") + AFTER),
      passed(W("POST", "/x", AFTER.replace(b"after", b"hiddn")), NEXT), "a body that looks like a request stays a body")
 case("get-with-no-length", "grave", "RFC 9112 6.3(7)", get(b"/x", b"Content-Type: text/plain") + AFTER,
      passed(W("GET", "/x"), NEXT), "neither length nor coding: no body")

@@ -71,7 +71,8 @@ for name, text, codes in (
     ("target-authority-get", b"GET a.test:80 HTTP/1.1", (400,)),
     ("target-scheme-ftp", b"GET ftp://a.test/x HTTP/1.1", (400, 421, 403, 501)),
 ):
-    case(name, "high", "RFC 9112 2.3, 3, 3.2", line(text), refused(*codes), "not a request line: an error, and nothing behind it")
+    case(name, "high", "RFC 9112 2.3, 3, 3.2", line(text), refused(*codes),
+        "not a request line: an error, and nothing behind it")
     if text.startswith(b"GET") and name in ("target-no-slash", "target-star-get", "target-scheme-ftp", "target-authority-get"):
         CASES.pop()
         case(name, "high", "RFC 9112 3.2", head(text, HOST), answered(A(codes), worker=0), "no target for this method")
@@ -99,10 +100,12 @@ case("bare-lf-everywhere", "medium", "RFC 9112 2.2", b"GET /x HTTP/1.1\nHost: a.
      "a lone LF may end a line")
 case("bare-cr-end", "high", "RFC 9112 2.2", b"GET /x HTTP/1.1\rHost: a.test\r\r" + AFTER, refused(400))
 case("cr-cr-lf", "high", "RFC 9112 2.2", b"GET /x HTTP/1.1\r\nHost: a.test\r\r\n\r\n" + AFTER, (refused(400), passed(X, NEXT)))
-case("binary", "high", "RFC 9112 2.2", bytes(range(128, 200)) + b"\r\n\r\n", refused(400, 405, 501, answered=False), "no HTTP at all")
+case("binary", "high", "RFC 9112 2.2", bytes(range(128, 200)) + b"\r\n\r\n", refused(400, 405, 501, answered=False),
+    "no HTTP at all")
 case("tls-hello", "medium", "RFC 9112 3", bytes.fromhex("16030100a5010000a10303") + bytes(154) + b"\r\n\r\n",
      refused(400, answered=False), "a TLS handshake on a plain port")
-case("h2-preface-cut", "medium", "RFC 9113 3.4", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", refused(400, 405, 421, 426, 505, answered=False),
+case("h2-preface-cut", "medium", "RFC 9113 3.4", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+    refused(400, 405, 421, 426, 505, answered=False),
      "half a preface is neither version", strict_client=False)
 
 # Field lines.
@@ -126,13 +129,15 @@ for name, field, grade, source in (
     wanted = "" if b":" not in field else field.split(b":")[0].strip().decode("latin-1").lower()
     case(name, grade, source, get(b"/x", field) + AFTER,
          (refused(400),) if name in ("name-blank-before-colon", "name-tab-before-colon") else
-         (refused(400), passed(W("GET", "/x", lack=(wanted, "x-a")), NEXT)), "not a field line: 400, or (but for the blank) gone")
+         (refused(400), passed(W("GET", "/x", lack=(wanted, "x-a")), NEXT)),
+         "not a field line: 400, or (but for the blank) gone")
 for name, value, grade, source in (
     ("value-nul", b"a\x00b", "grave", "RFC 9110 5.5"), ("value-bare-cr", b"a\rb", "grave", "RFC 9110 5.5, RFC 9112 2.2"),
 ):
     case(name, grade, source, get(b"/x", b"X-A: " + value) + AFTER,
          (refused(400), passed(W("GET", "/x", have={"x-a": "a b"}), NEXT)), "refuse, or a blank in its place")
-for name, value in (("value-control", b"a\x01b"), ("value-escape", b"a\x1bb"), ("value-delete", b"a\x7fb"), ("value-vertical-tab", b"a\x0bb"),
+for name, value in (("value-control", b"a\x01b"), ("value-escape", b"a\x1bb"), ("value-delete", b"a\x7fb"),
+    ("value-vertical-tab", b"a\x0bb"),
                     ("value-backspace", b"a\x08b")):
     case(name, "medium", "RFC 9110 5.5", get(b"/x", b"X-A: " + value) + AFTER,
          (refused(400), passed(W("GET", "/x", have={"x-a": ("a b", "ab")}), NEXT), passed(W("GET", "/x", lack=("x-a",)), NEXT)),
@@ -150,7 +155,8 @@ case("fold", "high", "RFC 9112 5.2", get(b"/x", b"X-A: b\r\n c") + AFTER,
      "obs-fold: 400, or blanks in its place")
 case("fold-first-line", "high", "RFC 9112 2.2, 5.2", head(b"GET /x HTTP/1.1", b" X-A: b", HOST) + AFTER,
      (refused(400), passed(W("GET", "/x", lack=("x-a",)), NEXT)), "a blank behind the request line: 400, or skip these lines")
-case("fold-empty", "high", "RFC 9112 5.2", b"GET /x HTTP/1.1\r\nHost: a.test\r\nX-A: b\r\n \r\n\r\n" + AFTER, (refused(400), passed(X, NEXT)))
+case("fold-empty", "high", "RFC 9112 5.2", b"GET /x HTTP/1.1\r\nHost: a.test\r\nX-A: b\r\n \r\n\r\n" + AFTER,
+    (refused(400), passed(X, NEXT)))
 case("fold-hides-end", "grave", "RFC 9112 2.1, 5.2", b"GET /x HTTP/1.1\r\nHost: a.test\r\n \r\nX-B: c\r\n\r\n" + AFTER,
      (refused(400), passed(W("GET", "/x", have={"x-b": "c"}), NEXT)), "a line of blanks is not the empty line")
 case("same-name-lines", "medium", "RFC 9110 5.3", get(b"/x", b"X-A: b", b"X-C: d", b"X-A: e") + AFTER,
@@ -193,20 +199,26 @@ for name, hosts, grade in (
          "MUST 400: missing, more than one, or not a valid host")
 case("host-empty", "medium", "RFC 9112 3.2", head(b"GET /x HTTP/1.1", b"Host:"), answered(A(400), worker=0),
      "an http URI has a host; who gives none means none of ours")
-for name, host in (("host-port", b"a.test:8080"), ("host-port-empty", b"a.test:"), ("host-upper-case", b"A.TEST"), ("host-literal", b"[::1]:80"),
+for name, host in (("host-port", b"a.test:8080"), ("host-port-empty", b"a.test:"), ("host-upper-case", b"A.TEST"),
+    ("host-literal", b"[::1]:80"),
                    ("host-dot", b"a.test."), ("host-address", b"127.0.0.1"), ("host-underscore", b"a_b.test")):
     allowed = {host.decode(), host.decode().lower(), host.decode().rstrip(":"), host.decode().rstrip("."),
                host.decode().removesuffix(":80"), host.decode().removesuffix(":8080")}
-    case(name, "medium", "RFC 9110 7.2, 4.2.3", head(b"GET /x HTTP/1.1", b"Host: " + host), passed(W("GET", "/x", have={"host": allowed})))
+    case(name, "medium", "RFC 9110 7.2, 4.2.3", head(b"GET /x HTTP/1.1", b"Host: " + host),
+        passed(W("GET", "/x", have={"host": allowed})))
 
 # Sizes.
-case("uri-long", "medium", "RFC 9110 15.5.15", line(b"GET /" + b"x" * 100000 + b" HTTP/1.1"), refused(400, 414, 431), "a bound, and 414")
+case("uri-long", "medium", "RFC 9110 15.5.15", line(b"GET /" + b"x" * 100000 + b" HTTP/1.1"), refused(400, 414, 431),
+    "a bound, and 414")
 case("uri-4000", "low", "RFC 9112 3", line(b"GET /" + b"x" * 4000 + b" HTTP/1.1"), passed(W(target="/" + "x" * 4000), NEXT),
      "at least 8000 bytes of request line should do")
-case("value-huge", "medium", "RFC 6585 5", get(b"/x", b"X-A: " + b"b" * 300000) + AFTER, refused(400, 413, 431), "a bound, and 431")
+case("value-huge", "medium", "RFC 6585 5", get(b"/x", b"X-A: " + b"b" * 300000) + AFTER, refused(400, 413, 431),
+    "a bound, and 431")
 case("name-huge", "medium", "RFC 6585 5", get(b"/x", b"X" * 300000 + b": b") + AFTER, refused(400, 413, 431))
-case("fields-many", "medium", "RFC 6585 5", get(b"/x", *(b"X-%d: y" % number for number in range(20000))) + AFTER, refused(400, 413, 431))
+case("fields-many", "medium", "RFC 6585 5", get(b"/x", *(b"X-%d: y" % number for number in range(20000))) + AFTER,
+    refused(400, 413, 431))
 case("fields-50", "low", "RFC 9112 5", get(b"/x", *(b"X-%d: y" % number for number in range(50))) + AFTER,
      passed(W("GET", "/x", have={"x-0": "y", "x-49": "y"}), NEXT))
-case("head-endless", "medium", "RFC 6585 5", b"GET /x HTTP/1.1\r\nHost: a.test\r\n" + b"X-A: b\r\n" * 200000, refused(400, 413, 431, answered=False),
+case("head-endless", "medium", "RFC 6585 5", b"GET /x HTTP/1.1\r\nHost: a.test\r\n" + b"X-A: b\r\n" * 200000,
+    refused(400, 413, 431, answered=False),
      "cut off while it is being sent", within=6.0)
