@@ -7,6 +7,7 @@ pub mod early;
 mod exchange;
 pub mod headers;
 pub mod http2;
+pub mod pace;
 pub mod pool;
 pub mod proxy_header;
 mod refused;

@@ -12,6 +12,7 @@ use crate::admit::caller::{CachedCaller, Caller, Peer, Who};
 use crate::clock::{Moment, ShardClock};
 use crate::config::{ConnectionLife, Timeouts};
 use crate::forward::early::Early;
+use crate::forward::pace::Patience;
 use crate::forward::proxy_header::Spoken;
 use crate::refusal::{Reason, Refusal};
 use crate::service::{Desk, Place};
@@ -97,7 +98,7 @@ impl Visitor {
             certificate_value: OnceCell::new(),
             early: Early::default(),
             born: now,
-            jitter: fastrand::f64().mul_add(2.0, -1.0),
+            jitter: anywhere(),
             begun: Cell::new(0),
             busy: Cell::new(0),
             answering: Cell::new(false),
@@ -159,6 +160,12 @@ impl Visitor {
     /// The time limits of the moment.
     pub fn timeouts(&self) -> Timeouts {
         self.desk().service.config.timeouts
+    }
+
+    /// How long a client may take over a request's body.
+    pub fn patience(&self) -> Patience {
+        let config = &self.desk().service.config;
+        Patience { gap: config.timeouts.body, rate: config.bounds.upload_rate }
     }
 
     /// The shard's coarse time.
@@ -281,6 +288,11 @@ impl Visitor {
     }
 }
 
+/// Some place between the shortest and the longest age, each as likely as the other.
+fn anywhere() -> f64 {
+    fastrand::f64().mul_add(2.0, -1.0)
+}
+
 /// `age`, longer or shorter by up to `percent`; `place`, from -1 to 1, says where in between.
 fn jittered(age: Duration, percent: u8, place: f64) -> Duration {
     let share = f64::from(percent) / 100.0 * place;
@@ -298,5 +310,18 @@ mod tests {
         assert_eq!(jittered(minute, 20, -1.0), Duration::from_secs(48));
         assert_eq!(jittered(minute, 20, 1.0), Duration::from_secs(72));
         assert_eq!(jittered(minute, 100, -1.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn connections_that_came_together_do_not_grow_old_together() {
+        let (age, most) = (Duration::from_secs(1000), Duration::from_secs(200));
+        let ages: Vec<_> = (0..10_000).map(|_| jittered(age, 20, anywhere())).collect();
+        assert!(ages.iter().all(|one| one.abs_diff(age) <= most), "within the jitter");
+        // In each tenth of the range about a tenth of them; 800 is more than six standard deviations below.
+        for tenth in 0..10 {
+            let from = age - most + most * 2 / 10 * tenth;
+            let in_it = ages.iter().filter(|&one| *one >= from && *one < from + most * 2 / 10).count();
+            assert!(in_it > 800, "{in_it} in tenth {tenth}");
+        }
     }
 }

@@ -61,7 +61,7 @@ fn with_source(visitor: &Visitor, request: Request<RecvStream>, early: &Early) -
     let expects =
         parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let continues = expects.then(|| early.clone());
-    let source = Http2Source::new(stream, length, visitor.timeouts().body, continues);
+    let source = Http2Source::new(stream, length, visitor.patience(), continues);
     Request::from_parts(parts, Source::Http2(Box::new(source)))
 }
 

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::line::{Broken, HTTP_VERSION, Line};
 use super::wire::{Event, Fault, Stage, Wire, WireBounds};
+use crate::forward::pace::Pace;
 use crate::refusal::{Reason, Refusal};
 
 /// What a client of HTTP/2 sends first (RFC 9113 section 3.4).
@@ -73,9 +74,13 @@ impl ClientSocket {
             match self.wire.scan(&bytes[pass..]) {
                 Ok(scan) => {
                     pass += scan.pass;
+                    if in_body {
+                        self.line.body_came(scan.pass);
+                    }
                     if let Event::Head(facts) = scan.event {
                         let number = self.line.heads.get() + 1;
                         self.line.heads.set(number);
+                        self.line.pace.set(Pace::default());
                         let may_switch = facts.has_upgrade && !facts.version_10 && facts.has_no_body();
                         self.line.upgrade.set(may_switch.then_some(number));
                     }
@@ -186,11 +191,10 @@ impl AsyncRead for ClientSocket {
             let received = match read {
                 Poll::Ready(received) => received?,
                 Poll::Pending => {
-                    line.reading.set(line.reading.get().or_else(|| Some(line.visitor.now().nanos)));
+                    line.waiting_begins();
                     return Poll::Pending;
                 }
             };
-            line.reading.set(None);
             if received == 0 {
                 return this.at_end();
             }
@@ -207,6 +211,7 @@ impl ClientSocket {
         let line = Rc::clone(&self.line);
         let read = Pin::new(&mut *line.stream.borrow_mut()).poll_read(cx, buf);
         std::task::ready!(read)?;
+        line.waiting_ends();
         let received = buf.filled().len();
         let pass = self.judge(buf.filled());
         self.held.extend_from_slice(&buf.filled()[pass..]);
@@ -242,6 +247,7 @@ impl ClientSocket {
         let received = piece.filled().len();
         self.held.truncate(before + received);
         std::task::ready!(read)?;
+        line.waiting_ends();
         Poll::Ready(Ok(received))
     }
 }
