@@ -62,6 +62,11 @@ impl Reply {
         matches!(self.answer, Answer::Switched(_))
     }
 
+    /// Keeps the request's body going while the client takes nothing of the answer.
+    pub fn drive(self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        self.get_mut().answer.drive(cx);
+    }
+
     /// Carries bytes between this client, who is sent `opening` first, and the worker, until that ends. The request
     /// counts as in progress all the while: for its limits, in the log, on its connection.
     pub async fn carry<C: ClientSide>(mut self, mut client: C, opening: Opening) {

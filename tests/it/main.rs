@@ -23,6 +23,7 @@ mod forwarding;
 mod framing;
 mod grpc;
 mod harness;
+mod http2_answers;
 mod http2_clients;
 mod http2_floods;
 mod http2_workers;

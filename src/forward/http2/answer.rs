@@ -83,6 +83,13 @@ impl Streaming {
         }
     }
 
+    /// Moves what is left of the request. What breaks it is told with the next piece.
+    pub(in super::super) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(live) = &mut self.live {
+            let _ = live.pump.poll(cx);
+        }
+    }
+
     fn take(
         &mut self,
         piece: Option<Result<Frame<Bytes>, h2::Error>>,
