@@ -37,6 +37,7 @@ use crate::refusal::page::{self, Asked};
 use crate::refusal::{self, Reason, Refusal};
 use crate::service::Desk;
 pub use reply::Reply;
+use visitor::Busy;
 pub use visitor::{Arrival, Parting, Visitor};
 
 /// A request on its way, with what is learned of it.
@@ -46,6 +47,7 @@ struct Journey<'a> {
     now: Moment,
     /// In a box, since it goes along to the end of the answer and is large.
     outcome: Box<Outcome>,
+    busy: Busy,
     request_id: HeaderValue,
     caller: Option<Caller>,
     standing: Option<Standing>,
@@ -58,13 +60,14 @@ struct Journey<'a> {
 
 /// Serves one request, whatever becomes of it. Interim answers are left in `early`.
 pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Early) -> Response<Reply> {
-    visitor.begin_request();
+    let busy = visitor.begin_request();
     early.begin();
     let now = visitor.refresh_clock();
     let desk = Rc::clone(&visitor.desk());
     let (mut parts, body) = request.into_parts();
     let trusted = desk.service.callers.is_trusted(visitor.arrival.peer.ip());
     let mut journey = Journey {
+        busy,
         desk: &desk,
         visitor,
         now,
@@ -334,7 +337,7 @@ impl Journey<'_> {
         }
         // A length that was promised cannot be cut short by trailers.
         let grpc = grpc && !head.headers.contains_key(CONTENT_LENGTH);
-        let reply = Reply::new(answer, self.outcome, grant, self.upload, Rc::clone(visitor), method);
+        let reply = Reply::new(answer, self.outcome, grant, self.upload, self.busy, method);
         let reply = if grpc { reply.of_grpc() } else { reply };
         Response::from_parts(head, reply)
     }

@@ -188,6 +188,8 @@ impl<'a> Watch<'a> {
                         visitor.desk().scribe.flood(FloodKind::Stalled.name());
                         return Poll::Ready(End::Abandoned);
                     }
+                    // Asked to leave, and nothing is under way: a plain close, which takes nothing away from the client.
+                    (Overdue::End, Some(_)) if self.ending.is_none() => return Poll::Ready(End::Done),
                     (Overdue::End, _) | (_, None) => return Poll::Ready(End::Abandoned),
                     (Overdue::Head, Some(open)) => self.end(open, Reason::NO_ERROR),
                     (Overdue::Idle | Overdue::Age, Some(open)) => self.ask(open),

@@ -158,6 +158,9 @@ impl Sending {
         visitor: &Visitor,
     ) -> Result<(), Gone> {
         let last = reply.is_end_stream();
+        if data.is_empty() && last {
+            return self.stream.send_data(data, true).map_err(|_| Gone);
+        }
         while !data.is_empty() {
             self.stream.reserve_capacity(data.len());
             let Some(room) = self.room(reply.as_mut()).await? else {

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::world::http2::{ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, PING, ask, frame, stream};
+use crate::world::http2::{
+    ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, PING, RST_STREAM, ask, frame, stream,
+};
 use crate::world::{End, Raw, SWITCH, Step, World, eventually, get, linger, one_service};
 
 /// So young no connection of these tests stays.
@@ -130,6 +132,19 @@ fn an_old_connection_of_http2_is_asked_to_leave_although_nothing_happens() {
     assert_eq!(client.count(GOAWAY), 0);
     assert_eq!(client.goaway(), 0);
     assert!(begin.elapsed() > Duration::from_millis(700), "too early: {:?}", begin.elapsed());
+}
+
+#[test]
+fn a_request_that_its_client_took_back_keeps_no_connection_open() {
+    let world = World::new();
+    let worker = world.worker("a");
+    worker.always(&[Step::TakeBody, Step::Hang]);
+    let buckler = world.one_service("timeouts: { keep_alive: 300ms }");
+    let mut client = Http2::connect(buckler.port());
+    client.send(frame(HEADERS, END_HEADERS | END_STREAM, stream(0), &ask("GET", "/")));
+    eventually("the request at the worker", || worker.count() == 1);
+    client.send(frame(RST_STREAM, 0, stream(0), &8_u32.to_be_bytes()));
+    assert_eq!(client.goaway(), 0, "an idle connection ends without an error");
 }
 
 #[test]

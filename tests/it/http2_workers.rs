@@ -149,6 +149,15 @@ fn a_worker_is_not_blamed_for_the_haste_of_a_client() {
 }
 
 #[test]
+fn an_answer_whose_last_frame_is_empty_ends_well() {
+    let world = World::new();
+    let worker = Http2Worker::start(|_| Act::Echo);
+    let buckler = world.buckler(&config(&[worker.port()], ""));
+    let heard = call(buckler.port(), grpc("/pkg.Service/Echo").header("te", "trailers"), b"whole");
+    assert_eq!((heard.status, heard.body.as_slice()), (200, &b"whole"[..]), "{heard:?}");
+}
+
+#[test]
 fn a_grpc_answer_that_is_cut_ends_with_a_status() {
     let world = World::new();
     let worker = Http2Worker::start(|_| Act::Cut);
