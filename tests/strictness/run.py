@@ -17,49 +17,56 @@ class Result:
     case: object
     faults: list = field(default_factory=list)
     shown: list = field(default_factory=list)
+    died: bool = False
 
 
 def run(edge, cases, patience=1.0, again=None, tell=lambda text: None):
-    """The results, in the order of the cases, of those that there are lanes for. `again`: whether a case that failed is played once more, alone."""
-    timings = list(dict.fromkeys(lane.timing for lane in edge.lanes))
+    """The results, in the order of the cases, of those that there are lanes for.
+
+    `again`: whether a case that failed is played once more, alone. After a proxy died it is started again; the cases
+    that were under way are played alone then, so that only the one that kills is blamed.
+    """
+    timings = {lane.timing for lane in edge.lanes}
     cases = [case for case in cases if case.timing in timings]
     results = {}
-    threads = []
-    for timing in timings:
-        waiting = queue.Queue()
-        for case in cases:
-            if case.timing == timing:
-                waiting.put(case)
-        for lane in edge.lanes:
-            if lane.timing == timing:
-                threads.append(threading.Thread(target=work, args=(edge, lane, waiting, results, patience, tell)))
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if edge.died():
-        bury(edge, cases, results, patience)
+    while len(results) < len(cases):
+        if edge.died():
+            edge.start()
+        waiting = [case for case in cases if case.id not in results]
+        play_side_by_side(edge, waiting, results, patience, tell)
+        for case in waiting:
+            if case.id in results and results[case.id].died:
+                results[case.id] = play_alone(edge, case, patience)
     for case in cases:
         if again and results[case.id].faults and again(case):
-            lane = next(lane for lane in edge.lanes if lane.timing == case.timing)
-            results[case.id] = play(edge, lane, case, patience)
+            results[case.id] = play_alone(edge, case, patience)
             tell(f"{'ok  ' if not results[case.id].faults else 'FAIL'} {case.id}, played again")
     return [results[case.id] for case in cases]
 
 
-def bury(edge, cases, results, patience):
-    """A proxy died: every failed case is played anew, alone, so that only the one that kills is blamed."""
+def play_side_by_side(edge, cases, results, patience, tell):
+    """Plays the cases on all lanes, until none is left or the proxy has died."""
+    queues = {lane.timing: queue.Queue() for lane in edge.lanes}
     for case in cases:
-        if results[case.id].faults:
-            if edge.died():
-                edge.start()
-            lane = next(lane for lane in edge.lanes if lane.timing == case.timing)
-            results[case.id] = play(edge, lane, case, patience)
+        queues[case.timing].put(case)
+    threads = [threading.Thread(target=work, args=(edge, lane, queues[lane.timing], results, patience, tell))
+               for lane in edge.lanes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def play_alone(edge, case, patience):
+    if edge.died():
+        edge.start()
+    lane = next(lane for lane in edge.lanes if lane.timing == case.timing)
+    return play(edge, lane, case, patience)
 
 
 def work(edge, lane, waiting, results, patience, tell):
-    """Plays case after case on one lane until none is left."""
-    while True:
+    """Plays case after case on one lane until none is left or the proxy has died."""
+    while not edge.died():
         try:
             case = waiting.get_nowait()
         except queue.Empty:
@@ -79,7 +86,7 @@ def play(edge, lane, case, patience):
     except Exception as error:
         shown, faults = [], [f"could not be played: {error!r} {traceback.format_exc(limit=-3)}"]
     died = edge.died()
-    return Result(case, [*faults, *([died] if died else [])], shown)
+    return Result(case, [*faults, *([died] if died else [])], shown, bool(died))
 
 
 def show(seen):
