@@ -54,6 +54,19 @@ fn certificates_that_cannot_serve_are_told_of() {
 }
 
 #[test]
+fn a_self_signed_certificate_is_warned_of_and_served() {
+    // What `openssl req -x509 -subj /CN=localhost` makes: a CA without a SAN.
+    let (own, folder) = (Authority::new("localhost").itself(), Folder::new());
+    let told = about(&own.pem, &own.key);
+    is(&told, Code::CertificateDoubtful, "is self-signed and that of a CA");
+    assert!(told.iter().all(|(code, ..)| *code == Code::CertificateDoubtful), "{told:?}");
+    write_pair(&folder, 0, &own);
+    assert_eq!(terms(&service(&folder, |_| {})).certificates()[0].subject, "CN=localhost");
+    let other = Authority::new("localhost").itself();
+    is(&about(&own.pem, &other.key), Code::CertificateUnfit, "is not the key of the certificate");
+}
+
+#[test]
 fn dates_are_told_of() {
     let root = Authority::new("root");
     let dated = |from: i32, to: i32| {
