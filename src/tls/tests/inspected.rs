@@ -196,6 +196,16 @@ fn two_spiffe_ids_are_nobody() {
 }
 
 #[test]
+fn a_dns_name_that_is_spelled_like_a_spiffe_id_names_nobody() {
+    let forged = shown(&[], &["spiffe://example.test/playlist", "a.test/b", "_a-1.Test", "*.a.test"]);
+    let names: Vec<&str> = forged.identity.names.iter().map(|name| &**name).collect();
+    assert_eq!((names, forged.dns.len()), (vec!["_a-1.test", "*.a.test"], 2));
+    let alone = shown(&[], &["SPIFFE://example.test/playlist"]);
+    assert_eq!(alone.identity.names, [] as [Arc<str>; 0]);
+    assert_eq!(*alone.identity.display, format!("certificate:{}", &alone.fingerprint[..12]));
+}
+
+#[test]
 fn workers_are_told_of_a_certificate_as_envoy_does() {
     let root = Authority::new("root");
     let issued = root.issue("Play, \"list\"; é\\", |params| {
