@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::neighbours::{curl, curl_unix, haproxy, nginx};
-use crate::world::{Buckler, Raw, World, free_port, get, one_service};
+use crate::world::{Buckler, End, Raw, World, free_port, get, one_service};
 
 const TRUSTED: &str = "callers: { trusted_proxies: [127.0.0.1/32] }\n";
 
@@ -98,6 +98,18 @@ fn a_header_of_a_stranger_is_not_believed() {
         raw.send([header, &request].concat()).closed();
     }
     assert_eq!(world.worker("a").count(), 0);
+}
+
+#[test]
+fn a_connection_too_many_behind_a_balancer_is_closed_without_a_byte() {
+    let world = World::new();
+    let more = one_service("proxy_protocol: true\nbounds: { connections: 1 }");
+    let buckler = world.buckler(&format!("{TRUSTED}{more}"));
+    let mut held = buckler.connect();
+    held.send(V2);
+    held.answer(&get("/")).is(200);
+    assert_eq!(buckler.connect().closed(), End::Closed);
+    assert_eq!(buckler.refused("connections"), 1.0);
 }
 
 #[test]
