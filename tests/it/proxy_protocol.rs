@@ -197,6 +197,24 @@ fn a_worker_is_told_of_the_client_and_of_nobody_else_on_one_connection() {
 }
 
 #[test]
+fn a_connection_older_than_the_reload_that_tells_workers_is_told_with_its_client() {
+    let world = World::new();
+    let port = free_port();
+    let server = format!("    listen 127.0.0.1:{port} proxy_protocol;\n    location / {{ {NGINX_TELLS} }}");
+    let _nginx = nginx(&world, &server, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let buckler = world.one_service("");
+    let mut raw = Raw::connect_from("127.0.0.5".parse().unwrap(), buckler.port());
+    raw.answer(&get("/")).is(200);
+    let telling = one_service("")
+        .replace("workers:", "workers:\n      send_proxy_protocol: true")
+        .replace("{worker:a}", &format!("127.0.0.1:{port}"));
+    world.reload(&buckler, &telling);
+    let [client, destination, _] = told(&mut raw);
+    assert!(client.starts_with("127.0.0.5:"), "{client}");
+    assert_eq!(destination, format!("127.0.0.1:{}", buckler.port()));
+}
+
+#[test]
 fn what_a_balancer_in_front_says_of_the_client_is_told_on() {
     let world = World::new();
     let (_nginx, buckler) = sending(&world, "proxy_protocol: true");
