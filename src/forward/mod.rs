@@ -16,6 +16,7 @@ pub mod tunnel;
 pub mod upgrade;
 pub mod upload;
 mod wake;
+pub mod websocket;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -23,7 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -42,6 +43,7 @@ use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lane, Lanes, Link};
 use proxy_header::Spoken;
 use refused::{beside_the_worker, no_workers, not_connected};
 use retry::{Attempted, Reached, again};
+use upgrade::Wish;
 use upload::{Upload, UploadWatch};
 
 /// Workers tried for one request, and connections tried at one worker that turn out to be dead: after so many failures
@@ -76,8 +78,8 @@ pub struct Call<'a> {
     pub early: Option<&'a Early>,
     /// Whose it is, for workers that are told.
     pub spoken: Spoken,
-    /// The protocol that the request asks to go on with; an answer that agrees becomes [`Answer::Switched`].
-    pub upgrade: Option<&'a HeaderValue>,
+    /// What the request asks to go on with; an answer that agrees becomes [`Answer::Switched`].
+    pub upgrade: Option<&'a Wish>,
 }
 
 impl Route {
