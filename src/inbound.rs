@@ -101,6 +101,7 @@ async fn pass(
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
     http2_head::judge(parts, &service.config.bounds)?;
+    http2_head::judge_extended(parts, &service.config)?;
     let until = journey.until(parts)?;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
     visitor.is_directed_here(&asked.host)?;

@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{StatusCode, Version};
 
 use super::websocket;
+use crate::config::{Service, WorkerProtocol};
 
 /// The protocol that a request asks to go on with, if it may: `Connection: upgrade` and one `Upgrade` with one
 /// protocol of `allowed` (lower case, without its version), in HTTP/1.1, without a body. What may not is served as if
@@ -65,6 +66,13 @@ impl Wish {
         let mut lines = fields.get_all(header::SEC_WEBSOCKET_ACCEPT).iter();
         lines.next() == Some(accept) && lines.next().is_none()
     }
+}
+
+/// Whether a stream of HTTP/2 may go on as a WebSocket at all: the file allows it, and the workers speak the version that
+/// has upgrades (RFC 9113 section 8.6).
+pub fn carries_websocket(service: &Service) -> bool {
+    service.worker_protocol == WorkerProtocol::Http1
+        && service.upgrades.iter().any(|allowed| **allowed == *"websocket")
 }
 
 /// Whether this answer would be taken for an agreement that it is not: a client of RFC 8441 takes any 2xx for one.

@@ -8,7 +8,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{Method, Request, Response};
 use tokio::net::TcpStream;
 
-use crate::world::{Buckler, SWITCH, Step, World, eventually};
+use crate::world::{Buckler, SWITCH, Step, World, eventually, one_service};
 
 /// Runs a client of HTTP/2 against this Buckler.
 fn with_client<F: Future>(buckler: &Buckler, client: impl FnOnce(SendRequest<Bytes>) -> F) -> F::Output {
@@ -111,6 +111,30 @@ fn an_agreement_to_another_key_is_none() {
         }
     });
     assert_eq!(buckler.refused("worker_protocol"), 2.0);
+}
+
+#[test]
+fn where_it_is_not_allowed_it_is_neither_offered_nor_sent_as_a_get() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service("");
+    with_client(&buckler, async |mut send| {
+        world.reload(&buckler, &one_service("upgrades: []"));
+        assert_eq!(ask(&mut send, "websocket").await.unwrap().0.status(), 405);
+    });
+    assert_eq!(worker.count(), 0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = TcpStream::connect(("127.0.0.1", buckler.port())).await.unwrap();
+        let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+        let driving = tokio::spawn(connection);
+        // An answer comes behind the server's SETTINGS.
+        let question = Request::get("http://a.test/").body(()).unwrap();
+        let (answer, _) = send.send_request(question, true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 200);
+        assert!(!send.is_extended_connect_protocol_enabled());
+        driving.abort();
+    });
 }
 
 #[test]
