@@ -1,5 +1,5 @@
-//! Which worker gets the next attempt, and by which lane: `balance` chooses among the workers of now, and the lanes follow
-//! their set.
+//! Which worker gets the next attempt, and by which lane: `balance` chooses among the workers of now, and the lanes
+//! follow their set.
 
 use std::collections::HashMap;
 use std::rc::Rc;

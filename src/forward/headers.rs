@@ -109,8 +109,8 @@ pub fn to_client_early(fields: &mut HeaderMap) {
     remove(fields, |name| is_of_one_hop(name) || *name == CALLER || *name == header::CONTENT_LENGTH);
 }
 
-/// Makes the trailers of a worker's answer fit for the client. Names with an underscore stay, since gRPC allows them, and
-/// so does what tells of a request's way: a client believes its server.
+/// Makes the trailers of a worker's answer fit for the client. Names with an underscore stay, since gRPC allows them,
+/// and so does what tells of a request's way: a client believes its server.
 pub fn to_client_trailers(trailers: &mut HeaderMap) {
     remove(trailers, |name| {
         is_of_one_hop(name) || NO_TRAILERS.contains(&name.as_str()) || name.as_str().starts_with("x-buckler-")
@@ -128,10 +128,9 @@ const NO_TRAILERS: [&str; 29] = [
     "if-unmodified-since", "if-range",
 ];
 
-/// Whether a field may not stand in a request's trailer section: framing, routing, credentials, controls and content format have
-/// no place behind a body (RFC 9110 section 6.5.1), nor has what only a proxy may say. A name with an underscore may be
-/// read as the one with a hyphen (CGI, WSGI); in a head such a field is dropped, and here, where nothing can be
-/// dropped, it is refused.
+/// Whether a field may not stand in a request's trailer section: what no trailer may be, and what only a proxy may say.
+/// A name with an underscore may be read as the one with a hyphen (CGI, WSGI); in a head such a field is dropped, and
+/// here, where nothing can be dropped, it is refused.
 pub fn is_no_trailer(name: &[u8]) -> bool {
     const OF_PROXIES: [&str; 6] =
         ["forwarded", "via", "x-real-ip", "x-request-id", "traceparent", "tracestate"];

@@ -68,8 +68,8 @@ impl Wish {
     }
 }
 
-/// Whether a stream of HTTP/2 may go on as a WebSocket at all: the file allows it, and the workers speak the version that
-/// has upgrades (RFC 9113 section 8.6).
+/// Whether a stream of HTTP/2 may go on as a WebSocket at all: the file allows it, and the workers speak the version
+/// that has upgrades (RFC 9113 section 8.6).
 pub fn carries_websocket(service: &Service) -> bool {
     service.worker_protocol == WorkerProtocol::Http1
         && service.upgrades.iter().any(|allowed| **allowed == *"websocket")

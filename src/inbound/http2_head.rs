@@ -61,8 +61,8 @@ pub(super) fn judge(parts: &mut Parts, bounds: &Bounds) -> Result<(), Refusal> {
     }
 }
 
-/// Judges whether an extended CONNECT may be asked: as the GET that it is towards a worker it would mean something else.
-/// Who connected before a reload may not know what changed.
+/// Judges whether an extended CONNECT may be asked: where it is not carried, the GET that it is towards a worker would
+/// mean something else. Who connected before a reload may not know what changed.
 ///
 /// # Errors
 /// 405, as for any other CONNECT.

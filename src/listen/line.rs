@@ -194,8 +194,8 @@ impl Line {
         if bytes.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// The next head is about to be written: hints that belong to it go before it, or nowhere if another answer is under
-    /// way, for then they would come behind it.
+    /// The next head is about to be written: hints that belong to it go before it, or nowhere if another answer is
+    /// under way, for then they would come behind it.
     pub(super) fn head_follows(&self) {
         let hints = if self.visitor.early().is_waiting() { self.visitor.early().take() } else { return };
         if !self.mid_write.get() {

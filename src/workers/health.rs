@@ -155,8 +155,8 @@ impl Health {
         true
     }
 
-    /// The trial that began at `begun` ended without an outcome: another may begin at once. Returns whether it was still
-    /// under way.
+    /// The trial that began at `begun` ended without an outcome: another may begin at once. Returns whether it was
+    /// still under way.
     pub fn give_up_trial(&mut self, begun: Moment) -> bool {
         if let Phase::Out { trial, .. } = &mut self.phase
             && trial.is_some_and(|end| end.nanos == begun.plus(TRIAL_LIMIT).nanos)

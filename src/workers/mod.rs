@@ -237,8 +237,8 @@ impl Workers {
     }
 }
 
-/// A claimed trial. A request that drops it before the worker showed how it is, since its client left or its own time was
-/// over, gives the trial back; after `connected` or `connect_failed` that changes nothing.
+/// A claimed trial. A request that drops it before the worker showed how it is, since its client left or its own time
+/// was over, gives the trial back; after `connected` or `connect_failed` that changes nothing.
 #[derive(Debug)]
 pub struct Trial {
     workers: Arc<Workers>,
