@@ -147,6 +147,13 @@ impl Streaming {
         }
     }
 
+    /// Moves what is left of the request; of the answer no more than one piece comes meanwhile.
+    fn drive(&mut self, cx: &Context<'_>) {
+        if let (false, Some(link)) = (self.upload.ended(), &mut self.link) {
+            let _ = link.advance(cx, |_, _| Poll::<()>::Pending);
+        }
+    }
+
     /// The answer is complete: the connection goes back if it is at rest, and if the request is complete too.
     pub(super) fn finish(&mut self, cx: &Context<'_>) {
         if let Some(mut link) = self.link.take()
@@ -170,6 +177,17 @@ impl Streaming {
         self.active.failed();
         // What the client did to its own upload is not the worker's fault.
         self.upload.failure().unwrap_or_else(|| Refusal::new(reason, detail))
+    }
+}
+
+impl Answer {
+    /// Keeps the request's body going while nobody asks for the next piece of the answer.
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Self::Own(_) | Self::Switched(_) => {}
+            Self::Worker(streaming) => streaming.drive(cx),
+            Self::Shared(streaming) => streaming.drive(cx),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ pub mod early;
 mod exchange;
 pub mod headers;
 pub mod http2;
+pub mod pace;
 pub mod pool;
 pub mod proxy_header;
 mod refused;
@@ -72,6 +73,8 @@ type Order = Request<Upload>;
 pub struct Call<'a> {
     /// When all must be over, answer and all.
     pub until: Option<Instant>,
+    /// The same, if it is the client's own word (`grpc-timeout`): no worker is blamed for what it did not do by then.
+    pub haste: Option<Instant>,
     /// Where interim answers go. None for a client that cannot take them.
     pub early: Option<&'a Early>,
     /// Whose it is, for workers that are told.
@@ -168,7 +171,7 @@ impl Route {
             let link = match idle {
                 Some(link) => link,
                 // In a box: connecting is rare, and its state would make every request's larger.
-                None => match Box::pin(self.connect(&lane, spoken, until)).await {
+                None => match Box::pin(self.connect(&lane, spoken, call)).await {
                     Ok(link) => {
                         outcome.connected(Moment::read().since(now));
                         link
@@ -180,6 +183,10 @@ impl Route {
                         now = Moment::read();
                         last = not_connected(&failure);
                         self.pass_over(&lane, now, &mut tried);
+                        // The next worker would be given no time, and be blamed for that.
+                        if until.is_some_and(|until| until <= Instant::from_std(now.instant())) {
+                            break;
+                        }
                         continue;
                     }
                 },
@@ -228,13 +235,13 @@ impl Route {
         &self,
         lane: &Lane,
         spoken: Option<Spoken>,
-        until: Option<Instant>,
+        call: Call<'_>,
     ) -> Result<Link, ConnectFailure> {
         let terms = self.terms(spoken);
-        match in_time(until, lane.connect(&self.open, terms)).await {
+        match in_time(call, lane.connect(&self.open, terms)).await {
             // All may be in use, or some idle at other workers: one of those makes room.
             Err(ConnectFailure::Bound) if self.make_room() => {
-                in_time(until, lane.connect(&self.open, terms)).await
+                in_time(call, lane.connect(&self.open, terms)).await
             }
             connected => {
                 if connected.is_ok() {
@@ -258,7 +265,7 @@ impl Route {
         call: Call<'_>,
     ) -> Result<Response<Answer>, Failed> {
         let until = call.until;
-        let active = Active::begin(lane, self);
+        let active = Active::begin(lane, self, call.haste);
         let reused = link.reused();
         let upload = order.body().watch();
         let repeatable = headers::idempotent(order.method()) && order.body().is_none();
@@ -331,18 +338,17 @@ fn unasked(active: &Active) -> Failed {
     Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) }
 }
 
-/// Waits for a connection no longer than the request may take. If that ends first, the worker is not to blame: the one
-/// who asks chose the time (`grpc-timeout` is a stranger's word).
+/// Waits for a connection no longer than the request may take. If that ends first by the client's own word, the worker
+/// is not to blame: a stranger chose the time.
 async fn in_time<T, E: From<ConnectFailure>>(
-    until: Option<Instant>,
+    call: Call<'_>,
     connecting: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    match until {
-        None => connecting.await,
-        Some(until) => match tokio::time::timeout_at(until, connecting).await {
-            Ok(connected) => connected,
-            Err(_) => Err(ConnectFailure::OutOfTime.into()),
-        },
+    let Some(until) = call.until else { return connecting.await };
+    match tokio::time::timeout_at(until, connecting).await {
+        Ok(connected) => connected,
+        Err(_) if call.haste.is_some() => Err(ConnectFailure::OutOfTime.into()),
+        Err(_) => Err(ConnectFailure::TimedOut.into()),
     }
 }
 
@@ -358,14 +364,16 @@ struct Active {
     lane: Rc<Lane>,
     shard: ShardId,
     clock: Rc<ShardClock>,
+    /// When the client's own patience ends.
+    haste: Option<Instant>,
 }
 
 impl Active {
-    fn begin(lane: &Rc<Lane>, route: &Route) -> Self {
+    fn begin(lane: &Rc<Lane>, route: &Route, haste: Option<Instant>) -> Self {
         let counts = lane.worker.counts.of(route.shard);
         counts.attempts.add(1);
         counts.active.add(1);
-        Self { lane: Rc::clone(lane), shard: route.shard, clock: Rc::clone(&route.clock) }
+        Self { lane: Rc::clone(lane), shard: route.shard, clock: Rc::clone(&route.clock), haste }
     }
 
     fn answered(&self, status: StatusCode) {
@@ -374,6 +382,9 @@ impl Active {
     }
 
     fn failed(&self) {
+        if self.haste.is_some_and(|haste| haste <= Instant::from_std(Moment::read().instant())) {
+            return;
+        }
         self.lane.worker.counts.of(self.shard).failures.add(1);
     }
 

@@ -61,7 +61,7 @@ fn with_source(visitor: &Visitor, request: Request<RecvStream>, early: &Early) -
     let expects =
         parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let continues = expects.then(|| early.clone());
-    let source = Http2Source::new(stream, length, visitor.timeouts().body, continues);
+    let source = Http2Source::new(stream, length, visitor.patience(), continues);
     Request::from_parts(parts, Source::Http2(Box::new(source)))
 }
 
@@ -126,7 +126,7 @@ impl Sending {
                 // The worker's answer is not complete, and the client must be able to see it.
                 Some(Err(_)) => return self.stream.send_reset(Reason::INTERNAL_ERROR),
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.data(data, reply.is_end_stream(), visitor).await,
+                    Ok(data) => self.data(data, reply.as_mut(), visitor).await,
                     Err(frame) => {
                         self.stream.send_trailers(frame.into_trailers().unwrap_or_default()).map_err(|_| Gone)
                     }
@@ -151,10 +151,19 @@ impl Sending {
     }
 
     /// Sends a piece as the client's window opens.
-    async fn data(&mut self, mut data: Bytes, last: bool, visitor: &Visitor) -> Result<(), Gone> {
+    async fn data(
+        &mut self,
+        mut data: Bytes,
+        mut reply: Pin<&mut Reply>,
+        visitor: &Visitor,
+    ) -> Result<(), Gone> {
+        let last = reply.is_end_stream();
+        if data.is_empty() && last {
+            return self.stream.send_data(data, true).map_err(|_| Gone);
+        }
         while !data.is_empty() {
             self.stream.reserve_capacity(data.len());
-            let Some(room) = self.room().await? else {
+            let Some(room) = self.room(reply.as_mut()).await? else {
                 visitor.desk().scribe.flood(FloodKind::Stalled.name());
                 self.stream.send_reset(Reason::CANCEL);
                 return Err(Gone);
@@ -166,8 +175,9 @@ impl Sending {
         Ok(())
     }
 
-    /// How much may be sent now. None: the client has let nothing pass for too long.
-    async fn room(&mut self) -> Result<Option<usize>, Gone> {
+    /// How much may be sent now. None: the client has let nothing pass for too long. Meanwhile its request goes on: it
+    /// may read nothing before it has said all of it.
+    async fn room(&mut self, mut reply: Pin<&mut Reply>) -> Result<Option<usize>, Gone> {
         let mut waiting = false;
         poll_fn(|cx| {
             loop {
@@ -178,6 +188,7 @@ impl Sending {
                         _ => return Poll::Ready(Err(Gone)),
                     }
                 }
+                reply.as_mut().drive(cx);
                 return self.poll_late(cx, &mut waiting).map(|()| Ok(None));
             }
         })

@@ -9,6 +9,7 @@
     reason = "tests stand outside: they read the clock and wait for processes"
 )]
 
+mod ages;
 mod balance;
 mod bind;
 mod callers;
@@ -22,9 +23,11 @@ mod forwarding;
 mod framing;
 mod grpc;
 mod harness;
+mod http2_answers;
 mod http2_clients;
 mod http2_floods;
 mod http2_workers;
+mod interim;
 mod lifecycle;
 mod limits;
 mod neighbours;

@@ -83,6 +83,13 @@ impl Streaming {
         }
     }
 
+    /// Moves what is left of the request. What breaks it is told with the next piece.
+    pub(in super::super) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(live) = &mut self.live {
+            let _ = live.pump.poll(cx);
+        }
+    }
+
     fn take(
         &mut self,
         piece: Option<Result<Frame<Bytes>, h2::Error>>,
@@ -138,7 +145,8 @@ impl Live {
             match ready!(self.body.poll_data(cx)) {
                 Some(Ok(data)) => {
                     let _ = self.body.flow_control().release_capacity(data.len());
-                    if !data.is_empty() || self.body.is_end_stream() {
+                    // An empty one says only that the end has come, which is told without it.
+                    if !data.is_empty() {
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
                 }
