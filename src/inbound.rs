@@ -249,8 +249,8 @@ impl Journey<'_> {
         self.version != Version::HTTP_2
     }
 
-    /// When all must be over, answer and all: the operator says it, and a gRPC client if it waits for less, which is then
-    /// told beside it.
+    /// When all must be over, answer and all: the operator says it, and a gRPC client if it waits for less, which is
+    /// then told beside it.
     fn until(&self, parts: &mut Parts) -> Result<(Option<Instant>, Option<Instant>), Refusal> {
         let total = self.desk.service.config.timeouts.total;
         let asked = match &self.grpc {

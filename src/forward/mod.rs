@@ -1,6 +1,7 @@
 //! Forwarding: one attempt after another under one deadline, until a worker's answer has begun or nothing is left to
 //! try. Who may be forwarded is decided above; who gets it, by `balance`; what it sends back streams as an [`Answer`].
 
+mod active;
 mod alarm;
 pub mod answer;
 pub mod early;
@@ -35,6 +36,7 @@ use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 use crate::shard::ShardId;
 use crate::workers::{Worker, WorkerSet, Workers};
+use active::Active;
 pub use answer::Answer;
 use answer::{Silence, Streaming};
 use early::Early;
@@ -356,47 +358,6 @@ async fn in_time<T, E: From<ConnectFailure>>(
 struct Failed {
     order: Option<Order>,
     refusal: Refusal,
-}
-
-/// One attempt in progress at a worker; given back on drop, which is when the last byte has gone or all is lost.
-#[derive(Debug)]
-struct Active {
-    lane: Rc<Lane>,
-    shard: ShardId,
-    clock: Rc<ShardClock>,
-    /// When the client's own patience ends.
-    haste: Option<Instant>,
-}
-
-impl Active {
-    fn begin(lane: &Rc<Lane>, route: &Route, haste: Option<Instant>) -> Self {
-        let counts = lane.worker.counts.of(route.shard);
-        counts.attempts.add(1);
-        counts.active.add(1);
-        Self { lane: Rc::clone(lane), shard: route.shard, clock: Rc::clone(&route.clock), haste }
-    }
-
-    fn answered(&self, status: StatusCode) {
-        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
-        self.lane.worker.counts.of(self.shard).answers[class].add(1);
-    }
-
-    fn failed(&self) {
-        if self.haste.is_some_and(|haste| haste <= Instant::from_std(Moment::read().instant())) {
-            return;
-        }
-        self.lane.worker.counts.of(self.shard).failures.add(1);
-    }
-
-    fn give_back(&self, link: Link) {
-        self.lane.give_back(link, self.clock.now());
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.lane.worker.counts.of(self.shard).active.sub(1);
-    }
 }
 
 fn copy(order: &Order) -> Order {

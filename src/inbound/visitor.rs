@@ -59,7 +59,7 @@ pub struct Visitor {
     certificate_value: OnceCell<HeaderValue>,
     /// Interim answers for the one request in progress, where only one can be.
     early: Early,
-    /// Since when `connections.max_age` counts: from the beginning, or from when a reload first asked for it. None: not.
+    /// Since when `connections.max_age` counts: from the beginning, or from when a reload first asked for it.
     aged_from: Cell<Option<u64>>,
     /// Where this connection stands between the shortest and the longest age: from -1 to 1.
     jitter: f64,

@@ -183,20 +183,28 @@ impl<'a> Watch<'a> {
                 if visitor.refresh_clock().nanos < deadline {
                     continue;
                 }
-                match (overdue, &mut engine) {
-                    (Overdue::Send, _) => {
-                        visitor.desk().scribe.flood(FloodKind::Stalled.name());
-                        return Poll::Ready(End::Abandoned);
-                    }
-                    // Asked to leave, and nothing is under way: a plain close, which takes nothing away from the client.
-                    (Overdue::End, Some(_)) if self.ending.is_none() => return Poll::Ready(End::Done),
-                    (Overdue::End, _) | (_, None) => return Poll::Ready(End::Abandoned),
-                    (Overdue::Head, Some(open)) => self.end(open, Reason::NO_ERROR),
-                    (Overdue::Idle | Overdue::Age, Some(open)) => self.ask(open),
+                if let Some(end) = self.overdue(overdue, engine.as_mut()) {
+                    return Poll::Ready(end);
                 }
             }
         })
         .await
+    }
+
+    /// What comes of a time that is over: the end, or the beginning of one.
+    fn overdue(&mut self, what: Overdue, engine: Option<&mut Engine>) -> Option<End> {
+        match (what, engine) {
+            (Overdue::Send, _) => {
+                self.wire.visitor.desk().scribe.flood(FloodKind::Stalled.name());
+                return Some(End::Abandoned);
+            }
+            // Asked to leave, and nothing is under way: a plain close takes nothing away from the client.
+            (Overdue::End, Some(_)) if self.ending.is_none() => return Some(End::Done),
+            (Overdue::End, _) | (_, None) => return Some(End::Abandoned),
+            (Overdue::Head, Some(open)) => self.end(open, Reason::NO_ERROR),
+            (Overdue::Idle | Overdue::Age, Some(open)) => self.ask(open),
+        }
+        None
     }
 
     /// Takes the streams that have come.
