@@ -95,7 +95,12 @@ async fn open(
             }
             Err(refusal) => {
                 // There is no protocol yet to say it in: the connection closes, and the record tells.
-                drop(inbound::refuse_unread(&Visitor::new(arrival, Rc::clone(place)), &refusal, &[], &[]));
+                let visitor = Visitor::new(arrival, Rc::clone(place));
+                if visitor.desk().service.config.protocol == Protocol::Tcp {
+                    tcp::turn_away(&visitor, &refusal);
+                } else {
+                    drop(inbound::refuse_unread(&visitor, &refusal, &[], &[]));
+                }
                 return None;
             }
         }
