@@ -161,7 +161,9 @@ impl TlsTerms {
         }
         match build(&self.tls, self.protocol, &material, Some(&present.memory), now) {
             Err(findings) => self.fail(&told(&findings), now),
-            Ok((terms, findings)) if terms.dated(now) > present.dated(now) => self.fail(&told(&findings), now),
+            Ok((terms, findings)) if terms.dated(now) > present.dated(now) => {
+                self.fail(&told(&findings), now)
+            }
             Ok((terms, findings)) => {
                 self.present.store(Arc::new(terms));
                 self.stale.store(None);
