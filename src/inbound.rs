@@ -66,7 +66,7 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Earl
     let now = visitor.refresh_clock();
     let desk = Rc::clone(&visitor.desk());
     let (mut parts, body) = request.into_parts();
-    let trusted = desk.service.callers.is_trusted(visitor.arrival.peer.ip());
+    let trusted = visitor.is_trusted();
     let mut journey = Journey {
         busy,
         desk: &desk,

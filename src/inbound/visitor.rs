@@ -27,12 +27,20 @@ pub struct Arrival {
     pub local: Option<SocketAddr>,
     /// What its TLS handshake agreed on. None: it comes without TLS.
     pub session: Option<Session>,
+    /// The address is that of a balancer, which brought a client that it has no address of.
+    pub unknown: bool,
 }
 
 impl Arrival {
     /// One that comes as it is.
     pub const fn plain(peer: SocketAddr) -> Self {
-        Self { peer, local: None, session: None }
+        Self { peer, local: None, session: None, unknown: false }
+    }
+
+    /// One that the balancer `peer` brought without knowing from where. Workers are told of nobody: told of the
+    /// balancer, they might believe the client what they believe it.
+    pub fn of_unknown(peer: SocketAddr) -> Self {
+        Self { unknown: true, ..Self::plain(peer) }
     }
 
     /// Whom a connection to a worker speaks for that carries this client's requests.
@@ -116,8 +124,14 @@ impl Visitor {
         let certificate = session.and_then(|session| session.certificate.as_deref());
         Peer {
             address: self.arrival.peer.ip(),
+            unknown: self.arrival.unknown,
             certificate: certificate.map(|certificate| &certificate.identity),
         }
+    }
+
+    /// Whether the fields that trusted proxies set are believed.
+    pub(super) fn is_trusted(&self) -> bool {
+        !self.arrival.unknown && self.desk().service.callers.is_trusted(self.arrival.peer.ip())
     }
 
     /// Whether it comes under TLS.

@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::http1::{self, Left};
 use super::http2;
-use super::proxy_header::{self, HEADER_MOST, HeaderFault};
+use super::proxy_header::{self, HEADER_MOST, HeaderFault, Source};
 use super::transport::{Begun, Transport};
 use crate::config::Protocol;
 use crate::inbound::{self, Arrival, Visitor, tcp};
@@ -78,7 +78,7 @@ async fn open(
     (is_bare, tls): (bool, Option<std::sync::Arc<TlsTerms>>),
     place: &Rc<Place>,
 ) -> Option<(Transport, Arrival)> {
-    let mut arrival = Arrival { peer, local: socket.local(), session: None };
+    let mut arrival = Arrival { local: socket.local(), ..Arrival::plain(peer) };
     let mut ahead = Vec::new();
     if !is_bare {
         let head = place.desk().service.config.timeouts.head;
@@ -89,8 +89,12 @@ async fn open(
         ))) {
             Ok((source, rest)) => {
                 ahead = rest;
-                if let proxy_header::Source::Proxied { client, destination } = source {
-                    arrival = Arrival { peer: client, local: Some(destination), session: None };
+                match source {
+                    Source::Proxied { client, destination } => {
+                        arrival = Arrival { local: Some(destination), ..Arrival::plain(client) };
+                    }
+                    Source::Unknown => arrival = Arrival::of_unknown(peer),
+                    Source::Local => {}
                 }
             }
             Err(refusal) => {
@@ -117,10 +121,9 @@ async fn read_proxy_header(
     socket: &mut Socket,
     peer: SocketAddr,
     place: &Place,
-) -> Result<(proxy_header::Source, Vec<u8>), Refusal> {
-    // Who may connect to a Unix socket, its owner and mode say.
-    let is_believed = matches!(socket, Socket::Unix(_)) || place.desk().service.callers.is_trusted(peer.ip());
-    if !is_believed {
+) -> Result<(Source, Vec<u8>), Refusal> {
+    // Who comes over a Unix socket counts as 127.0.0.1 here too.
+    if !place.desk().service.callers.is_trusted(peer.ip()) {
         let detail = "a PROXY header is taken from `callers.trusted_proxies` only";
         return Err(Refusal::new(Reason::BadRequest, detail));
     }

@@ -85,7 +85,8 @@ impl Certificate {
 }
 
 /// A CA may check URIs and never look at how a DNS name is written: one that is spelled like a SPIFFE id must not
-/// count as one, so what no host is called is no name (RFC 1123 section 2.1; `_` as services write it, `*` for wildcards).
+/// count as one, so what no host is called is no name (RFC 1123 section 2.1; `_` as services write it, `*` as a
+/// wildcard).
 fn is_dns_name(text: &str) -> bool {
     let of_hosts = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'*');
     !text.is_empty() && text.bytes().all(of_hosts)

@@ -10,6 +10,7 @@ const TRUSTED: &str = "callers: { trusted_proxies: [127.0.0.1/32] }\n";
 
 /// 192.0.2.7:33333 to 198.51.100.1:443.
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\x82\x35\x01\xbb";
+const V2_UNKNOWN: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0";
 const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
 fn receiving(world: &World) -> Buckler {
@@ -48,6 +49,39 @@ fn a_header_of_a_trusted_peer_names_the_client() {
         Some("192.0.2.7"),
         "the worker is told of the balancer instead"
     );
+}
+
+#[test]
+fn a_client_that_a_balancer_has_no_address_of_is_not_trusted_as_the_balancer_is() {
+    let world = World::new();
+    let buckler = receiving(&world);
+    let forging = get("/").header("x-forwarded-for", "192.0.2.66").header("x-request-id", "forged");
+    for (header, caller) in [
+        (&b"PROXY UNKNOWN\r\n"[..], "address:127.0.0.1"),
+        (V2_UNKNOWN, "address:127.0.0.1"),
+        (V2_LOCAL, "address:192.0.2.66"),
+    ] {
+        let mut raw = buckler.connect();
+        raw.send(header);
+        raw.answer(&forging).is(200);
+        assert_eq!(named(&world), caller, "{header:?}");
+        let seen = world.worker("a").last();
+        let is_local = header == V2_LOCAL;
+        assert_eq!(seen.field("x-request-id") == Some("forged"), is_local, "{}", seen.head);
+        let told = if is_local { "192.0.2.66, 127.0.0.1" } else { "127.0.0.1" };
+        assert_eq!(seen.field("x-forwarded-for"), Some(told), "{}", seen.head);
+    }
+}
+
+#[test]
+fn a_balancer_that_has_no_address_of_the_client_gives_workers_none() {
+    let world = World::new();
+    let (_nginx, buckler) = sending(&world, "proxy_protocol: true");
+    for header in [&b"PROXY UNKNOWN\r\n"[..], V2_UNKNOWN] {
+        let mut raw = buckler.connect();
+        raw.send(header);
+        assert_eq!(told(&mut raw)[..2], [":", ":"]);
+    }
 }
 
 #[test]
