@@ -38,6 +38,7 @@ use crate::refusal::page::{self, Asked};
 use crate::refusal::{self, Reason, Refusal};
 use crate::service::Desk;
 pub use reply::Reply;
+use visitor::Busy;
 pub use visitor::{Arrival, Parting, Visitor};
 
 /// A request on its way, with what is learned of it.
@@ -47,6 +48,7 @@ struct Journey<'a> {
     now: Moment,
     /// In a box, since it goes along to the end of the answer and is large.
     outcome: Box<Outcome>,
+    busy: Busy,
     request_id: HeaderValue,
     caller: Option<Caller>,
     standing: Option<Standing>,
@@ -59,13 +61,14 @@ struct Journey<'a> {
 
 /// Serves one request, whatever becomes of it. Interim answers are left in `early`.
 pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Early) -> Response<Reply> {
-    visitor.begin_request();
+    let busy = visitor.begin_request();
     early.begin();
     let now = visitor.refresh_clock();
     let desk = Rc::clone(&visitor.desk());
     let (mut parts, body) = request.into_parts();
     let trusted = desk.service.callers.is_trusted(visitor.arrival.peer.ip());
     let mut journey = Journey {
+        busy,
         desk: &desk,
         visitor,
         now,
@@ -102,7 +105,7 @@ async fn pass(
     let service = &desk.service;
     http2_head::judge(parts, &service.config.bounds)?;
     http2_head::judge_extended(parts, &service.config)?;
-    let until = journey.until(parts)?;
+    let (until, haste) = journey.until(parts)?;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
     visitor.is_directed_here(&asked.host)?;
 
@@ -154,7 +157,7 @@ async fn pass(
     let (order, upgrade) = order(parts, body, uri, &told, &service.config);
     journey.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
-    let call = Call { until, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
+    let call = Call { until, haste, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
     Ok((unmisleading(parts, response)?, Some(grant)))
 }
@@ -248,14 +251,17 @@ impl Journey<'_> {
         self.version != Version::HTTP_2
     }
 
-    /// When all must be over, answer and all: the operator says it, and a gRPC client if it waits for less.
-    fn until(&self, parts: &mut Parts) -> Result<Option<Instant>, Refusal> {
+    /// When all must be over, answer and all: the operator says it, and a gRPC client if it waits for less, which is
+    /// then told beside it.
+    fn until(&self, parts: &mut Parts) -> Result<(Option<Instant>, Option<Instant>), Refusal> {
         let total = self.desk.service.config.timeouts.total;
-        let wait = match &self.grpc {
-            Some(_) => grpc::timeout(&mut parts.headers, total)?.into_iter().chain(total).min(),
-            None => total,
+        let asked = match &self.grpc {
+            Some(_) => grpc::timeout(&mut parts.headers, total)?,
+            None => None,
         };
-        Ok(wait.and_then(|wait| Instant::from_std(self.now.instant()).checked_add(wait)))
+        let at = |wait: Duration| Instant::from_std(self.now.instant()).checked_add(wait);
+        let haste = asked.filter(|asked| total.is_none_or(|total| *asked < total)).and_then(at);
+        Ok((haste.or(total.and_then(at)), haste))
     }
 
     fn note_caller(&mut self, caller: &Caller) {
@@ -333,7 +339,7 @@ impl Journey<'_> {
         }
         // A length that was promised cannot be cut short by trailers.
         let grpc = grpc && !head.headers.contains_key(CONTENT_LENGTH);
-        let reply = Reply::new(answer, self.outcome, grant, self.upload, Rc::clone(visitor), method);
+        let reply = Reply::new(answer, self.outcome, grant, self.upload, self.busy, method);
         let reply = if grpc { reply.of_grpc() } else { reply };
         Response::from_parts(head, reply)
     }

@@ -222,6 +222,9 @@ pub struct Bounds {
     pub uri_bytes: usize,
     /// Of a request's body. Over it: 413. None (the default): no bound.
     pub body_bytes: Option<u64>,
+    /// Bytes of a request's body a second, over all the time that the client is waited for, until the answer begins; so
+    /// many bytes buy their time in addition to `timeouts.body`. Under it: 408. Default 240. None: no least rate.
+    pub upload_rate: Option<u64>,
     /// Of a worker's answer's head. Over it: 502. Default 64 KiB.
     pub response_head_bytes: usize,
     /// Client connections at once, over all shards. Over it: 503 and close. Default 10,000.

@@ -64,7 +64,7 @@ impl Route {
         for _ in 0..ATTEMPTS_MAX {
             let Some((lane, priority, _trial)) = self.choose(now, &tried) else { break };
             outcome.attempt(&lane.worker.name, priority);
-            let slot = match self.slot(&lane, call.until, now, outcome).await {
+            let slot = match self.slot(&lane, call, now, outcome).await {
                 Ok(slot) => slot,
                 Err(failure) => {
                     if let NoSlot::NotConnected(failure) = &failure
@@ -75,6 +75,10 @@ impl Route {
                     now = Moment::read();
                     last = no_slot(failure);
                     self.pass_over(&lane, now, &mut tried);
+                    // The next worker would be given no time, and be blamed for that.
+                    if call.until.is_some_and(|until| until <= Instant::from_std(now.instant())) {
+                        break;
+                    }
                     continue;
                 }
             };
@@ -108,7 +112,7 @@ impl Route {
     async fn slot(
         &self,
         lane: &Lane,
-        until: Option<Instant>,
+        call: Call<'_>,
         now: Moment,
         outcome: &mut Outcome,
     ) -> Result<Slot, NoSlot> {
@@ -117,17 +121,12 @@ impl Route {
             return Ok(slot);
         }
         // In a box: connecting is rare, and its state would make every request's larger.
-        let slot = Box::pin(self.slot_or_connect(lane, until, streams)).await?;
+        let slot = Box::pin(self.slot_or_connect(lane, call, streams)).await?;
         outcome.connected(Moment::read().since(now));
         Ok(slot)
     }
 
-    async fn slot_or_connect(
-        &self,
-        lane: &Lane,
-        until: Option<Instant>,
-        streams: usize,
-    ) -> Result<Slot, NoSlot> {
+    async fn slot_or_connect(&self, lane: &Lane, call: Call<'_>, streams: usize) -> Result<Slot, NoSlot> {
         let head_bytes = self.bounds.response_head_bytes;
         let terms = Terms {
             bound: &self.open,
@@ -136,10 +135,10 @@ impl Route {
             settings: Settings { head_bytes, streams },
             clock: &self.clock,
         };
-        let mut slot = in_time(until, lane.shared.slot_or_connect(lane, &terms)).await;
+        let mut slot = in_time(call, lane.shared.slot_or_connect(lane, &terms)).await;
         // All may be in use, or some idle at other workers: one of those makes room.
         if matches!(slot, Err(NoSlot::NotConnected(ConnectFailure::Bound))) && self.make_room() {
-            slot = in_time(until, lane.shared.slot_or_connect(lane, &terms)).await;
+            slot = in_time(call, lane.shared.slot_or_connect(lane, &terms)).await;
         }
         if slot.is_ok() {
             self.workers.connected(&lane.worker, Moment::read());
@@ -155,7 +154,7 @@ impl Route {
         order: Order,
         call: Call<'_>,
     ) -> Result<Response<Answer>, Failed> {
-        let active = Active::begin(lane, self);
+        let active = Active::begin(lane, self, call.haste);
         let reused = slot.reused();
         let upload = order.body().watch();
         let repeatable = headers::idempotent(order.method()) && order.body().is_none();

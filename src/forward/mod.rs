@@ -1,6 +1,7 @@
 //! Forwarding: one attempt after another under one deadline, until a worker's answer has begun or nothing is left to
 //! try. Who may be forwarded is decided above; who gets it, by `balance`; what it sends back streams as an [`Answer`].
 
+mod active;
 mod alarm;
 pub mod answer;
 mod choice;
@@ -8,6 +9,7 @@ pub mod early;
 mod exchange;
 pub mod headers;
 pub mod http2;
+pub mod pace;
 pub mod pool;
 pub mod proxy_header;
 mod refused;
@@ -36,6 +38,7 @@ use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 use crate::shard::ShardId;
 use crate::workers::{WorkerSet, Workers};
+use active::Active;
 pub use answer::Answer;
 use answer::{Silence, Streaming};
 use early::Early;
@@ -75,6 +78,8 @@ type Order = Request<Upload>;
 pub struct Call<'a> {
     /// When all must be over, answer and all.
     pub until: Option<Instant>,
+    /// The same, if it is the client's own word (`grpc-timeout`): no worker is blamed for what it did not do by then.
+    pub haste: Option<Instant>,
     /// Where interim answers go. None for a client that cannot take them.
     pub early: Option<&'a Early>,
     /// Whose it is, for workers that are told.
@@ -147,7 +152,7 @@ impl Route {
             let link = match idle {
                 Some(link) => link,
                 // In a box: connecting is rare, and its state would make every request's larger.
-                None => match Box::pin(self.connect(&lane, spoken, until)).await {
+                None => match Box::pin(self.connect(&lane, spoken, call)).await {
                     Ok(link) => {
                         outcome.connected(Moment::read().since(now));
                         link
@@ -159,6 +164,10 @@ impl Route {
                         now = Moment::read();
                         last = not_connected(&failure);
                         self.pass_over(&lane, now, &mut tried);
+                        // The next worker would be given no time, and be blamed for that.
+                        if until.is_some_and(|until| until <= Instant::from_std(now.instant())) {
+                            break;
+                        }
                         continue;
                     }
                 },
@@ -207,13 +216,13 @@ impl Route {
         &self,
         lane: &Lane,
         spoken: Option<Spoken>,
-        until: Option<Instant>,
+        call: Call<'_>,
     ) -> Result<Link, ConnectFailure> {
         let terms = self.terms(spoken);
-        match in_time(until, lane.connect(&self.open, terms)).await {
+        match in_time(call, lane.connect(&self.open, terms)).await {
             // All may be in use, or some idle at other workers: one of those makes room.
             Err(ConnectFailure::Bound) if self.make_room() => {
-                in_time(until, lane.connect(&self.open, terms)).await
+                in_time(call, lane.connect(&self.open, terms)).await
             }
             connected => {
                 if connected.is_ok() {
@@ -237,7 +246,7 @@ impl Route {
         call: Call<'_>,
     ) -> Result<Response<Answer>, Failed> {
         let until = call.until;
-        let active = Active::begin(lane, self);
+        let active = Active::begin(lane, self, call.haste);
         let reused = link.reused();
         let upload = order.body().watch();
         let repeatable = headers::idempotent(order.method()) && order.body().is_none();
@@ -310,18 +319,17 @@ fn unasked(active: &Active) -> Failed {
     Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) }
 }
 
-/// Waits for a connection no longer than the request may take. If that ends first, the worker is not to blame: the one
-/// who asks chose the time (`grpc-timeout` is a stranger's word).
+/// Waits for a connection no longer than the request may take. If that ends first by the client's own word, the worker
+/// is not to blame: a stranger chose the time.
 async fn in_time<T, E: From<ConnectFailure>>(
-    until: Option<Instant>,
+    call: Call<'_>,
     connecting: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    match until {
-        None => connecting.await,
-        Some(until) => match tokio::time::timeout_at(until, connecting).await {
-            Ok(connected) => connected,
-            Err(_) => Err(ConnectFailure::OutOfTime.into()),
-        },
+    let Some(until) = call.until else { return connecting.await };
+    match tokio::time::timeout_at(until, connecting).await {
+        Ok(connected) => connected,
+        Err(_) if call.haste.is_some() => Err(ConnectFailure::OutOfTime.into()),
+        Err(_) => Err(ConnectFailure::TimedOut.into()),
     }
 }
 
@@ -329,42 +337,6 @@ async fn in_time<T, E: From<ConnectFailure>>(
 struct Failed {
     order: Option<Order>,
     refusal: Refusal,
-}
-
-/// One attempt in progress at a worker; given back on drop, which is when the last byte has gone or all is lost.
-#[derive(Debug)]
-struct Active {
-    lane: Rc<Lane>,
-    shard: ShardId,
-    clock: Rc<ShardClock>,
-}
-
-impl Active {
-    fn begin(lane: &Rc<Lane>, route: &Route) -> Self {
-        let counts = lane.worker.counts.of(route.shard);
-        counts.attempts.add(1);
-        counts.active.add(1);
-        Self { lane: Rc::clone(lane), shard: route.shard, clock: Rc::clone(&route.clock) }
-    }
-
-    fn answered(&self, status: StatusCode) {
-        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
-        self.lane.worker.counts.of(self.shard).answers[class].add(1);
-    }
-
-    fn failed(&self) {
-        self.lane.worker.counts.of(self.shard).failures.add(1);
-    }
-
-    fn give_back(&self, link: Link) {
-        self.lane.give_back(link, self.clock.now());
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.lane.worker.counts.of(self.shard).active.sub(1);
-    }
 }
 
 fn copy(order: &Order) -> Order {

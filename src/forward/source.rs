@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -14,6 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::early::Early;
 use super::headers;
+use super::pace::{Late, Pace, Patience};
 use crate::refusal::{Reason, Refusal};
 
 /// A body under way.
@@ -34,30 +34,33 @@ pub struct Http2Source {
     /// What `Content-Length` says and has not come yet; h2 sees to it that it is true.
     left: Option<u64>,
     /// None once it does not matter any more.
-    patience: Option<Duration>,
-    /// Rings when the client has been silent for too long; there once it was waited for.
+    patience: Option<Patience>,
+    pace: Pace,
+    /// Rings when the client has taken too long; there once it was waited for.
     alarm: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    /// The client is waited for since then, and what it is if it takes too long.
+    waiting: Option<(Instant, Late)>,
     /// Told when the body is first asked for, if the client waits for that.
     continues: Option<Early>,
     data_ended: bool,
 }
 
 impl Http2Source {
-    /// The body of a stream, of which each piece may take `patience` (`timeouts.body`). A client that waits for
-    /// `100 Continue` is told through `continues`.
+    /// The body of a stream, for which the client is given `patience`. One that waits for `100 Continue` is told
+    /// through `continues`.
     pub fn new(
         stream: RecvStream,
         length: Option<u64>,
-        patience: Duration,
+        patience: Patience,
         continues: Option<Early>,
     ) -> Self {
         Self {
             stream,
             left: length,
             patience: Some(patience),
+            pace: Pace::default(),
             alarm: None,
-            waiting: false,
+            waiting: None,
             continues,
             data_ended: false,
         }
@@ -68,15 +71,16 @@ impl Http2Source {
             early.tell_continue();
         }
         let polled = self.poll_stream(cx);
-        if polled.is_ready() {
-            self.waiting = false;
+        if let Poll::Ready(frame) = &polled {
+            if let Some((since, _)) = self.waiting.take() {
+                self.pace.waited(since.elapsed());
+            }
+            if let Some(Ok(frame)) = frame {
+                self.pace.received(frame.data_ref().map_or(0, Bytes::len));
+            }
             return polled;
         }
-        if self.is_late(cx) {
-            let detail = "nothing of the request's body came within `timeouts.body`";
-            return Poll::Ready(Some(Err(Refusal::new(Reason::ClientTimeout, detail))));
-        }
-        Poll::Pending
+        self.poll_late(cx).map(|late| Some(Err(late.refusal())))
     }
 
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
@@ -101,13 +105,16 @@ impl Http2Source {
     }
 
     #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(patience) = self.patience else { return false };
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        if !std::mem::replace(&mut self.waiting, true) {
-            alarm.as_mut().reset(Instant::now() + patience);
-        }
-        alarm.as_mut().poll(cx).is_ready()
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Late> {
+        let Some(patience) = self.patience else { return Poll::Pending };
+        let (left, late) = self.pace.left(patience);
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+        let (_, late) = *self.waiting.get_or_insert_with(|| {
+            let now = Instant::now();
+            alarm.as_mut().reset(now + left);
+            (now, late)
+        });
+        alarm.as_mut().poll(cx).map(|()| late)
     }
 }
 

@@ -140,6 +140,7 @@ mod tests {
         head_fields: 4,
         uri_bytes: 20,
         body_bytes: None,
+        upload_rate: None,
         response_head_bytes: 1024,
         connections: 1,
         handshakes: 1,

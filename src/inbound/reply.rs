@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::Method;
 use http_body::{Body, Frame, SizeHint};
 
-use super::Visitor;
+use super::visitor::Busy;
 use crate::admit::limit::Grant;
 use crate::forward::Answer;
 use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms};
@@ -25,7 +25,8 @@ pub struct Reply {
     /// Held until the last byte: a slow reader still counts as a request in progress.
     _grant: Option<Grant>,
     upload: UploadWatch,
-    visitor: Rc<Visitor>,
+    /// The connection carries it until this goes.
+    busy: Busy,
     /// A gRPC answer over HTTP/2: one that is cut ends with trailers that say why.
     grpc: bool,
     /// Those trailers have gone.
@@ -38,7 +39,7 @@ impl Reply {
         mut outcome: Box<Outcome>,
         grant: Option<Grant>,
         upload: UploadWatch,
-        visitor: Rc<Visitor>,
+        busy: Busy,
         method: &Method,
     ) -> Self {
         // hyper never asks for a body that is empty, or that HEAD does not want.
@@ -46,7 +47,7 @@ impl Reply {
         if (answer.is_end_stream() && !switched) || *method == Method::HEAD {
             outcome.ended(End::Complete);
         }
-        Self { answer, outcome, _grant: grant, upload, visitor, grpc: false, cut: false }
+        Self { answer, outcome, _grant: grant, upload, busy, grpc: false, cut: false }
     }
 
     /// The same as an answer of gRPC.
@@ -73,7 +74,7 @@ impl Reply {
         let Answer::Switched(mut worker) = std::mem::replace(&mut self.answer, Answer::Own(None)) else {
             return;
         };
-        let visitor = Rc::clone(&self.visitor);
+        let visitor = Rc::clone(self.busy.visitor());
         let idle = visitor.timeouts().tunnel;
         let terms = TunnelTerms { idle, clock: visitor.clock(), drain: visitor.drain_begins() };
         tunnel::carry(&mut client, &mut worker, opening, terms, &mut self.outcome).await;
@@ -128,6 +129,5 @@ impl Body for Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         self.outcome.bytes_in(self.upload.bytes());
-        self.visitor.end_request();
     }
 }

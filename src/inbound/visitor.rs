@@ -12,6 +12,7 @@ use crate::admit::caller::{CachedCaller, Caller, Peer, Who};
 use crate::clock::{Moment, ShardClock};
 use crate::config::{ConnectionLife, Timeouts};
 use crate::forward::early::Early;
+use crate::forward::pace::Patience;
 use crate::forward::proxy_header::Spoken;
 use crate::refusal::{Reason, Refusal};
 use crate::service::{Desk, Place};
@@ -58,7 +59,8 @@ pub struct Visitor {
     certificate_value: OnceCell<HeaderValue>,
     /// Interim answers for the one request in progress, where only one can be.
     early: Early,
-    born: u64,
+    /// Since when `connections.max_age` counts: from the beginning, or from when a reload first asked for it.
+    aged_from: Cell<Option<u64>>,
     /// Where this connection stands between the shortest and the longest age: from -1 to 1.
     jitter: f64,
     /// Requests so far.
@@ -87,6 +89,7 @@ impl Visitor {
     /// A connection that has just been accepted.
     pub fn new(arrival: Arrival, place: Rc<Place>) -> Rc<Self> {
         let now = place.clock().refresh().nanos;
+        let ages = place.desk().service.config.connections.max_age.is_some();
         let text = arrival.peer.ip().to_canonical().to_string();
         Rc::new(Self {
             arrival,
@@ -96,8 +99,8 @@ impl Visitor {
             caller_value: RefCell::default(),
             certificate_value: OnceCell::new(),
             early: Early::default(),
-            born: now,
-            jitter: fastrand::f64().mul_add(2.0, -1.0),
+            aged_from: Cell::new(ages.then_some(now)),
+            jitter: anywhere(),
             begun: Cell::new(0),
             busy: Cell::new(0),
             answering: Cell::new(false),
@@ -161,6 +164,12 @@ impl Visitor {
         self.desk().service.config.timeouts
     }
 
+    /// How long a client may take over a request's body.
+    pub fn patience(&self) -> Patience {
+        let config = &self.desk().service.config;
+        Patience { gap: config.timeouts.body, rate: config.bounds.upload_rate }
+    }
+
     /// The shard's coarse time.
     pub fn now(&self) -> Moment {
         self.place.clock().now()
@@ -222,9 +231,8 @@ impl Visitor {
         if self.is_draining() {
             return true;
         }
-        let desk = self.desk();
-        let ConnectionLife { max_age, jitter_percent, max_requests } = desk.service.config.connections;
-        let old = max_age.is_some_and(|age| self.now().nanos >= self.old_at(age, jitter_percent));
+        let max_requests = self.desk().service.config.connections.max_requests;
+        let old = self.old_by_age_at().is_some_and(|old_at| self.now().nanos >= old_at);
         old || max_requests.is_some_and(|most| self.begun.get() >= most)
     }
 
@@ -232,12 +240,14 @@ impl Visitor {
     /// nanoseconds of [`Moment`]. None: it may grow as old as it likes.
     pub fn old_by_age_at(&self) -> Option<u64> {
         let ConnectionLife { max_age, jitter_percent, .. } = self.desk().service.config.connections;
-        max_age.map(|age| self.old_at(age, jitter_percent))
-    }
-
-    fn old_at(&self, age: Duration, jitter_percent: u8) -> u64 {
+        let Some(age) = max_age else {
+            self.aged_from.set(None);
+            return None;
+        };
+        let from = self.aged_from.get().unwrap_or_else(|| self.now().nanos);
+        self.aged_from.set(Some(from));
         let age = jittered(age, jitter_percent, self.jitter);
-        self.born.saturating_add(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
+        Some(from.saturating_add(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)))
     }
 
     /// How it is to end.
@@ -264,21 +274,42 @@ impl Visitor {
         }
     }
 
-    pub(super) fn begin_request(&self) {
+    /// A request begins.
+    pub(super) fn begin_request(self: &Rc<Self>) -> Busy {
         self.busy.set(self.busy.get() + 1);
         self.begun.set(self.begun.get() + 1);
+        Busy(Rc::clone(self))
     }
 
     pub(super) fn begin_answer(&self, asked_in: Version) {
         self.answering.set(true);
         self.says_http10.set(asked_in == Version::HTTP_10);
     }
+}
 
-    pub(super) fn end_request(&self) {
-        self.busy.set(self.busy.get().saturating_sub(1));
-        self.answering.set(false);
-        self.rested_at.set(self.now().nanos);
+/// A request in progress on a connection; given back on drop, also if it never comes to an answer.
+#[derive(Debug)]
+pub(super) struct Busy(Rc<Visitor>);
+
+impl Busy {
+    /// Whose it is.
+    pub(super) const fn visitor(&self) -> &Rc<Visitor> {
+        &self.0
     }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let visitor = &self.0;
+        visitor.busy.set(visitor.busy.get().saturating_sub(1));
+        visitor.answering.set(false);
+        visitor.rested_at.set(visitor.now().nanos);
+    }
+}
+
+/// Some place between the shortest and the longest age, each as likely as the other.
+fn anywhere() -> f64 {
+    fastrand::f64().mul_add(2.0, -1.0)
 }
 
 /// `age`, longer or shorter by up to `percent`; `place`, from -1 to 1, says where in between.
@@ -298,5 +329,18 @@ mod tests {
         assert_eq!(jittered(minute, 20, -1.0), Duration::from_secs(48));
         assert_eq!(jittered(minute, 20, 1.0), Duration::from_secs(72));
         assert_eq!(jittered(minute, 100, -1.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn connections_that_came_together_do_not_grow_old_together() {
+        let (age, most) = (Duration::from_secs(1000), Duration::from_secs(200));
+        let ages: Vec<_> = (0..10_000).map(|_| jittered(age, 20, anywhere())).collect();
+        assert!(ages.iter().all(|one| one.abs_diff(age) <= most), "within the jitter");
+        // In each tenth of the range about a tenth of them; 800 is more than six standard deviations below.
+        for tenth in 0..10 {
+            let from = age - most + most * 2 / 10 * tenth;
+            let in_it = ages.iter().filter(|&one| *one >= from && *one < from + most * 2 / 10).count();
+            assert!(in_it > 800, "{in_it} in tenth {tenth}");
+        }
     }
 }

@@ -176,6 +176,8 @@ pub struct Frames {
     outward: Cut,
     goaway: Option<u32>,
     engine_flood: Option<FloodKind>,
+    /// Streams that the engine refused by itself, since last asked.
+    refused: u32,
     flood: Option<Flood>,
     began: u64,
     /// When the frame that is under way began.
@@ -241,6 +243,7 @@ impl Frames {
             outward: Cut::new(),
             goaway: None,
             engine_flood: None,
+            refused: 0,
             flood: None,
             began: now_nanos,
             part_since: now_nanos,
@@ -311,6 +314,17 @@ impl Frames {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The engine has made this stream a request.
+    pub fn handed_out(&mut self, stream: u32) {
+        self.streams.hand_out(stream);
+    }
+
+    /// How many streams the engine has refused by itself since it was last asked: malformed ones, those beyond
+    /// SETTINGS_MAX_CONCURRENT_STREAMS, and heads that are too large when unpacked. No request tells of them.
+    pub fn take_refused(&mut self) -> u32 {
+        std::mem::take(&mut self.refused)
     }
 
     /// The fault or flood that was found.

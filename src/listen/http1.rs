@@ -176,10 +176,10 @@ where
                     continue;
                 }
                 match overdue {
-                    Overdue::Head => return Poll::Ready(End::Refused(slow("head"), Vec::new(), Vec::new())),
+                    Overdue::Head => return Poll::Ready(End::Refused(slow_head(), Vec::new(), Vec::new())),
                     Overdue::Idle => return Poll::Ready(End::Idle),
                     Overdue::Send | Overdue::HalfClosed => return Poll::Ready(End::Abandoned),
-                    Overdue::Body => line.break_body(slow("body")),
+                    Overdue::Body(late) => line.break_body(late.refusal()),
                 }
                 break;
             }
@@ -188,12 +188,8 @@ where
     .await
 }
 
-fn slow(part: &str) -> Refusal {
-    let detail = match part {
-        "head" => "the request's head was not complete within `timeouts.head`",
-        _ => "nothing of the request's body came within `timeouts.body`",
-    };
-    Refusal::new(Reason::ClientTimeout, detail)
+const fn slow_head() -> Refusal {
+    Refusal::new(Reason::ClientTimeout, "the request's head was not complete within `timeouts.head`")
 }
 
 /// Closes the connection in the way that its end asks for.
@@ -258,10 +254,11 @@ pub(super) async fn goodbye(stream: &mut Transport) {
 
 /// Ends our side, and reads on until the client ends its own, within bounds of time and bytes.
 pub(super) async fn discard(stream: &mut Transport) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
     let reading = async {
+        // Under TLS this also sends what is still held back, which the client may refuse to take.
+        if stream.shutdown().await.is_err() {
+            return;
+        }
         let mut scratch = [0; 8 * 1024];
         let mut total = 0;
         while let Ok(n @ 1..) = stream.read(&mut scratch).await {

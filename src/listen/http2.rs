@@ -114,15 +114,15 @@ fn engine(bounds: &Bounds, extends: bool) -> Builder {
 /// Drives the engine, and watches the clock for it.
 struct Watch<'a> {
     wire: &'a Rc<Wire>,
-    /// The client was asked to leave.
-    asked: bool,
+    /// The client was asked to leave: since then.
+    asked: Option<u64>,
     /// The connection is to end, whatever the client does: since then.
     ending: Option<u64>,
 }
 
 impl<'a> Watch<'a> {
     const fn new(wire: &'a Rc<Wire>) -> Self {
-        Self { wire, asked: false, ending: None }
+        Self { wire, asked: None, ending: None }
     }
 
     #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
@@ -152,6 +152,7 @@ impl<'a> Watch<'a> {
                         }
                     }
                 }
+                self.count_refused();
                 if let Some(flood) = self.wire.take_flood() {
                     self.count(flood);
                     let Some(open) = &mut engine else { return Poll::Ready(End::Abandoned) };
@@ -159,7 +160,7 @@ impl<'a> Watch<'a> {
                     continue;
                 }
                 if let Some(open) = &mut engine
-                    && !self.asked
+                    && self.asked.is_none()
                     && visitor.is_to_leave()
                 {
                     self.ask(open);
@@ -184,14 +185,28 @@ impl<'a> Watch<'a> {
                 if visitor.refresh_clock().nanos < deadline {
                     continue;
                 }
-                match (overdue, &mut engine) {
-                    (Overdue::Send | Overdue::End, _) | (_, None) => return Poll::Ready(End::Abandoned),
-                    (Overdue::Head, Some(open)) => self.end(open, Reason::NO_ERROR),
-                    (Overdue::Idle | Overdue::Age, Some(open)) => self.ask(open),
+                if let Some(end) = self.overdue(overdue, engine.as_mut()) {
+                    return Poll::Ready(end);
                 }
             }
         })
         .await
+    }
+
+    /// What comes of a time that is over: the end, or the beginning of one.
+    fn overdue(&mut self, what: Overdue, engine: Option<&mut Engine>) -> Option<End> {
+        match (what, engine) {
+            (Overdue::Send, _) => {
+                self.wire.visitor.desk().scribe.flood(FloodKind::Stalled.name());
+                return Some(End::Abandoned);
+            }
+            // Asked to leave, and nothing is under way: a plain close takes nothing away from the client.
+            (Overdue::End, Some(_)) if self.ending.is_none() => return Some(End::Done),
+            (Overdue::End, _) | (_, None) => return Some(End::Abandoned),
+            (Overdue::Head, Some(open)) => self.end(open, Reason::NO_ERROR),
+            (Overdue::Idle | Overdue::Age, Some(open)) => self.ask(open),
+        }
+        None
     }
 
     /// Takes the streams that have come.
@@ -199,6 +214,7 @@ impl<'a> Watch<'a> {
         loop {
             match engine.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.wire.frames.borrow_mut().handed_out(respond.stream_id().as_u32());
                     let visitor = Rc::clone(&self.wire.visitor);
                     tokio::task::spawn_local(http2_stream::serve(visitor, request, respond));
                 }
@@ -211,16 +227,24 @@ impl<'a> Watch<'a> {
 
     /// Asks the client to leave: what it has asked so far is answered (RFC 9113 section 6.8).
     fn ask(&mut self, engine: &mut Engine) {
-        self.asked = true;
+        self.asked = Some(self.wire.visitor.now().nanos);
         engine.graceful_shutdown();
     }
 
     /// Ends the connection with this reason.
     fn end(&mut self, engine: &mut Engine, reason: Reason) {
-        self.asked = true;
+        let now = self.wire.visitor.now().nanos;
+        self.asked = self.asked.or(Some(now));
         if self.ending.is_none() {
-            self.ending = Some(self.wire.visitor.now().nanos);
+            self.ending = Some(now);
             engine.abrupt_shutdown(reason);
+        }
+    }
+
+    fn count_refused(&self) {
+        let refused = self.wire.take_refused();
+        if refused > 0 {
+            self.wire.visitor.desk().scribe.refused_streams(refused);
         }
     }
 
@@ -254,15 +278,13 @@ impl<'a> Watch<'a> {
         let idle = (!visitor.is_busy()).then(|| {
             let rested = visitor.rested_at();
             match (self.asked, visitor.begun()) {
-                (true, _) => {
-                    (after(rested.max(self.wire.frames.borrow().last_received()), LAST_WORDS), Overdue::End)
-                }
-                (false, 0) => (after(rested, timeouts.head), Overdue::Idle),
-                (false, _) if visitor.is_draining() => (after(rested, DRAIN_IDLE), Overdue::Idle),
-                (false, _) => (after(rested, timeouts.keep_alive), Overdue::Idle),
+                (Some(asked), _) => (after(rested.max(asked), LAST_WORDS), Overdue::End),
+                (None, 0) => (after(rested, timeouts.head), Overdue::Idle),
+                (None, _) if visitor.is_draining() => (after(rested, DRAIN_IDLE), Overdue::Idle),
+                (None, _) => (after(rested, timeouts.keep_alive), Overdue::Idle),
             }
         });
-        let age = visitor.old_by_age_at().filter(|_| !self.asked).map(|at| (at, Overdue::Age));
+        let age = visitor.old_by_age_at().filter(|_| self.asked.is_none()).map(|at| (at, Overdue::Age));
         [sending, head, idle, age].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 }

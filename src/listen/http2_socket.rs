@@ -23,6 +23,7 @@ pub(super) struct Wire {
     pub(super) stream: RefCell<Transport>,
     pub(super) visitor: Rc<Visitor>,
     pub(super) frames: RefCell<Frames>,
+    is_tls: bool,
     /// What the client did that ends this connection.
     flood: Cell<Option<Flood>>,
     /// Reads that are left before the streams have their turn.
@@ -35,6 +36,7 @@ impl Wire {
     pub(super) fn new(stream: Transport, visitor: Rc<Visitor>, bounds: FrameBounds) -> Rc<Self> {
         let frames = RefCell::new(Frames::new(bounds, visitor.now().nanos));
         Rc::new(Self {
+            is_tls: stream.is_tls(),
             stream: RefCell::new(stream),
             visitor,
             frames,
@@ -54,6 +56,11 @@ impl Wire {
         self.flood.take()
     }
 
+    /// Streams that the engine refused by itself, told once.
+    pub(super) fn take_refused(&self) -> u32 {
+        self.frames.borrow_mut().take_refused()
+    }
+
     /// Since when nothing that we write is taken.
     pub(super) const fn writing_since(&self) -> Option<u64> {
         self.writing.get()
@@ -65,9 +72,11 @@ impl Wire {
         }
     }
 
-    fn note_write<T>(&self, polled: Poll<T>) -> Poll<T> {
+    /// Marks how a write went. TLS takes what it can only keep: not until that is flushed has the client taken it.
+    fn note_write<T>(&self, polled: Poll<T>, flushed: bool) -> Poll<T> {
         match &polled {
-            Poll::Ready(_) => self.writing.set(None),
+            Poll::Ready(_) if flushed => self.writing.set(None),
+            Poll::Ready(_) => {}
             Poll::Pending => self.writing.set(self.writing.get().or_else(|| Some(self.visitor.now().nanos))),
         }
         polled
@@ -122,7 +131,7 @@ impl AsyncWrite for Http2Socket {
         if let Poll::Ready(Ok(n)) = &polled {
             wire.saw(wire.frames.borrow_mut().sent(&bytes[..*n], wire.visitor.now().nanos));
         }
-        wire.note_write(polled)
+        wire.note_write(polled, !wire.is_tls)
     }
 
     fn poll_write_vectored(
@@ -140,7 +149,7 @@ impl AsyncWrite for Http2Socket {
                 left -= taken;
             }
         }
-        wire.note_write(polled)
+        wire.note_write(polled, !wire.is_tls)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -149,7 +158,7 @@ impl AsyncWrite for Http2Socket {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut *self.wire.stream.borrow_mut()).poll_flush(cx);
-        self.wire.note_write(polled)
+        self.wire.note_write(polled, true)
     }
 
     /// Leaves the socket open: how it is closed is decided by the one who drives the connection.

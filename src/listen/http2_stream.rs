@@ -61,7 +61,7 @@ fn with_source(visitor: &Visitor, request: Request<RecvStream>, early: &Early) -
     let expects =
         parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let continues = expects.then(|| early.clone());
-    let source = Http2Source::new(stream, length, visitor.timeouts().body, continues);
+    let source = Http2Source::new(stream, length, visitor.patience(), continues);
     Request::from_parts(parts, Source::Http2(Box::new(source)))
 }
 
@@ -158,6 +158,9 @@ impl Sending {
         visitor: &Visitor,
     ) -> Result<(), Gone> {
         let last = reply.is_end_stream();
+        if data.is_empty() && last {
+            return self.stream.send_data(data, true).map_err(|_| Gone);
+        }
         while !data.is_empty() {
             self.stream.reserve_capacity(data.len());
             let Some(room) = self.room(reply.as_mut()).await? else {

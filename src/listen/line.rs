@@ -14,6 +14,7 @@ use tokio::io::AsyncWrite;
 use super::transport::Transport;
 use super::wire::Stage;
 use crate::config::Timeouts;
+use crate::forward::pace::{Late, Pace};
 use crate::forward::tunnel::Opening;
 use crate::inbound::{Reply, Visitor};
 use crate::refusal::Refusal;
@@ -37,6 +38,8 @@ pub(super) struct Line {
     pub(super) heads: Cell<u64>,
     /// hyper waits for bytes since then.
     pub(super) reading: Cell<Option<u64>>,
+    /// How the body of the last head has come so far.
+    pub(super) pace: Cell<Pace>,
     /// hyper waits to write since then.
     pub(super) writing: Cell<Option<u64>>,
     /// The client closed its side then.
@@ -78,7 +81,7 @@ pub(super) enum Overdue {
     /// The head: 408.
     Head,
     /// The body: 408, through whoever reads it.
-    Body,
+    Body(Late),
     /// The client takes no more of the answer.
     Send,
     /// An idle connection.
@@ -97,6 +100,7 @@ impl Line {
             stage_since: Cell::new(now),
             heads: Cell::new(0),
             reading: Cell::new(None),
+            pace: Cell::default(),
             writing: Cell::new(None),
             closed_at: Cell::new(None),
             end_untold: Cell::new(false),
@@ -184,10 +188,10 @@ impl Line {
                 write_head(&answer, &mut bytes);
             }
         }
-        let mut taken = 0;
+        let (mut taken, is_tls) = (0, self.stream.borrow().is_tls());
         while taken < bytes.len() {
             let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, &bytes[taken..]);
-            let Poll::Ready(written) = self.note_write(polled) else { break };
+            let Poll::Ready(written) = self.note_write(polled, !is_tls) else { break };
             taken += written?;
         }
         bytes.drain(..taken);
@@ -203,12 +207,44 @@ impl Line {
         }
     }
 
-    pub(super) fn note_write<T>(&self, polled: Poll<T>) -> Poll<T> {
+    /// Marks how a write went. TLS takes what it can only keep: not until that is flushed has the client taken it.
+    pub(super) fn note_write<T>(&self, polled: Poll<T>, flushed: bool) -> Poll<T> {
         match &polled {
-            Poll::Ready(_) => self.writing.set(None),
+            Poll::Ready(_) if flushed => self.writing.set(None),
+            Poll::Ready(_) => {}
             Poll::Pending => self.writing.set(self.writing.get().or_else(|| Some(self.visitor.now().nanos))),
         }
         polled
+    }
+
+    /// The engine waits for bytes of the client from now on, if it does not already.
+    pub(super) fn waiting_begins(&self) {
+        if self.reading.get().is_none() {
+            // A body's waits add up, so they are measured, and not told by the coarse clock.
+            let visitor = &self.visitor;
+            let in_body = self.stage.get() == Stage::Body;
+            let now = if in_body { visitor.refresh_clock() } else { visitor.now() };
+            self.reading.set(Some(now.nanos));
+        }
+    }
+
+    /// Bytes came, or the end.
+    pub(super) fn waiting_ends(&self) {
+        if let Some(since) = self.reading.take()
+            && self.stage.get() == Stage::Body
+        {
+            let time = self.visitor.refresh_clock().nanos.saturating_sub(since);
+            let mut pace = self.pace.get();
+            pace.waited(Duration::from_nanos(time));
+            self.pace.set(pace);
+        }
+    }
+
+    /// So many bytes of a body passed.
+    pub(super) fn body_came(&self, bytes: usize) {
+        let mut pace = self.pace.get();
+        pace.received(bytes);
+        self.pace.set(pace);
     }
 
     /// Whether a request is under way: in progress, or not begun yet. hyper takes a head before it begins to serve it,
@@ -242,7 +278,10 @@ impl Line {
         let receiving = match (self.stage.get(), self.visitor.is_busy()) {
             // Once the answer has begun, the two of them may take their time.
             (Stage::Body, true) if self.visitor.is_answering() => None,
-            (Stage::Body, _) => self.reading.get().map(|since| (after(since, timeouts.body), Overdue::Body)),
+            (Stage::Body, _) => self.reading.get().map(|since| {
+                let (left, late) = self.pace.get().left(self.visitor.patience());
+                (after(since, left), Overdue::Body(late))
+            }),
             (_, true) if self.visitor.is_answering() => None,
             (_, true) => {
                 self.closed_at.get().map(|since| (after(since, HALF_CLOSED_WAIT), Overdue::HalfClosed))

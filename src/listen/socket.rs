@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::line::{Broken, HTTP_VERSION, Line};
 use super::wire::{Event, Fault, Stage, Wire, WireBounds};
+use crate::forward::pace::Pace;
 use crate::refusal::{Reason, Refusal};
 
 /// What a client of HTTP/2 sends first (RFC 9113 section 3.4).
@@ -30,13 +31,22 @@ pub(super) struct ClientSocket {
     unjudged: bool,
     /// Nothing has been judged yet, and the first bytes may be those of HTTP/2.
     may_be_http2: bool,
+    is_tls: bool,
 }
 
 impl ClientSocket {
     pub(super) fn new(line: Rc<Line>, bounds: WireBounds) -> Self {
         // Under TLS the protocol was agreed on in the handshake (RFC 9113 section 3.2).
-        let may_be_http2 = !line.stream.borrow().is_tls();
-        Self { line, wire: Wire::new(bounds), held: Vec::new(), passed: 0, unjudged: false, may_be_http2 }
+        let is_tls = line.stream.borrow().is_tls();
+        Self {
+            is_tls,
+            may_be_http2: !is_tls,
+            line,
+            wire: Wire::new(bounds),
+            held: Vec::new(),
+            passed: 0,
+            unjudged: false,
+        }
     }
 
     /// Whether the first bytes are the preface of HTTP/2 (RFC 9113 section 3.4), or may become it.
@@ -64,9 +74,13 @@ impl ClientSocket {
             match self.wire.scan(&bytes[pass..]) {
                 Ok(scan) => {
                     pass += scan.pass;
+                    if in_body {
+                        self.line.body_came(scan.pass);
+                    }
                     if let Event::Head(facts) = scan.event {
                         let number = self.line.heads.get() + 1;
                         self.line.heads.set(number);
+                        self.line.pace.set(Pace::default());
                         let may_switch = facts.has_upgrade && !facts.version_10 && facts.has_no_body();
                         self.line.upgrade.set(may_switch.then_some(number));
                     }
@@ -177,11 +191,10 @@ impl AsyncRead for ClientSocket {
             let received = match read {
                 Poll::Ready(received) => received?,
                 Poll::Pending => {
-                    line.reading.set(line.reading.get().or_else(|| Some(line.visitor.now().nanos)));
+                    line.waiting_begins();
                     return Poll::Pending;
                 }
             };
-            line.reading.set(None);
             if received == 0 {
                 return this.at_end();
             }
@@ -198,6 +211,7 @@ impl ClientSocket {
         let line = Rc::clone(&self.line);
         let read = Pin::new(&mut *line.stream.borrow_mut()).poll_read(cx, buf);
         std::task::ready!(read)?;
+        line.waiting_ends();
         let received = buf.filled().len();
         let pass = self.judge(buf.filled());
         self.held.extend_from_slice(&buf.filled()[pass..]);
@@ -233,6 +247,7 @@ impl ClientSocket {
         let received = piece.filled().len();
         self.held.truncate(before + received);
         std::task::ready!(read)?;
+        line.waiting_ends();
         Poll::Ready(Ok(received))
     }
 }
@@ -252,7 +267,7 @@ impl AsyncWrite for ClientSocket {
         std::task::ready!(self.line.poll_early(cx))?;
         self.line.mid_write.set(true);
         let polled = Pin::new(&mut *self.line.stream.borrow_mut()).poll_write(cx, bytes);
-        self.line.note_write(polled)
+        self.line.note_write(polled, !self.is_tls)
     }
 
     fn poll_write_vectored(
@@ -266,7 +281,7 @@ impl AsyncWrite for ClientSocket {
         std::task::ready!(self.line.poll_early(cx))?;
         self.line.mid_write.set(true);
         let polled = Pin::new(&mut *self.line.stream.borrow_mut()).poll_write_vectored(cx, slices);
-        self.line.note_write(polled)
+        self.line.note_write(polled, !self.is_tls)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -277,7 +292,7 @@ impl AsyncWrite for ClientSocket {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.line.mid_write.set(false);
         let polled = Pin::new(&mut *self.line.stream.borrow_mut()).poll_flush(cx);
-        self.line.note_write(polled)
+        self.line.note_write(polled, true)
     }
 
     /// Leaves the socket open: how it is closed is decided by the one who drives the connection.

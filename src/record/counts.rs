@@ -164,6 +164,8 @@ pub struct ShardCounts {
     pub retries: Count,
     /// TLS handshakes.
     pub handshakes: Handshakes,
+    /// Streams of HTTP/2 that were refused before they became requests.
+    pub refused_streams: Count,
     /// TLS handshakes in progress.
     pub handshaking: Count,
     /// HTTP/2 connections that were ended for what their client did, by kind.

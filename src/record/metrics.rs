@@ -198,6 +198,12 @@ impl Scrape {
                 family.counter(&[("service", service.name()), ("kind", kind)], n)?;
             }
         }
+        self.sums(
+            page,
+            "buckler_http2_refused_streams",
+            "HTTP/2 streams refused before they became requests",
+            |shard| &shard.refused_streams,
+        )?;
         self.sums(page, "buckler_received_bytes", "Bytes of request bodies", |shard| &shard.bytes_in)?;
         self.sums(page, "buckler_sent_bytes", "Bytes of answers' bodies", |shard| &shard.bytes_out)?;
         self.sums(page, "buckler_retries", "Attempts after a request's first", |shard| &shard.retries)?;

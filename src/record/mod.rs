@@ -97,6 +97,11 @@ impl Scribe {
         handshakes.resumed.add(u64::from(resumed));
     }
 
+    /// Counts streams of HTTP/2 that became no requests.
+    pub fn refused_streams(&self, n: u32) {
+        self.mine().refused_streams.add(u64::from(n));
+    }
+
     /// Counts an HTTP/2 connection that was ended for what its client did. The kinds are a closed set.
     pub fn flood(&self, kind: &'static str) {
         let mut floods = self.mine().floods.lock().unwrap_or_else(PoisonError::into_inner);

@@ -136,7 +136,7 @@ fn a_grpc_deadline_ends_the_request_on_both_sides() {
 #[test]
 fn a_worker_is_not_blamed_for_the_haste_of_a_client() {
     let world = World::new();
-    let worker = Http2Worker::start(|_| Act::Echo);
+    let worker = Http2Worker::start(|_| Act::GrpcEcho);
     let buckler = world.buckler(&config(&[worker.port()], ""));
     for _ in 0..5 {
         let heard = call(buckler.port(), grpc("/pkg.Service/Echo").header("grpc-timeout", "1n"), b"");
@@ -146,6 +146,15 @@ fn a_worker_is_not_blamed_for_the_haste_of_a_client() {
     assert_eq!(metrics.sum("buckler_worker_up", &[]), 1.0);
     assert_eq!(metrics.sum("buckler_worker_connect_failures_total", &[]), 0.0);
     assert_eq!(call(buckler.port(), grpc("/pkg.Service/Echo"), b"").trailer("grpc-status"), Some("0"));
+}
+
+#[test]
+fn an_answer_whose_last_frame_is_empty_ends_well() {
+    let world = World::new();
+    let worker = Http2Worker::start(|_| Act::Echo);
+    let buckler = world.buckler(&config(&[worker.port()], ""));
+    let heard = call(buckler.port(), grpc("/pkg.Service/Echo").header("te", "trailers"), b"whole");
+    assert_eq!((heard.status, heard.body.as_slice()), (200, &b"whole"[..]), "{heard:?}");
 }
 
 #[test]

@@ -9,6 +9,7 @@
     reason = "tests stand outside: they read the clock and wait for processes"
 )]
 
+mod ages;
 mod balance;
 mod bind;
 mod callers;
@@ -26,6 +27,7 @@ mod http2_answers;
 mod http2_clients;
 mod http2_floods;
 mod http2_workers;
+mod interim;
 mod lifecycle;
 mod limits;
 mod neighbours;

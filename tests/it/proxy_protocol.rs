@@ -197,6 +197,24 @@ fn what_a_balancer_in_front_says_of_the_client_is_told_on() {
 }
 
 #[test]
+fn connections_that_only_carry_bytes_are_told_of_too() {
+    let world = World::new();
+    let (_nginx, buckler) = sending(&world, "proxy_protocol: true\n    protocol: tcp");
+    let mut raw = buckler.connect();
+    // What stands right behind the header is not lost.
+    raw.send([V2, &get("/").bytes()[..]].concat());
+    assert!(raw.read_response().is(200).text().starts_with("192.0.2.7:33333 198.51.100.1:443 "));
+    assert_eq!(told(&mut raw)[..2], ["192.0.2.7:33333", "198.51.100.1:443"]);
+    drop(raw);
+    buckler.logged("the connection", |line| line["caller"] == "address:192.0.2.7" && line["proto"] == "TCP");
+    let (_nginx, buckler) = sending(&world, "protocol: tcp");
+    let mut raw = Raw::connect_from("127.0.0.5".parse().unwrap(), buckler.port());
+    let [client, destination, _] = told(&mut raw);
+    assert!(client.starts_with("127.0.0.5:"), "{client}");
+    assert_eq!(destination, format!("127.0.0.1:{}", buckler.port()));
+}
+
+#[test]
 fn a_client_of_a_unix_socket_has_no_address_to_tell() {
     let world = World::new();
     let port = free_port();

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::world::{Buckler, End, Raw, Step, World, eventually, get, request};
+use crate::world::http2::{DATA, END_HEADERS, END_STREAM, HEADERS, Http2, ask, frame};
+use crate::world::{Buckler, End, Raw, Step, World, eventually, get, linger, request};
 
 const SHORT: &str = "timeouts: { head: 500ms, body: 500ms, send: 500ms, keep_alive: 500ms }";
 const TICK: Duration = Duration::from_millis(25);
@@ -63,12 +64,110 @@ fn a_stalled_body_is_a_408() {
 fn a_body_that_comes_slowly_but_comes_is_taken() {
     let world = World::new();
     let worker = world.worker("a");
-    let buckler = world.one_service(SHORT);
+    let buckler = world.one_service(&format!("{SHORT}\nbounds: {{ upload_rate: none }}"));
     let mut raw = buckler.connect();
     raw.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 30\r\n\r\n");
     raw.drip(&[b'b'; 30], TICK);
     raw.read_response().is(200);
     assert_eq!(worker.last().body.len(), 30);
+}
+
+#[test]
+fn a_dripping_body_is_a_408_however_steadily_it_drips() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service(SHORT);
+    for framing in ["content-length: 1000", "transfer-encoding: chunked"] {
+        let mut raw = buckler.connect();
+        raw.send(format!("POST / HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n"));
+        let begin = Instant::now();
+        let piece: &[u8] = if framing.ends_with("chunked") { b"1\r\nb\r\n" } else { b"b" };
+        // Enough for a chunk of a byte each 100 ms, which is 60 bytes a second.
+        let mut twin = raw.twin();
+        let dripping = std::thread::spawn(move || {
+            for _ in 0..40 {
+                twin.send(piece);
+                linger(4 * TICK);
+            }
+        });
+        let answer = raw.read_response().is(408);
+        assert!(begin.elapsed() > Duration::from_millis(400), "too early: {:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(3), "too late: {:?}", begin.elapsed());
+        assert_eq!(answer.reason(), "client_timeout");
+        assert!(answer.text().contains("bounds.upload_rate"), "{}", answer.text());
+        dripping.join().unwrap();
+    }
+    assert!(worker.seen().iter().all(|seen| !seen.whole), "half a body passed as a whole one");
+}
+
+#[test]
+fn a_dripping_body_over_http2_is_a_408_too() {
+    let world = World::new();
+    let buckler = world.one_service(SHORT);
+    let mut client = Http2::connect(buckler.port());
+    client.send(frame(HEADERS, END_HEADERS, 1, &ask("POST", "/drip")));
+    let mut drops = 0;
+    eventually("the refusal", || {
+        client.send(frame(DATA, 0, 1, b"b"));
+        drops += 1;
+        linger(2 * TICK);
+        String::from_utf8_lossy(&client.body(1)).contains("bounds.upload_rate")
+    });
+    assert!(drops > 5, "{drops}");
+    let line = buckler.logged("the timeout", |line| line["path"] == "/drip");
+    assert_eq!((&line["reason"], &line["status"]), (&"client_timeout".into(), &408.into()));
+    client.used(1);
+    assert!(client.get("/next"), "the connection goes on");
+}
+
+#[test]
+fn a_body_that_keeps_the_rate_may_last() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service(SHORT);
+    let mut raw = buckler.connect();
+    raw.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4000\r\n\r\n");
+    for _ in 0..40 {
+        raw.send([b'b'; 100]);
+        linger(TICK);
+    }
+    raw.read_response().is(200);
+    let mut client = Http2::connect(buckler.port());
+    client.send(frame(HEADERS, END_HEADERS, 1, &ask("POST", "/")));
+    for n in 1..=40 {
+        client.send(frame(DATA, if n == 40 { END_STREAM } else { 0 }, 1, &[b'b'; 100]));
+        linger(TICK);
+    }
+    assert!(client.answered(1));
+    assert_eq!(worker.last().body.len(), 4000);
+}
+
+#[test]
+fn a_slow_worker_is_no_slow_client() {
+    let world = World::new();
+    let worker = world.worker("a");
+    worker.always(&[Step::Pause(Duration::from_millis(1500)), Step::TakeBody, Step::Echo]);
+    // At this rate the bytes earn no time worth mentioning.
+    let buckler = world.one_service(&format!("{SHORT}\nbounds: {{ upload_rate: 1GiB }}"));
+    buckler.answer(request("POST", "/").body(vec![b'b'; 16 << 20])).is(200);
+    assert_eq!(worker.last().body.len(), 16 << 20);
+}
+
+#[test]
+fn once_the_answer_has_begun_a_body_may_drip() {
+    let world = World::new();
+    let worker = world.worker("a");
+    worker.always(&[
+        Step::send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"),
+        Step::TakeBody,
+        Step::send("hi"),
+    ]);
+    let buckler = world.one_service(SHORT);
+    let mut raw = buckler.connect();
+    raw.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 40\r\n\r\n");
+    raw.drip(&[b'b'; 40], 2 * TICK);
+    assert_eq!(raw.read_response().is(200).text(), "hi");
+    assert_eq!(worker.last().body.len(), 40);
 }
 
 #[test]

@@ -7,25 +7,34 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// What must pass. Each group is a part of the table, named by the first word of its cases.
-const GROUPS: &str = "smuggling,syntax,semantics,forwarding,rules,upstream,slow,upgrade,h2";
+const GROUPS: &str = "smuggling,syntax,semantics,forwarding,rules,limits,upstream,slow,upgrade,h2,workers";
 
 /// What cannot pass yet, and why.
-const KNOWN: &[(&str, &str)] = &[(
-    "h2.block-broken",
-    "the h2 crate ends the connection with PROTOCOL_ERROR where RFC 9113 section 4.3 wants COMPRESSION_ERROR",
-)];
+const KNOWN: &[(&str, &str)] = &[
+    (
+        "h2.block-broken",
+        "the h2 crate ends the connection with PROTOCOL_ERROR where RFC 9113 section 4.3 wants COMPRESSION_ERROR",
+    ),
+    (
+        "workers.pseudo-of-requests",
+        "the h2 crate drops a `:path` in an answer, where RFC 9113 section 8.3 wants the answer to be malformed",
+    ),
+];
 
 /// The table is large enough to be worth its name.
-const FEWEST: usize = 900;
+const FEWEST: usize = 1100;
 
 #[test]
 fn every_case_of_the_table_ends_as_the_standard_allows() {
-    let (code, played, report) = play(&["--group", GROUPS]);
+    // The other tests run beside this one: nothing may fail for being late.
+    let known: Vec<_> = KNOWN.iter().map(|(id, _)| *id).collect();
+    let again = ["--patience", "5", "--again", "--known", &known.join(",")];
+    let (code, played, report) = play(&[&["--group", GROUPS][..], &again].concat());
     assert_eq!(code, Some(0), "{report}");
     assert!(played.len() >= FEWEST, "only {} cases were played", played.len());
     let failed: BTreeSet<_> =
         played.iter().filter(|(_, passed)| !passed).map(|(id, _)| id.as_str()).collect();
-    let known: BTreeSet<_> = KNOWN.iter().map(|(id, _)| *id).collect();
+    let known: BTreeSet<_> = known.into_iter().collect();
     assert!(failed == known, "failed: {failed:#?}\nknown: {known:#?}\n{report}");
 }
 

@@ -170,6 +170,25 @@ fn certificates_name_callers_and_permissions_hold() {
 }
 
 #[test]
+fn bytes_are_carried_for_those_whose_certificate_may() {
+    let edge = Edge::new();
+    let buckler = edge.world.buckler(&EDGE.replace("    workers:", "    protocol: tcp\n    workers:"));
+    let url = "https://user-data.test/";
+    let known = edge.clients.client(&["spiffe://example.test/playlist"], &[]);
+    assert_eq!(edge.curl(&buckler, url, Some(&known), &["--http1.1"]).0, 200);
+    let seen = edge.world.worker("a").last();
+    assert_eq!((seen.field("x-buckler-caller"), seen.field("host")), (None, Some("user-data.test")));
+    let line = buckler.logged("the connection", |line| line["proto"] == "TCP");
+    assert_eq!((&line["caller"], &line["caller_via"]), (&"playlist".into(), &"certificate".into()));
+    // 0: curl got no answer at all.
+    let stranger = edge.clients.client(&["spiffe://example.test/stranger"], &[]);
+    assert_eq!(edge.curl(&buckler, url, Some(&stranger), &["--http1.1"]).0, 0);
+    assert_eq!(edge.curl(&buckler, url, None, &["--http1.1"]).0, 0);
+    assert_eq!(buckler.refused("denied_by_rule"), 2.0);
+    assert_eq!(edge.world.worker("a").count(), 1);
+}
+
+#[test]
 fn certificates_that_are_not_valid_fail_the_handshake() {
     let edge = Edge::new();
     let revoked = edge.clients.client(&["spiffe://example.test/playlist"], &[]);

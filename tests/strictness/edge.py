@@ -12,10 +12,11 @@ from dataclasses import dataclass
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "benches" / "compare.d"))
 
+import origin_http2
 import programs
 from origin import Origin
 
-PATIENT_S, QUICK_S = 10, 1
+PATIENT_S, QUICK_S, TOTAL_S = 30, 2, {"quick": 6, "patient": 120, "limited": 120, "worker2": 120}
 
 
 @dataclass
@@ -31,7 +32,8 @@ class Lane:
 
 @dataclass(frozen=True)
 class Peer:
-    """One proxy: the package it comes in, how it is started, and whether one port speaks both versions."""
+    """One proxy: the package it comes in, how it is started, whether one port speaks both versions, and
+    whether it can speak HTTP/2 to workers."""
 
     name: str
     package: str
@@ -39,13 +41,14 @@ class Peer:
     arguments: str
     ask_version: str
     one_port: bool = True
+    asks_in_http2: bool = True
 
 
 PEERS = {
     peer.name: peer
     for peer in (
         Peer("buckler", "", "buckler.yaml", "run -c {config}", "--version"),
-        Peer("nginx", "nginx-light", "nginx.conf", "-e stderr -c {config}", "-v", one_port=False),
+        Peer("nginx", "nginx-light", "nginx.conf", "-e stderr -c {config}", "-v", one_port=False, asks_in_http2=False),
         Peer("haproxy", "haproxy", "haproxy.cfg", "-db -f {config}", "-v"),
     )
 }
@@ -58,8 +61,9 @@ class Edge:
         self.peer, self.path, self.folder = peer, path, folder
         self.lanes = []
         # The workers first: otherwise one of them may get a port that is meant for the proxy.
-        timings = [timing for timing, count in counts.items() for _ in range(count)]
-        origins = [Origin() for _ in timings]
+        timings = [timing for timing, count in counts.items() for _ in range(count) if peer.asks_in_http2
+            or timing != "worker2"]
+        origins = [origin_http2.Origin() if timing == "worker2" else Origin() for timing in timings]
         ports = iter(programs.free_ports(2 * len(timings) + 1))
         self.admin = next(ports)
         for number, timing in enumerate(timings):
@@ -83,8 +87,10 @@ class Edge:
             burst = 3 if lane.timing == "limited" else 1_000_000
             rates = ("6/min", "6r/m") if burst == 3 else ("1000000/s", "1000000r/s")
             parts.append(replace(each, name=lane.name, port=lane.port, port_h2=lane.port_h2,
-                                 worker=lane.origin.port, quick=seconds, total=4 * seconds,
-                                 burst=burst, more=burst - 1, rate=rates[0], rate_nginx=rates[1]))
+                                 worker=lane.origin.port, quick=seconds, total=TOTAL_S[lane.timing],
+                                 protocol="http2" if lane.timing == "worker2" else "http1",
+                                 proto="proto h2" if lane.timing == "worker2" else "", burst=burst, more=burst - 1,
+                                 rate=rates[0], rate_nginx=rates[1]))
         return "".join([*parts, after])
 
     def died(self):

@@ -75,7 +75,8 @@ class Case:
     want: tuple
     why: str = ""
     replies: tuple = ()
-    timing: str = "patient"  # or "quick": timeouts of a second; or "limited": few requests for each key
+    timing: str = "patient"  # or "quick": timeouts of a second; "limited": few requests for
+    # each key; or "worker2": a worker that speaks HTTP/2
     protocol: str = "http1"
     within: float = 3.0  # seconds until one of `want` must hold
     strict_origin: bool = True  # False: what the worker gets is a tunnel's bytes, or is checked by `want` alone

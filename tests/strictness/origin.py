@@ -72,8 +72,11 @@ class Origin:
             with self.lock:
                 self.connections += 1
                 self.sockets.append(sock)
-                visit = Visit(self, sock, self.generation, self.connections)
+                visit = self.visit(sock)
             threading.Thread(target=visit.run, daemon=True).start()
+
+    def visit(self, sock):
+        return Visit(self, sock, self.generation, self.connections)
 
 
 class Visit:

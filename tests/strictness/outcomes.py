@@ -183,16 +183,19 @@ def answered(*wanted, end="any", worker=None, more=None):
     return Outcome(f"answered with {[getattr(want, 'status', want) for want in wanted]}", check)
 
 
-def cut(*statuses, empty=False):
-    """The client saw that the answer is not complete: cut off, or a 502 or 504 in its place."""
+def cut(*statuses):
+    """The client saw that the answer is not complete: cut off, or a 502 or 504 in its place.
+
+    A connection that ends without a byte is visibly cut, too.
+    """
     statuses = statuses or (200,)
 
     def check(seen):
         answers = seen.answers
-        if len(answers) != 1 and not (empty and not answers):
+        if len(answers) > 1:
             return f"the client got {len(answers)} answers"
         if not answers or (answers[0].status in (502, 504) and answers[0].complete):
-            return None
+            return None if answers else end_differs(seen, "closed")
         if answers[0].status not in statuses:
             return f"the client got {answers[0].status}"
         if answers[0].complete and not (answers[0].framing == "close" and seen.connections[0].end == "reset"):

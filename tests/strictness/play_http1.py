@@ -16,6 +16,7 @@ PIECE = 64 << 10
 MOST_BYTES = 4 << 20
 SETTLE_S = 0.08
 RESTLESS_S = 0.3
+STEP_S = 2.0
 TICK_S = 0.02
 
 
@@ -38,7 +39,7 @@ class Client:
     """The client side of one case."""
 
     def __init__(self, case, port, origin, patience):
-        self.case, self.port, self.origin = case, port, origin
+        self.case, self.port, self.origin, self.patience = case, port, origin, patience
         self.seen = Seen()
         self.began = time.monotonic()
         self.end = self.began + case.within * patience
@@ -47,7 +48,7 @@ class Client:
         self.open()
 
     def open(self):
-        sock = socket.create_connection(("127.0.0.1", self.port), 3, (self.case.address, 0))
+        sock = socket.create_connection(("127.0.0.1", self.port), 10, (self.case.address, 0))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)
         self.sockets.append(sock)
@@ -112,8 +113,8 @@ class Client:
         self.wait_until(conditions[step])
 
     def wait_until(self, condition):
-        """Reads until this is so, the connections are over, or two seconds have passed."""
-        end = time.monotonic() + min(2.0, self.left())
+        """Reads until this is so, the connections are over, or the time of a step has passed."""
+        end = time.monotonic() + min(STEP_S * self.patience, self.left())
         while not condition() and time.monotonic() < end:
             if not self.pump(TICK_S):
                 return

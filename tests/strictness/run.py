@@ -19,11 +19,13 @@ class Result:
     shown: list = field(default_factory=list)
 
 
-def run(edge, cases, patience=1.0, tell=lambda text: None):
-    """The results, in the order of the cases."""
+def run(edge, cases, patience=1.0, again=None, tell=lambda text: None):
+    """The results, in the order of the cases, of those that there are lanes for. `again`: whether a case that failed is played once more, alone."""
+    timings = list(dict.fromkeys(lane.timing for lane in edge.lanes))
+    cases = [case for case in cases if case.timing in timings]
     results = {}
     threads = []
-    for timing in ("patient", "quick", "limited"):
+    for timing in timings:
         waiting = queue.Queue()
         for case in cases:
             if case.timing == timing:
@@ -35,7 +37,24 @@ def run(edge, cases, patience=1.0, tell=lambda text: None):
         thread.start()
     for thread in threads:
         thread.join()
+    if edge.died():
+        bury(edge, cases, results, patience)
+    for case in cases:
+        if again and results[case.id].faults and again(case):
+            lane = next(lane for lane in edge.lanes if lane.timing == case.timing)
+            results[case.id] = play(edge, lane, case, patience)
+            tell(f"{'ok  ' if not results[case.id].faults else 'FAIL'} {case.id}, played again")
     return [results[case.id] for case in cases]
+
+
+def bury(edge, cases, results, patience):
+    """A proxy died: every failed case is played anew, alone, so that only the one that kills is blamed."""
+    for case in cases:
+        if results[case.id].faults:
+            if edge.died():
+                edge.start()
+            lane = next(lane for lane in edge.lanes if lane.timing == case.timing)
+            results[case.id] = play(edge, lane, case, patience)
 
 
 def work(edge, lane, waiting, results, patience, tell):

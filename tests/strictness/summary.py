@@ -5,12 +5,14 @@ from model import GRADES
 
 def count(results, keep):
     kept = [result for result in results if keep(result.case)]
+    if not kept:
+        return "-"
     return f"{sum(not result.faults for result in kept)}/{len(kept)}"
 
 
 def table(results):
     """One line for each group and grade, one column for each proxy."""
-    cases = [result.case for result in next(iter(results.values()))]
+    cases = [result.case for result in max(results.values(), key=len)]
     rows = [["", *results]]
     for group in dict.fromkeys(case.group for case in cases):
         rows.append([group, *(count(each, lambda case: case.group == group) for each in results.values())])

@@ -11,11 +11,13 @@ import threading
 
 import frames
 import hpack
+import origin_http2
 import run
 from edge import Lane
 from origin import Origin
 
 LANES = 12
+TIMINGS = ("patient", "quick", "limited", "worker2")
 PATIENCE = 0.3
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 NO = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
@@ -46,10 +48,11 @@ class Toy:
     def __init__(self, behaviour):
         self.behaviour = behaviour
         self.listeners, self.lanes = [], []
-        for number in range(3 * LANES):
+        for number in range(4 * LANES):
             listener = socket.create_server(("127.0.0.1", 0), backlog=64)
             port = listener.getsockname()[1]
-            lane = Lane(f"toy{number}", ("patient", "quick", "limited")[number % 3], port, port, Origin())
+            worker = origin_http2.Origin() if number % 4 == 3 else Origin()
+            lane = Lane(f"toy{number}", TIMINGS[number % 4], port, port, worker)
             self.listeners.append(listener)
             self.lanes.append(lane)
             threading.Thread(target=self.accept, args=(listener, lane), daemon=True).start()

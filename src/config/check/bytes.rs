@@ -64,12 +64,13 @@ fn of_timeouts(timeouts: &file::Timeouts) -> [Key; 7] {
 }
 
 /// All but `connections`, `handshakes` and `worker_connections`.
-fn of_bounds(bounds: &file::Bounds) -> [Key; 7] {
+fn of_bounds(bounds: &file::Bounds) -> [Key; 8] {
     [
         ("bounds.head_bytes", place(&bounds.head_bytes)),
         ("bounds.head_fields", place(&bounds.head_fields)),
         ("bounds.uri_bytes", place(&bounds.uri_bytes)),
         ("bounds.body_bytes", place(&bounds.body_bytes)),
+        ("bounds.upload_rate", place(&bounds.upload_rate)),
         ("bounds.response_head_bytes", place(&bounds.response_head_bytes)),
         ("bounds.streams", place(&bounds.streams)),
         ("bounds.worker_streams", place(&bounds.worker_streams)),

@@ -13,6 +13,10 @@ use crate::config::{Bounds, Timeouts};
 const LEAST: Duration = Duration::from_millis(1);
 const MOST: Duration = Duration::from_secs(86_400);
 const KIB: u64 = 1 << 10;
+/// Bytes a second that a body has to come with: what Kestrel asks for (MinRequestBodyDataRate), and less than any
+/// network that carries a request at all.
+const UPLOAD_RATE: u64 = 240;
+const FASTEST: u64 = 1 << 30;
 /// The longest target that `http::Uri` holds.
 const LONGEST_URI: u64 = 65_534;
 
@@ -59,6 +63,7 @@ impl Checker<'_> {
                 64,
                 LONGEST_URI.min(head_bytes as u64),
             ),
+            upload_rate: self.upload_rate(written.and_then(|b| b.upload_rate.as_ref())),
             body_bytes: body.and_then(|BytesOrNone(size)| size.map(|Size(bytes)| bytes)),
             response_head_bytes: self.size(written.map(|b| &b.response_head_bytes), 64 * KIB, KIB, KIB * KIB),
             connections: self.number(written.map(|b| &b.connections), 10_000, 1, u32::MAX).into(),
@@ -69,6 +74,18 @@ impl Checker<'_> {
                 .number(written.map(|b| &b.worker_connections), 10_000, 1, u32::MAX)
                 .into(),
         }
+    }
+
+    fn upload_rate(&mut self, rate: Option<&Located<BytesOrNone>>) -> Option<u64> {
+        let Some(located) = rate else { return Some(UPLOAD_RATE) };
+        let Some(BytesOrNone(written)) = located.value.as_ref() else { return Some(UPLOAD_RATE) };
+        let Size(bytes) = (*written)?;
+        if !(1..=FASTEST).contains(&bytes) {
+            let help = format!("write {} to {}, or `none`", Size(1), Size(FASTEST));
+            self.error(Code::BadValue, located.at, format!("`{}` is out of bounds", Size(bytes)), &help);
+            return Some(UPLOAD_RATE);
+        }
+        Some(bytes)
     }
 
     fn size(&mut self, field: Option<&Field<SizeText>>, default: u64, least: u64, most: u64) -> usize {

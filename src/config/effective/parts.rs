@@ -244,10 +244,9 @@ fn bounds(map: &mut Map<'_>, bounds: &Bounds, protocol: Protocol) {
         map.text("head_bytes", &Size(bounds.head_bytes as u64));
         map.put("head_fields", bounds.head_fields);
         map.text("uri_bytes", &Size(bounds.uri_bytes as u64));
-        map.text(
-            "body_bytes",
-            &bounds.body_bytes.map_or_else(|| "none".to_owned(), |bytes| Size(bytes).to_string()),
-        );
+        let or_none = |bytes: Option<u64>| bytes.map_or_else(|| "none".to_owned(), |b| Size(b).to_string());
+        map.text("body_bytes", &or_none(bounds.body_bytes));
+        map.text("upload_rate", &or_none(bounds.upload_rate));
         map.text("response_head_bytes", &Size(bounds.response_head_bytes as u64));
         map.put("streams", bounds.streams);
         map.put("worker_streams", bounds.worker_streams);

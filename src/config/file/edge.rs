@@ -94,6 +94,7 @@ pub(in crate::config) enum TlsVersion {
 }
 
 /// How long a client connection is kept. At its end the client is asked to close, after its present request.
+/// A WebSocket, or whatever else it was upgraded to, is left alone.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(in crate::config) struct Connections {

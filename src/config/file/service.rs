@@ -264,6 +264,10 @@ pub(in crate::config) struct Bounds {
     pub(in crate::config) uri_bytes: Field<SizeText>,
     /// Of a request's body: 413. Default `none`.
     pub(in crate::config) body_bytes: Field<BytesOrNone>,
+    /// Of a request's body in each second, at least, until the answer begins: all the waiting for it may last no longer
+    /// than `timeouts.body` and the time that its bytes so far take at this rate: 408. A slow worker does not count.
+    /// Default 240B, from 1B to 1GiB, or `none`.
+    pub(in crate::config) upload_rate: Field<BytesOrNone>,
     /// Of a worker's answer's head: 502. Default 64KiB, from 1KiB to 1MiB.
     pub(in crate::config) response_head_bytes: Field<SizeText>,
     /// Client connections at once, over all shards: 503 and close. Default 10000.

@@ -106,6 +106,7 @@ fn one_port_names_its_workers_and_the_rest_is_default() {
     assert_eq!((timeouts.connect, timeouts.total), (Duration::from_secs(1), None));
     let bounds = &playlist.bounds;
     assert_eq!((bounds.head_bytes, bounds.head_fields, bounds.uri_bytes), (32 << 10, 100, 8 << 10));
+    assert_eq!(bounds.upload_rate, Some(240));
     assert_eq!((bounds.body_bytes, bounds.response_head_bytes, bounds.connections), (None, 64 << 10, 10_000));
     assert_eq!(config.shutdown_grace, Duration::from_secs(30));
     assert_eq!((config.access_log.format, config.access_log.refusals_per_second), (LogFormat::Json, 10));

@@ -127,7 +127,7 @@ fn bytes_have_no_requests_to_speak_of() {
         "protocol: tcp\nconnections: { max_age: 1h }\nforward_client_certificate: true\n\
          permissions: { rules: [{ deny: { methods: [GET], hosts: [a.test], paths: [/a] } }] }\n\
          timeouts: { head: 1s, body: 1s, keep_alive: 1s, response: 1s, idle: 1s, total: off, send: 1s }\n\
-         bounds: { head_bytes: 1KiB, head_fields: 9, uri_bytes: 99B, body_bytes: none, response_head_bytes: 1KiB, streams: 1, worker_streams: 1 }",
+         bounds: { head_bytes: 1KiB, head_fields: 9, uri_bytes: 99B, body_bytes: none, response_head_bytes: 1KiB, streams: 1, worker_streams: 1, upload_rate: none }",
     )
     .replace("9001\"] }", "9001\"], protocol: http1 }")
     .replace("10/s } }", "10/s }, headers: never, costs: [] }");
@@ -154,6 +154,7 @@ fn bytes_have_no_requests_to_speak_of() {
         (11, 104, "bounds.response_head_bytes"),
         (11, 119, "bounds.streams"),
         (11, 138, "bounds.worker_streams"),
+        (11, 154, "bounds.upload_rate"),
     ];
     let wanted: Vec<_> = keys
         .iter()

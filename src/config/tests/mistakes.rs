@@ -118,6 +118,10 @@ fn a_number_without_its_unit_is_told_what_to_write() {
         inside("bounds: { body_bytes: 1000 }"),
         ["t.yaml:6:27: `1000` is not a size: a number alone has no unit"]
     );
+    assert_eq!(
+        inside("bounds: { upload_rate: 240 }"),
+        ["t.yaml:6:28: `240` is not a size: a number alone has no unit"]
+    );
     let text = SERVICE.replace("10/s", "10");
     assert_eq!(told(&load_text(&text)), ["t.yaml:5:32: `10` is not a rate: a number alone has no unit"]);
     assert_eq!(help(&text), "write how many in which time: `100/s`, `6000/min`, `10/h` or `5/d`");
@@ -142,6 +146,9 @@ fn values_out_of_bounds_are_told_the_bounds() {
         ["t.yaml:6:44: `64KiB` is out of bounds"]
     );
     assert!(inside("bounds: { head_bytes: 1MiB, uri_bytes: 65534B }").is_empty());
+    assert_eq!(inside("bounds: { upload_rate: 0B }"), ["t.yaml:6:28: `0B` is out of bounds"]);
+    assert_eq!(inside("bounds: { upload_rate: 2GiB }"), ["t.yaml:6:28: `2GiB` is out of bounds"]);
+    assert!(inside("bounds: { upload_rate: none }").is_empty());
     assert_eq!(beside("callers: { address: { ipv4_prefix: 33 } }"), ["t.yaml:6:36: 33 is out of bounds"]);
     assert_eq!(beside("callers: { ledger: { max_keys: 7 } }"), ["t.yaml:6:32: 7 is out of bounds"]);
     assert_eq!(beside("log: { level: 'x=y=z' }"), ["t.yaml:6:15: `x=y=z` is not a level"]);

@@ -145,7 +145,8 @@ impl Live {
             match ready!(self.body.poll_data(cx)) {
                 Some(Ok(data)) => {
                     let _ = self.body.flow_control().release_capacity(data.len());
-                    if !data.is_empty() || self.body.is_end_stream() {
+                    // An empty one says only that the end has come, which is told without it.
+                    if !data.is_empty() {
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
                 }

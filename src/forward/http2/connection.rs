@@ -205,7 +205,8 @@ impl Slot {
         self.connection.state.pings.set(0);
     }
 
-    /// A request waited for so long, in vain. If nothing at all came meanwhile, the connection gets no further one.
+    /// A request waited in vain. If nothing at all came for as long as it may last, the connection gets no further one;
+    /// that the request itself had less time says nothing.
     pub(super) fn timed_out(&self, wait: Duration) {
         let state = &self.connection.state;
         if Moment::read().since(state.heard_at.get()) >= wait {

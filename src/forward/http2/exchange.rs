@@ -80,7 +80,7 @@ pub(super) async fn exchange(
         }
         Err(Met::End(refusal)) => Err(Broken::TooLate(refusal)),
         Err(Met::Late) => {
-            slot.timed_out(Moment::read().since(patience.from));
+            slot.timed_out(patience.response);
             Err(Broken::TooLate(too_slow()))
         }
         Err(Met::Fault(error)) => Err(match fault(&error) {

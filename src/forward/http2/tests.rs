@@ -23,6 +23,7 @@ use super::*;
 use crate::clock::ShardClock;
 use crate::config::{self, WorkerProtocol};
 use crate::forward::early::Early;
+use crate::forward::pace::Patience;
 use crate::forward::proxy_header::Spoken;
 use crate::forward::source::{Http2Source, Source};
 use crate::forward::upload::Upload;
@@ -32,7 +33,9 @@ use crate::refusal::Reason;
 use crate::shard::ShardId;
 use crate::workers::{Wanted, Workers};
 
-const CALL: Call<'static> = Call { until: None, early: None, spoken: Spoken::ForNobody, upgrade: None };
+const PATIENCE: Patience = Patience { gap: Duration::from_secs(30), rate: None };
+const CALL: Call<'static> =
+    Call { until: None, haste: None, early: None, spoken: Spoken::ForNobody, upgrade: None };
 
 /// A route to some workers, and what a request needs beside it.
 struct Way {
@@ -117,7 +120,7 @@ async fn body() -> (SendStream<Bytes>, Upload) {
         let _respond = respond;
         while server.accept().await.is_some() {}
     });
-    let source = Http2Source::new(request.into_body(), None, Duration::from_secs(30), None);
+    let source = Http2Source::new(request.into_body(), None, PATIENCE, None);
     (client.await.unwrap(), Upload::new(Source::Http2(Box::new(source)), u64::MAX, false))
 }
 

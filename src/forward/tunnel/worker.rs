@@ -53,7 +53,7 @@ impl Route {
                     let connected = Moment::read();
                     outcome.connected(connected.since(now));
                     self.workers.connected(&lane.worker, connected);
-                    return Ok(WorkerSide::new(socket, Vec::new(), Active::begin(&lane, self), open));
+                    return Ok(WorkerSide::new(socket, Vec::new(), Active::begin(&lane, self, None), open));
                 }
                 Err(failure) => {
                     if let Some(refusal) = beside_the_worker(&failure) {

@@ -247,6 +247,11 @@ impl Frames {
     pub(super) fn end_sent(&mut self, head: Head, payload: [u8; KEPT], now: u64) -> Result<(), Flood> {
         match head.kind {
             DATA | HEADERS => {
+                // Of a head that is too large the engine makes an answer of its own (431).
+                if head.kind == HEADERS && self.streams.is_kept(head.stream) {
+                    self.refused += 1;
+                    self.streams.hand_out(head.stream);
+                }
                 self.budgets.pings.give(1);
                 if head.kind == DATA {
                     self.budgets.window_updates.give(budget::WINDOW_UPDATES_PER_DATA);
@@ -256,6 +261,9 @@ impl Frames {
                 }
             }
             RST_STREAM => {
+                if self.streams.is_kept(head.stream) {
+                    self.refused += 1;
+                }
                 self.streams.reset(head.stream);
                 self.reset_sent(code(payload), now)?;
             }

@@ -12,6 +12,8 @@ struct Stream {
     id: u32,
     client_done: bool,
     server_done: bool,
+    /// It became a request.
+    handed_out: bool,
 }
 
 /// How a stream ended.
@@ -49,8 +51,20 @@ impl Streams {
     pub(super) fn open(&mut self, id: u32, ignored: bool) {
         self.highest = id;
         if !ignored {
-            self.open.push(Stream { id, client_done: false, server_done: false });
+            self.open.push(Stream { id, client_done: false, server_done: false, handed_out: false });
         }
+    }
+
+    /// It has become a request.
+    pub(super) fn hand_out(&mut self, id: u32) {
+        if let Some(stream) = self.find(id).and_then(|at| self.open.get_mut(at)) {
+            stream.handed_out = true;
+        }
+    }
+
+    /// Whether it is open and became no request.
+    pub(super) fn is_kept(&self, id: u32) -> bool {
+        self.find(id).and_then(|at| self.open.get(at)).is_some_and(|stream| !stream.handed_out)
     }
 
     /// END_STREAM came.

@@ -94,6 +94,26 @@ fn an_expired_certificate_does_not_replace_a_good_one() {
 }
 
 #[test]
+fn a_renewal_is_taken_although_its_chain_holds_an_expired_issuer() {
+    let root = Authority::new("root");
+    let crossed = root.issue("crossed", |params| {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    });
+    let (between, folder) = (root.below("crossed"), Folder::new());
+    let write = |name: &str| {
+        let leaf = between.server(&[name]);
+        folder.write("0.pem", format!("{}{}", leaf.pem, crossed.pem));
+        folder.write("0.key", &leaf.key);
+    };
+    write("old.test");
+    let terms = terms(&service(&folder, |_| {}));
+    write("new.test");
+    assert!(matches!(terms.reread(NOW), Reread::Taken(_)), "{:?}", terms.stale());
+    assert_eq!((subject(&terms).as_str(), terms.failures()), ("CN=new.test", 0));
+}
+
+#[test]
 fn a_reload_with_bad_files_fails_and_leaves_what_runs() {
     let root = Authority::new("root");
     let (folder, service) = one(&root);

@@ -214,15 +214,18 @@ async fn echo(mut body: RecvStream, mut respond: SendResponse<Bytes>, act: Act, 
     if matches!(act, Act::Leave) {
         leave.notify_one();
     }
-    let mut stream = respond.send_response(head(), false).unwrap();
+    // A client in haste may be gone already.
+    let Ok(mut stream) = respond.send_response(head(), false) else { return };
     while let Some(Ok(data)) = body.data().await {
         let _ = body.flow_control().release_capacity(data.len());
-        stream.send_data(data, false).unwrap();
+        if stream.send_data(data, false).is_err() {
+            return;
+        }
     }
     if matches!(act, Act::GrpcEcho) {
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", "0".parse().unwrap());
-        stream.send_trailers(trailers).unwrap();
+        let _ = stream.send_trailers(trailers);
     } else {
         stream.send_data(Bytes::new(), true).unwrap();
     }

@@ -13,7 +13,7 @@ pub(crate) const PRIORITY: u8 = 2;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
-const GOAWAY: u8 = 7;
+pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 
@@ -98,6 +98,23 @@ impl Http2 {
     /// Sends these bytes; false once the other side has ended the connection, or says that it will.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         !self.is_over() && self.socket.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// The same although the other side has said that it will end the connection.
+    pub(crate) fn send_still(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.socket.write_all(bytes.as_ref());
+    }
+
+    /// The port of the client's own end.
+    pub(crate) fn own_port(&self) -> u16 {
+        self.socket.local_addr().unwrap().port()
+    }
+
+    /// What the frames of this kind on this stream held, in order.
+    pub(crate) fn payloads(&self, kind: u8, id: u32) -> Vec<Vec<u8>> {
+        let heard = self.heard.lock().unwrap();
+        let frames = heard.frames.iter().filter(|frame| frame.kind == kind && frame.stream == id);
+        frames.map(|frame| frame.payload.clone()).collect()
     }
 
     /// Whether the other side has ended the connection, or says that it will.

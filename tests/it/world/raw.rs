@@ -60,6 +60,11 @@ impl Raw {
         Self { stream, buffer: Vec::new() }
     }
 
+    /// The port of the client's own end.
+    pub(crate) fn own_port(&self) -> u16 {
+        self.stream.local_addr().unwrap().port()
+    }
+
     /// The same connection once more, for another thread.
     pub(crate) fn twin(&self) -> Self {
         Self { stream: self.stream.try_clone().unwrap(), buffer: Vec::new() }

@@ -104,14 +104,14 @@ def freed(number=1, answers=(408, 502, 504)):
     return Outcome("over within the time", check)
 
 
-QUICK = {"timing": "quick", "within": 7.0}
+QUICK = {"timing": "quick", "within": 10.0}
 case("stall-zero-window", "high", "CVE-2019-9511, 9517", get(), freed(), "who never takes the answer is cut off",
     settings=((INITIAL_WINDOW_SIZE, 0),), window=False, replies=((LARGE,),), **QUICK)
 case("stall-small-window", "high", "CVE-2019-9511", get(), freed(), "", settings=((INITIAL_WINDOW_SIZE, 1),), window=False,
     replies=((LARGE,),), **QUICK)
 case("stall-window-drip", "medium", "CVE-2019-9511", (get(), *((window(1, 1), Pause(0.3)) * 24)), freed(),
     "a byte at a time is no progress", settings=((INITIAL_WINDOW_SIZE, 0),), window=False,
-     replies=((LARGE,),), **{**QUICK, "within": 9.0})
+     replies=((LARGE,),), **{**QUICK, "within": 12.0})
 case("stall-block", "high", "slowloris", headers(1, BLOCK[:9], ended=False), freed(), "a block that never ends", **QUICK)
 case("stall-frame", "high", "slowloris", headers(1, BLOCK)[:20], freed(), "half a frame", **QUICK)
 case("stall-body", "high", "slow POST", OPEN + data(1, b"hello", False), freed(), "a body that never ends", **QUICK)

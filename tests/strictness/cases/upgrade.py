@@ -127,8 +127,8 @@ for name, protocol in (("unknown", b"frobnicate"), ("tls", b"TLS/1.0"), ("http2"
     case(f"protocol-{name}", "medium", "RFC 9110 7.8", get(b"/x", b"Upgrade: " + protocol, b"Connection: Upgrade"),
          (passed(W(lack=("upgrade",))), answered(A((400, 403, 421, 426, 501)), worker=0)),
          "an edge knows which protocols it lets through")
-case("worker-silent", "high", "RFC 9110 15.6.5", WS, answered(A((502, 504))), replies=((HOLD,),), timing="quick", within=5.0)
+case("worker-silent", "high", "RFC 9110 15.6.5", WS, answered(A((502, 504))), replies=((HOLD,),), timing="quick", within=8.0)
 case("tunnel-idle", "medium", "RFC 9112 9.5", (WS, ANSWER, b"hello", Pause(0.2)), tunnelled(b"hello", "closed"),
-    "an idle tunnel has an end", replies=TALK, timing="quick", within=6.0)
+    "an idle tunnel has an end", replies=TALK, timing="quick", within=10.0)
 case("tunnel-busy", "medium", "fairness", (WS, ANSWER, *((b"x", Pause(0.4)) * 6)), tunnelled(b"xxxxxx"),
-    "a tunnel that is used lives", replies=TALK, timing="quick", within=6.0)
+    "a tunnel that is used lives", replies=TALK, timing="quick", within=10.0)
