@@ -23,7 +23,7 @@ use crate::tls::session::Session;
 pub struct Arrival {
     /// The client's address, as the socket or a PROXY header says.
     pub peer: SocketAddr,
-    /// The address that it connected to, if that is known and one of the network. Unknown also where nobody asks.
+    /// The address that it connected to, if that is known and one of the network.
     pub local: Option<SocketAddr>,
     /// What its TLS handshake agreed on. None: it comes without TLS.
     pub session: Option<Session>,

@@ -32,9 +32,8 @@ pub(super) async fn serve(socket: Socket, peer: SocketAddr, place: Rc<Place>) ->
         (!desk.service.config.proxy_protocol, desk.service.tls.clone())
     };
     let (transport, arrival) = if is_bare && tls.is_none() {
-        // Asking for it costs a call to the kernel, so it is asked for where somebody is told.
-        let tells = place.desk().service.config.send_proxy_protocol;
-        let local = if tells { socket.local() } else { None };
+        // Asked for even where nobody is told: a reload may make workers be told. It takes some 200 ns.
+        let local = socket.local();
         (Transport::from(socket), Arrival { local, ..Arrival::plain(peer) })
     } else {
         // In a box: it is soon over, and its state would make every connection's larger.
@@ -96,7 +95,12 @@ async fn open(
             }
             Err(refusal) => {
                 // There is no protocol yet to say it in: the connection closes, and the record tells.
-                drop(inbound::refuse_unread(&Visitor::new(arrival, Rc::clone(place)), &refusal, &[], &[]));
+                let visitor = Visitor::new(arrival, Rc::clone(place));
+                if visitor.desk().service.config.protocol == Protocol::Tcp {
+                    tcp::turn_away(&visitor, &refusal);
+                } else {
+                    drop(inbound::refuse_unread(&visitor, &refusal, &[], &[]));
+                }
                 return None;
             }
         }

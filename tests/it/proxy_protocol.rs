@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::neighbours::{curl, curl_unix, haproxy, nginx};
-use crate::world::{Buckler, Raw, World, free_port, get, one_service};
+use crate::world::{Buckler, End, Raw, World, free_port, get, one_service};
 
 const TRUSTED: &str = "callers: { trusted_proxies: [127.0.0.1/32] }\n";
 
@@ -101,6 +101,18 @@ fn a_header_of_a_stranger_is_not_believed() {
 }
 
 #[test]
+fn a_connection_too_many_behind_a_balancer_is_closed_without_a_byte() {
+    let world = World::new();
+    let more = one_service("proxy_protocol: true\nbounds: { connections: 1 }");
+    let buckler = world.buckler(&format!("{TRUSTED}{more}"));
+    let mut held = buckler.connect();
+    held.send(V2);
+    held.answer(&get("/")).is(200);
+    assert_eq!(buckler.connect().closed(), End::Closed);
+    assert_eq!(buckler.refused("connections"), 1.0);
+}
+
+#[test]
 fn without_the_key_a_header_is_no_request() {
     let world = World::new();
     let buckler = world.buckler(&format!("{TRUSTED}{}", one_service("")));
@@ -182,6 +194,24 @@ fn a_worker_is_told_of_the_client_and_of_nobody_else_on_one_connection() {
     assert!(other_client.starts_with("127.0.0.5:") && other_client != client, "{other_client}");
     assert_ne!(other_connection, connection, "it spoke for another");
     assert_eq!(told(&mut first), [client, here, connection]);
+}
+
+#[test]
+fn a_connection_older_than_the_reload_that_tells_workers_is_told_with_its_client() {
+    let world = World::new();
+    let port = free_port();
+    let server = format!("    listen 127.0.0.1:{port} proxy_protocol;\n    location / {{ {NGINX_TELLS} }}");
+    let _nginx = nginx(&world, &server, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let buckler = world.one_service("");
+    let mut raw = Raw::connect_from("127.0.0.5".parse().unwrap(), buckler.port());
+    raw.answer(&get("/")).is(200);
+    let telling = one_service("")
+        .replace("workers:", "workers:\n      send_proxy_protocol: true")
+        .replace("{worker:a}", &format!("127.0.0.1:{port}"));
+    world.reload(&buckler, &telling);
+    let [client, destination, _] = told(&mut raw);
+    assert!(client.starts_with("127.0.0.5:"), "{client}");
+    assert_eq!(destination, format!("127.0.0.1:{}", buckler.port()));
 }
 
 #[test]
