@@ -3,6 +3,8 @@
 #   docker build -t buckler .
 #   docker run --rm --network host -v ./conf/buckler.yaml:/etc/buckler/buckler.yaml:ro buckler
 # Host networking, because Buckler stands beside the workers of its machine and wants to see callers' own addresses.
+# TLS files are mounted likewise; the folder, not single files, so that renewed ones are seen. The user below must be able to read
+# the keys:  chgrp 65532 tls/*.key && chmod 640 tls/*.key
 # See it at work:  docker run --rm -it buckler demo
 
 FROM rust:1.95-slim-bookworm AS builder

@@ -30,6 +30,7 @@ use crate::config::{self, Credential, WorkerProtocol};
 use crate::forward::early::Early;
 use crate::forward::headers::{self, Told};
 use crate::forward::source::Source;
+use crate::forward::upgrade::Wish;
 use crate::forward::upload::{Upload, UploadWatch};
 use crate::forward::{Answer, Call, upgrade};
 use crate::record::{CallerNote, Outcome};
@@ -65,7 +66,7 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Earl
     let now = visitor.refresh_clock();
     let desk = Rc::clone(&visitor.desk());
     let (mut parts, body) = request.into_parts();
-    let trusted = desk.service.callers.is_trusted(visitor.arrival.peer.ip());
+    let trusted = visitor.is_trusted();
     let mut journey = Journey {
         busy,
         desk: &desk,
@@ -103,6 +104,7 @@ async fn pass(
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
     http2_head::judge(parts, &service.config.bounds)?;
+    http2_head::judge_extended(parts, &service.config)?;
     let (until, haste) = journey.until(parts)?;
     let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
     visitor.is_directed_here(&asked.host)?;
@@ -215,7 +217,7 @@ fn order(
     uri: Uri,
     told: &Told<'_>,
     service: &config::Service,
-) -> (Request<Upload>, Option<HeaderValue>) {
+) -> (Request<Upload>, Option<Wish>) {
     let continues = parts.version != Version::HTTP_10
         && parts
             .headers
@@ -227,8 +229,8 @@ fn order(
         WorkerProtocol::Http2 => None,
     };
     headers::to_worker(&mut parts.headers, told);
-    if let Some(protocol) = &upgrade {
-        headers::ask_upgrade(&mut parts.headers, protocol);
+    if let Some(wish) = &upgrade {
+        headers::ask_upgrade(&mut parts.headers, &wish.protocol);
     }
     let most = service.bounds.body_bytes.unwrap_or(u64::MAX);
     let upload = Upload::new(body, most, continues);
@@ -249,8 +251,8 @@ impl Journey<'_> {
         self.version != Version::HTTP_2
     }
 
-    /// When all must be over, answer and all: the operator says it, and a gRPC client if it waits for less, which is then
-    /// told beside it.
+    /// When all must be over, answer and all: the operator says it, and a gRPC client if it waits for less, which is
+    /// then told beside it.
     fn until(&self, parts: &mut Parts) -> Result<(Option<Instant>, Option<Instant>), Refusal> {
         let total = self.desk.service.config.timeouts.total;
         let asked = match &self.grpc {

@@ -95,13 +95,15 @@ impl Via {
 pub struct Peer<'a> {
     /// The address that it comes from.
     pub address: IpAddr,
+    /// That is the address of a balancer, which has none of the client: trusted or not, it has said nothing of others.
+    pub unknown: bool,
     /// What the certificate says that it showed in a handshake, if it showed one.
     pub certificate: Option<&'a Identity>,
 }
 
 impl From<IpAddr> for Peer<'_> {
     fn from(address: IpAddr) -> Self {
-        Self { address, certificate: None }
+        Self { address, unknown: false, certificate: None }
     }
 }
 
@@ -171,7 +173,7 @@ impl CallerBook {
         cached: &mut CachedCaller,
     ) -> Result<Caller, Refusal> {
         let memo = self.peer_memo(peer.address, cached);
-        let client = match memo.trusted && headers.contains_key(FORWARDED_FOR) {
+        let client = match memo.trusted && !peer.unknown && headers.contains_key(FORWARDED_FOR) {
             true => {
                 let lines = headers.get_all(FORWARDED_FOR).iter().map(http::HeaderValue::as_bytes);
                 parse_forwarded_for(memo.peer, lines, |address| self.is_trusted(address))

@@ -132,7 +132,7 @@ fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Re
     let callers = CallerBook::new(config.callers.clone());
     let headers = credentials(asked, config)?;
     let certificate = asked.arguments.certificate.as_deref().map(Identity::of_name);
-    let peer = Peer { address: asked.arguments.address, certificate: certificate.as_ref() };
+    let peer = Peer { certificate: certificate.as_ref(), ..asked.arguments.address.into() };
     let caller = callers.identify(peer, &headers, &mut CachedCaller::default())?;
     let name = callers.name(&caller);
     told.names(&caller, name, config);

@@ -23,7 +23,7 @@
 //! | B0026 | error | keys that contradict each other |
 //! | B0027 | error | open to everybody: an admin listener without a token |
 //! | B0040 | error | a certificate, key, CA or CRL that cannot be read |
-//! | B0041 | error | a certificate that cannot serve: the wrong key, a CA, not for servers, a chain in disorder |
+//! | B0041 | error | a certificate that cannot serve: wrong key, intermediate CA, not for servers, chain in disorder |
 //! | B0042 | error | a certificate outside its dates; a start goes on with it, and says so |
 //! | B0100 | warning | a service without a default limit |
 //! | B0101 | warning | an `until` has passed: the rule or agreement no longer applies |
@@ -32,7 +32,7 @@
 //! | B0104 | warning | an `include` that no file fits |
 //! | B0105 | warning | certificates of callers that nobody asks for or looks at |
 //! | B0120 | warning | a certificate ends within 30 days, or a CRL has ended |
-//! | B0121 | warning | a certificate that some clients refuse: chain incomplete, weak, without names |
+//! | B0121 | warning | a certificate that some clients refuse: incomplete chain, weak, nameless, a self-signed CA |
 //! | B0122 | warning | a host of a rule that no certificate covers |
 
 use std::fmt::Write as _;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::pool::Link;
 use super::tunnel::WorkerSide;
 use super::upload::UploadWatch;
-use super::{Active, http2};
+use super::{Active, headers, http2};
 use crate::clock::Moment;
 use crate::refusal::{Reason, Refusal};
 
@@ -196,12 +196,18 @@ impl Body for Answer {
     type Error = Refusal;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
-        match self.get_mut() {
+        let mut polled = match self.get_mut() {
             Self::Own(page) => Poll::Ready(page.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Worker(streaming) => streaming.poll_piece(cx),
             Self::Switched(_) => Poll::Ready(None),
             Self::Shared(streaming) => streaming.poll_piece(cx),
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            headers::to_client_trailers(trailers);
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

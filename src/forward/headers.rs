@@ -109,23 +109,37 @@ pub fn to_client_early(fields: &mut HeaderMap) {
     remove(fields, |name| is_of_one_hop(name) || *name == CALLER || *name == header::CONTENT_LENGTH);
 }
 
-/// Whether a field may not stand in a trailer section: framing, routing, credentials, controls and content format have
-/// no place behind a body (RFC 9110 section 6.5.1), nor has what only a proxy may say. A name with an underscore may be
-/// read as the one with a hyphen (CGI, WSGI); in a head such a field is dropped, and here, where nothing can be
-/// dropped, it is refused.
+/// Makes the trailers of a worker's answer fit for the client. Names with an underscore stay, since gRPC allows them,
+/// and so does what tells of a request's way: a client believes its server.
+pub fn to_client_trailers(trailers: &mut HeaderMap) {
+    remove(trailers, |name| {
+        is_of_one_hop(name) || NO_TRAILERS.contains(&name.as_str()) || name.as_str().starts_with("x-buckler-")
+    });
+}
+
+/// Framing, routing, credentials, controls and content format: they have no place behind a body (RFC 9110 section
+/// 6.5.1).
+#[rustfmt::skip]
+const NO_TRAILERS: [&str; 29] = [
+    "transfer-encoding", "content-length", "host", "trailer", "connection", "keep-alive", "proxy-connection", "te",
+    "upgrade", "expect", "authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key",
+    "www-authenticate", "proxy-authenticate", "content-encoding", "content-type", "content-range", "range",
+    "cache-control", "pragma", "max-forwards", "if-match", "if-none-match", "if-modified-since",
+    "if-unmodified-since", "if-range",
+];
+
+/// Whether a field may not stand in a request's trailer section: what no trailer may be, and what only a proxy may say.
+/// A name with an underscore may be read as the one with a hyphen (CGI, WSGI); in a head such a field is dropped, and
+/// here, where nothing can be dropped, it is refused.
 pub fn is_no_trailer(name: &[u8]) -> bool {
-    #[rustfmt::skip]
-    const NAMES: [&str; 35] = [
-        "transfer-encoding", "content-length", "host", "trailer", "connection", "keep-alive", "proxy-connection",
-        "te", "upgrade", "expect", "authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key",
-        "www-authenticate", "proxy-authenticate", "content-encoding", "content-type", "content-range", "range",
-        "cache-control", "pragma", "max-forwards", "if-match", "if-none-match", "if-modified-since",
-        "if-unmodified-since", "if-range", "forwarded", "via", "x-real-ip", "x-request-id", "traceparent",
-        "tracestate",
-    ];
+    const OF_PROXIES: [&str; 6] =
+        ["forwarded", "via", "x-real-ip", "x-request-id", "traceparent", "tracestate"];
     const PREFIXES: [&str; 2] = ["x-buckler-", "x-forwarded-"];
     name.contains(&b'_')
-        || NAMES.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
+        || NO_TRAILERS
+            .iter()
+            .chain(&OF_PROXIES)
+            .any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
         || PREFIXES.iter().any(|prefix| {
             name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
         })
@@ -318,6 +332,26 @@ mod tests {
         assert_eq!(trusted[FORWARDED_FOR], "10.0.0.1, 10.0.0.2, 192.0.2.7");
         assert_eq!(trusted[FORWARDED_PROTO], "https");
         assert_eq!(trusted[FORWARDED_HOST], "a.test");
+    }
+
+    #[test]
+    fn trailers_of_an_answer_lose_what_belongs_to_its_hop_or_its_head() {
+        let mut trailers = map(&[
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
+            ("content-type", "text/html"),
+            ("x-buckler-caller", "root"),
+            ("grpc-status", "0"),
+            ("grpc-message", "well"),
+            ("trace_id", "7"),
+            ("x-request-id", "8"),
+        ]);
+        to_client_trailers(&mut trailers);
+        let mut left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["grpc-message", "grpc-status", "trace_id", "x-request-id"]);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Forwarding: one attempt after another under one deadline, until a worker's answer has begun or nothing is left to
 //! try. Who may be forwarded is decided above; who gets it, by `balance`; what it sends back streams as an [`Answer`].
 
+mod active;
 mod alarm;
 pub mod answer;
+mod choice;
 pub mod early;
 mod exchange;
 pub mod headers;
@@ -17,6 +19,7 @@ pub mod tunnel;
 pub mod upgrade;
 pub mod upload;
 mod wake;
+pub mod websocket;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -24,7 +27,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -34,7 +37,8 @@ use crate::config::{Bounds, Endpoint, Timeouts, WorkerProtocol};
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 use crate::shard::ShardId;
-use crate::workers::{Worker, WorkerSet, Workers};
+use crate::workers::{WorkerSet, Workers};
+use active::Active;
 pub use answer::Answer;
 use answer::{Silence, Streaming};
 use early::Early;
@@ -43,6 +47,7 @@ use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lane, Lanes, Link};
 use proxy_header::Spoken;
 use refused::{beside_the_worker, no_workers, not_connected};
 use retry::{Attempted, Reached, again};
+use upgrade::Wish;
 use upload::{Upload, UploadWatch};
 
 /// Workers tried for one request, and connections tried at one worker that turn out to be dead: after so many failures
@@ -79,8 +84,8 @@ pub struct Call<'a> {
     pub early: Option<&'a Early>,
     /// Whose it is, for workers that are told.
     pub spoken: Spoken,
-    /// The protocol that the request asks to go on with; an answer that agrees becomes [`Answer::Switched`].
-    pub upgrade: Option<&'a HeaderValue>,
+    /// What the request asks to go on with; an answer that agrees becomes [`Answer::Switched`].
+    pub upgrade: Option<&'a Wish>,
 }
 
 impl Route {
@@ -121,30 +126,6 @@ impl Route {
         }
     }
 
-    /// Chooses a worker that was not tried yet.
-    fn choose(&self, now: Moment, tried: &[Endpoint]) -> Option<(Rc<Lane>, u16)> {
-        let mut picker = self.picker.borrow_mut();
-        let pick = picker.pick(&self.workers, now, tried)?;
-        let set = picker.set();
-        let mut lanes = self.lanes.borrow_mut();
-        if !Arc::ptr_eq(&lanes.0, set) {
-            *lanes = (Arc::clone(set), self.lanes_for(set, &lanes.1));
-        }
-        let member = set.members.get(pick.index)?;
-        Some((Rc::clone(lanes.1.get(pick.index)?), member.priority))
-    }
-
-    /// Lanes for a new set of workers: those of workers that stay keep their connections.
-    fn lanes_for(&self, set: &WorkerSet, before: &Lanes) -> Lanes {
-        let known: std::collections::HashMap<&Endpoint, &Rc<Lane>> =
-            before.iter().map(|lane| (&lane.worker.address, lane)).collect();
-        let lane = |worker: &Arc<Worker>| match known.get(&worker.address) {
-            Some(lane) if Arc::ptr_eq(&lane.worker, worker) => Rc::clone(lane),
-            _ => Rc::new(Lane::new(Arc::clone(worker), self.shard)),
-        };
-        set.members.iter().map(|member| lane(&member.worker)).collect()
-    }
-
     /// Sends the request to a worker and returns its answer once the head is there.
     ///
     /// # Errors
@@ -165,7 +146,7 @@ impl Route {
         let mut fresh = false;
         let mut now = outcome.begun();
         for _ in 0..ATTEMPTS_MAX {
-            let Some((lane, priority)) = self.choose(now, &tried) else { break };
+            let Some((lane, priority, _trial)) = self.choose(now, &tried) else { break };
             outcome.attempt(&lane.worker.name, priority);
             let idle = if fresh { None } else { lane.idle(now, spoken).await };
             let link = match idle {
@@ -356,47 +337,6 @@ async fn in_time<T, E: From<ConnectFailure>>(
 struct Failed {
     order: Option<Order>,
     refusal: Refusal,
-}
-
-/// One attempt in progress at a worker; given back on drop, which is when the last byte has gone or all is lost.
-#[derive(Debug)]
-struct Active {
-    lane: Rc<Lane>,
-    shard: ShardId,
-    clock: Rc<ShardClock>,
-    /// When the client's own patience ends.
-    haste: Option<Instant>,
-}
-
-impl Active {
-    fn begin(lane: &Rc<Lane>, route: &Route, haste: Option<Instant>) -> Self {
-        let counts = lane.worker.counts.of(route.shard);
-        counts.attempts.add(1);
-        counts.active.add(1);
-        Self { lane: Rc::clone(lane), shard: route.shard, clock: Rc::clone(&route.clock), haste }
-    }
-
-    fn answered(&self, status: StatusCode) {
-        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
-        self.lane.worker.counts.of(self.shard).answers[class].add(1);
-    }
-
-    fn failed(&self) {
-        if self.haste.is_some_and(|haste| haste <= Instant::from_std(Moment::read().instant())) {
-            return;
-        }
-        self.lane.worker.counts.of(self.shard).failures.add(1);
-    }
-
-    fn give_back(&self, link: Link) {
-        self.lane.give_back(link, self.clock.now());
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.lane.worker.counts.of(self.shard).active.sub(1);
-    }
 }
 
 fn copy(order: &Order) -> Order {

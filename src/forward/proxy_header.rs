@@ -11,8 +11,6 @@ use crate::socket::Socket;
 
 /// What every header begins with.
 const START: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// Version 2, and the connection is the sender's own.
-const LOCAL: u8 = 0x20;
 /// Version 2, and the connection is passed on.
 const PROXY: u8 = 0x21;
 /// No address.
@@ -32,7 +30,7 @@ pub enum Spoken {
         /// The address that the client connected to.
         destination: SocketAddr,
     },
-    /// Nobody with an address of the network: a client of a Unix socket.
+    /// A client without an address of the network: of a Unix socket, or one that a balancer in front has none of.
     ForNobody,
 }
 
@@ -54,7 +52,8 @@ impl Spoken {
     pub fn header(&self) -> Vec<u8> {
         let mut header = START.to_vec();
         let Self::For { client, destination } = self else {
-            header.extend([LOCAL, UNSPEC, 0, 0]);
+            // As the sender's own it would have the trust that workers have in the sender.
+            header.extend([PROXY, UNSPEC, 0, 0]);
             return header;
         };
         match (client.ip(), destination.ip()) {

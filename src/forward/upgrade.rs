@@ -8,15 +8,19 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{StatusCode, Version};
 
+use super::websocket;
+use crate::config::{Service, WorkerProtocol};
+
 /// The protocol that a request asks to go on with, if it may: `Connection: upgrade` and one `Upgrade` with one
 /// protocol of `allowed` (lower case, without its version), in HTTP/1.1, without a body. What may not is served as if
 /// it had not been asked.
 ///
 /// A request with a body is among these: the new protocol would begin behind a body that the worker may not have read
 /// when it answers, and two readings of where that is are what smuggling is made of.
-pub fn asked(parts: &Parts, allowed: &[Arc<str>]) -> Option<HeaderValue> {
-    if let Some(Extended(protocol)) = parts.extensions.get() {
-        return is_allowed(protocol, allowed).then(|| protocol.clone());
+pub fn asked(parts: &Parts, allowed: &[Arc<str>]) -> Option<Wish> {
+    if let Some(Extended { protocol, key }) = parts.extensions.get() {
+        let accept = Some(websocket::accept(key));
+        return is_allowed(protocol, allowed).then(|| Wish { protocol: protocol.clone(), accept });
     }
     let fields = &parts.headers;
     let has_body = fields.contains_key(header::TRANSFER_ENCODING)
@@ -24,13 +28,52 @@ pub fn asked(parts: &Parts, allowed: &[Arc<str>]) -> Option<HeaderValue> {
     if parts.version != Version::HTTP_11 || has_body || !names_upgrade(fields) {
         return None;
     }
-    one_protocol(fields).filter(|protocol| is_allowed(protocol, allowed)).cloned()
+    let protocol = one_protocol(fields).filter(|protocol| is_allowed(protocol, allowed))?.clone();
+    Some(Wish { protocol, accept: None })
 }
 
 /// The protocol that a request of HTTP/2 asks to go on with on its stream (RFC 8441), among its extensions. Towards the
 /// worker it is an upgrade of HTTP/1.1.
 #[derive(Clone, Debug)]
-pub struct Extended(pub HeaderValue);
+pub struct Extended {
+    /// The protocol.
+    pub protocol: HeaderValue,
+    /// The `Sec-WebSocket-Key` that was made up for it.
+    pub key: HeaderValue,
+}
+
+/// What a request asks to go on with.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The protocol.
+    pub protocol: HeaderValue,
+    /// The `Sec-WebSocket-Accept` that an agreement has to bear, where the client cannot look at it.
+    accept: Option<HeaderValue>,
+}
+
+impl Wish {
+    /// Whether the worker's answer switches to this protocol and to nothing else.
+    pub fn is_granted(&self, status: StatusCode, fields: &HeaderMap) -> bool {
+        status == StatusCode::SWITCHING_PROTOCOLS
+            && one_protocol(fields)
+                .is_some_and(|granted| granted.as_bytes().eq_ignore_ascii_case(self.protocol.as_bytes()))
+    }
+
+    /// Whether the worker has read the key that it was sent (RFC 6455 section 4.1, point 4). A client of HTTP/1.1 made
+    /// the key, and looks for itself.
+    pub fn is_accepted(&self, fields: &HeaderMap) -> bool {
+        let Some(accept) = &self.accept else { return true };
+        let mut lines = fields.get_all(header::SEC_WEBSOCKET_ACCEPT).iter();
+        lines.next() == Some(accept) && lines.next().is_none()
+    }
+}
+
+/// Whether a stream of HTTP/2 may go on as a WebSocket at all: the file allows it, and the workers speak the version
+/// that has upgrades (RFC 9113 section 8.6).
+pub fn carries_websocket(service: &Service) -> bool {
+    service.worker_protocol == WorkerProtocol::Http1
+        && service.upgrades.iter().any(|allowed| **allowed == *"websocket")
+}
 
 /// Whether this answer would be taken for an agreement that it is not: a client of RFC 8441 takes any 2xx for one.
 pub fn is_misleading(asked: &Parts, status: StatusCode) -> bool {
@@ -43,13 +86,6 @@ pub fn say_in_http2(head: &mut http::response::Parts) {
     for name in [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_ACCEPT] {
         head.headers.remove(name);
     }
-}
-
-/// Whether the worker's answer switches to `protocol` and to nothing else.
-pub fn granted(status: StatusCode, fields: &HeaderMap, protocol: &HeaderValue) -> bool {
-    status == StatusCode::SWITCHING_PROTOCOLS
-        && one_protocol(fields)
-            .is_some_and(|granted| granted.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()))
 }
 
 /// The only protocol that `Upgrade` names.
@@ -84,7 +120,8 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        asked(&request.body(()).unwrap().into_parts().0, &["websocket".into(), "spdy".into()])
+        let parts = request.body(()).unwrap().into_parts().0;
+        asked(&parts, &["websocket".into(), "spdy".into()]).map(|wish| wish.protocol)
     }
 
     #[test]
@@ -129,13 +166,13 @@ mod tests {
 
     #[test]
     fn only_the_protocol_that_was_asked_for_is_granted() {
-        let websocket = HeaderValue::from_static("websocket");
+        let websocket = Wish { protocol: HeaderValue::from_static("websocket"), accept: None };
         let answer = |status: u16, upgrade: &[&'static str]| {
             let mut fields = HeaderMap::new();
             for value in upgrade {
                 fields.append(header::UPGRADE, HeaderValue::from_static(value));
             }
-            granted(StatusCode::from_u16(status).unwrap(), &fields, &websocket)
+            websocket.is_granted(StatusCode::from_u16(status).unwrap(), &fields)
         };
         assert!(answer(101, &["WebSocket"]));
         assert!(!answer(200, &["websocket"]));

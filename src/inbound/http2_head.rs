@@ -8,8 +8,8 @@ use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue,
 use http::request::Parts;
 use http::{Method, Uri, Version};
 
-use crate::config::Bounds;
-use crate::forward::upgrade::Extended;
+use crate::config::{Bounds, Service};
+use crate::forward::upgrade::{self, Extended};
 use crate::refusal::{Reason, Refusal};
 
 /// The longest body that a head may announce: as over HTTP/1.1, since many a worker counts bytes with a sign.
@@ -59,6 +59,19 @@ pub(super) fn judge(parts: &mut Parts, bounds: &Bounds) -> Result<(), Refusal> {
         (None, _) if parts.uri.authority().is_none() => bad("neither :authority nor Host"),
         _ => Ok(()),
     }
+}
+
+/// Judges whether an extended CONNECT may be asked: where it is not carried, the GET that it is towards a worker would
+/// mean something else. Who connected before a reload may not know what changed.
+///
+/// # Errors
+/// 405, as for any other CONNECT.
+pub(super) fn judge_extended(parts: &Parts, service: &Service) -> Result<(), Refusal> {
+    if parts.extensions.get::<Extended>().is_some() && !upgrade::carries_websocket(service) {
+        let detail = "a WebSocket on a stream of HTTP/2, which this service does not carry";
+        return Err(Refusal::new(Reason::MethodRefused, detail));
+    }
+    Ok(())
 }
 
 /// `:scheme` and `:path` (RFC 9113 section 8.3.1). The engine cuts a fragment off before anybody sees it.

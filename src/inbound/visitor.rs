@@ -23,16 +23,24 @@ use crate::tls::session::Session;
 pub struct Arrival {
     /// The client's address, as the socket or a PROXY header says.
     pub peer: SocketAddr,
-    /// The address that it connected to, if that is known and one of the network. Unknown also where nobody asks.
+    /// The address that it connected to, if that is known and one of the network.
     pub local: Option<SocketAddr>,
     /// What its TLS handshake agreed on. None: it comes without TLS.
     pub session: Option<Session>,
+    /// The address is that of a balancer, which brought a client that it has no address of.
+    pub unknown: bool,
 }
 
 impl Arrival {
     /// One that comes as it is.
     pub const fn plain(peer: SocketAddr) -> Self {
-        Self { peer, local: None, session: None }
+        Self { peer, local: None, session: None, unknown: false }
+    }
+
+    /// One that the balancer `peer` brought without knowing from where. Workers are told of nobody: told of the
+    /// balancer, they might believe the client what they believe it.
+    pub fn of_unknown(peer: SocketAddr) -> Self {
+        Self { unknown: true, ..Self::plain(peer) }
     }
 
     /// Whom a connection to a worker speaks for that carries this client's requests.
@@ -59,7 +67,7 @@ pub struct Visitor {
     certificate_value: OnceCell<HeaderValue>,
     /// Interim answers for the one request in progress, where only one can be.
     early: Early,
-    /// Since when `connections.max_age` counts: from the beginning, or from when a reload first asked for it. None: not.
+    /// Since when `connections.max_age` counts: from the beginning, or from when a reload first asked for it.
     aged_from: Cell<Option<u64>>,
     /// Where this connection stands between the shortest and the longest age: from -1 to 1.
     jitter: f64,
@@ -116,8 +124,14 @@ impl Visitor {
         let certificate = session.and_then(|session| session.certificate.as_deref());
         Peer {
             address: self.arrival.peer.ip(),
+            unknown: self.arrival.unknown,
             certificate: certificate.map(|certificate| &certificate.identity),
         }
+    }
+
+    /// Whether the fields that trusted proxies set are believed.
+    pub(super) fn is_trusted(&self) -> bool {
+        !self.arrival.unknown && self.desk().service.callers.is_trusted(self.arrival.peer.ip())
     }
 
     /// Whether it comes under TLS.

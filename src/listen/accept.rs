@@ -165,13 +165,19 @@ fn begin(socket: Socket, peer: SocketAddr, place: &Rc<Place>, open: &Rc<Open>, c
     });
 }
 
-/// Tells one connection too many so, if its socket takes the answer at once.
+/// Tells one connection too many so, if its socket takes the answer at once. Where TLS is spoken, or a balancer's PROXY
+/// header stands before the client's bytes, an answer in clear text would be taken for something else: there the
+/// connection is only closed.
 async fn turn_away(socket: Socket, peer: SocketAddr, place: Rc<Place>) {
     let visitor = Visitor::new(Arrival::plain(peer), place);
     let refusal = Refusal::new(Reason::Connections, "`bounds.connections` are all in use");
-    if visitor.desk().service.config.protocol == Protocol::Tcp {
+    let desk = Rc::clone(&visitor.desk());
+    let service = &desk.service.config;
+    if service.protocol == Protocol::Tcp {
         return tcp::turn_away(&visitor, &refusal);
     }
     let answer = inbound::refuse_unread(&visitor, &refusal.after(Duration::from_secs(1)), &[], &[]);
-    http1::turn_away(socket.into(), &answer).await;
+    if service.tls.is_none() && !service.proxy_protocol {
+        http1::turn_away(socket.into(), &answer).await;
+    }
 }

@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::http1::{self, Left};
 use super::http2;
-use super::proxy_header::{self, HEADER_MOST, HeaderFault};
+use super::proxy_header::{self, HEADER_MOST, HeaderFault, Source};
 use super::transport::{Begun, Transport};
 use crate::config::Protocol;
 use crate::inbound::{self, Arrival, Visitor, tcp};
@@ -32,9 +32,8 @@ pub(super) async fn serve(socket: Socket, peer: SocketAddr, place: Rc<Place>) ->
         (!desk.service.config.proxy_protocol, desk.service.tls.clone())
     };
     let (transport, arrival) = if is_bare && tls.is_none() {
-        // Asking for it costs a call to the kernel, so it is asked for where somebody is told.
-        let tells = place.desk().service.config.send_proxy_protocol;
-        let local = if tells { socket.local() } else { None };
+        // Asked for even where nobody is told: a reload may make workers be told. It takes some 200 ns.
+        let local = socket.local();
         (Transport::from(socket), Arrival { local, ..Arrival::plain(peer) })
     } else {
         // In a box: it is soon over, and its state would make every connection's larger.
@@ -79,7 +78,7 @@ async fn open(
     (is_bare, tls): (bool, Option<std::sync::Arc<TlsTerms>>),
     place: &Rc<Place>,
 ) -> Option<(Transport, Arrival)> {
-    let mut arrival = Arrival { peer, local: socket.local(), session: None };
+    let mut arrival = Arrival { local: socket.local(), ..Arrival::plain(peer) };
     let mut ahead = Vec::new();
     if !is_bare {
         let head = place.desk().service.config.timeouts.head;
@@ -90,13 +89,22 @@ async fn open(
         ))) {
             Ok((source, rest)) => {
                 ahead = rest;
-                if let proxy_header::Source::Proxied { client, destination } = source {
-                    arrival = Arrival { peer: client, local: Some(destination), session: None };
+                match source {
+                    Source::Proxied { client, destination } => {
+                        arrival = Arrival { local: Some(destination), ..Arrival::plain(client) };
+                    }
+                    Source::Unknown => arrival = Arrival::of_unknown(peer),
+                    Source::Local => {}
                 }
             }
             Err(refusal) => {
                 // There is no protocol yet to say it in: the connection closes, and the record tells.
-                drop(inbound::refuse_unread(&Visitor::new(arrival, Rc::clone(place)), &refusal, &[], &[]));
+                let visitor = Visitor::new(arrival, Rc::clone(place));
+                if visitor.desk().service.config.protocol == Protocol::Tcp {
+                    tcp::turn_away(&visitor, &refusal);
+                } else {
+                    drop(inbound::refuse_unread(&visitor, &refusal, &[], &[]));
+                }
                 return None;
             }
         }
@@ -113,10 +121,9 @@ async fn read_proxy_header(
     socket: &mut Socket,
     peer: SocketAddr,
     place: &Place,
-) -> Result<(proxy_header::Source, Vec<u8>), Refusal> {
-    // Who may connect to a Unix socket, its owner and mode say.
-    let is_believed = matches!(socket, Socket::Unix(_)) || place.desk().service.callers.is_trusted(peer.ip());
-    if !is_believed {
+) -> Result<(Source, Vec<u8>), Refusal> {
+    // Who comes over a Unix socket counts as 127.0.0.1 here too.
+    if !place.desk().service.callers.is_trusted(peer.ip()) {
         let detail = "a PROXY header is taken from `callers.trusted_proxies` only";
         return Err(Refusal::new(Reason::BadRequest, detail));
     }

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::forward::source::Source;
 use crate::forward::tunnel::ClientSide;
 use crate::forward::upgrade::Extended;
+use crate::forward::websocket;
 
 /// The only protocol that is carried: others (RFC 9298, RFC 9484) have framing of their own below HTTP/2.
 const WEBSOCKET: &str = "websocket";
@@ -30,24 +31,13 @@ pub(super) fn read(
         return Err(Box::new(request));
     }
     *request.method_mut() = Method::GET;
-    request.extensions_mut().insert(Extended(HeaderValue::from_static(WEBSOCKET)));
-    // HTTP/2 needs none, HTTP/1.1 does (RFC 8441 section 5, RFC 6455 section 4.1).
-    request.headers_mut().insert(SEC_WEBSOCKET_KEY, nonce());
+    // HTTP/2 needs no key, HTTP/1.1 does (RFC 8441 section 5, RFC 6455 section 4.1).
+    let key = websocket::new_key();
+    request.headers_mut().insert(SEC_WEBSOCKET_KEY, key.clone());
+    let protocol = HeaderValue::from_static(WEBSOCKET);
+    request.extensions_mut().insert(Extended { protocol, key });
     let (parts, stream) = request.into_parts();
     Ok((Request::from_parts(parts, Source::None), stream))
-}
-
-/// 16 random bytes in base64 (RFC 4648 section 4).
-fn nonce() -> HeaderValue {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let bits = fastrand::u128(..);
-    let digit = |n: u32| {
-        // The last of 22 digits holds two bits; four zeros are put behind them.
-        let six = if n < 21 { bits >> (122 - 6 * n) } else { bits << 4 };
-        DIGITS[(six & 63) as usize]
-    };
-    let text: Vec<u8> = (0..22).map(digit).chain(*b"==").collect();
-    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="))
 }
 
 /// A stream, once its request was granted.
@@ -114,20 +104,5 @@ impl AsyncWrite for StreamSide {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.get_mut().send.send_data(Bytes::new(), true).map_err(io::Error::other))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_nonce_is_16_bytes_in_base64_and_never_the_same() {
-        let (one, other) = (nonce(), nonce());
-        assert_ne!(one, other);
-        let text = one.to_str().unwrap();
-        assert_eq!((text.len(), &text[22..]), (24, "=="));
-        // Its last digit has only two bits.
-        assert!("AQgw".contains(&text[21..22]), "{text}");
     }
 }

@@ -94,6 +94,7 @@ pub(super) async fn serve(stream: Transport, visitor: Rc<Visitor>) -> Left {
                 line.switched.replace(Some(answer));
                 return std::future::pending().await;
             }
+            line.head_follows();
             Ok::<_, std::convert::Infallible>(answer)
         }
     };

@@ -20,7 +20,8 @@ use super::http2_socket::{Http2Socket, Wire};
 use super::http2_stream;
 use super::transport::Transport;
 use crate::clock::Moment;
-use crate::config::{Bounds, WorkerProtocol};
+use crate::config::Bounds;
+use crate::forward::upgrade;
 use crate::inbound::Visitor;
 
 /// The window of a stream: what a client may send before a worker has taken any of it.
@@ -74,21 +75,21 @@ enum Overdue {
 
 /// Serves a connection until it closes.
 pub(super) async fn serve(transport: Transport, visitor: Rc<Visitor>) {
-    let (bounds, worker_protocol) = {
+    let (bounds, extends) = {
         let desk = visitor.desk();
-        (desk.service.config.bounds, desk.service.config.worker_protocol)
+        (desk.service.config.bounds, upgrade::carries_websocket(&desk.service.config))
     };
     let frames =
         FrameBounds { head_bytes: bounds.head_bytes, streams: bounds.streams, frame_bytes: FRAME_BYTES };
     let wire = Wire::new(transport, visitor, frames);
     let end = {
-        let shaking = engine(&bounds, worker_protocol).handshake(Http2Socket::new(Rc::clone(&wire)));
+        let shaking = engine(&bounds, extends).handshake(Http2Socket::new(Rc::clone(&wire)));
         Watch::new(&wire).drive(shaking).await
     };
     close(end, &wire).await;
 }
 
-fn engine(bounds: &Bounds, worker_protocol: WorkerProtocol) -> Builder {
+fn engine(bounds: &Bounds, extends: bool) -> Builder {
     let mut builder = Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
@@ -103,7 +104,8 @@ fn engine(bounds: &Bounds, worker_protocol: WorkerProtocol) -> Builder {
         // The engine counts over a connection's whole life (CVE-2025-8671); `frames` counts by time.
         .max_local_error_reset_streams(None)
         .data_frame_budget(SMALL_DATA_BYTES);
-    if worker_protocol == WorkerProtocol::Http1 {
+    // Who reads that it may not asks for a WebSocket over HTTP/1.1 instead (RFC 8441 section 3).
+    if extends {
         builder.enable_connect_protocol();
     }
     builder
@@ -183,20 +185,28 @@ impl<'a> Watch<'a> {
                 if visitor.refresh_clock().nanos < deadline {
                     continue;
                 }
-                match (overdue, &mut engine) {
-                    (Overdue::Send, _) => {
-                        visitor.desk().scribe.flood(FloodKind::Stalled.name());
-                        return Poll::Ready(End::Abandoned);
-                    }
-                    // Asked to leave, and nothing is under way: a plain close, which takes nothing away from the client.
-                    (Overdue::End, Some(_)) if self.ending.is_none() => return Poll::Ready(End::Done),
-                    (Overdue::End, _) | (_, None) => return Poll::Ready(End::Abandoned),
-                    (Overdue::Head, Some(open)) => self.end(open, Reason::NO_ERROR),
-                    (Overdue::Idle | Overdue::Age, Some(open)) => self.ask(open),
+                if let Some(end) = self.overdue(overdue, engine.as_mut()) {
+                    return Poll::Ready(end);
                 }
             }
         })
         .await
+    }
+
+    /// What comes of a time that is over: the end, or the beginning of one.
+    fn overdue(&mut self, what: Overdue, engine: Option<&mut Engine>) -> Option<End> {
+        match (what, engine) {
+            (Overdue::Send, _) => {
+                self.wire.visitor.desk().scribe.flood(FloodKind::Stalled.name());
+                return Some(End::Abandoned);
+            }
+            // Asked to leave, and nothing is under way: a plain close takes nothing away from the client.
+            (Overdue::End, Some(_)) if self.ending.is_none() => return Some(End::Done),
+            (Overdue::End, _) | (_, None) => return Some(End::Abandoned),
+            (Overdue::Head, Some(open)) => self.end(open, Reason::NO_ERROR),
+            (Overdue::Idle | Overdue::Age, Some(open)) => self.ask(open),
+        }
+        None
     }
 
     /// Takes the streams that have come.

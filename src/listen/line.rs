@@ -198,6 +198,15 @@ impl Line {
         if bytes.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
+    /// The next head is about to be written: hints that belong to it go before it, or nowhere if another answer is
+    /// under way, for then they would come behind it.
+    pub(super) fn head_follows(&self) {
+        let hints = if self.visitor.early().is_waiting() { self.visitor.early().take() } else { return };
+        if !self.mid_write.get() {
+            hints.iter().for_each(|hint| write_head(hint, &mut self.early.borrow_mut()));
+        }
+    }
+
     /// Marks how a write went. TLS takes what it can only keep: not until that is flushed has the client taken it.
     pub(super) fn note_write<T>(&self, polled: Poll<T>, flushed: bool) -> Poll<T> {
         match &polled {
@@ -321,4 +330,65 @@ fn write_head(answer: &Response<()>, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(value.as_bytes());
     }
     bytes.extend_from_slice(b"\r\n\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::{ErrorKind, Read};
+    use std::num::NonZeroUsize;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::admit::caller::CallerBook;
+    use crate::admit::ledger::Ledger;
+    use crate::clock::ShardClock;
+    use crate::config;
+    use crate::inbound::Arrival;
+    use crate::service::{Desk, Place, Service};
+    use crate::shard::ShardId;
+    use crate::socket::Socket;
+
+    /// A line, and what its client reads.
+    fn line() -> (Rc<Line>, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        far.set_nonblocking(true).unwrap();
+        let socket = Socket::Unix(tokio::net::UnixStream::from_std(near).unwrap());
+        let clock = ShardClock::new();
+        let callers = Arc::new(CallerBook::new(config::plain_callers()));
+        let ledger = Arc::new(Ledger::new(NonZeroUsize::new(64).unwrap()));
+        let service = Arc::new(config::plain_service());
+        let service = Service::new((&service, None), &callers, &ledger, 1, None, clock.now());
+        let desk = Desk::new(service, (ShardId(0), &clock), None, None);
+        let arrival = Arrival::plain(([127, 0, 0, 1], 1).into());
+        (Line::new(socket.into(), Visitor::new(arrival, Place::new(desk, clock))), far)
+    }
+
+    #[tokio::test]
+    async fn hints_go_before_the_head_of_their_answer_or_nowhere() {
+        let (line, mut client) = line();
+        for another_is_under_way in [false, true] {
+            line.visitor.early().tell(StatusCode::EARLY_HINTS, &HeaderMap::new());
+            line.mid_write.set(another_is_under_way);
+            line.head_follows();
+            // By now hyper has written the head, and flushed.
+            line.mid_write.set(false);
+            poll_fn(|cx| line.poll_early(cx)).await.unwrap();
+            let mut bytes = [0; 64];
+            match client.read(&mut bytes) {
+                Ok(n) => {
+                    assert_eq!(&bytes[..n], b"HTTP/1.1 103 Early Hints\r\n\r\n");
+                    assert!(!another_is_under_way, "behind the head");
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    assert!(another_is_under_way, "they are lost");
+                }
+            }
+        }
+    }
 }

@@ -36,9 +36,11 @@ pub enum Source {
         /// The address that the client connected to.
         destination: SocketAddr,
     },
-    /// The sender's own (a health check, say), or of a client without an address of the network: the sender's address
-    /// counts.
-    Own,
+    /// The sender's own, a health check say: its address counts, and so does what it says of others.
+    Local,
+    /// A client's that the sender knows no address of, or none of TCP: the sender's address counts. What the client
+    /// says is not the sender's word, so nothing that only a trusted proxy may say is believed.
+    Unknown,
 }
 
 /// What is wrong with a connection's first bytes.
@@ -99,7 +101,7 @@ fn read_v1(bytes: &[u8]) -> Result<Option<(Source, usize)>, HeaderFault> {
     let line = line.map_err(|_| HeaderFault::Malformed("the PROXY header is not ASCII"))?;
     // Behind UNKNOWN anything may stand, and it means nothing.
     let source = match line.split_once(' ').unwrap_or((line, "")) {
-        ("UNKNOWN", _) => Source::Own,
+        ("UNKNOWN", _) => Source::Unknown,
         ("TCP4", rest) => addresses_v1::<Ipv4Addr>(rest)?,
         ("TCP6", rest) => addresses_v1::<Ipv6Addr>(rest)?,
         _ => {
@@ -158,7 +160,7 @@ fn read_v2(bytes: &[u8]) -> Result<Option<(Source, usize)>, HeaderFault> {
     }
     let Some(header) = bytes.get(..length) else { return Ok(None) };
     // The sender's own connection: the rest, family and all, is to be passed over (section 2.2).
-    let source = if local { Source::Own } else { proxied_v2(header, family)? };
+    let source = if local { Source::Local } else { proxied_v2(header, family)? };
     Ok(Some((source, length)))
 }
 
@@ -166,13 +168,13 @@ fn proxied_v2(header: &[u8], family: u8) -> Result<Source, HeaderFault> {
     let block = &header[V2_FIXED..];
     let (source, addresses) = match family {
         // Without a family nothing says where the addresses end, if there are any: all of it is passed over.
-        0x00 => return Ok(Source::Own),
+        0x00 => return Ok(Source::Unknown),
         0x11 => pair(block, |address: [u8; 4]| Ipv4Addr::from(address).into())?,
         0x21 => pair(block, |address: [u8; 16]| Ipv6Addr::from(address).into())?,
         // Datagrams and sockets of the file system: known to the protocol, and no address that anyone here could use.
-        0x12 => (Source::Own, 2 * (4 + 2)),
-        0x22 => (Source::Own, 2 * (16 + 2)),
-        0x31 | 0x32 => (Source::Own, 2 * 108),
+        0x12 => (Source::Unknown, 2 * (4 + 2)),
+        0x22 => (Source::Unknown, 2 * (16 + 2)),
+        0x31 | 0x32 => (Source::Unknown, 2 * 108),
         _ => {
             return Err(HeaderFault::Malformed("the PROXY header's address family or protocol is not known"));
         }
@@ -311,26 +313,26 @@ mod tests {
                 b"PROXY TCP4 0.0.0.0 255.255.255.255 0 65535\r\n".to_vec(),
                 proxied("0.0.0.0:0", "255.255.255.255:65535"),
             ),
-            (b"PROXY UNKNOWN\r\n".to_vec(), Source::Own),
-            (b"PROXY UNKNOWN \0 \x7f\r\n".to_vec(), Source::Own),
-            (longest.into(), Source::Own),
-            (most.into(), Source::Own),
+            (b"PROXY UNKNOWN\r\n".to_vec(), Source::Unknown),
+            (b"PROXY UNKNOWN \0 \x7f\r\n".to_vec(), Source::Unknown),
+            (longest.into(), Source::Unknown),
+            (most.into(), Source::Unknown),
             (inet(&[]), four),
             (inet6("2001:db8::7", "2001:db8::1", [0, 1, 1, 0xbb]), six),
             (inet6("::ffff:192.0.2.7", "::ffff:198.51.100.1", [0x82, 0x35, 1, 0xbb]), four),
             (inet(&[0x02, 0, 3, b'a', b'.', b'b', 0x04, 0, 0, 0xee, 0, 1, 7]), four),
             (inet(&[&[UNIQUE_ID, 0, 128][..], &[7; 128]].concat()), four),
             (summed(), four),
-            (v2(0x20, 0x00, &[]), Source::Own),
-            (v2(0x20, 0xff, &[CRC32C, 0, 9]), Source::Own),
-            (v2(0x20, 0x11, &INET), Source::Own),
-            (v2(0x21, 0x00, &[]), Source::Own),
-            (v2(0x21, 0x00, &[1, 2, 3]), Source::Own),
-            (v2(0x21, 0x12, &INET), Source::Own),
-            (v2(0x21, 0x22, &[0; 36]), Source::Own),
-            (v2(0x21, 0x31, &[0; 216]), Source::Own),
-            (v2(0x21, 0x32, &[0; 216]), Source::Own),
-            (v2(0x20, 0x00, &[0; HEADER_MOST - V2_FIXED]), Source::Own),
+            (v2(0x20, 0x00, &[]), Source::Local),
+            (v2(0x20, 0xff, &[CRC32C, 0, 9]), Source::Local),
+            (v2(0x20, 0x11, &INET), Source::Local),
+            (v2(0x21, 0x00, &[]), Source::Unknown),
+            (v2(0x21, 0x00, &[1, 2, 3]), Source::Unknown),
+            (v2(0x21, 0x12, &INET), Source::Unknown),
+            (v2(0x21, 0x22, &[0; 36]), Source::Unknown),
+            (v2(0x21, 0x31, &[0; 216]), Source::Unknown),
+            (v2(0x21, 0x32, &[0; 216]), Source::Unknown),
+            (v2(0x20, 0x00, &[0; HEADER_MOST - V2_FIXED]), Source::Local),
         ]
     }
 
@@ -484,7 +486,7 @@ mod tests {
             assert_eq!(read(&header), Ok(Some((Source::Proxied { client, destination }, header.len()))));
         }
         let header = Spoken::ForNobody.header();
-        assert_eq!(read(&header), Ok(Some((Source::Own, header.len()))));
+        assert_eq!(read(&header), Ok(Some((Source::Unknown, header.len()))));
     }
 
     proptest! {

@@ -19,7 +19,7 @@ pub struct Certificate {
     pub subject: String,
     /// Who signed it, written alike.
     pub issuer: String,
-    /// DNS names of the SAN, in lower case; only those of visible ASCII.
+    /// DNS names of the SAN, in lower case; only those of letters, digits, `.`, `-`, `_` and `*`.
     pub dns: Vec<String>,
     /// URIs of the SAN; only those of visible ASCII.
     pub uris: Vec<String>,
@@ -55,7 +55,7 @@ impl Certificate {
         let (mut dns, mut uris, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
         for name in alternative.iter().flat_map(|extension| &extension.value.general_names) {
             match name {
-                GeneralName::DNSName(name) if is_visible(name) => dns.push(name.to_ascii_lowercase()),
+                GeneralName::DNSName(name) if is_dns_name(name) => dns.push(name.to_ascii_lowercase()),
                 GeneralName::URI(uri) if is_visible(uri) => uris.push((*uri).to_owned()),
                 GeneralName::IPAddress(bytes) => addresses.extend(address(bytes)),
                 _ => {}
@@ -84,7 +84,15 @@ impl Certificate {
     }
 }
 
-/// Names go into headers and logs: space, controls and other letters have no place in a DNS name or URI.
+/// A CA may check URIs and never look at how a DNS name is written: one that is spelled like a SPIFFE id must not
+/// count as one, so what no host is called is no name (RFC 1123 section 2.1; `_` as services write it, `*` as a
+/// wildcard).
+fn is_dns_name(text: &str) -> bool {
+    let of_hosts = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'*');
+    !text.is_empty() && text.bytes().all(of_hosts)
+}
+
+/// URIs go into headers and logs: space, controls and other letters have no place there.
 fn is_visible(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -139,7 +139,14 @@ impl Look {
 
     /// Whether the leaf is one that servers show.
     fn purpose(&mut self, file: &NamedFile, leaf: &Certificate) {
-        if leaf.is_ca {
+        if leaf.is_ca && leaf.is_self_issued() {
+            // What `openssl req -x509` makes unless told otherwise. Clients that are given it as a root mostly take it.
+            let help = "for more than a test have it issued by a CA; with openssl add \
+                        `-addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:example.test`";
+            let message = "begins with a certificate that is self-signed and that of a CA: some clients refuse it as a \
+                           server's";
+            self.say(Code::CertificateDoubtful, file, message, help);
+        } else if leaf.is_ca {
             let help = "put the server's own certificate first in the chain";
             self.say(Code::CertificateUnfit, file, "begins with the certificate of a CA", help);
         }

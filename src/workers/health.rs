@@ -19,7 +19,7 @@ pub const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
 /// together.
 pub const JITTER: f64 = 0.2;
 
-/// A trial without an outcome after this time is lost (its request was cancelled, say): the next one may begin.
+/// A trial without an outcome after this time is taken for lost: the next one may begin.
 pub const TRIAL_LIMIT: Duration = Duration::from_secs(5);
 
 /// The states of a worker. The words are the same in logs, metrics and the status page.
@@ -153,6 +153,18 @@ impl Health {
             *trial = Some(now.plus(TRIAL_LIMIT));
         }
         true
+    }
+
+    /// The trial that began at `begun` ended without an outcome: another may begin at once. Returns whether it was
+    /// still under way.
+    pub fn give_up_trial(&mut self, begun: Moment) -> bool {
+        if let Phase::Out { trial, .. } = &mut self.phase
+            && trial.is_some_and(|end| end.nanos == begun.plus(TRIAL_LIMIT).nanos)
+        {
+            *trial = None;
+            return true;
+        }
+        false
     }
 
     /// How it stands at `now`, for people.

@@ -227,8 +227,30 @@ impl Workers {
         claimed
     }
 
+    /// The trial of this worker that was claimed at `begun`.
+    pub fn trial(self: &Arc<Self>, worker: &Arc<Worker>, begun: Moment) -> Trial {
+        Trial { workers: Arc::clone(self), worker: Arc::clone(worker), begun }
+    }
+
     fn changed(&self) {
         self.version.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// A claimed trial. A request that drops it before the worker showed how it is, since its client left or its own time
+/// was over, gives the trial back; after `connected` or `connect_failed` that changes nothing.
+#[derive(Debug)]
+pub struct Trial {
+    workers: Arc<Workers>,
+    worker: Arc<Worker>,
+    begun: Moment,
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if held(&self.worker.health).give_up_trial(self.begun) {
+            self.workers.changed();
+        }
     }
 }
 
@@ -370,6 +392,30 @@ mod tests {
         let set = workers.load();
         assert!(set.members.is_empty());
         assert_eq!(set.dns.as_ref().unwrap().answered_at, None);
+    }
+
+    #[test]
+    fn a_trial_that_is_dropped_is_given_back_unless_it_had_an_outcome() {
+        let workers = Workers::new(1);
+        workers.replace(vec![wanted(1, 0, 1)], None, now(0));
+        let worker = Arc::clone(&workers.load().members[0].worker);
+        workers.connect_failed(&worker, now(0));
+        assert!(workers.begin_trial(&worker, now(200)));
+        let trial = workers.trial(&worker, now(200));
+        assert!(!workers.begin_trial(&worker, now(201)));
+        let before = workers.version();
+        drop(trial);
+        assert_ne!(workers.version(), before, "shards look again");
+        assert!(workers.begin_trial(&worker, now(202)));
+        // That one fails, and another is under way when it is dropped.
+        let failed = workers.trial(&worker, now(202));
+        workers.connect_failed(&worker, now(203));
+        assert!(workers.begin_trial(&worker, now(900)));
+        drop(failed);
+        assert!(!workers.begin_trial(&worker, now(901)));
+        workers.connected(&worker, now(902));
+        drop(workers.trial(&worker, now(900)));
+        assert_eq!(worker.usable(now(903)), Use::Full);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{Method, Request, Response};
 use tokio::net::TcpStream;
 
-use crate::world::{Buckler, SWITCH, Step, World, eventually};
+use crate::world::{Buckler, SWITCH, Step, World, eventually, one_service};
 
 /// Runs a client of HTTP/2 against this Buckler.
 fn with_client<F: Future>(buckler: &Buckler, client: impl FnOnce(SendRequest<Bytes>) -> F) -> F::Output {
@@ -56,9 +56,7 @@ async fn next(body: &mut RecvStream) -> Option<Result<Bytes, h2::Error>> {
 fn the_worker_sees_an_upgrade_and_the_stream_carries_bytes() {
     let world = World::new();
     let worker = world.worker("a");
-    let agreed = SWITCH
-        .replace("\r\n\r\n", "\r\nsec-websocket-accept: x\r\nsec-websocket-protocol: chat\r\n\r\nhello ");
-    worker.always(&[Step::send(&agreed), Step::Mirror]);
+    worker.always(&[Step::Agree(b"hello ".to_vec()), Step::Mirror]);
     let buckler = world.one_service("");
     with_client(&buckler, async |mut send| {
         let (answer, mut stream) = ask(&mut send, "websocket").await.unwrap();
@@ -101,6 +99,45 @@ fn an_answer_that_does_not_switch_is_never_taken_for_agreement() {
 }
 
 #[test]
+fn an_agreement_to_another_key_is_none() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service("");
+    with_client(&buckler, async |mut send| {
+        let of_another = "\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+        for agreement in [SWITCH, &SWITCH.replace("\r\n\r\n", of_another)] {
+            worker.once(&[Step::send(agreement), Step::Hang]);
+            assert_eq!(ask(&mut send, "websocket").await.unwrap().0.status(), 502);
+        }
+    });
+    assert_eq!(buckler.refused("worker_protocol"), 2.0);
+}
+
+#[test]
+fn where_it_is_not_allowed_it_is_neither_offered_nor_sent_as_a_get() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service("");
+    with_client(&buckler, async |mut send| {
+        world.reload(&buckler, &one_service("upgrades: []"));
+        assert_eq!(ask(&mut send, "websocket").await.unwrap().0.status(), 405);
+    });
+    assert_eq!(worker.count(), 0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = TcpStream::connect(("127.0.0.1", buckler.port())).await.unwrap();
+        let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+        let driving = tokio::spawn(connection);
+        // An answer comes behind the server's SETTINGS.
+        let question = Request::get("http://a.test/").body(()).unwrap();
+        let (answer, _) = send.send_request(question, true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 200);
+        assert!(!send.is_extended_connect_protocol_enabled());
+        driving.abort();
+    });
+}
+
+#[test]
 fn a_length_cannot_make_the_next_request_its_body() {
     let world = World::new();
     let worker = world.worker("a");
@@ -126,13 +163,13 @@ fn a_break_on_one_side_resets_the_other() {
     let world = World::new();
     let worker = world.worker("a");
     let buckler = world.one_service("");
-    worker.once(&[Step::send(SWITCH), Step::Await(b"go".to_vec()), Step::Reset]);
+    worker.once(&[Step::Agree(Vec::new()), Step::Await(b"go".to_vec()), Step::Reset]);
     with_client(&buckler, async |mut send| {
         let (answer, mut stream) = ask(&mut send, "websocket").await.unwrap();
         stream.send_data(Bytes::from_static(b"go"), false).unwrap();
         let end = next(&mut answer.into_body()).await.unwrap().unwrap_err();
         assert_eq!(end.reason(), Some(Reason::CANCEL));
-        worker.once(&[Step::send(SWITCH), Step::Hang]);
+        worker.once(&[Step::Agree(Vec::new()), Step::Hang]);
         let (_answer, mut stream) = ask(&mut send, "websocket").await.unwrap();
         stream.send_reset(Reason::CANCEL);
         // The connection goes on.
@@ -146,7 +183,7 @@ fn a_break_on_one_side_resets_the_other() {
 fn much_is_carried_as_windows_open() {
     const BYTES: usize = 4 * 1024 * 1024;
     let world = World::new();
-    world.worker("a").always(&[Step::send(SWITCH), Step::Mirror]);
+    world.worker("a").always(&[Step::Agree(Vec::new()), Step::Mirror]);
     let buckler = world.one_service("");
     with_client(&buckler, async |mut send| {
         let (answer, mut stream) = ask(&mut send, "websocket").await.unwrap();

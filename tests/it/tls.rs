@@ -209,6 +209,17 @@ fn certificates_that_are_not_valid_fail_the_handshake() {
 }
 
 #[test]
+fn a_connection_too_many_is_closed_without_clear_text() {
+    let edge = Edge::new();
+    let bounded = EDGE.replace("    workers:", "    bounds: { connections: 1 }\n    workers:");
+    let buckler = edge.world.buckler(&bounded.replace("default: deny", "default: allow"));
+    let mut held = Secure::connect(&buckler, &edge.trusting(), "user-data.test");
+    assert_eq!(held.status("user-data.test").unwrap(), 200);
+    assert_eq!(buckler.connect().closed(), End::Closed);
+    assert_eq!(buckler.refused("connections"), 1.0);
+}
+
+#[test]
 fn a_host_of_another_certificate_is_misdirected() {
     let edge = Edge::new();
     let buckler = edge.world.buckler(&EDGE.replace("default: deny", "default: allow"));

@@ -234,7 +234,7 @@ pub(in crate::config) struct Timeouts {
     /// From accept, or the first byte of a further request, to the end of its head: 408, then
     /// close. A PROXY header may take as long. Default 10s.
     pub(in crate::config) head: Field<SpanText>,
-    /// Between two reads of the request body: 408. Default 30s.
+    /// Between two reads of the request body, until the answer begins: 408. Default 30s.
     pub(in crate::config) body: Field<SpanText>,
     /// Between two writes that the client takes: close. Default 30s.
     pub(in crate::config) send: Field<SpanText>,

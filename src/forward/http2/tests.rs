@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -501,6 +502,24 @@ fn a_worker_of_http1_or_of_nothing_is_told_apart_and_passed_over() {
         let good = Worker::start(|mut asked: Asked| async move { asked.answer("").await });
         let both = way(&[http1.address(), good.address()], short);
         assert!(both.send(get("/")).await.is_ok());
+    });
+}
+
+#[test]
+fn a_request_that_leaves_gives_its_trial_of_a_returning_worker_back() {
+    on_a_shard(async {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let way = way(&[silent.local_addr().unwrap()], |_| {});
+        let worker = Arc::clone(&way.workers.load().members[0].worker);
+        // Long enough ago that its back-off is over.
+        let now = Moment::read();
+        way.workers.connect_failed(&worker, Moment::at(now.nanos - 1_000_000_000));
+        {
+            let mut left = pin!(way.send(get("/")));
+            assert!(poll_fn(|cx| Poll::Ready(left.as_mut().poll(cx).is_pending())).await);
+            assert!(!way.workers.begin_trial(&worker, Moment::read()), "it is being tried");
+        }
+        assert!(way.workers.begin_trial(&worker, Moment::read()));
     });
 }
 

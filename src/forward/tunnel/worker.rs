@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use http::header::UPGRADE;
-use http::{HeaderValue, Response, Version};
+use http::{Response, Version};
 use hyper::body::Incoming;
 
 use crate::clock::Moment;
@@ -13,10 +13,10 @@ use crate::forward::answer::Answer;
 use crate::forward::pool::{Link, Open};
 use crate::forward::proxy_header::Spoken;
 use crate::forward::refused::{beside_the_worker, no_workers, not_connected};
-use crate::forward::upgrade::granted;
+use crate::forward::upgrade::Wish;
 use crate::forward::{ATTEMPTS_MAX, Active, Failed, Route, headers, unasked};
 use crate::record::Outcome;
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 use crate::socket::Socket;
 
 /// The worker's end of a tunnel. It counts as a connection of that worker, and as an attempt in progress.
@@ -46,7 +46,7 @@ impl Route {
         let mut last = no_workers();
         for _ in 0..ATTEMPTS_MAX {
             let now = Moment::read();
-            let Some((lane, priority)) = self.choose(now, &tried) else { break };
+            let Some((lane, priority, _trial)) = self.choose(now, &tried) else { break };
             outcome.attempt(&lane.worker.name, priority);
             match lane.open(&self.open, self.terms(spoken)).await {
                 Ok((socket, open)) => {
@@ -73,14 +73,19 @@ pub(in crate::forward) async fn switch(
     link: Link,
     response: Response<Incoming>,
     active: Active,
-    asked: Option<&HeaderValue>,
+    asked: Option<&Wish>,
 ) -> Result<Response<Answer>, Failed> {
     let (mut head, body) = response.into_parts();
     drop(body);
-    let granted = asked.is_some_and(|asked| granted(head.status, &head.headers, asked));
+    let granted = asked.is_some_and(|asked| asked.is_granted(head.status, &head.headers));
     let (Some(protocol), true) = (head.headers.get(UPGRADE).cloned(), granted) else {
         return Err(unasked(&active));
     };
+    if asked.is_some_and(|asked| !asked.is_accepted(&head.headers)) {
+        active.failed();
+        let detail = "the worker's `Sec-WebSocket-Accept` does not answer the key that it was sent";
+        return Err(Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) });
+    }
     let mut link = Some(link);
     let taken = poll_fn(|cx| Poll::Ready(link.take().and_then(|link| link.into_socket(cx)))).await;
     let Some((socket, early, open)) = taken else { return Err(unasked(&active)) };

@@ -64,6 +64,16 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
+    /// Its own certificate with its key, as a server shows one that is self-signed.
+    pub(crate) fn itself(&self) -> Issued {
+        Issued {
+            pem: self.pem.clone(),
+            key: self.issuer.key().serialize_pem(),
+            der: Vec::new(),
+            serial: serial(),
+        }
+    }
+
     /// A certificate, with whatever `change` makes of it.
     pub(crate) fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Issued {
         let mut params = params(name);

@@ -54,6 +54,19 @@ fn certificates_that_cannot_serve_are_told_of() {
 }
 
 #[test]
+fn a_self_signed_certificate_is_warned_of_and_served() {
+    // What `openssl req -x509 -subj /CN=localhost` makes: a CA without a SAN.
+    let (own, folder) = (Authority::new("localhost").itself(), Folder::new());
+    let told = about(&own.pem, &own.key);
+    is(&told, Code::CertificateDoubtful, "is self-signed and that of a CA");
+    assert!(told.iter().all(|(code, ..)| *code == Code::CertificateDoubtful), "{told:?}");
+    write_pair(&folder, 0, &own);
+    assert_eq!(terms(&service(&folder, |_| {})).certificates()[0].subject, "CN=localhost");
+    let other = Authority::new("localhost").itself();
+    is(&about(&own.pem, &other.key), Code::CertificateUnfit, "is not the key of the certificate");
+}
+
+#[test]
 fn dates_are_told_of() {
     let root = Authority::new("root");
     let dated = |from: i32, to: i32| {
@@ -180,6 +193,16 @@ fn two_spiffe_ids_are_nobody() {
     let hidden = shown(&["spiffe://example.test/a", "Spiffe://example.test/b"], &[]);
     assert!(hidden.identity.fault.is_some());
     assert!(ClientCertificate::read(&b"junk".to_vec().into()).identity.fault.is_some());
+}
+
+#[test]
+fn a_dns_name_that_is_spelled_like_a_spiffe_id_names_nobody() {
+    let forged = shown(&[], &["spiffe://example.test/playlist", "a.test/b", "_a-1.Test", "*.a.test"]);
+    let names: Vec<&str> = forged.identity.names.iter().map(|name| &**name).collect();
+    assert_eq!((names, forged.dns.len()), (vec!["_a-1.test", "*.a.test"], 2));
+    let alone = shown(&[], &["SPIFFE://example.test/playlist"]);
+    assert_eq!(alone.identity.names, [] as [Arc<str>; 0]);
+    assert_eq!(*alone.identity.display, format!("certificate:{}", &alone.fingerprint[..12]));
 }
 
 #[test]

@@ -10,6 +10,8 @@ pub(crate) enum Step {
     TakeBody,
     /// Sends these bytes.
     Send(Vec<u8>),
+    /// Agrees to go on as a WebSocket, in answer to the key that was sent, and sends these bytes behind that.
+    Agree(Vec<u8>),
     /// Sends a 200 whose JSON tells what the worker saw.
     Echo,
     /// Sends so many bytes `w`, as far as the other side takes them.

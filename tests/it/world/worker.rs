@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::script::{Step, polite};
+use super::script::{SWITCH, Step, polite};
 use super::wait::linger;
 use super::{ports, raw};
 
@@ -243,6 +243,7 @@ impl Connection {
                     taken = true;
                 }
                 Step::Send(bytes) => self.stream.write_all(&bytes).ok()?,
+                Step::Agree(more) => self.agree(&seen, &more)?,
                 Step::Echo => self.echo(index)?,
                 Step::Fill(bytes) => self.fill(bytes)?,
                 Step::Pause(time) => linger(time),
@@ -358,6 +359,18 @@ impl Connection {
             self.stream.write_all(body.as_bytes()).ok()?;
         }
         Some(())
+    }
+
+    fn agree(&mut self, seen: &Seen, more: &[u8]) -> Option<()> {
+        let key = seen.field("sec-websocket-key").unwrap_or_default().parse().unwrap();
+        let accept = buckler::forward::websocket::accept(&key);
+        let mut fields = format!("\r\nsec-websocket-accept: {}\r\n", accept.to_str().unwrap());
+        if let Some(protocol) = seen.field("sec-websocket-protocol") {
+            fields.push_str(&format!("sec-websocket-protocol: {protocol}\r\n"));
+        }
+        let accept = fields + "\r\n";
+        self.stream.write_all(SWITCH.replace("\r\n\r\n", &accept).as_bytes()).ok()?;
+        self.stream.write_all(more).ok()
     }
 
     fn fill(&mut self, bytes: u64) -> Option<()> {
