@@ -59,7 +59,7 @@ class Edge:
 
     def __init__(self, peer, path, folder, counts):
         self.peer, self.path, self.folder = peer, path, folder
-        self.lanes = []
+        self.lanes, self.stopped = [], False
         # The workers first: otherwise one of them may get a port that is meant for the proxy.
         timings = [timing for timing, count in counts.items() for _ in range(count) if peer.asks_in_http2
             or timing != "worker2"]
@@ -95,10 +95,13 @@ class Edge:
 
     def died(self):
         """What it said last if it has ended, else None."""
+        if self.stopped:
+            return "the run is over"
         code = self.server.process.poll()
         return None if code is None else f"the proxy ended with {code}{self.server.last_words()}"
 
     def stop(self):
+        self.stopped = True
         self.server.stop()
         for lane in self.lanes:
             lane.origin.stop()
