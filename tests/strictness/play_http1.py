@@ -15,7 +15,9 @@ from model import ANSWER, HEAD_AT_WORKER, INTERIM, NEW, RESET, SHUT, Connection,
 PIECE = 64 << 10
 MOST_BYTES = 4 << 20
 SETTLE_S = 0.08
+REST_S = 0.04
 RESTLESS_S = 0.3
+MOST_RESTLESS_S = 2.0
 STEP_S = 2.0
 TICK_S = 0.02
 
@@ -29,10 +31,18 @@ def play(case, port, origin, patience=1.0, kind=None):
         faults = client.verdict()
     finally:
         client.close()
-    if faults:
-        # What the proxy still does about it must not be taken for a part of the next case.
-        time.sleep(RESTLESS_S)
+    wait_for_rest(origin, RESTLESS_S if faults else REST_S)
     return client.seen, faults
+
+
+def wait_for_rest(origin, rest):
+    """Waits until the worker has got nothing for so long: what the proxy still sends is no part of the next case."""
+    end = time.monotonic() + MOST_RESTLESS_S
+    while time.monotonic() < end:
+        before = (origin.received, origin.connections)
+        time.sleep(rest)
+        if before == (origin.received, origin.connections):
+            return
 
 
 class Client:
