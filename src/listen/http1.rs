@@ -33,6 +33,8 @@ const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 const TURNED_AWAY_LINGER: Duration = Duration::from_millis(500);
 /// How long a client that was asked to close the connection may take over it before we do.
 const PART_WAIT: Duration = Duration::from_secs(2);
+/// The most that is read and thrown away meanwhile.
+const PART_BYTES: u64 = 1024 * 1024;
 /// How long TLS may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How long a connection stays open after its last request once the service drains: time for one that is on its way.
@@ -239,8 +241,15 @@ pub(super) async fn turn_away(mut stream: Transport, answer: &[u8]) {
 
 /// Waits for the client to close, and closes then.
 pub(super) async fn part(stream: &mut Transport) {
-    let mut scratch = [0; 512];
-    let closing = async { while let Ok(1..) = stream.read(&mut scratch).await {} };
+    let closing = async {
+        let (mut scratch, mut total) = ([0; 512], 0);
+        while let Ok(n @ 1..) = stream.read(&mut scratch).await {
+            total += n as u64;
+            if total > PART_BYTES {
+                break;
+            }
+        }
+    };
     let _ = timeout(PART_WAIT, closing).await;
     goodbye(stream).await;
 }
