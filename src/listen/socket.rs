@@ -1,5 +1,5 @@
-//! A client's socket as hyper sees it: every byte passes the [`Wire`] first, and every wait leaves a mark on the
-//! [`Line`] that [`super::http1`] times. What is ambiguous never reaches hyper; what is slow is noticed without a timer
+//! A client's socket as hyper sees it: every byte passes the [`Wire`] first, and every wait leaves a mark on its line
+//! that [`super::http1`] times. What is ambiguous never reaches hyper; what is slow is noticed without a timer
 //! of its own for every read and write.
 
 use std::io;
