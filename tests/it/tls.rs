@@ -279,7 +279,8 @@ fn a_handshake_that_stalls_is_timed_out_and_too_many_are_refused() {
         buckler.metrics().sum("buckler_tls_handshakes_total", &[("result", "refused")]) > 0.5
     });
     for raw in &mut silent {
-        assert_eq!(raw.read_to_end(), (Vec::new(), End::Closed));
+        // A close with bytes of it unread looks like a reset from here.
+        assert!(raw.read_to_end().0.is_empty(), "there is nothing to say to half a handshake");
     }
     counted(&buckler, "timeout", 2.0);
     eventually("they have given their place back", || {

@@ -21,10 +21,11 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(workers.len() <= MAX_RECORDS);
     assert!(!says_none(&reading.records) || workers.is_empty());
     for worker in &workers {
-        assert!(worker.address.port() != 0 && !worker.address.ip().is_unspecified(), "{worker:?}");
+        let usable = |address: std::net::SocketAddr| address.port() != 0 && !address.ip().is_unspecified();
+        assert!(worker.address.tcp().is_some_and(usable), "{worker:?}");
     }
-    assert!(workers.is_sorted_by_key(|worker| (worker.priority, worker.address)));
-    let mut addresses: Vec<_> = workers.iter().map(|worker| worker.address).collect();
+    assert!(workers.is_sorted_by_key(|worker| (worker.priority, worker.address.clone())));
+    let mut addresses: Vec<_> = workers.iter().map(|worker| worker.address.clone()).collect();
     addresses.sort_unstable();
     addresses.dedup();
     assert_eq!(addresses.len(), workers.len(), "one worker stands twice in the set");
