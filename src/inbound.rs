@@ -185,14 +185,9 @@ fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
     joined.and_then(|joined| HeaderValue::from_bytes(&joined).ok()).or(Some(first))
 }
 
-/// A body that says it is longer than allowed is refused before anything of it is sent, and so is one that says twice
-/// how long it is: HTTP/2 lets equal lengths pass, and an HTTP/1.1 worker would get both (RFC 9110 section 8.6).
+/// A body that says it is longer than allowed is refused before anything of it is sent.
 fn fits(headers: &HeaderMap, most: Option<u64>) -> Result<(), Refusal> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let length = lengths.next().and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if lengths.next().is_some() {
-        return Err(Refusal::new(Reason::BadRequest, "more than one `Content-Length`"));
-    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     match (length, most) {
         (Some(length), Some(most)) if length > most => {
             Err(Refusal::new(Reason::BodyTooLarge, "`Content-Length` is more than `bounds.body_bytes`"))
