@@ -157,7 +157,8 @@ async fn pass(
     let (order, upgrade) = order(parts, body, uri, &told, &service.config);
     journey.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
-    let call = Call { until, haste, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
+    let call =
+        Call { until, haste, key: 0, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
     Ok((unmisleading(parts, response)?, Some(grant)))
 }

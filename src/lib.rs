@@ -29,6 +29,7 @@ pub mod forward;
 pub mod inbound;
 pub mod lifecycle;
 pub mod listen;
+pub mod queue;
 pub mod record;
 pub mod refusal;
 pub mod service;

@@ -41,8 +41,10 @@ pub enum Reason {
     ServiceLimit,
     /// More client connections than `bounds.connections`.
     Connections,
-    /// All worker connections (`bounds.worker_connections`) are in use.
+    /// No place is free: `capacity`, every worker's `concurrent_per_worker`, or `bounds.worker_connections`.
     Overload,
+    /// Most of the newest requests failed at the workers, and this one was not among the few that still try.
+    WorkersFailing,
     /// No worker is known for this service.
     NoWorkers,
     /// No worker took the connection.
@@ -111,7 +113,8 @@ const TABLE: [Row; Reason::COUNT] = [
     row(R::CallerConcurrency, 429, "caller_concurrency", "Too many requests of this caller in progress",   "http_request_denied",         Caller),
     row(R::ServiceLimit,      503, "service_limit",      "The service's total rate is used up",            "http_request_denied",         Ours),
     row(R::Connections,       503, "connections",        "Too many client connections",                    "connection_limit_reached",    Ours),
-    row(R::Overload,          503, "overload",           "All worker connections are in use",              "connection_limit_reached",    Ours),
+    row(R::Overload,          503, "overload",           "The service has no place free for this request", "connection_limit_reached",    Ours),
+    row(R::WorkersFailing,    503, "workers_failing",    "Most requests fail at the workers now",          "destination_unavailable",     Ours),
     row(R::NoWorkers,         503, "no_workers",         "No worker is known for this service",            "destination_unavailable",     Ours),
     row(R::WorkerConnect,     502, "worker_connect",     "No worker took the connection",                  "connection_refused",          Worker),
     row(R::WorkerReset,       502, "worker_reset",       "The worker ended the connection early",          "connection_terminated",       Worker),

@@ -20,7 +20,7 @@ use crate::record::access_log::ShardLog;
 use crate::record::counts::ServiceCounts;
 use crate::shard::ShardId;
 use crate::tls::TlsTerms;
-use crate::workers::Workers;
+use crate::workers::{Terms, Workers};
 
 /// One service under one configuration, for all shards.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ impl Service {
         let workers = before
             .filter(|before| inherits_workers(&before.config.workers, &config.workers))
             .map_or_else(|| Workers::new(shards), |before| Arc::clone(&before.workers));
+        workers.adopt(Terms::of(config));
         let counts = before.map_or_else(|| ServiceCounts::new(shards), |before| Arc::clone(&before.counts));
         let open = before.map_or_else(Arc::default, |before| Arc::clone(&before.open));
         Arc::new(Self {

@@ -103,7 +103,9 @@ fn details(desk: &Desk, text: &mut String) {
 
 fn has_usable_worker(service: &ServiceView, now: Moment) -> bool {
     let set = service.workers.load();
-    set.members.iter().any(|member| matches!(member.worker.usable(now), Use::Full | Use::Trial))
+    set.members
+        .iter()
+        .any(|member| matches!(member.worker.usable(now), Use::Share(_) | Use::Ejected(1..) | Use::Trial))
 }
 
 async fn show_status(State(desk): State<Arc<Desk>>) -> Response<Body> {

@@ -58,7 +58,7 @@ fn read_worker(member: &Member, now: Moment) -> WorkerReading {
     let counts = &member.worker.counts;
     WorkerReading {
         name: member.worker.name.clone(),
-        up: member.worker.usable(now) == Use::Full,
+        up: matches!(member.worker.usable(now), Use::Share(_)),
         weight: member.weight,
         active: counts.sum(|shard| &shard.active),
         connections: counts.sum(|shard| &shard.connections),

@@ -84,7 +84,9 @@ impl Picker {
             }
             // Another shard was quicker: its claim is a new version, so the next pick looks again.
             Use::Trial => self.pick_another(workers, now, tried),
-            Use::Full | Use::NotBefore(_) => Some(Pick { index, trial: false }),
+            Use::Share(_) | Use::Ejected(_) | Use::Unready | Use::NotBefore(_) => {
+                Some(Pick { index, trial: false })
+            }
         }
     }
 
@@ -151,7 +153,7 @@ impl Picker {
 fn not_before(usable: &Use) -> Option<u64> {
     match usable {
         Use::NotBefore(moment) => Some(*moment),
-        Use::Full | Use::Trial => None,
+        Use::Share(_) | Use::Ejected(_) | Use::Unready | Use::Trial => None,
     }
 }
 

@@ -17,6 +17,7 @@ mod limits;
 mod load;
 mod permissions;
 mod report;
+mod resilience;
 mod schema;
 mod tree;
 pub mod units;
@@ -25,10 +26,12 @@ mod value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use http::HeaderName;
 
 pub use callers::{Callers, Credential, KnownCaller, Tier, UnknownKey};
 pub use edge::{
@@ -40,6 +43,9 @@ pub use limits::{Agreement, Cost, LimitHeaders, Limits, Quota, Rate};
 pub use load::{Disk, Files, Loaded, NoFiles, load, load_str};
 pub use permissions::{CallerPattern, HostPattern, Mode, PathPattern, Permissions, Rule, Segment, Verdict};
 pub use report::{Code, Problem, Severity, Sources};
+pub use resilience::{
+    Balance, Capacity, CapacityFacts, Check, CheckKind, Fallback, Health, Retries, RingKey,
+};
 pub use schema::schema;
 pub use tree::Env;
 
@@ -156,6 +162,23 @@ pub struct Service {
     pub worker_protocol: WorkerProtocol,
     /// `workers.send_proxy_protocol`: connections to workers begin with a PROXY header, version 2.
     pub send_proxy_protocol: bool,
+    /// `workers.balance`.
+    pub balance: Balance,
+    /// `workers.concurrent_per_worker`: requests in progress at each worker, over all shards. None: no bound.
+    pub concurrent_per_worker: Option<NonZeroU32>,
+    /// `workers.slow_start`: how long a worker that returns, or joins others, takes to its whole share. Default 10 s; 0:
+    /// none.
+    pub slow_start: Duration,
+    /// `health`.
+    pub health: Health,
+    /// `capacity`.
+    pub capacity: Capacity,
+    /// `retries`.
+    pub retries: Retries,
+    /// `fallback`. None: refusals are told as they are.
+    pub fallback: Option<Arc<Fallback>>,
+    /// `timeouts.deadline_header`: workers are told how many milliseconds are left of `timeouts.total`.
+    pub deadline_header: Option<HeaderName>,
     /// `permissions`.
     pub permissions: Permissions,
     /// `limits`.

@@ -80,6 +80,8 @@ pub struct Call<'a> {
     pub until: Option<Instant>,
     /// The same, if it is the client's own word (`grpc-timeout`): no worker is blamed for what it did not do by then.
     pub haste: Option<Instant>,
+    /// What `balance: ring` goes by: the same for the same caller or header, on every start. 0 where nothing asks.
+    pub key: u64,
     /// Where interim answers go. None for a client that cannot take them.
     pub early: Option<&'a Early>,
     /// Whose it is, for workers that are told.

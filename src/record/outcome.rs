@@ -63,6 +63,7 @@ pub struct Outcome {
     pub(super) attempts: u32,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+    pub(super) fallback: bool,
     pub(super) queued: Option<Duration>,
     pub(super) connect: Option<Duration>,
     pub(super) first_byte: Option<Duration>,
@@ -102,6 +103,7 @@ impl Outcome {
             attempts: 0,
             bytes_in: 0,
             bytes_out: 0,
+            fallback: false,
             queued: None,
             connect: None,
             first_byte: None,
@@ -148,6 +150,11 @@ impl Outcome {
     /// Buckler answers by itself. If that happens more than once, the last counts.
     pub fn refused(&mut self, refusal: &Refusal) {
         self.refusal = Some(refusal.clone());
+    }
+
+    /// The client gets the operator's `fallback` instead of the refusal.
+    pub fn fell_back(&mut self) {
+        self.fallback = true;
     }
 
     /// The status of the head that is sent to the client.

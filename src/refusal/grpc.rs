@@ -57,6 +57,7 @@ pub const fn status(reason: Reason) -> u8 {
         Reason::Misdirected
         | Reason::Connections
         | Reason::Overload
+        | Reason::WorkersFailing
         | Reason::NoWorkers
         | Reason::WorkerConnect
         | Reason::WorkerReset => UNAVAILABLE,

@@ -67,15 +67,33 @@ pub struct Standing {
     pub until: Option<Moment>,
 }
 
+/// The whole of a worker's share, in the steps in which shares are counted.
+pub const FULL_SHARE: u8 = 64;
+
 /// What may be sent to a worker now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// Its whole share.
-    Full,
+    /// So many parts of [`FULL_SHARE`] of what its weight gives it; never 0.
+    Share(u8),
     /// One request, to try it: see [`Health::begin_trial`].
     Trial,
-    /// Nothing before this moment on the monotonic clock (nanoseconds).
+    /// It takes no connections: nothing before this moment on the monotonic clock (nanoseconds), unless every other is
+    /// as bad.
     NotBefore(u64),
+    /// Judged to be ill: so many parts of [`FULL_SHARE`], a trickle or nothing (0), unless too many others are ejected
+    /// (`health.max_ejected`).
+    Ejected(u8),
+    /// It has yet to pass its first check (`required_at_start`): nothing, whatever the others do.
+    Unready,
+}
+
+/// What may be sent to a worker, and how long that holds if nothing happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// What may be sent.
+    pub usable: Use,
+    /// From this moment on (monotonic nanoseconds) time alone may have changed it.
+    pub changes_at: u64,
 }
 
 /// The health of one worker.
@@ -135,13 +153,21 @@ impl Health {
     }
 
     /// What may be sent to it at `now`.
+    pub fn outlook(&self, now: Moment) -> Outlook {
+        let (usable, changes_at) = match self.phase {
+            Phase::Healthy | Phase::Probation { .. } => (Use::Share(FULL_SHARE), u64::MAX),
+            Phase::Out { until, .. } if now.nanos < until.nanos => (Use::NotBefore(until.nanos), until.nanos),
+            Phase::Out { trial: Some(end), .. } if now.nanos < end.nanos => {
+                (Use::NotBefore(end.nanos), end.nanos)
+            }
+            Phase::Out { .. } => (Use::Trial, u64::MAX),
+        };
+        Outlook { usable, changes_at }
+    }
+
+    /// The first half of [`Self::outlook`].
     pub fn usable(&self, now: Moment) -> Use {
-        match self.phase {
-            Phase::Healthy | Phase::Probation { .. } => Use::Full,
-            Phase::Out { until, .. } if now.nanos < until.nanos => Use::NotBefore(until.nanos),
-            Phase::Out { trial: Some(end), .. } if now.nanos < end.nanos => Use::NotBefore(end.nanos),
-            Phase::Out { .. } => Use::Trial,
-        }
+        self.outlook(now).usable
     }
 
     /// Claims the one trial of a returning worker. False: it is not returning, or somebody else is trying it.
@@ -220,7 +246,7 @@ mod tests {
     #[test]
     fn a_refusal_ejects_for_a_tenth_of_a_second() {
         let mut health = Health::new(at(0));
-        assert_eq!(health.usable(at(0)), Use::Full);
+        assert_eq!(health.usable(at(0)), Use::Share(FULL_SHARE));
         assert!(health.refused(at(0), MIDDLE));
         assert_eq!(health.standing(at(99)).state, State::Ejected);
         assert_eq!(health.standing(at(99)).until, Some(at(100)));
@@ -280,7 +306,7 @@ mod tests {
         health.refused(at(0), MIDDLE);
         health.begin_trial(at(100));
         assert!(health.connected(at(101)));
-        assert_eq!(health.usable(at(101)), Use::Full);
+        assert_eq!(health.usable(at(101)), Use::Share(FULL_SHARE));
         assert_eq!(health.standing(at(101)).state, State::Suspect);
         assert_eq!(health.standing(at(201)).state, State::Healthy);
         assert_eq!(health.standing(at(201)).since, at(201));

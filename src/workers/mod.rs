@@ -7,19 +7,22 @@
 pub mod discovery;
 pub mod health;
 pub mod resolver;
+pub mod seat;
 pub mod srv;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
 use crate::clock::Moment;
-use crate::config::{Endpoint, WorkerSpec};
+use crate::config::{self, Endpoint, WorkerSpec};
+use crate::queue::Queue;
 use crate::shard::{Count, PerShard};
-use health::{Health, Standing, Use};
+use health::{FULL_SHARE, Health, Outlook, Standing, Use};
 
 /// The workers of one service, shared by all shards. One snapshot behind one pointer: list and order never disagree.
 #[derive(Debug)]
@@ -30,8 +33,53 @@ pub struct Workers {
     /// DNS questions without a usable answer, since the start.
     dns_failures: AtomicU64,
     shards: usize,
+    /// What the configuration says of them; a reload changes it.
+    terms: ArcSwap<Terms>,
+    /// `Terms::seats_each` for the way of a request; 0: no bound.
+    seats_each: AtomicU32,
+    /// Requests that wait for a place at any worker.
+    pub freed: Queue,
+    /// What became of the service's requests, whatever attempts they took.
+    pub requests: PerShard<RequestCounts>,
     /// Held while a new snapshot is made from the old one; readers never take it.
     replacing: Mutex<()>,
+}
+
+/// What the configuration says of all workers of a service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// `health.passive`.
+    pub passive: bool,
+    /// `health.max_ejected`, 0 to 1.
+    pub max_ejected: f64,
+    /// `workers.slow_start`.
+    pub slow_start: Duration,
+    /// `workers.concurrent_per_worker`; 0: no bound.
+    pub seats_each: u32,
+    /// `health.check.required_at_start`.
+    pub required_at_start: bool,
+}
+
+impl Terms {
+    /// What `service` says.
+    pub fn of(service: &config::Service) -> Self {
+        Self {
+            passive: service.health.passive,
+            max_ejected: service.health.max_ejected,
+            slow_start: service.slow_start,
+            seats_each: service.concurrent_per_worker.map_or(0, NonZeroU32::get),
+            required_at_start: service.health.check.as_ref().is_some_and(|check| check.required_at_start),
+        }
+    }
+}
+
+/// What became of a service's requests, on one shard: those of them that say something of the workers.
+#[derive(Debug, Default)]
+pub struct RequestCounts {
+    /// A worker answered, and that it is overloaded was not the answer.
+    pub good: Count,
+    /// No worker answered, or with 502, 503 or 504.
+    pub bad: Count,
 }
 
 /// One snapshot of the workers.
@@ -91,6 +139,8 @@ pub struct Worker {
     troubled: AtomicBool,
     /// Behind a lock that only failures, recoveries and people looking take: never the path of a good request.
     health: Mutex<Health>,
+    /// Places taken, while there is a bound.
+    seats: AtomicU32,
 }
 
 /// What a worker did, on one shard.
@@ -110,6 +160,17 @@ pub struct WorkerCounts {
     pub failures: Count,
     /// Open connections, in use or idle.
     pub connections: Count,
+    /// Attempts that ended well, as `score` judges.
+    pub good: Count,
+    /// Attempts that say that the worker is ill.
+    pub bad: Count,
+    /// Attempts whose whole request is at the worker and that wait for the head of its answer.
+    pub waiting: Count,
+    /// Nanoseconds that those attempts waited which then got an answer or were given up as too late; not those whose
+    /// client left.
+    pub waited_nanos: Count,
+    /// The number of attempts in `waited_nanos`.
+    pub waited: Count,
 }
 
 impl Workers {
@@ -119,9 +180,33 @@ impl Workers {
             set: ArcSwap::default(),
             version: AtomicU64::new(0),
             shards,
+            terms: ArcSwap::from_pointee(Terms::default()),
+            seats_each: AtomicU32::new(0),
+            freed: Queue::default(),
+            requests: PerShard::new(shards),
             replacing: Mutex::new(()),
             dns_failures: AtomicU64::new(0),
         })
+    }
+
+    /// Takes what the configuration says: at the start and with each reload.
+    pub fn adopt(&self, terms: Terms) {
+        if **self.terms.load() != terms {
+            self.seats_each.store(terms.seats_each, Ordering::Relaxed);
+            self.terms.store(Arc::new(terms));
+            self.changed();
+        }
+    }
+
+    /// What the configuration says. Not for the way of a request.
+    pub fn terms(&self) -> Arc<Terms> {
+        self.terms.load_full()
+    }
+
+    /// The part of requests that may go on to the workers now, 0 to 1: less than 1 while most of them fail. Judges the
+    /// newest outcomes first, if it is time.
+    pub const fn acceptance(&self, _now: Moment) -> f64 {
+        1.0
     }
 
     /// The snapshot of now. Do not hold it over an `await`; clone the `Arc` inside for that.
@@ -234,6 +319,8 @@ impl Workers {
 
     fn changed(&self) {
         self.version.fetch_add(1, Ordering::Release);
+        // Somebody who found all workers full or gone may find another now.
+        self.freed.wake();
     }
 }
 
@@ -250,6 +337,19 @@ impl Drop for Trial {
     fn drop(&mut self) {
         if held(&self.worker.health).give_up_trial(self.begun) {
             self.workers.changed();
+        }
+    }
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        let health = config::Health::default();
+        Self {
+            passive: health.passive,
+            max_ejected: health.max_ejected,
+            slow_start: Duration::ZERO,
+            seats_each: 0,
+            required_at_start: false,
         }
     }
 }
@@ -276,12 +376,26 @@ impl Worker {
             counts: PerShard::new(shards),
             troubled: AtomicBool::new(false),
             health: Mutex::new(Health::new(now)),
+            seats: AtomicU32::new(0),
         }
     }
 
     /// What may be sent to it at `now`.
+    pub fn outlook(&self, now: Moment) -> Outlook {
+        if self.troubled.load(Ordering::Acquire) {
+            return held(&self.health).outlook(now);
+        }
+        Outlook { usable: Use::Share(FULL_SHARE), changes_at: u64::MAX }
+    }
+
+    /// The first half of [`Self::outlook`].
     pub fn usable(&self, now: Moment) -> Use {
-        if self.troubled.load(Ordering::Acquire) { held(&self.health).usable(now) } else { Use::Full }
+        self.outlook(now).usable
+    }
+
+    /// Attempts in progress, over all shards.
+    pub fn active(&self) -> u64 {
+        self.counts.sum(|shard| &shard.active)
     }
 
     /// How it stands at `now`, for people.
@@ -415,7 +529,7 @@ mod tests {
         assert!(!workers.begin_trial(&worker, now(901)));
         workers.connected(&worker, now(902));
         drop(workers.trial(&worker, now(900)));
-        assert_eq!(worker.usable(now(903)), Use::Full);
+        assert_eq!(worker.usable(now(903)), Use::Share(FULL_SHARE));
     }
 
     #[test]

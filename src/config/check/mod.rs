@@ -26,7 +26,8 @@ use super::report::{Code, Collected, Spot};
 use super::units::Span;
 use super::value::SpanText;
 use super::{
-    AccessLog, Admin, Callers, Config, Dns, Log, LogFormat, Protocol, Service, ServiceName, WorkerProtocol,
+    AccessLog, Admin, Balance, Callers, Capacity, Config, Dns, Health, Log, LogFormat, Protocol, Retries,
+    Service, ServiceName, WorkerProtocol,
 };
 use crate::clock::Moment;
 use crate::refusal::RuleRef;
@@ -318,6 +319,14 @@ impl Checker<'_> {
                 Some(file::WorkerProtocol::Http2) => WorkerProtocol::Http2,
             },
             send_proxy_protocol,
+            balance: Balance::default(),
+            concurrent_per_worker: None,
+            slow_start: 10 * SECOND,
+            health: Health::default(),
+            capacity: Capacity { concurrent: None, wait: Duration::ZERO, facts: None },
+            retries: Retries::default(),
+            fallback: None,
+            deadline_header: None,
             permissions,
             limits,
             timeouts,

@@ -35,7 +35,7 @@ use crate::workers::{Wanted, Workers};
 
 const PATIENCE: Patience = Patience { gap: Duration::from_secs(30), rate: None };
 const CALL: Call<'static> =
-    Call { until: None, haste: None, early: None, spoken: Spoken::ForNobody, upgrade: None };
+    Call { until: None, haste: None, key: 0, early: None, spoken: Spoken::ForNobody, upgrade: None };
 
 /// A route to some workers, and what a request needs beside it.
 struct Way {

@@ -1,0 +1,45 @@
+//! Places at a worker (`workers.concurrent_per_worker`): so many requests at once over all shards, each until its last
+//! byte. Who finds all workers full waits in [`Workers::freed`].
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use super::{Worker, Workers};
+
+/// A place at a worker, given back on drop. Where there is no bound it is nothing.
+#[derive(Debug, Default)]
+pub struct Seat(Option<(Arc<Workers>, Arc<Worker>)>);
+
+impl Workers {
+    /// Takes a place at `worker`. None: it is full.
+    pub fn seat(self: &Arc<Self>, worker: &Arc<Worker>) -> Option<Seat> {
+        let most = self.seats_each.load(Relaxed);
+        if most == 0 {
+            return Some(Seat(None));
+        }
+        let more = |taken| (taken < most).then_some(taken + 1);
+        worker.seats.fetch_update(SeqCst, SeqCst, more).ok()?;
+        Some(Seat(Some((Arc::clone(self), Arc::clone(worker)))))
+    }
+
+    /// Places at each worker. None: no bound.
+    pub fn seats_each(&self) -> Option<u32> {
+        Some(self.seats_each.load(Relaxed)).filter(|most| *most > 0)
+    }
+}
+
+impl Worker {
+    /// Places that are taken.
+    pub fn seats_taken(&self) -> u32 {
+        self.seats.load(Relaxed)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some((workers, worker)) = self.0.take() {
+            worker.seats.fetch_sub(1, SeqCst);
+            workers.freed.wake();
+        }
+    }
+}
