@@ -35,6 +35,7 @@ mod permissions;
 mod proxy_protocol;
 mod python;
 mod reloads;
+mod retries;
 mod seen;
 mod several_limits;
 mod slow_clients;
