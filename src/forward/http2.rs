@@ -62,7 +62,7 @@ impl Route {
         let mut now = outcome.begun();
         let mut repeated = false;
         for _ in 0..ATTEMPTS_MAX {
-            let Some((lane, priority, _trial)) = self.choose(now, &tried) else { break };
+            let Some((lane, priority, _held)) = self.choose(now, &tried, call.key) else { break };
             outcome.attempt(&lane.worker.name, priority);
             let slot = match self.slot(&lane, call, now, outcome).await {
                 Ok(slot) => slot,

@@ -99,7 +99,7 @@ impl Route {
         (shard, clock): (ShardId, Rc<ShardClock>),
         before: Option<&Self>,
     ) -> Self {
-        let picker = Picker::new(fastrand::u64(..));
+        let picker = Picker::new(fastrand::u64(..), &config.balance);
         let lanes =
             before.map_or_else(|| (Arc::default(), Lanes::new()), |before| before.lanes.borrow().clone());
         Self {
@@ -148,7 +148,7 @@ impl Route {
         let mut fresh = false;
         let mut now = outcome.begun();
         for _ in 0..ATTEMPTS_MAX {
-            let Some((lane, priority, _trial)) = self.choose(now, &tried) else { break };
+            let Some((lane, priority, _held)) = self.choose(now, &tried, call.key) else { break };
             outcome.attempt(&lane.worker.name, priority);
             let idle = if fresh { None } else { lane.idle(now, spoken).await };
             let link = match idle {

@@ -7,13 +7,14 @@
 pub mod discovery;
 pub mod health;
 pub mod resolver;
+pub mod ring;
 pub mod seat;
 pub mod srv;
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -23,6 +24,7 @@ use crate::config::{self, Endpoint, WorkerSpec};
 use crate::queue::Queue;
 use crate::shard::{Count, PerShard};
 use health::{FULL_SHARE, Health, Outlook, Standing, Use};
+use ring::Ring;
 
 /// The workers of one service, shared by all shards. One snapshot behind one pointer: list and order never disagree.
 #[derive(Debug)]
@@ -89,6 +91,8 @@ pub struct WorkerSet {
     pub members: Vec<Member>,
     /// What DNS said last; none for a written list, and before the first question has ended.
     pub dns: Option<DnsAnswer>,
+    /// Made when it is first asked for.
+    ring: OnceLock<Arc<Ring>>,
 }
 
 /// A worker with the place that the list or DNS gives it.
@@ -243,7 +247,8 @@ impl Workers {
             .collect();
         let same = members.len() == old.members.len()
             && members.iter().zip(&old.members).all(|(new, old)| new.same_place_as(old));
-        self.set.store(Arc::new(WorkerSet { members, dns }));
+        let ring = if same { old.ring.clone() } else { OnceLock::new() };
+        self.set.store(Arc::new(WorkerSet { members, dns, ring }));
         // An answer that says the same as the last one is no reason for every shard to choose anew.
         if !same {
             self.changed();
@@ -268,7 +273,8 @@ impl Workers {
             failure: Some(failure.to_owned()),
             failing_since: before.and_then(|dns| dns.failing_since).or(Some(now)),
         };
-        self.set.store(Arc::new(WorkerSet { members: old.members.clone(), dns: Some(dns) }));
+        let (members, ring) = (old.members.clone(), old.ring.clone());
+        self.set.store(Arc::new(WorkerSet { members, dns: Some(dns), ring }));
     }
 
     /// A connection to this worker was refused, or not made in time.
@@ -357,6 +363,14 @@ impl Default for Terms {
 impl From<&WorkerSpec> for Wanted {
     fn from(spec: &WorkerSpec) -> Self {
         Self { address: spec.address.clone(), priority: spec.priority, weight: spec.weight }
+    }
+}
+
+impl WorkerSet {
+    /// Where keys find these workers: made by whoever asks first, then the same for all shards. Some milliseconds for
+    /// a thousand workers.
+    pub fn ring(&self) -> &Arc<Ring> {
+        self.ring.get_or_init(|| Arc::new(Ring::of(&self.members)))
     }
 }
 

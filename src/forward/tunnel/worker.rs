@@ -46,7 +46,7 @@ impl Route {
         let mut last = no_workers();
         for _ in 0..ATTEMPTS_MAX {
             let now = Moment::read();
-            let Some((lane, priority, _trial)) = self.choose(now, &tried) else { break };
+            let Some((lane, priority, _held)) = self.choose(now, &tried, 0) else { break };
             outcome.attempt(&lane.worker.name, priority);
             match lane.open(&self.open, self.terms(spoken)).await {
                 Ok((socket, open)) => {
