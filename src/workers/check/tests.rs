@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::LocalSet;
 
 use super::probe::probe;
@@ -40,6 +40,14 @@ async fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
+}
+
+/// An address that is taken, so that no other test gets it, and on which nobody listens.
+fn nobody() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 /// Reads up to the end of a head.
@@ -122,8 +130,7 @@ async fn a_text_in_a_chunked_body_is_found() {
 
 #[tokio::test]
 async fn nobody_there_is_a_refused_connection() {
-    let (listener, address) = listener().await;
-    drop(listener);
+    let (_taken, address) = nobody();
     let outcome = probe(&checking(CheckKind::Tcp, LONG, LONG), &address.into()).await;
     assert_eq!(outcome.unwrap_err(), "connection refused");
     let none = Endpoint::Unix(std::path::Path::new("/nonexistent/buckler.sock").into());
@@ -133,13 +140,14 @@ async fn nobody_there_is_a_refused_connection() {
 
 #[tokio::test]
 async fn a_worker_that_stalls_is_told_by_what_is_missing() {
-    let short = Duration::from_millis(50);
+    // Long enough for what does come, also where many tests share a core.
+    let timeout = Duration::from_secs(1);
     for (begin, word) in [
-        ("", "no answer within 50ms"),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsick", "no end of the answer within 50ms"),
+        ("", "no answer within 1s"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsick", "no end of the answer within 1s"),
     ] {
         let mut checking = http(200..=299, None);
-        checking.check = Arc::new(Check { timeout: short, ..(*checking.check).clone() });
+        checking.check = Arc::new(Check { timeout, ..(*checking.check).clone() });
         let (listener, address) = listener().await;
         let serve = async {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -190,8 +198,7 @@ async fn each_worker_is_checked_again_and_again_and_counted() {
     LocalSet::new()
         .run_until(async {
             let (listener, address) = listener().await;
-            let (gone, nobody) = self::listener().await;
-            drop(gone);
+            let (_taken, nobody) = nobody();
             let workers = workers(&[address, nobody]);
             let kind = CheckKind::Tcp;
             let task = run(checking(kind, Duration::from_millis(10), LONG), Arc::clone(&workers));
