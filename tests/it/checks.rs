@@ -123,7 +123,7 @@ fn grpc_servers_are_asked_for_their_health() {
         std::fs::rename(new, &state).unwrap();
     };
     says("shop.Orders 1\n");
-    let mut server = Server::start("grpc_health.py", &[state.to_str().unwrap()]);
+    let mut server = Server::start("health_server.py", &[state.to_str().unwrap()]);
     // A server of Python's takes longer.
     let check = "kind: grpc, service: shop.Orders, interval: 400ms, timeout: 400ms";
     let text = config(&format!("\"{}\"", server.address()), check)
