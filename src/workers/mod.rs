@@ -2,8 +2,8 @@
 //!
 //! A [`Worker`] lives as long as it is in the set, over reloads and DNS changes: its health and counts stay. The set
 //! comes from a written list, or from DNS: [`discovery`] asks again and again, [`resolver`] puts one question, [`srv`]
-//! knows what an answer means. [`health`] judges a worker by the connections that it takes or refuses; [`check`] asks it
-//! how it is.
+//! knows what an answer means. [`health`] judges a worker by the connections that it takes or refuses.
+//! [`check`] asks it how it is.
 
 pub mod check;
 pub mod discovery;
