@@ -3,11 +3,14 @@
 //! A [`Worker`] lives as long as it is in the set, over reloads and DNS changes: its health and counts stay. The set
 //! comes from a written list, or from DNS: [`discovery`] asks again and again, [`resolver`] puts one question, [`srv`]
 //! knows what an answer means. [`health`] judges a worker by the connections that it takes or refuses.
+//! [`check`] asks it how it is.
 
+pub mod check;
 pub mod discovery;
 pub mod health;
 pub mod resolver;
 pub mod ring;
+pub mod score;
 pub mod seat;
 pub mod srv;
 
@@ -18,12 +21,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::sync::Notify;
 
 use crate::clock::Moment;
 use crate::config::{self, Endpoint, WorkerSpec};
 use crate::queue::Queue;
 use crate::shard::{Count, PerShard};
-use health::{FULL_SHARE, Health, Outlook, Standing, Use};
+use check::CheckCounts;
+use health::{FULL_SHARE, Health, Outlook, Standing, Use, WorkerHealth};
 use ring::Ring;
 
 /// The workers of one service, shared by all shards. One snapshot behind one pointer: list and order never disagree.
@@ -41,6 +46,8 @@ pub struct Workers {
     seats_each: AtomicU32,
     /// Requests that wait for a place at any worker.
     pub freed: Queue,
+    /// Told when there are other members than before; for the one who follows them ([`check::run`]).
+    replaced: Notify,
     /// What became of the service's requests, whatever attempts they took.
     pub requests: PerShard<RequestCounts>,
     /// Held while a new snapshot is made from the old one; readers never take it.
@@ -58,19 +65,29 @@ pub struct Terms {
     pub slow_start: Duration,
     /// `workers.concurrent_per_worker`; 0: no bound.
     pub seats_each: u32,
+    /// Whether there is a `health.check`.
+    pub checked: bool,
     /// `health.check.required_at_start`.
     pub required_at_start: bool,
+    /// `health.check.healthy_after`, at least 1.
+    pub healthy_after: u32,
+    /// `health.check.unhealthy_after`, at least 1.
+    pub unhealthy_after: u32,
 }
 
 impl Terms {
     /// What `service` says.
     pub fn of(service: &config::Service) -> Self {
+        let check = service.health.check.as_deref();
         Self {
             passive: service.health.passive,
             max_ejected: service.health.max_ejected,
             slow_start: service.slow_start,
             seats_each: service.concurrent_per_worker.map_or(0, NonZeroU32::get),
-            required_at_start: service.health.check.as_ref().is_some_and(|check| check.required_at_start),
+            checked: check.is_some(),
+            required_at_start: check.is_some_and(|check| check.required_at_start),
+            healthy_after: check.map_or(1, |check| check.healthy_after),
+            unhealthy_after: check.map_or(1, |check| check.unhealthy_after),
         }
     }
 }
@@ -82,6 +99,17 @@ pub struct RequestCounts {
     pub good: Count,
     /// No worker answered, or with 502, 503 or 504.
     pub bad: Count,
+}
+
+/// How the newest requests of a service went, for people.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ThrottleReading {
+    /// Requests that went to workers, in the window.
+    pub requests: f64,
+    /// Those of them that went well.
+    pub good: f64,
+    /// The part of new requests that may go on to the workers, 0.01 to 1.
+    pub acceptance: f64,
 }
 
 /// One snapshot of the workers.
@@ -139,6 +167,8 @@ pub struct Worker {
     pub name: Arc<str>,
     /// What it did, per shard.
     pub counts: PerShard<WorkerCounts>,
+    /// Its checks.
+    pub checks: CheckCounts,
     /// Whether `health` is anything but "gets its whole share": a good connection reads only this.
     troubled: AtomicBool,
     /// Behind a lock that only failures, recoveries and people looking take: never the path of a good request.
@@ -187,6 +217,7 @@ impl Workers {
             terms: ArcSwap::from_pointee(Terms::default()),
             seats_each: AtomicU32::new(0),
             freed: Queue::default(),
+            replaced: Notify::new(),
             requests: PerShard::new(shards),
             replacing: Mutex::new(()),
             dns_failures: AtomicU64::new(0),
@@ -209,9 +240,21 @@ impl Workers {
 
     /// The part of requests that may go on to the workers now, 0 to 1: less than 1 while most of them fail. Judges the
     /// newest outcomes first, if it is time.
-    pub const fn acceptance(&self, _now: Moment) -> f64 {
+    pub fn acceptance(&self, now: Moment) -> f64 {
+        self.judge_if_due(now);
         1.0
     }
+
+    /// Judges the newest outcomes, if it is time and no other shard does it. One load if not.
+    pub const fn judge_if_due(&self, _now: Moment) {}
+
+    /// How the newest requests went, and what follows, for people.
+    pub const fn throttle_reading(&self) -> ThrottleReading {
+        ThrottleReading { requests: 0.0, good: 0.0, acceptance: 1.0 }
+    }
+
+    /// An active check of `worker` ended: well, or with what was wrong in words (`status 503`).
+    pub fn checked(&self, _worker: &Worker, _result: Result<(), String>, _now: Moment) {}
 
     /// The snapshot of now. Do not hold it over an `await`; clone the `Arc` inside for that.
     pub fn load(&self) -> Guard<Arc<WorkerSet>> {
@@ -252,6 +295,7 @@ impl Workers {
         // An answer that says the same as the last one is no reason for every shard to choose anew.
         if !same {
             self.changed();
+            self.replaced.notify_one();
         }
         !same
     }
@@ -355,7 +399,10 @@ impl Default for Terms {
             max_ejected: health.max_ejected,
             slow_start: Duration::ZERO,
             seats_each: 0,
+            checked: false,
             required_at_start: false,
+            healthy_after: 1,
+            unhealthy_after: 1,
         }
     }
 }
@@ -388,6 +435,7 @@ impl Worker {
             name: address.to_string().into(),
             address,
             counts: PerShard::new(shards),
+            checks: CheckCounts::default(),
             troubled: AtomicBool::new(false),
             health: Mutex::new(Health::new(now)),
             seats: AtomicU32::new(0),
@@ -410,6 +458,23 @@ impl Worker {
     /// Attempts in progress, over all shards.
     pub fn active(&self) -> u64 {
         self.counts.sum(|shard| &shard.active)
+    }
+
+    /// How it stands at `now`, with numbers, for people.
+    pub fn reading(&self, now: Moment) -> WorkerHealth {
+        let Standing { state, since, why, until } = self.standing(now);
+        WorkerHealth {
+            state,
+            since,
+            why,
+            until,
+            share: 1.0,
+            failure_share: None,
+            latency: None,
+            last_check: None,
+            ejections: 0,
+            slow_start: None,
+        }
     }
 
     /// How it stands at `now`, for people.

@@ -14,6 +14,7 @@ mod balance;
 mod bind;
 mod callers;
 mod capacity;
+mod checks;
 mod cli;
 mod discovery;
 mod documents;
