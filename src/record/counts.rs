@@ -162,6 +162,8 @@ pub struct ShardCounts {
     pub bytes_out: Count,
     /// Attempts after the first.
     pub retries: Count,
+    /// Attempts that were not made because `retries.budget` was used up.
+    pub retries_denied: Count,
     /// TLS handshakes.
     pub handshakes: Handshakes,
     /// Streams of HTTP/2 that were refused before they became requests.
