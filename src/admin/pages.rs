@@ -136,6 +136,7 @@ struct RefusalRow<'a> {
     rule_at: Option<&'a str>,
     rule_reason: Option<&'a str>,
     retry_after: Option<f64>,
+    fallback: bool,
     suppressed: u64,
 }
 
@@ -178,6 +179,7 @@ fn row<'a>(service: &'a ServiceView, kept: &'a Kept) -> RefusalRow<'a> {
         rule_at: rule.map(|rule| rule.at.as_str()).filter(|at| !at.is_empty()),
         rule_reason: rule.and_then(|rule| rule.reason.as_deref()),
         retry_after: kept.retry_after.map(|wait| wait.as_secs_f64()),
+        fallback: kept.fallback,
         suppressed: kept.suppressed,
     }
 }

@@ -193,9 +193,9 @@ impl Outcome {
         self.bytes_out += n;
     }
 
-    /// How long the request waited for its turn.
+    /// The request waited so long for a place. Who waits at more than one place says so each time.
     pub fn queued(&mut self, took: Duration) {
-        self.queued = Some(took);
+        self.queued = Some(self.queued.unwrap_or_default() + took);
     }
 
     /// How long the worker's connection took to be made.
@@ -262,6 +262,12 @@ impl Outcome {
             mine.bytes_out.add(self.bytes_out);
         }
         mine.retries.add(u64::from(self.attempts.saturating_sub(1)));
+        if let Some(queued) = self.queued {
+            mine.queued.observe(queued);
+        }
+        if let (true, Some(reason)) = (self.fallback, reason) {
+            mine.fallbacks[reason.index()].add(1);
+        }
         self.count_caller();
         self.count_rule();
         let sampled = if self.turned_away() { self.sample(now) } else { Some(0) };
@@ -333,6 +339,7 @@ impl Outcome {
             detail: refusal.detail,
             rule: refusal.rule.clone(),
             retry_after: refusal.retry_after,
+            fallback: self.fallback,
             suppressed,
         }
     }
