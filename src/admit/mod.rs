@@ -18,6 +18,7 @@
 //! Nothing here reads a clock or touches a socket.
 
 pub mod caller;
+pub mod capacity;
 pub mod concurrency;
 pub mod cost;
 pub mod forwarded;
