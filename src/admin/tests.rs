@@ -49,6 +49,7 @@ impl World {
             config: Arc::new(service()),
             counts: Arc::clone(&counts),
             workers: Arc::clone(&workers),
+            capacity: Arc::default(),
             tls: None,
             left: Box::new(|name, _| {
                 (name == "office").then(|| Left { policy: "agreement office".into(), ..Left::default() })

@@ -1,0 +1,143 @@
+//! What `/api/v1/status` tells of the workers of a service: what each deserves and gets, how it is and why.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::room::millis;
+use crate::admin::readings::share;
+use crate::clock::Moment;
+use crate::record::timestamp;
+use crate::workers::health::WorkerHealth;
+use crate::workers::{Member, Workers};
+
+#[derive(Serialize)]
+pub(super) struct WorkerStatus {
+    address: String,
+    priority: u16,
+    weight: u16,
+    /// Its part of the weight of its priority, 0 to 1.
+    share_configured: f64,
+    /// Its part of the attempts of its priority, 0 to 1; none before the first.
+    share_actual: Option<f64>,
+    /// How much of what its weight gives it it gets now, 0 to 1.
+    share: f64,
+    state: &'static str,
+    since: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    why: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    /// Of its newest attempts, the part that failed by its fault; none without attempts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure_share: Option<f64>,
+    /// From the end of a request to the head of its answer, of the newest attempts; none without attempts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<f64>,
+    /// The lower median of that over the other workers of its priority that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    siblings_latency_ms: Option<f64>,
+    /// How far it has come with its slow start, 0 to 1; none if it is not in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slow_start: Option<f64>,
+    ejections: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_check: Option<CheckStatus>,
+    active: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seats: Option<SeatsStatus>,
+    connections: u64,
+    attempts: u64,
+    failures: u64,
+    connect_failures: u64,
+}
+
+#[derive(Serialize)]
+struct CheckStatus {
+    at: String,
+    ok: bool,
+    /// What was wrong; empty if nothing was.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    text: String,
+}
+
+/// Places at the worker (`workers.concurrent_per_worker`).
+#[derive(Serialize)]
+struct SeatsStatus {
+    taken: u32,
+    each: u32,
+}
+
+/// The workers of a service, in their order.
+pub(super) fn read(workers: &Workers, members: &[Member], now: Moment) -> Vec<WorkerStatus> {
+    // First the newest outcomes: what follows is from one moment.
+    workers.judge_if_due(now);
+    let healths: Vec<WorkerHealth> = members.iter().map(|member| member.worker.reading(now)).collect();
+    let tables = (members, &healths[..]);
+    (0..members.len()).map(|at| read_one(at, tables, workers.seats_each(), now)).collect()
+}
+
+fn read_one(
+    at: usize,
+    (members, healths): (&[Member], &[WorkerHealth]),
+    seats_each: Option<u32>,
+    now: Moment,
+) -> WorkerStatus {
+    let (member, health) = (&members[at], healths[at].clone());
+    let (worker, counts) = (&member.worker, &member.worker.counts);
+    let (share_configured, share_actual) = shares(member, members);
+    WorkerStatus {
+        address: worker.name.to_string(),
+        priority: member.priority,
+        weight: member.weight,
+        share_configured,
+        share_actual,
+        share: share(worker.usable(now)),
+        state: health.state.word(),
+        since: timestamp(health.since.unix_micros),
+        why: health.why,
+        until: health.until.map(|until| timestamp(until.unix_micros)),
+        failure_share: health.failure_share,
+        latency_ms: health.latency.map(millis),
+        siblings_latency_ms: siblings_latency(at, members, healths).map(millis),
+        slow_start: health.slow_start,
+        ejections: health.ejections,
+        last_check: health.last_check.map(|(at, result)| CheckStatus {
+            at: timestamp(at.unix_micros),
+            ok: result.is_ok(),
+            text: result.err().unwrap_or_default(),
+        }),
+        active: worker.active(),
+        seats: seats_each.map(|each| SeatsStatus { taken: worker.seats_taken(), each }),
+        connections: counts.sum(|shard| &shard.connections),
+        attempts: attempts(member),
+        failures: counts.sum(|shard| &shard.failures),
+        connect_failures: counts.sum(|shard| &shard.connect_failures),
+    }
+}
+
+/// Its part of the weight of its priority, and of the attempts there.
+fn shares(member: &Member, members: &[Member]) -> (f64, Option<f64>) {
+    let peers = || members.iter().filter(|peer| peer.priority == member.priority);
+    let weights: u64 = peers().map(|peer| u64::from(peer.weight)).sum();
+    // RFC 2782: if no weight is set at all, they are all alike.
+    let configured = match weights {
+        0 => 1.0 / peers().count().max(1) as f64,
+        weights => f64::from(member.weight) / weights as f64,
+    };
+    let all: u64 = peers().map(attempts).sum();
+    (configured, (all > 0).then(|| attempts(member) as f64 / all as f64))
+}
+
+fn attempts(member: &Member) -> u64 {
+    member.worker.counts.sum(|shard| &shard.attempts)
+}
+
+/// The lower median of the latencies of the others of its priority.
+fn siblings_latency(at: usize, members: &[Member], healths: &[WorkerHealth]) -> Option<Duration> {
+    let others = members.iter().zip(healths).enumerate();
+    let others = others.filter(|(n, (member, _))| *n != at && member.priority == members[at].priority);
+    let mut latencies: Vec<Duration> = others.filter_map(|(_, (_, health))| health.latency).collect();
+    latencies.sort_unstable();
+    latencies.get(latencies.len().saturating_sub(1) / 2).copied()
+}
