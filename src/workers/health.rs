@@ -67,6 +67,31 @@ pub struct Standing {
     pub until: Option<Moment>,
 }
 
+/// How a worker stands, with numbers, for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerHealth {
+    /// Its state.
+    pub state: State,
+    /// Since when.
+    pub since: Moment,
+    /// Why, in words; empty for a worker that never failed.
+    pub why: String,
+    /// When this state ends by itself. None: never.
+    pub until: Option<Moment>,
+    /// The part of what its weight gives it that it gets, 0 to 1.
+    pub share: f64,
+    /// The part of its newest attempts that were bad, 0 to 1. None: too few of them.
+    pub failure_share: Option<f64>,
+    /// From the whole request to the head of the answer, on average of the newest attempts. None: too few of them.
+    pub latency: Option<Duration>,
+    /// When the newest active check ended, and how.
+    pub last_check: Option<(Moment, Result<(), String>)>,
+    /// How often it was ejected, since it is in the set.
+    pub ejections: u64,
+    /// How far slow start has gone, 0 to 1. None: it is not in slow start.
+    pub slow_start: Option<f64>,
+}
+
 /// The whole of a worker's share, in the steps in which shares are counted.
 pub const FULL_SHARE: u8 = 64;
 

@@ -7,6 +7,7 @@
 pub mod discovery;
 pub mod health;
 pub mod resolver;
+pub mod score;
 pub mod seat;
 pub mod srv;
 
@@ -22,7 +23,7 @@ use crate::clock::Moment;
 use crate::config::{self, Endpoint, WorkerSpec};
 use crate::queue::Queue;
 use crate::shard::{Count, PerShard};
-use health::{FULL_SHARE, Health, Outlook, Standing, Use};
+use health::{FULL_SHARE, Health, Outlook, Standing, Use, WorkerHealth};
 
 /// The workers of one service, shared by all shards. One snapshot behind one pointer: list and order never disagree.
 #[derive(Debug)]
@@ -56,19 +57,29 @@ pub struct Terms {
     pub slow_start: Duration,
     /// `workers.concurrent_per_worker`; 0: no bound.
     pub seats_each: u32,
+    /// Whether there is a `health.check`.
+    pub checked: bool,
     /// `health.check.required_at_start`.
     pub required_at_start: bool,
+    /// `health.check.healthy_after`, at least 1.
+    pub healthy_after: u32,
+    /// `health.check.unhealthy_after`, at least 1.
+    pub unhealthy_after: u32,
 }
 
 impl Terms {
     /// What `service` says.
     pub fn of(service: &config::Service) -> Self {
+        let check = service.health.check.as_deref();
         Self {
             passive: service.health.passive,
             max_ejected: service.health.max_ejected,
             slow_start: service.slow_start,
             seats_each: service.concurrent_per_worker.map_or(0, NonZeroU32::get),
-            required_at_start: service.health.check.as_ref().is_some_and(|check| check.required_at_start),
+            checked: check.is_some(),
+            required_at_start: check.is_some_and(|check| check.required_at_start),
+            healthy_after: check.map_or(1, |check| check.healthy_after),
+            unhealthy_after: check.map_or(1, |check| check.unhealthy_after),
         }
     }
 }
@@ -80,6 +91,17 @@ pub struct RequestCounts {
     pub good: Count,
     /// No worker answered, or with 502, 503 or 504.
     pub bad: Count,
+}
+
+/// How the newest requests of a service went, for people.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ThrottleReading {
+    /// Requests that went to workers, in the window.
+    pub requests: f64,
+    /// Those of them that went well.
+    pub good: f64,
+    /// The part of new requests that may go on to the workers, 0.01 to 1.
+    pub acceptance: f64,
 }
 
 /// One snapshot of the workers.
@@ -205,9 +227,21 @@ impl Workers {
 
     /// The part of requests that may go on to the workers now, 0 to 1: less than 1 while most of them fail. Judges the
     /// newest outcomes first, if it is time.
-    pub const fn acceptance(&self, _now: Moment) -> f64 {
+    pub fn acceptance(&self, now: Moment) -> f64 {
+        self.judge_if_due(now);
         1.0
     }
+
+    /// Judges the newest outcomes, if it is time and no other shard does it. One load if not.
+    pub const fn judge_if_due(&self, _now: Moment) {}
+
+    /// How the newest requests went, and what follows, for people.
+    pub const fn throttle_reading(&self) -> ThrottleReading {
+        ThrottleReading { requests: 0.0, good: 0.0, acceptance: 1.0 }
+    }
+
+    /// An active check of `worker` ended: well, or with what was wrong in words (`status 503`).
+    pub fn checked(&self, _worker: &Worker, _result: Result<(), String>, _now: Moment) {}
 
     /// The snapshot of now. Do not hold it over an `await`; clone the `Arc` inside for that.
     pub fn load(&self) -> Guard<Arc<WorkerSet>> {
@@ -349,7 +383,10 @@ impl Default for Terms {
             max_ejected: health.max_ejected,
             slow_start: Duration::ZERO,
             seats_each: 0,
+            checked: false,
             required_at_start: false,
+            healthy_after: 1,
+            unhealthy_after: 1,
         }
     }
 }
@@ -396,6 +433,23 @@ impl Worker {
     /// Attempts in progress, over all shards.
     pub fn active(&self) -> u64 {
         self.counts.sum(|shard| &shard.active)
+    }
+
+    /// How it stands at `now`, with numbers, for people.
+    pub fn reading(&self, now: Moment) -> WorkerHealth {
+        let Standing { state, since, why, until } = self.standing(now);
+        WorkerHealth {
+            state,
+            since,
+            why,
+            until,
+            share: 1.0,
+            failure_share: None,
+            latency: None,
+            last_check: None,
+            ejections: 0,
+            slow_start: None,
+        }
     }
 
     /// How it stands at `now`, for people.
