@@ -2,8 +2,10 @@
 //!
 //! A [`Worker`] lives as long as it is in the set, over reloads and DNS changes: its health and counts stay. The set
 //! comes from a written list, or from DNS: [`discovery`] asks again and again, [`resolver`] puts one question, [`srv`]
-//! knows what an answer means. [`health`] judges a worker by the connections that it takes or refuses.
+//! knows what an answer means. [`health`] judges a worker by the connections that it takes or refuses; [`check`] asks it
+//! how it is.
 
+pub mod check;
 pub mod discovery;
 pub mod health;
 pub mod resolver;
@@ -18,11 +20,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::sync::Notify;
 
 use crate::clock::Moment;
 use crate::config::{self, Endpoint, WorkerSpec};
 use crate::queue::Queue;
 use crate::shard::{Count, PerShard};
+use check::CheckCounts;
 use health::{FULL_SHARE, Health, Outlook, Standing, Use, WorkerHealth};
 
 /// The workers of one service, shared by all shards. One snapshot behind one pointer: list and order never disagree.
@@ -40,6 +44,8 @@ pub struct Workers {
     seats_each: AtomicU32,
     /// Requests that wait for a place at any worker.
     pub freed: Queue,
+    /// Told when there are other members than before; for the one who follows them ([`check::run`]).
+    replaced: Notify,
     /// What became of the service's requests, whatever attempts they took.
     pub requests: PerShard<RequestCounts>,
     /// Held while a new snapshot is made from the old one; readers never take it.
@@ -157,6 +163,8 @@ pub struct Worker {
     pub name: Arc<str>,
     /// What it did, per shard.
     pub counts: PerShard<WorkerCounts>,
+    /// Its checks.
+    pub checks: CheckCounts,
     /// Whether `health` is anything but "gets its whole share": a good connection reads only this.
     troubled: AtomicBool,
     /// Behind a lock that only failures, recoveries and people looking take: never the path of a good request.
@@ -205,6 +213,7 @@ impl Workers {
             terms: ArcSwap::from_pointee(Terms::default()),
             seats_each: AtomicU32::new(0),
             freed: Queue::default(),
+            replaced: Notify::new(),
             requests: PerShard::new(shards),
             replacing: Mutex::new(()),
             dns_failures: AtomicU64::new(0),
@@ -281,6 +290,7 @@ impl Workers {
         // An answer that says the same as the last one is no reason for every shard to choose anew.
         if !same {
             self.changed();
+            self.replaced.notify_one();
         }
         !same
     }
@@ -351,6 +361,9 @@ impl Workers {
         Trial { workers: Arc::clone(self), worker: Arc::clone(worker), begun }
     }
 
+    /// Nobody checks these workers any more: what checks alone have ejected is freed.
+    pub fn checks_ended(&self, _now: Moment) {}
+
     fn changed(&self) {
         self.version.fetch_add(1, Ordering::Release);
         // Somebody who found all workers full or gone may find another now.
@@ -411,6 +424,7 @@ impl Worker {
             name: address.to_string().into(),
             address,
             counts: PerShard::new(shards),
+            checks: CheckCounts::default(),
             troubled: AtomicBool::new(false),
             health: Mutex::new(Health::new(now)),
             seats: AtomicU32::new(0),
