@@ -94,10 +94,7 @@ fn read_worker(service: &ServiceView, member: &Member, now: Moment) -> WorkerRea
         ejections: health.ejections,
         checks: checked
             .then(|| ChecksReading { ok: worker.checks.good.get(), failed: worker.checks.bad.get() }),
-        seats: service
-            .workers
-            .seats_each()
-            .map(|all| SeatsReading { all, taken: worker.seats_taken() }),
+        seats: service.workers.seats_each().map(|all| SeatsReading { all, taken: worker.seats_taken() }),
     }
 }
 

@@ -128,8 +128,8 @@ impl ServiceCounts {
 
     /// Requests that got the fallback, by what was wrong; only what happened.
     pub fn fallbacks(&self) -> Vec<(Reason, u64)> {
-        let counted = Reason::all()
-            .map(|reason| (reason, self.shards.sum(|shard| &shard.fallbacks[reason.index()])));
+        let counted =
+            Reason::all().map(|reason| (reason, self.shards.sum(|shard| &shard.fallbacks[reason.index()])));
         counted.filter(|(_, n)| *n > 0).collect()
     }
 

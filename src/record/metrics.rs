@@ -244,7 +244,6 @@ impl Scrape {
         }
         Ok(())
     }
-
 }
 
 impl ServiceReading {

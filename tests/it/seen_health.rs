@@ -182,7 +182,8 @@ fn checks_are_counted_and_the_newest_is_told() {
     a.answers(FINE);
     let check = "health: { check: { path: /healthz, interval: 100ms, timeout: 100ms, unhealthy_after: 2 } }";
     let buckler = world.buckler(&one_service(check));
-    let checks = |result: &str| whole(&buckler.metrics(), "buckler_worker_checks_total", &[("result", result)]);
+    let checks =
+        |result: &str| whole(&buckler.metrics(), "buckler_worker_checks_total", &[("result", result)]);
     eventually("checks that went well", || checks("ok") > 1);
     eventually("told", || told(&buckler, &a.address())["last_check"]["ok"] == true);
     a.answers(FAULT);
@@ -205,7 +206,8 @@ fn checks_are_counted_and_the_newest_is_told() {
 fn workers_that_have_yet_to_pass_a_check_are_told_and_do_not_make_buckler_unready() {
     let world = World::new();
     world.worker("a").answers(FAULT);
-    let check = "health: { check: { path: /healthz, interval: 50ms, timeout: 50ms, required_at_start: true } }";
+    let check =
+        "health: { check: { path: /healthz, interval: 50ms, timeout: 50ms, required_at_start: true } }";
     let buckler = world.buckler(&one_service(check));
     let verbose = || buckler.look("/readyz?verbose").is(200).text();
     assert!(verbose().contains("[-] service api: no usable worker: "), "{}", verbose());

@@ -84,8 +84,7 @@ impl Scrape {
             page.counter("buckler_worker_requests", "Answers of a worker by class of status code")?;
         for (service, worker) in self.all_workers() {
             for (class, n) in CLASSES.iter().zip(worker.answers) {
-                let labels =
-                    [("service", service.name()), ("worker", &*worker.name), ("code_class", *class)];
+                let labels = [("service", service.name()), ("worker", &*worker.name), ("code_class", *class)];
                 family.counter(&labels, n)?;
             }
         }
@@ -120,9 +119,10 @@ impl Scrape {
     }
 
     fn seats(&self, page: &mut Page<'_>) -> fmt::Result {
-        self.each(page.gauge("buckler_worker_seats", "Requests that a worker may have at once")?, |worker| {
-            worker.seats.map(|seats| Value::Gauge(u64::from(seats.all)))
-        })?;
+        self.each(
+            page.gauge("buckler_worker_seats", "Requests that a worker may have at once")?,
+            |worker| worker.seats.map(|seats| Value::Gauge(u64::from(seats.all))),
+        )?;
         let help = "Requests that have one of a worker's places";
         self.each(page.gauge("buckler_worker_seats_taken", help)?, |worker| {
             worker.seats.map(|seats| Value::Gauge(u64::from(seats.taken)))
