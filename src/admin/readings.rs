@@ -8,7 +8,7 @@ use crate::record::metrics::{
     ServiceReading, WorkerReading,
 };
 use crate::workers::Member;
-use crate::workers::health::{FULL_SHARE, Use};
+use crate::workers::health::Use;
 
 /// Reads everything once.
 pub(super) fn scrape(desk: &Desk, now: Moment) -> Scrape {
@@ -78,13 +78,13 @@ pub(super) fn waiting(service: &ServiceView) -> u64 {
 
 fn read_worker(service: &ServiceView, member: &Member, now: Moment) -> WorkerReading {
     let worker = &member.worker;
-    let (counts, health, usable) = (&worker.counts, worker.reading(now), worker.usable(now));
+    let (counts, health) = (&worker.counts, worker.reading(now));
     let checked = service.config.health.check.is_some();
     WorkerReading {
         name: worker.name.clone(),
-        up: matches!(usable, Use::Share(_)),
+        up: matches!(worker.usable(now), Use::Share(_)),
         state: health.state.word(),
-        share: share(usable),
+        share: health.share,
         weight: member.weight,
         active: counts.sum(|shard| &shard.active),
         connections: counts.sum(|shard| &shard.connections),
@@ -95,13 +95,5 @@ fn read_worker(service: &ServiceView, member: &Member, now: Moment) -> WorkerRea
         checks: checked
             .then(|| ChecksReading { ok: worker.checks.good.get(), failed: worker.checks.bad.get() }),
         seats: service.workers.seats_each().map(|all| SeatsReading { all, taken: worker.seats_taken() }),
-    }
-}
-
-/// How much of what its weight gives it a worker gets, 0 to 1, if so much may be sent to it.
-pub(super) fn share(usable: Use) -> f64 {
-    match usable {
-        Use::Share(parts) | Use::Ejected(parts) => f64::from(parts) / f64::from(FULL_SHARE),
-        Use::Trial | Use::NotBefore(_) | Use::Unready => 0.0,
     }
 }

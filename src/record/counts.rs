@@ -176,12 +176,8 @@ pub struct ShardCounts {
     pub bytes_out: Count,
     /// Attempts after the first.
     pub retries: Count,
-    /// Attempts that the budget did not allow.
+    /// Attempts that were not made because `retries.budget` was used up.
     pub retries_denied: Count,
-    /// Requests that got the fallback, by [`Reason::index`].
-    pub(super) fallbacks: [Count; Reason::COUNT],
-    /// How long requests waited for a place.
-    pub(super) queued: Durations,
     /// TLS handshakes.
     pub handshakes: Handshakes,
     /// Streams of HTTP/2 that were refused before they became requests.
@@ -198,6 +194,10 @@ pub struct ShardCounts {
     pub(super) requests: Requests,
     /// How long they took.
     pub(super) durations: DurationTable,
+    /// How long requests waited for a place.
+    pub(super) queued: Durations,
+    /// Requests that got the fallback, by [`Reason::index`].
+    pub(super) fallbacks: [Count; Reason::COUNT],
     /// By rule. This lock and the next two are taken by this shard on refusals, and by a scrape.
     pub(super) limited: Mutex<Limited>,
     /// The newest refusals.

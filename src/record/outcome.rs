@@ -193,9 +193,19 @@ impl Outcome {
         self.bytes_out += n;
     }
 
-    /// The request waited so long for a place. Who waits at more than one place says so each time.
+    /// So long the request waited for its turn, in addition to what it waited before.
     pub fn queued(&mut self, took: Duration) {
-        self.queued = Some(self.queued.unwrap_or_default() + took);
+        self.queued = Some(self.has_queued() + took);
+    }
+
+    /// How long it has waited for its turn so far.
+    pub fn has_queued(&self) -> Duration {
+        self.queued.unwrap_or_default()
+    }
+
+    /// It would have been sent once more, but for `retries.budget`.
+    pub fn retry_denied(&self) {
+        self.scribe.mine().retries_denied.add(1);
     }
 
     /// How long the worker's connection took to be made.

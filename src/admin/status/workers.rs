@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::room::millis;
-use crate::admin::readings::share;
 use crate::clock::Moment;
 use crate::record::timestamp;
 use crate::workers::health::WorkerHealth;
@@ -92,7 +91,7 @@ fn read_one(
         weight: member.weight,
         share_configured,
         share_actual,
-        share: share(worker.usable(now)),
+        share: health.share,
         state: health.state.word(),
         since: timestamp(health.since.unix_micros),
         why: health.why,
