@@ -126,3 +126,119 @@ impl Drop for Turn<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use super::*;
+
+    type Wait<'a> = Pin<Box<dyn Future<Output = Result<(), NoPlace>> + 'a>>;
+
+    /// Places that tests give back by hand.
+    #[derive(Default)]
+    struct Places {
+        queue: Queue,
+        free: Cell<u32>,
+    }
+
+    impl Places {
+        /// Somebody who comes and has looked once.
+        fn come(&self) -> Wait<'_> {
+            let take = || self.free.get().checked_sub(1).map(|left| self.free.set(left));
+            let mut wait: Wait<'_> =
+                Box::pin(self.queue.wait(Instant::now() + Duration::from_secs(60), take));
+            assert!(poll(&mut wait).is_pending());
+            wait
+        }
+
+        fn give_back(&self) {
+            self.free.set(self.free.get() + 1);
+            self.queue.wake();
+        }
+    }
+
+    fn poll(wait: &mut Wait<'_>) -> Poll<Result<(), NoPlace>> {
+        wait.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// Who of them has a place now; those who have are taken out.
+    fn served(waits: &mut Vec<(char, Wait<'_>)>) -> String {
+        let mut served = String::new();
+        // Backwards, so that it is not the order of these looks which decides.
+        for _ in 0..2 {
+            for at in (0..waits.len()).rev() {
+                if poll(&mut waits[at].1) == Poll::Ready(Ok(())) {
+                    served.push(waits.remove(at).0);
+                }
+            }
+        }
+        served
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    }
+
+    fn with_timers<T>(test: impl FnOnce() -> T) -> T {
+        let runtime = runtime();
+        let _entered = runtime.enter();
+        test()
+    }
+
+    #[test]
+    fn places_go_to_those_who_wait_in_the_order_in_which_they_came() {
+        with_timers(|| {
+            let places = Places::default();
+            let mut waits: Vec<_> = "abcd".chars().map(|name| (name, places.come())).collect();
+            assert_eq!(served(&mut waits), "");
+            places.give_back();
+            assert_eq!(served(&mut waits), "a");
+            places.queue.wake();
+            assert_eq!(served(&mut waits), "", "a look in vain");
+            places.give_back();
+            assert_eq!(served(&mut waits), "b");
+            places.give_back();
+            places.give_back();
+            assert_eq!(served(&mut waits), "cd", "two at once");
+            assert_eq!((places.queue.waiting(), places.free.get()), (0, 0));
+        });
+    }
+
+    #[test]
+    fn one_who_leaves_takes_no_place_along() {
+        with_timers(|| {
+            let places = Places::default();
+            let mut waits: Vec<_> = "abc".chars().map(|name| (name, places.come())).collect();
+            // The first is called and goes without having looked.
+            places.give_back();
+            drop(waits.remove(0));
+            assert_eq!(served(&mut waits), "b");
+            let (_, last) = waits.remove(0);
+            drop(last);
+            assert_eq!(places.queue.waiting(), 0);
+            places.give_back();
+            assert_eq!(places.free.get(), 1);
+        });
+    }
+
+    #[test]
+    fn the_line_and_the_wait_have_an_end() {
+        let queue = Queue::default();
+        let late = async { queue.wait(Instant::now() + Duration::from_millis(1), || None::<()>).await };
+        assert_eq!(runtime().block_on(late), Err(NoPlace::Late));
+        with_timers(|| {
+            let waits = |until| -> Wait<'_> { Box::pin(queue.wait(until, || None)) };
+            let turns: Vec<_> = (0..WAITING_MAX).map(|_| Turn::begin(&queue)).collect();
+            let later = Instant::now() + Duration::from_secs(60);
+            assert_eq!(poll(&mut waits(later)), Poll::Ready(Err(NoPlace::TooManyWait)));
+            assert_eq!(queue.waiting(), WAITING_MAX);
+            drop(turns);
+            assert_eq!(queue.waiting(), 0);
+            assert!(poll(&mut waits(later)).is_pending());
+        });
+    }
+}
