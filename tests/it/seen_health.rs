@@ -121,7 +121,6 @@ fn a_worker_that_fails_is_shown_with_its_share_and_why() {
     });
     assert_ne!(ill["state"], "healthy");
     assert!(!ill["why"].as_str().unwrap().is_empty(), "{ill}");
-    assert!(ill["failure_share"].as_f64().unwrap() > 0.1, "{ill}");
     let well = told(&buckler, &b.address());
     assert_eq!((&well["state"], well["share"].as_f64()), (&"healthy".into(), Some(1.0)));
     let metrics = buckler.metrics();
