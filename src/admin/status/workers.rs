@@ -140,3 +140,48 @@ fn siblings_latency(at: usize, members: &[Member], healths: &[WorkerHealth]) -> 
     latencies.sort_unstable();
     latencies.get(latencies.len().saturating_sub(1) / 2).copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::workers::Wanted;
+
+    /// The members of these priorities, with these latencies in milliseconds; 0: none is known.
+    fn members(told: &[(u16, u64)]) -> (Vec<Member>, Vec<WorkerHealth>) {
+        let now = Moment::at(1_000_000_000);
+        let workers = Workers::new(1);
+        let wanted = told.iter().zip(9_000..).map(|((priority, _), port)| Wanted {
+            address: SocketAddr::from(([127, 0, 0, 1], port)).into(),
+            priority: *priority,
+            weight: 1,
+        });
+        workers.replace(wanted.collect(), None, now);
+        let members = workers.load().members.clone();
+        let latency = |millis: u64| (millis > 0).then(|| Duration::from_millis(millis));
+        let reading = |(member, (_, millis)): (&Member, &(u16, u64))| WorkerHealth {
+            latency: latency(*millis),
+            ..member.worker.reading(now)
+        };
+        let healths = members.iter().zip(told).map(reading).collect();
+        (members, healths)
+    }
+
+    #[test]
+    fn siblings_are_the_others_of_the_same_priority_that_have_a_latency() {
+        let (members, healths) = members(&[(1, 900), (1, 12), (1, 0), (1, 10), (1, 14), (2, 1)]);
+        let of = |at| siblings_latency(at, &members, &healths).map(|latency| latency.as_millis());
+        assert_eq!(of(0), Some(12));
+        assert_eq!(of(1), Some(14), "the middle one of 10, 14, 900");
+        assert_eq!(of(2), Some(12), "the lower middle one of four");
+        assert_eq!(of(5), None, "it is alone");
+    }
+
+    #[test]
+    fn a_worker_alone_in_its_priority_has_all_of_it() {
+        let (members, _) = members(&[(1, 0), (1, 0), (2, 0)]);
+        assert_eq!(shares(&members[0], &members), (0.5, None));
+        assert_eq!(shares(&members[2], &members), (1.0, None));
+    }
+}
