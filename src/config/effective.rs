@@ -4,11 +4,13 @@
 
 mod edge;
 mod parts;
+mod resilience;
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::file::ONE_VALUE;
 use super::load::Loaded;
 use super::report::Sources;
 use super::tree::{Kind, Node};
@@ -18,7 +20,8 @@ use super::tree::{Kind, Node};
 pub struct Effective(Shown);
 
 impl Effective {
-    /// As YAML: each value with `# default` or `# file:line`. Paths are as Buckler opens them.
+    /// As YAML: each value with `# default` or `# file:line`. Paths are as Buckler opens them. What follows from other
+    /// values is a comment that says how.
     pub fn to_yaml(&self) -> String {
         let mut out = String::new();
         self.0.write(&mut out, 0);
@@ -47,6 +50,8 @@ impl Loaded {
 enum Shown {
     /// A value, or a list of them, and where it comes from.
     Value(Value, String),
+    /// A value that follows from those beside it, and how; a comment in YAML, since to write it would be an error.
+    Derived(Value, String),
     Map(Vec<(String, Self)>),
     List(Vec<Self>),
 }
@@ -62,12 +67,17 @@ impl<'t> Map<'t> {
     /// A value: a text, a number, true or false, or a list of texts.
     fn put(&mut self, key: &str, value: impl Into<Value>) {
         let written = self.from.and_then(|node| match &node.kind {
-            // A worker may be its address alone.
-            Kind::Text(_) if key == "address" => Some(node.spot),
+            // Maps that were written as one value.
+            Kind::Text(_) if ONE_VALUE.iter().any(|(_, main)| *main == key) => Some(node.spot),
             _ => node.get(key).filter(|entry| !matches!(entry.value.kind, Kind::Null)).map(|entry| entry.at),
         });
         let from = written.map_or_else(|| "default".to_owned(), |at| self.sources.at(at).to_string());
         self.entries.push((key.to_owned(), Shown::Value(value.into(), from)));
+    }
+
+    /// A value that follows from others in this map.
+    fn derived(&mut self, key: &str, value: impl Into<Value>, how: &str) {
+        self.entries.push((key.to_owned(), Shown::Derived(value.into(), how.to_owned())));
     }
 
     /// Anything that has a text.
@@ -118,12 +128,13 @@ impl Shown {
     fn write(&self, out: &mut String, depth: usize) {
         let margin = "  ".repeat(depth);
         match self {
-            Self::Value(value, from) => {
+            Self::Value(value, from) | Self::Derived(value, from) => {
                 let _ = writeln!(out, "{}  # {from}", yaml(value));
             }
             Self::Map(entries) => {
                 for (key, value) in entries {
-                    let _ = write!(out, "{margin}{}:", yaml_text(key));
+                    let comment = if matches!(value, Self::Derived(..)) { "# " } else { "" };
+                    let _ = write!(out, "{margin}{comment}{}:", yaml_text(key));
                     value.write_value(out, depth + 1);
                 }
             }
@@ -140,7 +151,7 @@ impl Shown {
 
     fn write_value(&self, out: &mut String, depth: usize) {
         match self {
-            Self::Value(..) => {
+            Self::Value(..) | Self::Derived(..) => {
                 out.push(' ');
                 self.write(out, depth);
             }
@@ -154,7 +165,7 @@ impl Shown {
 
     fn flatten(&self, path: &str, flat: &mut serde_json::Map<String, Value>) {
         match self {
-            Self::Value(value, from) => {
+            Self::Value(value, from) | Self::Derived(value, from) => {
                 flat.insert(path.to_owned(), json!({ "value": value, "from": from }));
             }
             Self::Map(entries) => {

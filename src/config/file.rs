@@ -3,6 +3,7 @@
 //! service's name, in `file/service.rs`.
 
 mod edge;
+mod resilience;
 mod service;
 
 use schemars::JsonSchema;
@@ -13,6 +14,9 @@ use super::value::{AddressText, CertificateName, HeaderText, KeyHash, NetworkTex
 
 pub(super) use edge::{
     CertificateFiles, ClientCertificate, Connections, Protocol, Socket, Tls, TlsVersion, WorkerProtocol,
+};
+pub(super) use resilience::{
+    Balance, BalanceBy, Capacity, Check, CheckKind, Fallback, Health, Retries,
 };
 pub(super) use service::{
     Agreement, Bounds, Cost, LimitHeaders, Limits, Match, Mode, Permissions, Quota, Rule, Service, Timeouts,
@@ -25,20 +29,12 @@ pub(super) type Field<T> = Option<Located<T>>;
 pub(super) type List<T> = Vec<Located<T>>;
 
 /// Maps that may be written as one value: the struct, and the key that the value then stands for.
-pub(super) const ONE_VALUE: &[(&str, &str)] = &[("Worker", "address")];
+pub(super) const ONE_VALUE: &[(&str, &str)] = &[("Worker", "address"), ("Balance", "by")];
 
 /// Words that the contract already names and this version does not build: where, the word, what it will be.
 pub(super) const PLANNED: &[(&str, &str, &str)] = &[
     ("File", "fleet", "limits shared between several Bucklers"),
     ("File", "outbound", "the way out, to remote services"),
-    ("Service", "health", "health checks and ejection"),
-    ("Service", "retries", "retries"),
-    ("Service", "retry", "retries"),
-    ("Service", "capacity", "a bound on requests in progress with a queue"),
-    ("Service", "fallback", "an answer of Buckler's own when no worker can"),
-    ("Workers", "balance", "other ways to choose a worker"),
-    ("Workers", "concurrent_per_worker", "a bound on requests in progress at each worker"),
-    ("Workers", "slow_start", "slow start"),
     ("Workers", "tls", "TLS to workers"),
     ("Limits", "scope", "limits shared between several Bucklers"),
     ("Quota", "scope", "limits shared between several Bucklers"),

@@ -146,7 +146,18 @@ fn joins(path: &[String]) -> bool {
         ["services", _] => true,
         ["services", _, map] => matches!(
             *map,
-            "socket" | "tls" | "connections" | "permissions" | "limits" | "timeouts" | "bounds"
+            "socket"
+                | "tls"
+                | "connections"
+                | "health"
+                | "capacity"
+                | "retries"
+                | "retry"
+                | "fallback"
+                | "permissions"
+                | "limits"
+                | "timeouts"
+                | "bounds"
         ),
         ["services", _, "permissions", "rules"] => true,
         ["services", _, "limits", list] => matches!(*list, "agreements" | "costs"),

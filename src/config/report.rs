@@ -31,6 +31,7 @@
 //! | B0103 | warning | every address is a trusted proxy |
 //! | B0104 | warning | an `include` that no file fits |
 //! | B0105 | warning | certificates of callers that nobody asks for or looks at |
+//! | B0106 | warning | a bound that another one keeps from being reached |
 //! | B0120 | warning | a certificate ends within 30 days, or a CRL has ended |
 //! | B0121 | warning | a certificate that some clients refuse: incomplete chain, weak, nameless, a self-signed CA |
 //! | B0122 | warning | a host of a rule that no certificate covers |
@@ -90,7 +91,8 @@ pub enum Code {
     Contradiction = 26, Exposed = 27,
     CertificateFile = 40, CertificateUnfit = 41, CertificateDates = 42,
     NoDefault = 100, Expired = 101, EndsSoon = 102, TrustsEverybody = 103, IncludesNothing = 104,
-    NeverAsked = 105, CertificateEndsSoon = 120, CertificateDoubtful = 121, HostNotCovered = 122,
+    NeverAsked = 105, NeverReached = 106,
+    CertificateEndsSoon = 120, CertificateDoubtful = 121, HostNotCovered = 122,
 }
 
 impl std::fmt::Display for Code {

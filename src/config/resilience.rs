@@ -15,21 +15,22 @@ pub struct Capacity {
     /// `concurrent`: requests in progress, over all shards, from admission to the last byte of the answer. 1 to
     /// 1,000,000. None: only `concurrent_per_worker` bounds them.
     pub concurrent: Option<NonZeroU32>,
-    /// `wait`: how long a request may wait for a place, here or at a worker. 0 to 1 min; default 0, or
-    /// 1 s if `concurrent_per_worker` is set and `concurrent` is not.
+    /// `wait`: how long a request may wait for a place, here or at a worker. 0 to 1 min; default 0, or 1 s (at most
+    /// `timeouts.total`) if `concurrent_per_worker` is set and no `capacity` is written.
     pub wait: Duration,
     /// The facts that both were derived from, if they were written instead.
     pub facts: Option<CapacityFacts>,
 }
 
-/// `capacity` in facts: concurrent = rps × latency, wait = burst × latency / concurrent (Little's law), rounded up.
+/// `capacity` in facts: concurrent = rps × latency, wait = burst × latency / concurrent (Little's law), both rounded up,
+/// wait to a whole millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CapacityFacts {
-    /// `rps`: requests a second in the busiest normal second.
+    /// `rps`: requests a second in the busiest normal second. 1 to 1,000,000.
     pub rps: u32,
-    /// `latency` of a normal request.
+    /// `latency` of a normal request. 1 µs to 1 h.
     pub latency: Duration,
-    /// `burst`: requests that may come at once on top, and wait.
+    /// `burst`: requests that may come at once on top, and wait. 0 to 1,000,000; default 0.
     pub burst: u32,
 }
 
@@ -148,7 +149,7 @@ impl CapacityFacts {
         let concurrent = nanos.div_ceil(1_000_000_000).clamp(1, u128::from(u32::MAX));
         let concurrent = u32::try_from(concurrent).unwrap_or(u32::MAX);
         let wait = (u128::from(self.burst) * self.latency.as_nanos()).div_ceil(u128::from(concurrent));
-        let wait = Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX));
+        let wait = Duration::from_millis(u64::try_from(wait.div_ceil(1_000_000)).unwrap_or(u64::MAX));
         Capacity { concurrent: NonZeroU32::new(concurrent), wait, facts: Some(self) }
     }
 }

@@ -20,6 +20,21 @@ pub(super) fn or_address(schema: &mut Schema) {
     schema.insert("anyOf".to_owned(), serde_json::json!([address, map]));
 }
 
+/// `balance` may also be one word.
+pub(super) fn or_balance_word(schema: &mut Schema) {
+    let map = std::mem::take(schema);
+    let words = ["weighted", "least_requests", "ring"];
+    let word = serde_json::json!({ "type": "string", "enum": words, "description": "as `by`, without a header" });
+    schema.insert("anyOf".to_owned(), serde_json::json!([word, map]));
+}
+
+/// The texts of this list may be written as numbers: `[200, 204-299]`.
+pub(super) fn or_numbers(schema: &mut Schema) {
+    if let Some(items) = schema.get_mut("items").and_then(serde_json::Value::as_object_mut) {
+        items.insert("type".to_owned(), serde_json::json!(["string", "integer"]));
+    }
+}
+
 impl<T: JsonSchema> JsonSchema for Located<T> {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         T::schema_name()

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -54,6 +55,7 @@ macro_rules! value {
 }
 
 mod edge;
+mod resilience;
 
 const SPAN: &str = "^([0-9]+(ns|us|ms|s|m|h|d))+$";
 const SIZE: &str = "^[0-9]+(B|KB|KiB|MB|MiB|GB|GiB)$";
@@ -97,6 +99,19 @@ value!(
 value!(
     /// A share of the whole.
     ShareText(Share) = Share::from_str, "^[0-9]+%$", "a share: `20%`"
+);
+value!(
+    /// Statuses of a worker: one, or all from one to another.
+    StatusText(RangeInclusive<u16>) = resilience::statuses, "^[2-5][0-9]{2}(-[2-5][0-9]{2})?$",
+    "a status, or the first and the last of several: `200`, `200-299`"
+);
+value!(
+    /// The target of a request: a path, with or without a query.
+    TargetText(Arc<str>) = resilience::target, "^/[!-~]*$", "a path, with its query: `/healthz`, `/healthz?full=1`"
+);
+value!(
+    /// What stands in `Host`.
+    AuthorityText(Arc<str>) = resilience::authority, "^[!-~]+$", "a host, with or without a port: `playlist.example.test`"
 );
 value!(
     /// The permission bits of a socket.

@@ -18,9 +18,14 @@ impl Checker<'_> {
             ("forward_client_certificate", place(&service.forward_client_certificate)),
             ("upgrades", place(&service.upgrades)),
             ("connections", place(&service.connections)),
+            ("retries", place(&service.retries)),
+            ("retry", place(&service.retry)),
+            ("fallback", place(&service.fallback)),
         ];
         if let Some(workers) = value(&service.workers) {
             keys.push(("workers.protocol", place(&workers.protocol)));
+            let header = value(&workers.balance).and_then(|balance| place(&balance.header));
+            keys.push(("workers.balance.header", header));
         }
         if let Some(limits) = value(&service.limits) {
             keys.extend([("limits.headers", place(&limits.headers)), ("limits.costs", place(&limits.costs))]);
@@ -51,7 +56,7 @@ fn of_rules(permissions: &file::Permissions) -> Vec<Key> {
 }
 
 /// All but `handshake`, `connect` and `tunnel`.
-fn of_timeouts(timeouts: &file::Timeouts) -> [Key; 7] {
+fn of_timeouts(timeouts: &file::Timeouts) -> [Key; 8] {
     [
         ("timeouts.head", place(&timeouts.head)),
         ("timeouts.body", place(&timeouts.body)),
@@ -60,6 +65,7 @@ fn of_timeouts(timeouts: &file::Timeouts) -> [Key; 7] {
         ("timeouts.response", place(&timeouts.response)),
         ("timeouts.idle", place(&timeouts.idle)),
         ("timeouts.total", place(&timeouts.total)),
+        ("timeouts.deadline_header", place(&timeouts.deadline_header)),
     ]
 }
 

@@ -3,9 +3,12 @@
 //! `value.rs`, how it is shown to people in `report.rs`.
 
 mod agreements;
+mod attempts;
 mod bytes;
 mod callers;
+mod capacity;
 mod edge;
+mod health;
 mod limits;
 mod permissions;
 mod ports;
@@ -26,8 +29,7 @@ use super::report::{Code, Collected, Spot};
 use super::units::Span;
 use super::value::SpanText;
 use super::{
-    AccessLog, Admin, Balance, Callers, Capacity, Config, Dns, Health, Log, LogFormat, Protocol, Retries,
-    Service, ServiceName, WorkerProtocol,
+    AccessLog, Admin, Callers, Config, Dns, Log, LogFormat, Protocol, Service, ServiceName, WorkerProtocol,
 };
 use crate::clock::Moment;
 use crate::refusal::RuleRef;
@@ -298,6 +300,7 @@ impl Checker<'_> {
         let limits = self.limits(service.limits.as_ref(), callers, of);
         let timeouts = self.timeouts(service.timeouts.as_ref());
         let bounds = self.bounds(service.bounds.as_ref());
+        let capacity = self.capacity(service, workers.as_ref(), &timeouts);
         self.only_bytes(service);
         Some(Service {
             name,
@@ -319,14 +322,14 @@ impl Checker<'_> {
                 Some(file::WorkerProtocol::Http2) => WorkerProtocol::Http2,
             },
             send_proxy_protocol,
-            balance: Balance::default(),
-            concurrent_per_worker: None,
-            slow_start: 10 * SECOND,
-            health: Health::default(),
-            capacity: Capacity { concurrent: None, wait: Duration::ZERO, facts: None },
-            retries: Retries::default(),
-            fallback: None,
-            deadline_header: None,
+            balance: self.balance(service),
+            concurrent_per_worker: self.concurrent_per_worker(service),
+            slow_start: self.slow_start(service),
+            health: self.health(service),
+            capacity,
+            retries: self.retries(service),
+            fallback: self.fallback(&service.fallback),
+            deadline_header: self.deadline_header(service, callers),
             permissions,
             limits,
             timeouts,

@@ -1,11 +1,13 @@
-//! `workers`: a list or a DNS name, not both and not neither.
+//! `workers`: a list or a DNS name, not both and not neither; who of them gets a request, and how they come back.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use super::{Checker, items, value};
+use super::attempts::is_of_one_hop;
+use super::{Checker, SECOND, items, value};
 use crate::config::file::{self, Field};
 use crate::config::report::{Code, Spot};
-use crate::config::{WorkerSource, WorkerSpec};
+use crate::config::{Balance, RingKey, WorkerSource, WorkerSpec};
 
 /// So many workers may stand in one list.
 const MOST_WORKERS: usize = 10_000;
@@ -42,6 +44,41 @@ impl Checker<'_> {
                 Some(WorkerSource::List(self.worker_list(&workers.addresses)))
             }
         }
+    }
+
+    /// `balance`; a header to go by belongs to `ring`.
+    pub(super) fn balance(&mut self, service: &file::Service) -> Balance {
+        let located = value(&service.workers).and_then(|workers| workers.balance.as_ref());
+        let Some((balance, at)) = located.and_then(|located| Some((located.value.as_ref()?, located.at))) else {
+            return Balance::default();
+        };
+        let by = self.needed(&balance.by, "by", at, "write `balance: ring`, or `{ by: ring, header: x-user }`");
+        if let (Some(header), Some(by)) = (&balance.header, &balance.by)
+            && by.value.is_some_and(|by| by != file::BalanceBy::Ring)
+        {
+            let message = format!("`header` says what a ring goes by, and `by` at {} is none", self.problems.place(by.at));
+            self.error(Code::Contradiction, header.at, message, "write `by: ring`, or remove this");
+        }
+        let header = value(&balance.header).map(|header| &header.0);
+        if let (Some(name), Some(located)) = (header, &balance.header)
+            && is_of_one_hop(name)
+        {
+            let message = format!("`{name}` frames a message and tells nobody apart");
+            self.error(Code::BadValue, located.at, message, "write one like `x-user`");
+        }
+        match by {
+            None | Some(file::BalanceBy::Weighted) => Balance::Weighted,
+            Some(file::BalanceBy::LeastRequests) => Balance::LeastRequests,
+            Some(file::BalanceBy::Ring) => {
+                Balance::Ring(header.map_or(RingKey::Caller, |name| RingKey::Header(name.clone())))
+            }
+        }
+    }
+
+    /// `slow_start`.
+    pub(super) fn slow_start(&mut self, service: &file::Service) -> Duration {
+        let written = value(&service.workers).map(|workers| &workers.slow_start);
+        self.span(written, 10 * SECOND, Duration::ZERO, 3_600 * SECOND)
     }
 
     fn worker_list(&mut self, list: &Field<file::List<file::Worker>>) -> Vec<WorkerSpec> {

@@ -1,6 +1,6 @@
 //! The checked configuration, written back key by key as the file has them. The order is that of `file.rs`.
 
-use super::{Map, edge};
+use super::{Map, edge, resilience};
 use crate::config::units::{Day, Frequency, Size, Span};
 use crate::config::{
     Agreement, Bounds, CallerPattern, Callers, Config, Cost, Credential, HostPattern, KnownCaller,
@@ -117,7 +117,9 @@ fn service(map: &mut Map<'_>, service: &Service, callers: &Callers) {
             }),
         }
         edge::workers(map, service);
+        resilience::workers(map, service);
     });
+    resilience::resilience(map, service);
     map.map("permissions", |map| permissions(map, &service.permissions, callers));
     map.map("limits", |map| limits(map, service, callers));
     map.map("timeouts", |map| timeouts(map, service));
@@ -236,6 +238,9 @@ fn timeouts(map: &mut Map<'_>, service: &Service) {
     }
     if is_http {
         map.text("total", &total.map_or_else(|| "off".to_owned(), |total| Span(total).to_string()));
+        if let Some(header) = &service.deadline_header {
+            map.text("deadline_header", header);
+        }
     }
 }
 

@@ -3,9 +3,12 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Connections, Field, List, Protocol, Socket, Tls, WorkerProtocol};
+use super::{
+    Balance, Capacity, Connections, Fallback, Field, Health, List, Protocol, Retries, Socket, Tls,
+    WorkerProtocol,
+};
 use crate::config::value::{
-    BytesOrNone, DayText, EndpointText, HostText, MethodText, PathText, RateText, SizeText, SpanOrOff,
+    BytesOrNone, DayText, EndpointText, HeaderText, HostText, MethodText, PathText, RateText, SizeText, SpanOrOff,
     SpanText,
 };
 
@@ -38,6 +41,18 @@ pub(in crate::config) struct Service {
     /// Who does the work.
     #[schemars(required)]
     pub(in crate::config) workers: Field<Workers>,
+    /// How it is seen that a worker is ill, and how many may be left out for it.
+    pub(in crate::config) health: Field<Health>,
+    /// How many requests the workers get at once, and how long others wait. Default: no bound but those of `bounds`
+    /// and `workers.concurrent_per_worker`.
+    pub(in crate::config) capacity: Field<Capacity>,
+    /// When a request is sent again.
+    pub(in crate::config) retries: Field<Retries>,
+    /// Another name of `retries`; only one of the two may stand here.
+    pub(in crate::config) retry: Field<Retries>,
+    /// What is answered instead of a 502, 503 or 504 of Buckler's own, for a service that its callers can do without.
+    /// A gRPC request keeps its own status. Default: they are told as they are.
+    pub(in crate::config) fallback: Field<Fallback>,
     /// Who may do what. Default: everybody everything.
     pub(in crate::config) permissions: Field<Permissions>,
     /// How much. Default: no limits.
@@ -61,6 +76,15 @@ pub(in crate::config) struct Workers {
     /// Each connection to a worker begins with a PROXY header, version 2, which names the client; so each is of one
     /// client only. Default false.
     pub(in crate::config) send_proxy_protocol: Field<bool>,
+    /// Who of the workers of one priority gets a request: a word, or a map of `by` and `header`. Default `weighted`.
+    pub(in crate::config) balance: Field<Balance>,
+    /// Requests in progress at each worker, over all shards, until the last byte of the answer; a free worker gets the
+    /// next one, and if none is free it waits for `capacity.wait`: 503. Write 1 for a worker that does one thing at a
+    /// time. Default: no bound. From 1 to 1000000.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(in crate::config) concurrent_per_worker: Field<u32>,
+    /// How long a worker that returns, or joins others, takes to grow into its whole share. Default 10s, from 0s to 1h.
+    pub(in crate::config) slow_start: Field<SpanText>,
 }
 
 /// One worker: its address alone, or with its place and share.
@@ -250,6 +274,9 @@ pub(in crate::config) struct Timeouts {
     pub(in crate::config) idle: Field<SpanText>,
     /// From the request's head to the answer's end. Default `off`.
     pub(in crate::config) total: Field<SpanOrOff>,
+    /// The header in which workers are told how many milliseconds are left of `total`, at each attempt. What clients
+    /// send under that name is removed. Only with `total`. Default: they are not told.
+    pub(in crate::config) deadline_header: Field<HeaderText>,
 }
 
 /// How large and how many.
