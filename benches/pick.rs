@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use buckler::balance::Picker;
 use buckler::clock::Moment;
+use buckler::config::Balance;
 use buckler::workers::{Wanted, Workers};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
@@ -38,9 +39,9 @@ fn pick(c: &mut Criterion) {
     ];
     let mut group = c.benchmark_group("pick");
     for (name, workers) in &cases {
-        let mut picker = Picker::new(7);
+        let mut picker = Picker::new(7, &Balance::Weighted);
         group.bench_function(BenchmarkId::from_parameter(name), |b| {
-            b.iter(|| black_box(picker.pick(workers, now, &[])));
+            b.iter(|| black_box(picker.pick(workers, now, &[], 0)));
         });
     }
     group.finish();
@@ -48,17 +49,17 @@ fn pick(c: &mut Criterion) {
     let mut group = c.benchmark_group("pick after a change");
     for (name, workers) in &cases {
         group.bench_function(BenchmarkId::from_parameter(name), |b| {
-            b.iter(|| black_box(Picker::new(7).pick(workers, now, &[])));
+            b.iter(|| black_box(Picker::new(7, &Balance::Weighted).pick(workers, now, &[], 0)));
         });
     }
     group.finish();
 
     let mut group = c.benchmark_group("pick another");
     for (name, workers) in &cases[1..] {
-        let mut picker = Picker::new(7);
+        let mut picker = Picker::new(7, &Balance::Weighted);
         let tried = [workers.load().members[0].worker.address.clone()];
         group.bench_function(BenchmarkId::from_parameter(name), |b| {
-            b.iter(|| black_box(picker.pick(workers, now, &tried)));
+            b.iter(|| black_box(picker.pick(workers, now, &tried, 0)));
         });
     }
     group.finish();

@@ -9,8 +9,9 @@ mod order;
 use std::sync::Arc;
 
 use crate::clock::Moment;
-use crate::config::Endpoint;
+use crate::config::{Balance, Endpoint};
 use crate::workers::health::Use;
+use crate::workers::seat::Seat;
 use crate::workers::{Member, WorkerSet, Workers};
 use order::Order;
 
@@ -31,20 +32,35 @@ pub struct Picker {
     /// From this moment on (monotonic nanoseconds) time alone may have changed what is usable.
     look_again: u64,
     random: fastrand::Rng,
+    balance: Balance,
+}
+
+/// What came of a choice.
+#[derive(Debug)]
+pub enum Picked {
+    /// This one gets the request.
+    One(Pick),
+    /// Every worker that may be used has all its places taken (`workers.concurrent_per_worker`): wait in
+    /// [`Workers::freed`].
+    Full,
+    /// There are no workers, or none that may still be used for this request.
+    Nobody,
 }
 
 /// A chosen worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Pick {
     /// Its place in `picker.set().members`, until the next pick.
     pub index: usize,
     /// This request tries a returning worker: report how its connection went, so that the trial ends.
     pub trial: bool,
+    /// Its place at the worker: keep it until the last byte of the answer.
+    pub seat: Seat,
 }
 
 impl Picker {
     /// A picker that has not looked at any workers. Pickers with different seeds do not move in step.
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, balance: &Balance) -> Self {
         Self {
             set: Arc::default(),
             uses: Vec::new(),
@@ -53,6 +69,7 @@ impl Picker {
             version: None,
             look_again: 0,
             random: fastrand::Rng::with_seed(seed),
+            balance: balance.clone(),
         }
     }
 
@@ -69,7 +86,15 @@ impl Picker {
     ///
     /// The first choice of a request (`tried` empty) costs the same for any number of workers; a further one looks at
     /// all of them.
-    pub fn pick(&mut self, workers: &Workers, now: Moment, tried: &[Endpoint]) -> Option<Pick> {
+    pub fn pick(&mut self, workers: &Arc<Workers>, now: Moment, tried: &[Endpoint], _key: u64) -> Picked {
+        let Some((index, trial)) = self.one(workers, now, tried) else { return Picked::Nobody };
+        match workers.seat(&self.set.members[index].worker) {
+            Some(seat) => Picked::One(Pick { index, trial, seat }),
+            None => Picked::Full,
+        }
+    }
+
+    fn one(&mut self, workers: &Workers, now: Moment, tried: &[Endpoint]) -> Option<(usize, bool)> {
         let version = workers.version();
         if self.version != Some(version) || now.nanos >= self.look_again {
             self.look(workers, version, now);
@@ -79,14 +104,10 @@ impl Picker {
         }
         let index = self.turns[self.order.as_mut()?.next()] as usize;
         match self.uses[index] {
-            Use::Trial if workers.begin_trial(&self.set.members[index].worker, now) => {
-                Some(Pick { index, trial: true })
-            }
+            Use::Trial if workers.begin_trial(&self.set.members[index].worker, now) => Some((index, true)),
             // Another shard was quicker: its claim is a new version, so the next pick looks again.
             Use::Trial => self.pick_another(workers, now, tried),
-            Use::Share(_) | Use::Ejected(_) | Use::Unready | Use::NotBefore(_) => {
-                Some(Pick { index, trial: false })
-            }
+            Use::Share(_) | Use::Ejected(_) | Use::Unready | Use::NotBefore(_) => Some((index, false)),
         }
     }
 
@@ -114,7 +135,7 @@ impl Picker {
     }
 
     /// A further choice for the same request, or one around a trial that another shard has begun.
-    fn pick_another(&mut self, workers: &Workers, now: Moment, tried: &[Endpoint]) -> Option<Pick> {
+    fn pick_another(&mut self, workers: &Workers, now: Moment, tried: &[Endpoint]) -> Option<(usize, bool)> {
         let set = Arc::clone(&self.set);
         let untried = |index: &usize| !tried.contains(&set.members[*index].worker.address);
         let usable: Vec<usize> = (0..set.members.len())
@@ -126,14 +147,14 @@ impl Picker {
                 let index = tier[place];
                 let trial = self.uses[index] == Use::Trial;
                 if !trial || workers.begin_trial(&set.members[index].worker, now) {
-                    return Some(Pick { index, trial });
+                    return Some((index, trial));
                 }
                 tier.swap_remove(place);
             }
         }
         let all: Vec<usize> = (0..set.members.len()).filter(untried).collect();
         let tier = all.chunk_by(|a, b| set.members[*a].priority == set.members[*b].priority).next()?;
-        self.by_weight(&set.members, tier).map(|place| Pick { index: tier[place], trial: false })
+        self.by_weight(&set.members, tier).map(|place| (tier[place], false))
     }
 
     /// One of these members at random, in proportion to their weights. None if there are none.

@@ -41,13 +41,13 @@ fn worker(workers: &Workers, port: u16) -> Arc<Worker> {
     )
 }
 
-fn pick(picker: &mut Picker, workers: &Workers, at: Moment, tried: &[u16]) -> Option<u16> {
+fn pick(picker: &mut Picker, workers: &Arc<Workers>, at: Moment, tried: &[u16]) -> Option<u16> {
     let tried: Vec<Endpoint> = tried.iter().copied().map(address).map(Endpoint::from).collect();
-    let pick = picker.pick(workers, at, &tried)?;
+    let Picked::One(pick) = picker.pick(workers, at, &tried, 0) else { return None };
     Some(picker.set().members[pick.index].worker.address.tcp().unwrap().port())
 }
 
-fn counts(picker: &mut Picker, workers: &Workers, at: Moment, picks: usize) -> BTreeMap<u16, usize> {
+fn counts(picker: &mut Picker, workers: &Arc<Workers>, at: Moment, picks: usize) -> BTreeMap<u16, usize> {
     let mut counts = BTreeMap::new();
     for _ in 0..picks {
         *counts.entry(pick(picker, workers, at, &[]).unwrap()).or_default() += 1;
@@ -64,19 +64,22 @@ fn eject(workers: &Workers, port: u16, at: Moment) -> Moment {
 
 #[test]
 fn an_empty_set_gives_nobody() {
-    assert_eq!(pick(&mut Picker::new(1), &workers(&[]), now(0), &[]), None);
+    assert_eq!(pick(&mut Picker::new(1, &Balance::Weighted), &workers(&[]), now(0), &[]), None);
 }
 
 #[test]
 fn the_lowest_priority_number_serves_by_weight() {
     let workers = workers(&[(0, 3), (0, 1), (1, 100)]);
-    assert_eq!(counts(&mut Picker::new(1), &workers, now(0), 400), BTreeMap::from([(1, 300), (2, 100)]));
+    assert_eq!(
+        counts(&mut Picker::new(1, &Balance::Weighted), &workers, now(0), 400),
+        BTreeMap::from([(1, 300), (2, 100)])
+    );
 }
 
 #[test]
 fn the_next_priority_serves_while_the_better_one_has_no_usable_worker() {
     let workers = workers(&[(0, 1), (0, 1), (1, 1), (2, 1)]);
-    let mut picker = Picker::new(1);
+    let mut picker = Picker::new(1, &Balance::Weighted);
     eject(&workers, 1, now(0));
     assert_eq!(counts(&mut picker, &workers, now(0), 10), BTreeMap::from([(2, 10)]));
     eject(&workers, 2, now(0));
@@ -86,7 +89,7 @@ fn the_next_priority_serves_while_the_better_one_has_no_usable_worker() {
 #[test]
 fn one_request_tries_a_returning_worker_and_its_success_brings_the_share_back() {
     let workers = workers(&[(0, 1), (0, 1)]);
-    let mut picker = Picker::new(1);
+    let mut picker = Picker::new(1, &Balance::Weighted);
     let returns = eject(&workers, 1, now(0));
     assert_eq!(counts(&mut picker, &workers, now(10), 20), BTreeMap::from([(2, 20)]));
     assert_eq!(counts(&mut picker, &workers, returns, 20), BTreeMap::from([(1, 1), (2, 19)]));
@@ -97,7 +100,7 @@ fn one_request_tries_a_returning_worker_and_its_success_brings_the_share_back() 
 #[test]
 fn a_failed_trial_ejects_again_and_a_lost_one_is_repeated() {
     let workers = workers(&[(0, 1), (0, 1)]);
-    let mut picker = Picker::new(1);
+    let mut picker = Picker::new(1, &Balance::Weighted);
     let returns = eject(&workers, 1, now(0));
     assert_eq!(counts(&mut picker, &workers, returns, 20)[&1], 1);
     let returns = eject(&workers, 1, returns);
@@ -109,12 +112,12 @@ fn a_failed_trial_ejects_again_and_a_lost_one_is_repeated() {
 #[test]
 fn shards_share_the_one_trial() {
     let workers = workers(&[(0, 1), (1, 1)]);
-    let mut shards: Vec<Picker> = (0..8).map(Picker::new).collect();
+    let mut shards: Vec<Picker> = (0..8).map(|seed| Picker::new(seed, &Balance::Weighted)).collect();
     let returns = eject(&workers, 1, now(0));
     let mut trials = 0;
     for _ in 0..50 {
         for shard in &mut shards {
-            let pick = shard.pick(&workers, returns, &[]).unwrap();
+            let Picked::One(pick) = shard.pick(&workers, returns, &[], 0) else { panic!() };
             trials += usize::from(pick.trial);
             assert_eq!(pick.trial, shard.set().members[pick.index].priority == 0);
         }
@@ -125,7 +128,7 @@ fn shards_share_the_one_trial() {
 #[test]
 fn bad_workers_are_better_than_none() {
     let workers = workers(&[(0, 1), (0, 1), (1, 1)]);
-    let mut picker = Picker::new(1);
+    let mut picker = Picker::new(1, &Balance::Weighted);
     for port in 1..=3 {
         eject(&workers, port, now(0));
     }
@@ -138,7 +141,7 @@ fn bad_workers_are_better_than_none() {
 #[test]
 fn a_retry_goes_to_an_ejected_worker_only_when_nobody_else_is_left() {
     let workers = workers(&[(0, 1), (0, 1), (1, 1)]);
-    let mut picker = Picker::new(1);
+    let mut picker = Picker::new(1, &Balance::Weighted);
     eject(&workers, 1, now(0));
     assert_eq!(pick(&mut picker, &workers, now(1), &[2]), Some(3));
     assert_eq!(pick(&mut picker, &workers, now(1), &[2, 3]), Some(1));
@@ -147,7 +150,7 @@ fn a_retry_goes_to_an_ejected_worker_only_when_nobody_else_is_left() {
 #[test]
 fn a_retry_goes_by_weight_too() {
     let workers = workers(&[(0, 1), (0, 30), (0, 10)]);
-    let mut picker = Picker::new(7);
+    let mut picker = Picker::new(7, &Balance::Weighted);
     let heavy = (0..4_000).filter(|_| pick(&mut picker, &workers, now(0), &[1]) == Some(2)).count();
     assert!((2_800..3_200).contains(&heavy), "{heavy} of 4000 for three quarters");
 }
@@ -155,7 +158,7 @@ fn a_retry_goes_by_weight_too() {
 #[test]
 fn a_changed_set_is_seen_at_the_next_pick() {
     let workers = workers(&[(0, 1)]);
-    let mut picker = Picker::new(1);
+    let mut picker = Picker::new(1, &Balance::Weighted);
     assert_eq!(pick(&mut picker, &workers, now(0), &[]), Some(1));
     workers.replace(vec![Wanted { address: address(9).into(), priority: 0, weight: 1 }], None, now(0));
     assert_eq!(pick(&mut picker, &workers, now(0), &[]), Some(9));
@@ -168,7 +171,9 @@ fn a_changed_set_is_seen_at_the_next_pick() {
 fn shards_do_not_move_in_step() {
     let workers = workers(&[(0, 1); 10]);
     let firsts: BTreeMap<u16, usize> = (0..1_000).fold(BTreeMap::new(), |mut firsts, seed| {
-        *firsts.entry(pick(&mut Picker::new(seed), &workers, now(0), &[]).unwrap()).or_default() += 1;
+        *firsts
+            .entry(pick(&mut Picker::new(seed, &Balance::Weighted), &workers, now(0), &[]).unwrap())
+            .or_default() += 1;
         firsts
     });
     assert_eq!(firsts.len(), 10);
@@ -184,7 +189,7 @@ proptest! {
         seed in 0_u64..,
     ) {
         let workers = workers(&places);
-        let mut picker = Picker::new(seed);
+        let mut picker = Picker::new(seed, &Balance::Weighted);
         let mut at = now(0);
         for (place, event, wait) in events {
             at = at.plus(Duration::from_millis(wait));
@@ -201,7 +206,7 @@ proptest! {
             let untried = |index: &usize| !tried.contains(&set.members[*index].worker.address);
             let usable = |index: &usize| not_before(&before[*index]).is_none() && untried(index);
             let best = (0..set.members.len()).find(usable).or_else(|| (0..set.members.len()).find(untried));
-            let pick = picker.pick(&workers, at, &tried);
+            let pick = match picker.pick(&workers, at, &tried, 0) { Picked::One(pick) => Some(pick), _ => None };
             prop_assert_eq!(pick.is_none(), best.is_none());
             if let (Some(pick), Some(best)) = (pick, best) {
                 prop_assert!(untried(&pick.index));
