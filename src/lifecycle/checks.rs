@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use tokio::task::AbortHandle;
 
-use crate::clock::Moment;
 use crate::config::ServiceName;
 use crate::service::Service;
 use crate::workers::Workers;
@@ -32,13 +31,12 @@ impl Drop for Running {
 impl Checks {
     /// From now on these services are checked, as they want it. Where nothing has changed, the task goes on as if
     /// nothing had happened; where checks have changed, workers keep what was found out before.
-    pub(super) fn follow(&mut self, services: &BTreeMap<ServiceName, Arc<Service>>, now: Moment) {
+    pub(super) fn follow(&mut self, services: &BTreeMap<ServiceName, Arc<Service>>) {
         self.0.retain(|name, _| services.contains_key(name));
         for (name, service) in services {
             let Some(checking) = Checking::of(&service.config) else {
-                if self.0.remove(name).is_some() {
-                    service.workers.checks_ended(now);
-                }
+                // What checks alone had ejected is free by now: `Workers::adopt` knows that there are none.
+                self.0.remove(name);
                 continue;
             };
             let goes_on = |running: &Running| {

@@ -168,7 +168,7 @@ impl Running {
             self.ask_dns(name, service, prepared.resolver.as_ref());
         }
         self.discoveries.retain(|name, _| prepared.services.contains_key(name));
-        self.checks.follow(&prepared.services, now);
+        self.checks.follow(&prepared.services);
         let Listeners { mut new, heirs, files } = prepared.listeners;
         for shard in &self.shards {
             let services = prepared.services.iter().map(|(name, service)| Assignment {

@@ -361,9 +361,6 @@ impl Workers {
         Trial { workers: Arc::clone(self), worker: Arc::clone(worker), begun }
     }
 
-    /// Nobody checks these workers any more: what checks alone have ejected is freed.
-    pub fn checks_ended(&self, _now: Moment) {}
-
     fn changed(&self) {
         self.version.fetch_add(1, Ordering::Release);
         // Somebody who found all workers full or gone may find another now.

@@ -13,6 +13,7 @@ mod ages;
 mod balance;
 mod bind;
 mod callers;
+mod checks;
 mod cli;
 mod discovery;
 mod documents;

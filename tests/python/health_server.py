@@ -1,6 +1,6 @@
 """A gRPC server of grpcio with `grpc.health.v1.Health/Check`, its messages written by hand: no generated code needed.
 
-    grpc_health.py STATE [--address 127.0.0.1:0 | unix:PATH]
+    health_server.py STATE [--address 127.0.0.1:0 | unix:PATH]
 
 Prints {"port": N} once it listens. STATE is a file with one line for each service that it knows: its name (none for the
 server as a whole), a blank, and the number of its serving status. It is read for each question, so that a test changes
