@@ -38,6 +38,7 @@ mod proxy_protocol;
 mod python;
 mod reloads;
 mod seen;
+mod seen_health;
 mod several_limits;
 mod slow_clients;
 mod srv_bind;
