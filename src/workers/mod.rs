@@ -6,8 +6,9 @@
 //!
 //! [`health`] says how a worker is, all in all. Four things go into it: connections that it refuses ([`back_off`]), its
 //! outcomes and times against its siblings' ([`score`], over the sums of [`tally`]; when, says [`judge`]), the results
-//! of active checks ([`checked`]; [`check`] makes them), and [`slow_start`]. [`throttle`] says how much a service that fails is asked, and
-//! [`seat`] keeps the places at each worker. The way of a good request only adds to counts, each shard to its own.
+//! of active checks ([`checked`]; [`check`] makes them), and [`slow_start`]. [`throttle`] says how much a service that
+//! fails is asked, and [`seat`] keeps the places at each worker. The way of a good request only adds to counts, each
+//! shard to its own.
 
 pub mod back_off;
 pub mod check;

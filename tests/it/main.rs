@@ -37,6 +37,7 @@ mod permissions;
 mod proxy_protocol;
 mod python;
 mod reloads;
+mod retries;
 mod seen;
 mod seen_health;
 mod several_limits;
