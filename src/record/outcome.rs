@@ -272,6 +272,12 @@ impl Outcome {
             mine.bytes_out.add(self.bytes_out);
         }
         mine.retries.add(u64::from(self.attempts.saturating_sub(1)));
+        if let Some(queued) = self.queued {
+            mine.queued.observe(queued);
+        }
+        if let (true, Some(reason)) = (self.fallback, reason) {
+            mine.fallbacks[reason.index()].add(1);
+        }
         self.count_caller();
         self.count_rule();
         let sampled = if self.turned_away() { self.sample(now) } else { Some(0) };
@@ -343,6 +349,7 @@ impl Outcome {
             detail: refusal.detail,
             rule: refusal.rule.clone(),
             retry_after: refusal.retry_after,
+            fallback: self.fallback,
             suppressed,
         }
     }
