@@ -1,21 +1,23 @@
 //! The way of a request, in. [`serve`] is one function that reads like the map of the tree: who is calling, may they,
-//! have they quota left, which worker, what came of it. Every step is one call into one folder.
+//! is there room and quota left, which worker, what came of it. Every step is one call into one folder.
 
 mod grpc;
 mod hops;
 mod http2_head;
+mod key;
+mod refused;
 pub mod reply;
 mod request_id;
+mod room;
 mod target;
 pub mod tcp;
 pub mod visitor;
 
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Method, Request, Response, Uri, Version};
 use http_body::Body;
@@ -23,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::admit::caller::Caller;
 use crate::admit::headers::Standing;
-use crate::admit::limit::{Grant, Refused};
+use crate::admit::limit::Refused;
 use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
 use crate::config::{self, Credential, WorkerProtocol};
@@ -34,10 +36,12 @@ use crate::forward::upgrade::Wish;
 use crate::forward::upload::{Upload, UploadWatch};
 use crate::forward::{Answer, Call, upgrade};
 use crate::record::{CallerNote, Outcome};
-use crate::refusal::page::{self, Asked};
+use crate::refusal::page;
 use crate::refusal::{self, Reason, Refusal};
 use crate::service::Desk;
+pub use refused::refuse_unread;
 pub use reply::Reply;
+use room::{Admission, Asking};
 use visitor::Busy;
 pub use visitor::{Arrival, Parting, Visitor};
 
@@ -85,7 +89,7 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Earl
     };
     journey.outcome.request(&parts.method, &parts.uri, parts.version, &parts.headers);
     journey.outcome.request_id(journey.request_id.clone());
-    let (accept, method) = (accepted(&parts.headers), parts.method.clone());
+    let (accept, method) = (refused::accepted(&parts.headers), parts.method.clone());
     let passed = pass(&mut journey, &mut parts, body, (trusted, early)).await;
     let answered = match passed {
         Ok(answered) => answered,
@@ -100,7 +104,7 @@ async fn pass(
     parts: &mut Parts,
     body: Source,
     (trusted, early): (bool, &Early),
-) -> Result<(Response<Answer>, Option<Grant>), Refusal> {
+) -> Result<(Response<Answer>, Option<Admission>), Refusal> {
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
     http2_head::judge(parts, &service.config.bounds)?;
@@ -115,28 +119,32 @@ async fn pass(
     journey.note_caller(&caller);
     let name = service.callers.name(&caller);
 
-    // May they, and have they quota left? What is known to be too long is not charged for.
+    // May they? What is known to be too long is not charged for.
     let facts = Facts { method: &parts.method, host: &asked.host, path: asked.path() };
     let mut shadows = Vec::new();
     let judged = permission::judge(&service.config.permissions, (&caller, name), &facts, now, &mut shadows);
-    let admitted = judged.and_then(|()| fits(&parts.headers, service.config.bounds.body_bytes));
-    let charged = admitted
-        .map_err(Refused::without_standing)
-        .and_then(|()| service.limits.charge(&caller, &facts, now, &mut shadows));
+    let may = judged.and_then(|()| fits(&parts.headers, service.config.bounds.body_bytes));
+
+    // Is there room, and have they quota left?
+    let asking = Asking { desk, clock: visitor.clock(), caller: &caller, facts: &facts, until };
+    let admitted = match may {
+        Ok(()) => room::enter(&asking, now, &mut journey.outcome, &mut shadows).await,
+        Err(refusal) => Err(Refused::without_standing(refusal)),
+    };
     journey.note_shadows(&shadows);
-    let grant = match charged {
-        Ok(grant) => grant,
+    let admission = match admitted {
+        Ok(admission) => admission,
         Err(refused) => {
             journey.standing = refused.standing;
             return Err(refused.refusal);
         }
     };
-    journey.standing = grant.standing;
+    journey.standing = admission.grant.standing;
 
     // Which worker, and what does it say?
     let (uri, authority) = (asked.uri(&parts.uri)?, asked.authority.map(Cow::into_owned));
     if let Some(answer) = hops::count_down(&parts.method, &mut parts.headers) {
-        return Ok((answer, Some(grant)));
+        return Ok((answer, Some(admission)));
     }
     // The key is the caller's secret and this door's business: the worker gets the name instead.
     if service.callers.callers().identify.contains(&Credential::ApiKey) {
@@ -154,13 +162,16 @@ async fn pass(
         chunked: is_chunked(parts, &body),
         nameless_host: service.config.name.as_str(),
     };
-    let (order, upgrade) = order(parts, body, uri, &told, &service.config);
+    let key = key::of(&service.config.balance, &parts.headers, name);
+    let (mut order, upgrade) = order(parts, body, uri, &told, &service.config);
+    if let Some(header) = &service.config.deadline_header {
+        headers::tell_deadline(order.headers_mut(), header, until, visitor.now());
+    }
     journey.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
-    let call =
-        Call { until, haste, key: 0, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
+    let call = Call { until, haste, key, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
-    Ok((unmisleading(parts, response)?, Some(grant)))
+    Ok((unmisleading(parts, response)?, Some(admission)))
 }
 
 /// The worker's answer, unless the client would take it for an agreement to go on with another protocol.
@@ -171,19 +182,6 @@ fn unmisleading(asked: &Parts, response: Response<Answer>) -> Result<Response<An
         return Err(Refusal::new(Reason::WorkerProtocol, detail));
     }
     Ok(response)
-}
-
-/// What the client accepts, for a page of our own; the lines of the field are one list (RFC 9110 section 5.3).
-fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut lines = headers.get_all(ACCEPT).iter();
-    let first = lines.next()?.clone();
-    let joined = lines.fold(None, |joined: Option<Vec<u8>>, line| {
-        let mut joined = joined.unwrap_or_else(|| first.as_bytes().to_vec());
-        joined.extend_from_slice(b",");
-        joined.extend_from_slice(line.as_bytes());
-        Some(joined)
-    });
-    joined.and_then(|joined| HeaderValue::from_bytes(&joined).ok()).or(Some(first))
 }
 
 /// A body that says it is longer than allowed is refused before anything of it is sent.
@@ -272,40 +270,12 @@ impl Journey<'_> {
         }
     }
 
-    fn refuse(&mut self, refusal: &Refusal, accept: Option<&HeaderValue>) -> Response<Answer> {
-        self.outcome.refused(refusal);
-        self.refused = true;
-        if let (None, Some(caller)) = (&self.standing, &self.caller) {
-            self.standing = self.desk.service.limits.peek_enforced(caller, self.now);
-        }
-        let callers = &self.desk.service.callers;
-        // Only who showed a credential is told its name: an address says nothing new to a stranger.
-        let known = self.caller.as_ref().filter(|caller| caller.known().is_some());
-        let asked = Asked {
-            request_id: self.request_id.to_str().unwrap_or(""),
-            plain: page::wants_plain(accept),
-            caller: known.map(|caller| callers.name(caller)),
-            key_header: Some(callers.callers().api_key_header.as_str()),
-        };
-        if let Some(kind) = &self.grpc {
-            return refusal::grpc::page(refusal, &asked, kind.clone()).map(|()| Answer::Own(None));
-        }
-        let mut response = page::page(refusal, &asked).map(|bytes: Bytes| Answer::Own(Some(bytes)));
-        // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
-        // comes behind it may be a part of the first one. Nor is who sends more than is read.
-        if self.one_at_a_time() && is_doubtful(refusal.reason) {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            self.visitor.part(Parting::TurnedOut);
-        }
-        response
-    }
-
     /// Completes the head of the answer, and ties to its body everything that ends with its last byte.
     fn finish(
         mut self,
         visitor: &Rc<Visitor>,
         method: &Method,
-        (response, grant): (Response<Answer>, Option<Grant>),
+        (response, admission): (Response<Answer>, Option<Admission>),
     ) -> Response<Reply> {
         let (mut head, answer) = response.into_parts();
         let one_at_a_time = self.one_at_a_time();
@@ -335,15 +305,10 @@ impl Journey<'_> {
         }
         // A length that was promised cannot be cut short by trailers.
         let grpc = grpc && !head.headers.contains_key(CONTENT_LENGTH);
-        let reply = Reply::new(answer, self.outcome, grant, self.upload, self.busy, method);
+        let reply = Reply::new(answer, self.outcome, admission, self.upload, self.busy, method);
         let reply = if grpc { reply.of_grpc() } else { reply };
         Response::from_parts(head, reply)
     }
-}
-
-/// Whether more of the request may follow on its connection.
-const fn is_doubtful(reason: Reason) -> bool {
-    matches!(reason, Reason::BadRequest | Reason::HttpVersion | Reason::MethodRefused | Reason::BodyTooLarge)
 }
 
 fn caller_note(desk: &Desk, caller: &Caller) -> CallerNote {
@@ -354,32 +319,4 @@ fn caller_note(desk: &Desk, caller: &Caller) -> CallerNote {
         via: caller.via.word(),
         tier: caller.tier.and_then(|tier| callers.callers().tiers.get(tier)).map(|tier| tier.name.clone()),
     }
-}
-
-/// Answers and records a request that never became one: its head was refused before hyper saw it. Returns the bytes
-/// to send.
-pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target: &[u8]) -> Vec<u8> {
-    let now = visitor.refresh_clock();
-    let desk = Rc::clone(&visitor.desk());
-    let mut outcome = desk.scribe.begin(now, visitor.arrival.peer);
-    let request_id = request_id::new(now);
-    // What is left of the request line is logged if it makes sense at all.
-    let uri = std::str::from_utf8(target).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
-    if let Ok(method) = Method::from_bytes(method) {
-        outcome.request(&method, &uri, Version::HTTP_11, &HeaderMap::new());
-    }
-    outcome.request_id(request_id.clone());
-    if let Ok(caller) = desk.service.callers.identify(
-        visitor.credentials(),
-        &HeaderMap::new(),
-        &mut visitor.caller.borrow_mut(),
-    ) {
-        outcome.caller(caller_note(&desk, &caller));
-    }
-    outcome.refused(refusal);
-    outcome.status(refusal.reason.status());
-    outcome.ended(crate::record::End::Complete);
-    let asked = Asked { request_id: request_id.to_str().unwrap_or(""), ..Asked::default() };
-    let date = UNIX_EPOCH + Duration::from_micros(now.unix_micros);
-    page::raw(refusal, &asked, date, method == Method::HEAD.as_str().as_bytes())
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::admit::caller::CallerBook;
+use crate::admit::capacity::{Capacity, Entrance};
 use crate::admit::ledger::Ledger;
 use crate::admit::limit::LimitBook;
 use crate::clock::{Moment, ShardClock};
@@ -33,6 +34,8 @@ pub struct Service {
     pub callers: Arc<CallerBook>,
     /// What they may use.
     pub limits: LimitBook,
+    /// How many requests may be in progress.
+    pub capacity: Arc<Capacity>,
     /// Where requests go.
     pub workers: Arc<Workers>,
     /// What happened.
@@ -42,7 +45,7 @@ pub struct Service {
 
 impl Service {
     /// Builds a service. What must outlive a reload comes from `before`, the same service as it runs now: counts,
-    /// open connections, and the workers with their health; `tls` has been built so too. Quotas live
+    /// places in use, open connections, and the workers with their health; `tls` has been built so too. Quotas live
     /// in the `ledger`, which is handed on as well.
     pub fn new(
         (config, tls): (&Arc<config::Service>, Option<Arc<TlsTerms>>),
@@ -58,6 +61,8 @@ impl Service {
             .filter(|before| inherits_workers(&before.config.workers, &config.workers))
             .map_or_else(|| Workers::new(shards), |before| Arc::clone(&before.workers));
         workers.adopt(Terms::of(config));
+        let capacity = before.map_or_else(Arc::default, |before| Arc::clone(&before.capacity));
+        capacity.adopt(config.capacity.concurrent);
         let counts = before.map_or_else(|| ServiceCounts::new(shards), |before| Arc::clone(&before.counts));
         let open = before.map_or_else(Arc::default, |before| Arc::clone(&before.open));
         Arc::new(Self {
@@ -65,6 +70,7 @@ impl Service {
             tls,
             callers: Arc::clone(callers),
             limits,
+            capacity,
             workers,
             counts,
             open,
@@ -87,6 +93,8 @@ fn inherits_workers(before: &config::WorkerSource, now: &config::WorkerSource) -
 pub struct Desk {
     /// The service.
     pub service: Arc<Service>,
+    /// The way to its places.
+    pub entrance: Rc<Entrance>,
     /// The way to its workers.
     pub route: Route,
     /// Who writes down what happens.
@@ -109,9 +117,10 @@ impl Desk {
             (shard, Rc::clone(clock)),
             before,
         );
+        let entrance = Entrance::new(&service.capacity);
         let counts = Arc::clone(&service.counts);
         let scribe = Scribe::new(&service.config.name, counts, shard, service.callers.callers(), log);
-        Rc::new(Self { service, route, scribe })
+        Rc::new(Self { service, entrance, route, scribe })
     }
 }
 

@@ -148,6 +148,26 @@ impl LimitBook {
         Ok(grant)
     }
 
+    /// What [`Self::charge`] would say now, without charging or counting anything: for a request that has to wait
+    /// before it can be charged.
+    ///
+    /// # Errors
+    /// As of [`Self::charge`].
+    pub fn check(&self, caller: &Caller, facts: &Facts<'_>, now: Moment) -> Result<(), Refused> {
+        let cost = self.costs.of(facts);
+        let claims = [self.own(caller, now), self.total()];
+        for claim in claims.into_iter().flatten().filter(|claim| claim.limit.mode == Mode::Enforce) {
+            if let Some(meter) = &claim.limit.meter {
+                meter.check(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))?;
+            }
+            let most = claim.limit.concurrent.map_or(u64::MAX, |most| u64::from(most.get()));
+            if self.count(claim.place) >= most {
+                return Err(claim.crowd_refusal(now));
+            }
+        }
+        Ok(())
+    }
+
     /// How `caller` stands with its own rate, without charging. None: it has none.
     pub fn peek(&self, caller: &Caller, now: Moment) -> Option<Standing> {
         self.own(caller, now).and_then(|own| own.limit.standing(own.place, now))
@@ -168,11 +188,7 @@ impl LimitBook {
     pub fn in_progress(&self, caller: &Caller, now: Moment) -> Option<(u64, u64)> {
         let own = self.own(caller, now)?;
         let most = own.limit.concurrent?;
-        let count = match own.place {
-            Place::Account(number) => self.accounts[number].in_progress().load(Relaxed),
-            Place::Stranger(key) => self.ledger.strangers_in_progress().of(key),
-        };
-        Some((count, u64::from(most.get())))
+        Some((self.count(own.place), u64::from(most.get())))
     }
 
     /// What a request with these facts takes.
@@ -247,12 +263,7 @@ impl LimitBook {
         let Some(most) = claim.limit.concurrent else { return Ok(None) };
         match self.take(claim.place, u64::from(most.get())) {
             Some(permit) => Ok(Some(permit)),
-            None => {
-                let refusal = Refusal::new(claim.reasons.1, "too many requests in progress")
-                    .by(claim.limit.rule.clone())
-                    .after(CONCURRENCY_RETRY);
-                Err(Refused { refusal, standing: claim.limit.standing(claim.place, now) })
-            }
+            None => Err(claim.crowd_refusal(now)),
         }
     }
 
@@ -281,6 +292,14 @@ impl LimitBook {
         }
     }
 
+    /// Requests in progress.
+    fn count(&self, place: Place) -> u64 {
+        match place {
+            Place::Account(number) => self.accounts[number].in_progress().load(Relaxed),
+            Place::Stranger(key) => self.ledger.strangers_in_progress().of(key),
+        }
+    }
+
     fn own(&self, caller: &Caller, now: Moment) -> Option<Claim<'_>> {
         let reasons = (Reason::CallerRate, Reason::CallerConcurrency);
         let (limit, place) = match caller.who {
@@ -306,6 +325,13 @@ impl LimitBook {
 }
 
 impl Claim<'_> {
+    fn crowd_refusal(&self, now: Moment) -> Refused {
+        let refusal = Refusal::new(self.reasons.1, "too many requests in progress")
+            .by(self.limit.rule.clone())
+            .after(CONCURRENCY_RETRY);
+        Refused { refusal, standing: self.limit.standing(self.place, now) }
+    }
+
     fn rate_refusal(&self, denied: Denied) -> Refused {
         let detail =
             if denied.wait.is_some() { "the rate is used up" } else { "it costs more than the whole burst" };

@@ -12,12 +12,16 @@
 //! All three judge the canonical [`path`] and [`host`], which are also what the worker gets: there is no second
 //! reading of a target that could disagree with the first. [`pattern`] compares both with what rules say.
 //!
+//! For the time that a request is in progress it also needs a place of the service's [`capacity`]. That is asked
+//! between the last two questions, by `inbound/room.rs`: who gets none has been charged nothing.
+//!
 //! The state lies in the [`ledger`], which outlives every [`limit::LimitBook`] (reloads build new books over the old
 //! ledger); [`concurrency`] counts requests in progress; [`cost`] says what a request takes; [`headers`] tells clients.
 //!
 //! Nothing here reads a clock or touches a socket.
 
 pub mod caller;
+pub mod capacity;
 pub mod concurrency;
 pub mod cost;
 pub mod forwarded;

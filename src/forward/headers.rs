@@ -4,7 +4,9 @@
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
+use tokio::time::Instant;
 
+use crate::clock::Moment;
 use crate::refusal::page::REQUEST_ID;
 
 /// The caller's name, told to the worker and never accepted from outside.
@@ -64,6 +66,17 @@ pub fn to_worker(fields: &mut HeaderMap, told: &Told<'_>) {
     fields.insert(CALLER, told.caller.clone());
     if let Some(certificate) = &told.certificate {
         fields.insert(FORWARDED_CLIENT_CERT, certificate.clone());
+    }
+}
+
+/// Tells the worker in `timeouts.deadline_header` how many milliseconds are left until `until`: whole ones, rounded down,
+/// but at least 1, since some take 0 for no end at all. A client's own word, or that of an earlier attempt, goes.
+pub fn tell_deadline(fields: &mut HeaderMap, name: &HeaderName, until: Option<Instant>, now: Moment) {
+    fields.remove(name);
+    if let Some(until) = until {
+        let left = until.saturating_duration_since(Instant::from_std(now.instant()));
+        let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+        fields.insert(name, HeaderValue::from(millis));
     }
 }
 
@@ -383,6 +396,23 @@ mod tests {
         to_client(&mut fields, StatusCode::OK, Version::HTTP_11);
         assert_eq!(fields[header::VIA], "1.1 inner, 1.1 buckler");
         assert_eq!(fields.len(), 2, "{fields:?}");
+    }
+
+    #[test]
+    fn the_deadline_is_told_in_whole_milliseconds_and_nobody_elses_word_is() {
+        let name = HeaderName::from_static("x-timeout-ms");
+        let now = Moment::at(5_000_000_000);
+        let told = |left: Option<u64>| {
+            let mut fields = map(&[("x-timeout-ms", "99999"), ("x-timeout-ms", "7")]);
+            let until = left.map(|nanos| now.plus(std::time::Duration::from_nanos(nanos)));
+            tell_deadline(&mut fields, &name, until.map(|until| Instant::from_std(until.instant())), now);
+            fields.get_all(&name).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(Some(2_500_000_000)), ["2500"]);
+        assert_eq!(told(Some(2_999_999)), ["2"]);
+        assert_eq!(told(Some(999_999)), ["1"], "0 is never said");
+        assert_eq!(told(Some(0)), ["1"]);
+        assert_eq!(told(None), [""; 0], "the client's own word is nobody's deadline");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The body of an answer on its last hop, and everything that ends with it: the record, the grant of the limits, the
+//! The body of an answer on its last hop, and everything that ends with it: the record, what was granted, the
 //! connection's being busy. All of it is given back when hyper drops the body, however that comes about.
 
 use std::pin::Pin;
@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::Method;
 use http_body::{Body, Frame, SizeHint};
 
+use super::room::Admission;
 use super::visitor::Busy;
-use crate::admit::limit::Grant;
 use crate::forward::Answer;
 use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms};
 use crate::forward::upload::UploadWatch;
@@ -21,9 +21,10 @@ use crate::refusal::{self, Reason, Refusal};
 #[derive(Debug)]
 pub struct Reply {
     answer: Answer,
+    /// Held until the last byte: a slow reader still counts as a request in progress. Given back before the outcome is
+    /// written: what is told to be over holds no place.
+    _admission: Option<Admission>,
     outcome: Box<Outcome>,
-    /// Held until the last byte: a slow reader still counts as a request in progress.
-    _grant: Option<Grant>,
     upload: UploadWatch,
     /// The connection carries it until this goes.
     busy: Busy,
@@ -37,7 +38,7 @@ impl Reply {
     pub(super) fn new(
         answer: Answer,
         mut outcome: Box<Outcome>,
-        grant: Option<Grant>,
+        admission: Option<Admission>,
         upload: UploadWatch,
         busy: Busy,
         method: &Method,
@@ -47,7 +48,7 @@ impl Reply {
         if (answer.is_end_stream() && !switched) || *method == Method::HEAD {
             outcome.ended(End::Complete);
         }
-        Self { answer, outcome, _grant: grant, upload, busy, grpc: false, cut: false }
+        Self { answer, outcome, _admission: admission, upload, busy, grpc: false, cut: false }
     }
 
     /// The same as an answer of gRPC.

@@ -1,13 +1,13 @@
-//! The way of a connection of `protocol: tcp`: who is calling, may they, have they a connection left, which worker, and
-//! then bytes. It asks the same questions as a request, once, and its bytes are nobody's business.
+//! The way of a connection of `protocol: tcp`: who is calling, may they, is there room and a connection left, which
+//! worker, and then bytes. It asks the same questions as a request, once, and its bytes are nobody's business.
 
 use std::rc::Rc;
 
 use http::{HeaderMap, Method};
 
+use super::room::{self, Admission, Asking};
 use super::{Visitor, caller_note, request_id};
-use crate::admit::limit::Grant;
-use crate::admit::{Facts, decide};
+use crate::admit::{Facts, Shadow, permission};
 use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms, WorkerSide};
 use crate::record::{End, Outcome};
 use crate::refusal::Refusal;
@@ -22,9 +22,9 @@ const FACTS: Facts<'static> = Facts { method: &Method::CONNECT, host: "", path: 
 pub struct Opened {
     visitor: Rc<Visitor>,
     worker: WorkerSide,
-    outcome: Box<Outcome>,
     /// Held to the end: the connection counts as a request in progress.
-    _grant: Grant,
+    _admission: Admission,
+    outcome: Box<Outcome>,
 }
 
 /// Asks everything that stands before the first byte, and connects to a worker. The connection is charged one request.
@@ -32,14 +32,14 @@ pub struct Opened {
 pub async fn open(visitor: Rc<Visitor>) -> Option<Opened> {
     let desk = Rc::clone(&visitor.desk());
     let mut outcome = begin(&visitor, &desk);
-    let opened = match admit(&visitor, &desk, &mut outcome) {
-        Ok(grant) => {
-            desk.route.open(visitor.arrival.spoken(), &mut outcome).await.map(|worker| (worker, grant))
+    let opened = match admit(&visitor, &desk, &mut outcome).await {
+        Ok(admission) => {
+            desk.route.open(visitor.arrival.spoken(), &mut outcome).await.map(|worker| (worker, admission))
         }
         Err(refusal) => Err(refusal),
     };
     match opened {
-        Ok((worker, grant)) => Some(Opened { visitor, worker, outcome, _grant: grant }),
+        Ok((worker, admission)) => Some(Opened { visitor, worker, outcome, _admission: admission }),
         Err(refusal) => {
             refuse(outcome, &refusal);
             None
@@ -72,7 +72,7 @@ fn begin(visitor: &Visitor, desk: &Desk) -> Box<Outcome> {
     outcome
 }
 
-fn admit(visitor: &Visitor, desk: &Desk, outcome: &mut Outcome) -> Result<Grant, Refusal> {
+async fn admit(visitor: &Visitor, desk: &Desk, outcome: &mut Outcome) -> Result<Admission, Refusal> {
     let service = &desk.service;
     let now = outcome.begun();
     let caller = service.callers.identify(
@@ -82,13 +82,20 @@ fn admit(visitor: &Visitor, desk: &Desk, outcome: &mut Outcome) -> Result<Grant,
     )?;
     outcome.client(caller.client);
     outcome.caller(caller_note(desk, &caller));
-    let asked = (&service.config.permissions, &service.limits);
+    let named = (&caller, service.callers.name(&caller));
     let mut shadows = Vec::new();
-    let admitted = decide(asked, (&caller, service.callers.name(&caller)), &FACTS, now, &mut shadows);
-    for shadow in shadows {
-        outcome.shadow(&shadow.rule, shadow.reason);
+    let judged = permission::judge(&service.config.permissions, named, &FACTS, now, &mut shadows);
+    let admitted = match judged {
+        Ok(()) => {
+            let asking = Asking { desk, clock: visitor.clock(), caller: &caller, facts: &FACTS, until: None };
+            room::enter(&asking, now, outcome, &mut shadows).await.map_err(|refused| refused.refusal)
+        }
+        Err(refusal) => Err(refusal),
+    };
+    for Shadow { rule, reason, .. } in &shadows {
+        outcome.shadow(rule, *reason);
     }
-    admitted.map_err(|refused| refused.refusal)
+    admitted
 }
 
 fn refuse(mut outcome: Box<Outcome>, refusal: &Refusal) {

@@ -72,7 +72,7 @@ pub fn page(refusal: &Refusal, asked: &Asked<'_>, kind: HeaderValue) -> Response
     fields.insert(CONTENT_TYPE, kind);
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     tell(refusal, fields);
-    set(fields, PROXY_STATUS, proxy_status(refusal, asked));
+    set(fields, PROXY_STATUS, proxy_status(refusal, asked, false));
     if !asked.request_id.is_empty() {
         set(fields, REQUEST_ID, asked.request_id.to_owned());
     }

@@ -44,7 +44,7 @@ pub fn page(refusal: &Refusal, asked: &Asked<'_>) -> Response<Bytes> {
     fields.reserve(MOST_FIELDS);
     fields.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    set(fields, PROXY_STATUS, proxy_status(refusal, asked));
+    set(fields, PROXY_STATUS, proxy_status(refusal, asked, false));
     if !asked.request_id.is_empty() {
         set(fields, REQUEST_ID, asked.request_id.to_owned());
     }
@@ -122,7 +122,8 @@ pub(super) fn set(fields: &mut HeaderMap, name: HeaderName, value: String) {
 }
 
 /// `buckler; error=…; details="…"` (RFC 9209 section 2.3). The caller's own name only goes to an identified caller.
-pub(super) fn proxy_status(refusal: &Refusal, asked: &Asked<'_>) -> String {
+/// `fallback`: the answer is the operator's, given instead of the refusal, which is still what went wrong.
+pub(super) fn proxy_status(refusal: &Refusal, asked: &Asked<'_>, fallback: bool) -> String {
     let mut text = String::with_capacity(160);
     text.push_str("buckler; error=");
     text.push_str(refusal.reason.proxy_error());
@@ -135,6 +136,9 @@ pub(super) fn proxy_status(refusal: &Refusal, asked: &Asked<'_>) -> String {
     if let Some(caller) = asked.caller {
         text.push_str(" caller=");
         push_sf(&mut text, caller);
+    }
+    if fallback {
+        text.push_str(" fallback");
     }
     text.push('"');
     text
@@ -157,7 +161,7 @@ fn problem_type(reason: Reason) -> &'static str {
         Reason::CallerRate | Reason::CallerConcurrency => {
             "https://iana.org/assignments/http-problem-types#quota-exceeded"
         }
-        Reason::ServiceLimit | Reason::Overload | Reason::Connections => {
+        Reason::ServiceLimit | Reason::Overload | Reason::WorkersFailing | Reason::Connections => {
             "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
         }
         _ => "about:blank",

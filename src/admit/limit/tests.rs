@@ -260,6 +260,30 @@ fn requests_in_progress_count_until_their_grant_is_dropped() {
 }
 
 #[test]
+fn a_check_says_what_a_charge_would_and_takes_nothing() {
+    let mut limits = limits(Some(at_once(quota("default", SECOND, 3), 2)));
+    limits.total = Some(quota("total", SECOND, 4));
+    let ledger = ledger();
+    let book = book(limits, &ledger);
+    let check = |who: &Caller| book.check(who, &GET, START).map_err(|refused| refused.refusal.reason);
+    let who = stranger(0);
+    for _ in 0..10 {
+        assert_eq!(check(&who), Ok(()));
+    }
+    assert_eq!(ledger.strangers_in_progress().strangers(), 0);
+    let held = [ask(&book, &who, START).unwrap(), ask(&book, &who, START).unwrap()];
+    assert_eq!(check(&who), Err(Reason::CallerConcurrency));
+    drop(held);
+    assert_eq!(check(&who), Ok(()));
+    ask(&book, &who, START).unwrap();
+    assert_eq!(check(&who), Err(Reason::CallerRate));
+    assert_eq!(check(&stranger(1)), Ok(()));
+    ask(&book, &stranger(1), START).unwrap();
+    assert_eq!(check(&stranger(1)), Err(Reason::ServiceLimit));
+    assert_eq!(book.peek(&stranger(1), START).unwrap().remaining, 2);
+}
+
+#[test]
 fn requests_in_progress_are_still_counted_after_a_reload() {
     let (ledger, make) = (ledger(), || limits(Some(at_once(quota("default", 1, 1_000), 1))));
     for who in [stranger(0), known(0)] {

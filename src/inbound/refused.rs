@@ -1,0 +1,99 @@
+//! What a client is told whose request is refused: the page of the refusal, in gRPC's form for gRPC, or the operator's
+//! `fallback`. Who refuses, and why, stands elsewhere.
+
+use std::rc::Rc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONNECTION, HeaderMap, HeaderValue};
+use http::{Method, Response, Version};
+
+use super::{Journey, Parting, Visitor, caller_note, request_id};
+use crate::forward::Answer;
+use crate::record::End;
+use crate::refusal::page::{self, Asked};
+use crate::refusal::{self, Reason, Refusal, fallback};
+
+impl Journey<'_> {
+    /// The answer to a refused request. One that broke after its head was sent has no other: it is cut.
+    pub(super) fn refuse(&mut self, refusal: &Refusal, accept: Option<&HeaderValue>) -> Response<Answer> {
+        self.outcome.refused(refusal);
+        self.refused = true;
+        if let (None, Some(caller)) = (&self.standing, &self.caller) {
+            self.standing = self.desk.service.limits.peek_enforced(caller, self.now);
+        }
+        let callers = &self.desk.service.callers;
+        // Only who showed a credential is told its name: an address says nothing new to a stranger.
+        let known = self.caller.as_ref().filter(|caller| caller.known().is_some());
+        let asked = Asked {
+            request_id: self.request_id.to_str().unwrap_or(""),
+            plain: page::wants_plain(accept),
+            caller: known.map(|caller| callers.name(caller)),
+            key_header: Some(callers.callers().api_key_header.as_str()),
+        };
+        if let Some(kind) = &self.grpc {
+            return refusal::grpc::page(refusal, &asked, kind.clone()).map(|()| Answer::Own(None));
+        }
+        if let Some(given) = &self.desk.service.config.fallback
+            && fallback::stands_in_for(refusal.reason)
+        {
+            self.outcome.fell_back();
+            let given = (given.status, &given.headers, &given.body);
+            return fallback::page(refusal, &asked, given).map(Answer::Own);
+        }
+        let mut response = page::page(refusal, &asked).map(|bytes: Bytes| Answer::Own(Some(bytes)));
+        // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
+        // comes behind it may be a part of the first one. Nor is who sends more than is read.
+        if self.one_at_a_time() && is_doubtful(refusal.reason) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            self.visitor.part(Parting::TurnedOut);
+        }
+        response
+    }
+}
+
+/// Whether more of the request may follow on its connection.
+const fn is_doubtful(reason: Reason) -> bool {
+    matches!(reason, Reason::BadRequest | Reason::HttpVersion | Reason::MethodRefused | Reason::BodyTooLarge)
+}
+
+/// What the client accepts, for a page of our own; the lines of the field are one list (RFC 9110 section 5.3).
+pub(super) fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(ACCEPT).iter();
+    let first = lines.next()?.clone();
+    let joined = lines.fold(None, |joined: Option<Vec<u8>>, line| {
+        let mut joined = joined.unwrap_or_else(|| first.as_bytes().to_vec());
+        joined.extend_from_slice(b",");
+        joined.extend_from_slice(line.as_bytes());
+        Some(joined)
+    });
+    joined.and_then(|joined| HeaderValue::from_bytes(&joined).ok()).or(Some(first))
+}
+
+/// Answers and records a request that never became one: its head was refused before hyper saw it. Returns the bytes
+/// to send.
+pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target: &[u8]) -> Vec<u8> {
+    let now = visitor.refresh_clock();
+    let desk = Rc::clone(&visitor.desk());
+    let mut outcome = desk.scribe.begin(now, visitor.arrival.peer);
+    let request_id = request_id::new(now);
+    // What is left of the request line is logged if it makes sense at all.
+    let uri = std::str::from_utf8(target).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
+    if let Ok(method) = Method::from_bytes(method) {
+        outcome.request(&method, &uri, Version::HTTP_11, &HeaderMap::new());
+    }
+    outcome.request_id(request_id.clone());
+    if let Ok(caller) = desk.service.callers.identify(
+        visitor.credentials(),
+        &HeaderMap::new(),
+        &mut visitor.caller.borrow_mut(),
+    ) {
+        outcome.caller(caller_note(&desk, &caller));
+    }
+    outcome.refused(refusal);
+    outcome.status(refusal.reason.status());
+    outcome.ended(End::Complete);
+    let asked = Asked { request_id: request_id.to_str().unwrap_or(""), ..Asked::default() };
+    let date = UNIX_EPOCH + Duration::from_micros(now.unix_micros);
+    page::raw(refusal, &asked, date, method == Method::HEAD.as_str().as_bytes())
+}

@@ -1,0 +1,97 @@
+//! Is there room, and quota left? The order is the point: while most requests fail at the workers, only some go on at
+//! all; then a place of the service's capacity is taken, at once or after a short wait; and only who has one is charged.
+//! So what is refused for want of room has cost nobody anything, and nobody waits who would be refused afterwards.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::admit::caller::Caller;
+use crate::admit::capacity::Permit;
+use crate::admit::limit::{Grant, Refused};
+use crate::admit::{Facts, Shadow};
+use crate::clock::{Moment, ShardClock};
+use crate::queue::NoPlace;
+use crate::record::Outcome;
+use crate::refusal::{Reason, Refusal};
+use crate::service::Desk;
+
+/// When to try again where there was no place: nobody knows when one will be free, and it is the least that
+/// `Retry-After` can say.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A request that asks for room.
+#[derive(Debug)]
+pub(super) struct Asking<'a> {
+    pub(super) desk: &'a Desk,
+    pub(super) clock: &'a ShardClock,
+    pub(super) caller: &'a Caller,
+    pub(super) facts: &'a Facts<'a>,
+    /// When all must be over.
+    pub(super) until: Option<Instant>,
+}
+
+/// What a request that passed holds until its last byte: it counts as in progress for the service's capacity and for its
+/// limits until this is dropped.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub(super) grant: Grant,
+    _permit: Permit,
+}
+
+/// Asks for room, and then charges. `now` is when the request came.
+///
+/// # Errors
+/// 503 `workers_failing` or `overload`, which charged nothing; else what the limits said, and no place is taken.
+pub(super) async fn enter(
+    asking: &Asking<'_>,
+    now: Moment,
+    outcome: &mut Outcome,
+    shadows: &mut Vec<Shadow>,
+) -> Result<Admission, Refused> {
+    let desk = asking.desk;
+    let acceptance = desk.service.workers.acceptance(now);
+    if acceptance < 1.0 && fastrand::f64() >= acceptance {
+        let detail = "most of the newest requests failed at the workers; a few go on, to see when that ends";
+        return Err(no_room(Reason::WorkersFailing, detail));
+    }
+    let (permit, now) = match desk.entrance.try_enter(acceptance) {
+        Some(permit) => (permit, now),
+        None => (wait(asking, acceptance, now, outcome).await?, asking.clock.refresh()),
+    };
+    let grant = desk.service.limits.charge(asking.caller, asking.facts, now, shadows)?;
+    Ok(Admission { grant, _permit: permit })
+}
+
+/// Waits for a place, if that is of use: it is against bursts, not for workers that fail.
+async fn wait(
+    asking: &Asking<'_>,
+    acceptance: f64,
+    now: Moment,
+    outcome: &mut Outcome,
+) -> Result<Permit, Refused> {
+    let service = &asking.desk.service;
+    service.limits.check(asking.caller, asking.facts, now)?;
+    let longest = service.config.capacity.wait;
+    if acceptance < 1.0 || longest.is_zero() {
+        asking.desk.entrance.note_refused();
+        return Err(no_room(Reason::Overload, "all places of `capacity` are taken"));
+    }
+    let until = Instant::from_std(now.instant()) + longest;
+    let until = asking.until.map_or(until, |all| all.min(until));
+    let acceptance = || service.workers.acceptance(asking.clock.now());
+    let waited = asking.desk.entrance.enter_in_turn(until, acceptance).await;
+    outcome.queued(asking.clock.refresh().since(now));
+    waited.map_err(|no_place| {
+        asking.desk.entrance.note_refused();
+        let detail = match no_place {
+            NoPlace::Late => "no place of `capacity` was free within `capacity.wait`",
+            NoPlace::TooManyWait => "all places of `capacity` are taken, and too many requests wait for one",
+        };
+        no_room(Reason::Overload, detail)
+    })
+}
+
+fn no_room(reason: Reason, detail: &'static str) -> Refused {
+    Refused::without_standing(Refusal::new(reason, detail).after(RETRY))
+}
