@@ -251,6 +251,10 @@ fn a_check_is_of_one_kind() {
         let told = loaded.problems[0].help.clone().unwrap_or_default();
         assert!(told.starts_with(help), "{check}: {told}");
     }
+}
+
+#[test]
+fn a_grpc_check_names_a_service_and_a_share_is_in_percent() {
     let grpc = |service: &str| {
         load_text(&text(
             "protocol: http2",
