@@ -24,6 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::admit::capacity::Capacity;
 use crate::clock::Moment;
 use crate::config;
 use crate::record::access_log::AccessLog;
@@ -73,6 +74,8 @@ pub struct ServiceView {
     pub counts: Arc<ServiceCounts>,
     /// Its workers.
     pub workers: Arc<Workers>,
+    /// Its places.
+    pub capacity: Arc<Capacity>,
     /// Its certificates. None: it speaks no TLS.
     pub tls: Option<Arc<TlsTerms>>,
     /// What is left of a caller's quota at this moment, by the caller's name. None: it has no quota, or nobody knows.

@@ -66,6 +66,8 @@ struct ReadyQuery {
     verbose: Option<String>,
 }
 
+/// Whether Buckler itself serves, whatever its workers do: an orchestrator that takes it away because the workers of one
+/// service are ill (or have yet to pass a check) would take all its services away.
 async fn ready(State(desk): State<Arc<Desk>>, Query(query): Query<ReadyQuery>) -> Response<Body> {
     let phase = desk.state.phase();
     let (status, word) = match phase {
@@ -93,19 +95,27 @@ fn details(desk: &Desk, text: &mut String) {
     }
     for service in &desk.view.load().services {
         let name = &service.config.name;
-        if has_usable_worker(service, now) {
-            text.push_str(&format!("[+] service {name}: has workers\n"));
-        } else {
-            text.push_str(&format!("[-] service {name}: no usable worker\n"));
-        }
+        text.push_str(&match no_usable_worker(service, now) {
+            None => format!("[+] service {name}: has workers\n"),
+            Some(why) => format!("[-] service {name}: no usable worker: {why}\n"),
+        });
     }
 }
 
-fn has_usable_worker(service: &ServiceView, now: Moment) -> bool {
+/// Why no worker of this service is to be used, if so.
+fn no_usable_worker(service: &ServiceView, now: Moment) -> Option<&'static str> {
     let set = service.workers.load();
-    set.members
-        .iter()
-        .any(|member| matches!(member.worker.usable(now), Use::Share(_) | Use::Ejected(1..) | Use::Trial))
+    let uses: Vec<Use> = set.members.iter().map(|member| member.worker.usable(now)).collect();
+    if uses.iter().any(|one| matches!(one, Use::Share(_) | Use::Ejected(1..) | Use::Trial)) {
+        return None;
+    }
+    Some(if uses.is_empty() {
+        "none is known"
+    } else if uses.contains(&Use::Unready) {
+        "none of them that could be has passed its first check"
+    } else {
+        "all are ejected, and tried all the same"
+    })
 }
 
 async fn show_status(State(desk): State<Arc<Desk>>) -> Response<Body> {
@@ -136,6 +146,7 @@ struct RefusalRow<'a> {
     rule_at: Option<&'a str>,
     rule_reason: Option<&'a str>,
     retry_after: Option<f64>,
+    fallback: bool,
     suppressed: u64,
 }
 
@@ -178,6 +189,7 @@ fn row<'a>(service: &'a ServiceView, kept: &'a Kept) -> RefusalRow<'a> {
         rule_at: rule.map(|rule| rule.at.as_str()).filter(|at| !at.is_empty()),
         rule_reason: rule.and_then(|rule| rule.reason.as_deref()),
         retry_after: kept.retry_after.map(|wait| wait.as_secs_f64()),
+        fallback: kept.fallback,
         suppressed: kept.suppressed,
     }
 }

@@ -3,7 +3,10 @@
 use super::{Desk, ServiceView, process};
 use crate::clock::Moment;
 use crate::record::handshakes::TlsReading;
-use crate::record::metrics::{DnsReading, ProcessReading, Scrape, ServiceReading, WorkerReading};
+use crate::record::metrics::{
+    CapacityReading, ChecksReading, DnsReading, ProcessReading, RoomReading, Scrape, SeatsReading,
+    ServiceReading, WorkerReading,
+};
 use crate::workers::Member;
 use crate::workers::health::Use;
 
@@ -31,6 +34,8 @@ pub(super) fn scrape(desk: &Desk, now: Moment) -> Scrape {
 }
 
 fn read_service(service: &ServiceView, now: Moment) -> ServiceReading {
+    // First, since it judges the newest outcomes: shares and states are those of this moment.
+    let room = read_room(service, now);
     let set = service.workers.load();
     let dns = set.dns.as_ref().map(|dns| DnsReading {
         age: dns.answered_at.map(|answered| now.since(answered)),
@@ -48,22 +53,47 @@ fn read_service(service: &ServiceView, now: Moment) -> ServiceReading {
     ServiceReading {
         name: service.config.name.clone(),
         counts: service.counts.clone(),
-        workers: set.members.iter().map(|member| read_worker(member, now)).collect(),
+        workers: set.members.iter().map(|member| read_worker(service, member, now)).collect(),
+        room,
         dns,
         tls,
     }
 }
 
-fn read_worker(member: &Member, now: Moment) -> WorkerReading {
-    let counts = &member.worker.counts;
+fn read_room(service: &ServiceView, now: Moment) -> RoomReading {
+    let acceptance = service.workers.acceptance(now);
+    let reading = service.capacity.reading(acceptance);
+    let capacity = reading.concurrent.map(|limit| CapacityReading {
+        limit,
+        effective: reading.effective.unwrap_or(limit),
+        in_use: reading.in_use,
+    });
+    RoomReading { capacity, waiting: waiting(service), acceptance }
+}
+
+/// Requests of a service that wait for a place, its own or a worker's.
+pub(super) fn waiting(service: &ServiceView) -> u64 {
+    service.capacity.reading(1.0).waiting + service.workers.freed.waiting() as u64
+}
+
+fn read_worker(service: &ServiceView, member: &Member, now: Moment) -> WorkerReading {
+    let worker = &member.worker;
+    let (counts, health) = (&worker.counts, worker.reading(now));
+    let checked = service.config.health.check.is_some();
     WorkerReading {
-        name: member.worker.name.clone(),
-        up: matches!(member.worker.usable(now), Use::Share(_)),
+        name: worker.name.clone(),
+        up: matches!(worker.usable(now), Use::Share(_)),
+        state: health.state.word(),
+        share: health.share,
         weight: member.weight,
         active: counts.sum(|shard| &shard.active),
         connections: counts.sum(|shard| &shard.connections),
         answers: std::array::from_fn(|class| counts.sum(|shard| &shard.answers[class])),
         failures: counts.sum(|shard| &shard.failures),
         connect_failures: counts.sum(|shard| &shard.connect_failures),
+        ejections: health.ejections,
+        checks: checked
+            .then(|| ChecksReading { ok: worker.checks.good.get(), failed: worker.checks.bad.get() }),
+        seats: service.workers.seats_each().map(|all| SeatsReading { all, taken: worker.seats_taken() }),
     }
 }

@@ -1,4 +1,8 @@
-//! `/api/v1/status`: everything somebody asks first, as JSON. Shares and counts are since the start.
+//! `/api/v1/status`: everything somebody asks first, as JSON. Counts are since the start. What is told of workers and of
+//! the room for requests stands in files of their own below.
+
+mod room;
+mod workers;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +16,9 @@ use crate::record::labels::CODES;
 use crate::record::timestamp;
 use crate::tls::TlsTerms;
 use crate::tls::certificate::Certificate;
-use crate::workers::{DnsAnswer, Member};
+use crate::workers::DnsAnswer;
+use room::{CapacityStatus, RetriesStatus, ThrottleStatus};
+use workers::WorkerStatus;
 
 /// The whole page.
 #[derive(Serialize)]
@@ -56,6 +62,15 @@ struct ServiceStatus {
     dns: Option<DnsStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<TlsStatus>,
+    /// Places for requests. None: nothing bounds them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capacity: Option<CapacityStatus>,
+    throttle: ThrottleStatus,
+    retries: RetriesStatus,
+    /// Requests that got the fallback.
+    fallbacks: u64,
+    /// `workers.balance`: the word.
+    balance: &'static str,
     workers: Vec<WorkerStatus>,
     callers: Vec<CallerStatus>,
 }
@@ -91,28 +106,6 @@ struct DnsStatus {
     failure: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failing_since: Option<String>,
-}
-
-#[derive(Serialize)]
-struct WorkerStatus {
-    address: String,
-    priority: u16,
-    weight: u16,
-    /// Its part of the weight of its priority, 0 to 1.
-    share_configured: f64,
-    /// Its part of the attempts of its priority, 0 to 1; none before the first.
-    share_actual: Option<f64>,
-    state: &'static str,
-    since: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    why: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<String>,
-    active: u64,
-    connections: u64,
-    attempts: u64,
-    failures: u64,
-    connect_failures: u64,
 }
 
 #[derive(Serialize)]
@@ -189,7 +182,12 @@ fn read_service(service: &ServiceView, callers: &config::Callers, now: Moment) -
         by_reason,
         dns,
         tls: service.tls.as_deref().map(read_tls),
-        workers: set.members.iter().map(|member| read_worker(member, &set.members, now)).collect(),
+        capacity: room::read_capacity(service, now),
+        throttle: room::read_throttle(service, now),
+        retries: room::read_retries(service),
+        fallbacks: service.counts.fallbacks().iter().map(|(_, n)| n).sum(),
+        balance: room::balance_word(&service.config.balance),
+        workers: workers::read(&service.workers, &set.members, now),
         callers: read_callers(service, callers, now),
     }
 }
@@ -229,36 +227,6 @@ fn read_tls(terms: &TlsTerms) -> TlsStatus {
         stale_since: stale.as_ref().map(|stale| timestamp(stale.since.unix_micros)),
         stale_because: stale.map(|stale| stale.why.clone()),
         reload_failures: terms.failures(),
-    }
-}
-
-fn read_worker(member: &Member, members: &[Member], now: Moment) -> WorkerStatus {
-    let peers = || members.iter().filter(|peer| peer.priority == member.priority);
-    let attempts = |member: &Member| member.worker.counts.sum(|shard| &shard.attempts);
-    let weights: u64 = peers().map(|peer| u64::from(peer.weight)).sum();
-    // RFC 2782: if no weight is set at all, they are all alike.
-    let share_configured = match weights {
-        0 => 1.0 / peers().count().max(1) as f64,
-        weights => f64::from(member.weight) / weights as f64,
-    };
-    let all: u64 = peers().map(attempts).sum();
-    let standing = member.worker.standing(now);
-    let counts = &member.worker.counts;
-    WorkerStatus {
-        address: member.worker.name.to_string(),
-        priority: member.priority,
-        weight: member.weight,
-        share_configured,
-        share_actual: (all > 0).then(|| attempts(member) as f64 / all as f64),
-        state: standing.state.word(),
-        since: timestamp(standing.since.unix_micros),
-        why: standing.why,
-        until: standing.until.map(|until| timestamp(until.unix_micros)),
-        active: counts.sum(|shard| &shard.active),
-        connections: counts.sum(|shard| &shard.connections),
-        attempts: attempts(member),
-        failures: counts.sum(|shard| &shard.failures),
-        connect_failures: counts.sum(|shard| &shard.connect_failures),
     }
 }
 

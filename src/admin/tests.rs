@@ -13,10 +13,12 @@ use crate::config::{
     Agreement, At, Callers, Credential, KnownCaller, LimitHeaders, Limits, Mode, Quota, Rate, ServiceName,
     UnknownKey,
 };
+use crate::record::labels::STATES;
 use crate::record::{CallerNote, End, Scribe};
 use crate::refusal::{Reason, Refusal, RuleRef};
 use crate::shard::ShardId;
 use crate::workers::Wanted;
+use crate::workers::health::State;
 
 /// A served admin listener and what stands behind it.
 struct World {
@@ -49,6 +51,7 @@ impl World {
             config: Arc::new(service()),
             counts: Arc::clone(&counts),
             workers: Arc::clone(&workers),
+            capacity: Arc::default(),
             tls: None,
             left: Box::new(|name, _| {
                 (name == "office").then(|| Left { policy: "agreement office".into(), ..Left::default() })
@@ -225,7 +228,11 @@ async fn readiness_follows_the_phase_and_tells_details_when_asked() {
     let verbose = world.get("/readyz?verbose").await;
     assert_eq!(verbose.status, 200);
     assert!(verbose.body.contains("buckler.yaml:3: no such key"), "{}", verbose.body);
-    assert!(verbose.body.contains("[-] service playlist: no usable worker"), "{}", verbose.body);
+    assert!(
+        verbose.body.contains("[-] service playlist: no usable worker: none is known"),
+        "{}",
+        verbose.body
+    );
     assert!(world.get("/metrics").await.body.contains("buckler_config_last_reload_success 0\n"));
     world.state.enter(Phase::Draining);
     let draining = world.get("/readyz").await;
@@ -253,6 +260,14 @@ async fn the_status_tells_workers_callers_and_agreements() {
     assert_eq!((&workers[2]["share_configured"], &workers[2]["share_actual"]), (&1.0.into(), &Value::Null));
     assert_ne!(workers[2]["state"], "healthy");
     assert!(!workers[2]["why"].as_str().unwrap().is_empty());
+    assert_eq!((&workers[0]["share"], &workers[2]["share"]), (&1.0.into(), &0.0.into()));
+    for absent in ["seats", "last_check", "slow_start"] {
+        assert!(workers[0].get(absent).is_none(), "{absent}");
+    }
+    assert!(service.get("capacity").is_none(), "nothing bounds it");
+    assert_eq!(service["throttle"]["acceptance"], 1.0);
+    assert_eq!((&service["retries"]["denied"], &service["fallbacks"]), (&0.into(), &0.into()));
+    assert_eq!(service["balance"], "weighted");
     let office = &service["callers"][0];
     assert_eq!((&office["name"], &office["refused"]), (&"office".into(), &1.into()));
     assert_eq!(office["left"]["policy"], "agreement office");
@@ -260,6 +275,29 @@ async fn the_status_tells_workers_callers_and_agreements() {
     assert_eq!(office["agreement"]["until"], "1970-01-02T00:00:00.000000Z");
     assert_eq!(office["agreement"]["owner"], "squad");
     assert_eq!(service["callers"][1]["name"], "_other");
+}
+
+#[tokio::test]
+async fn every_state_of_a_worker_has_its_series() {
+    let world = World::new().await;
+    let words = [State::Healthy, State::Suspect, State::Ejected, State::Returning].map(State::word);
+    assert_eq!(words, STATES);
+    let set = world.workers.load();
+    world.workers.connect_failed(&set.members[2].worker, Moment::read());
+    drop(set);
+    let page = world.get("/metrics").await.body;
+    for line in [
+        r#"buckler_worker_state{service="playlist",worker="127.0.0.1:9001",state="healthy"} 1"#,
+        r#"buckler_worker_state{service="playlist",worker="127.0.0.1:9003",state="healthy"} 0"#,
+        r#"buckler_worker_share{service="playlist",worker="127.0.0.1:9001"} 1.0"#,
+        r#"buckler_acceptance_ratio{service="playlist"} 1.0"#,
+        r#"buckler_capacity_waiting{service="playlist"} 0"#,
+        r#"buckler_retries_denied_total{service="playlist"} 0"#,
+        r#"buckler_queue_duration_seconds_count{service="playlist"} 0"#,
+    ] {
+        assert!(page.lines().any(|written| written == line), "{line} not in {page}");
+    }
+    assert!(!page.contains("buckler_capacity_limit{"), "nothing bounds it");
 }
 
 #[tokio::test]

@@ -1,14 +1,29 @@
-//! An attempt in progress at a worker, and what is counted of it.
+//! An attempt in progress at a worker, and what is counted of it: that it is there, how long it waits for the head of
+//! its answer, and how it ended. Each attempt is told of its worker once, as good or bad, or as nothing if the client
+//! left or was at fault; and one attempt of each request, that whose answer the client gets, is told of the service too.
+//!
+//! An answer is good when it is complete; when it goes on for more than [`SETTLED`], which streams do that have no end;
+//! or when the client leaves in the middle of it: so far nothing was wrong. One that the worker cuts is bad, in addition
+//! if it was told as good before.
 
+use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::StatusCode;
 use tokio::time::Instant;
 
 use super::Route;
 use super::pool::{Lane, Link};
+use super::verdict::{self, Verdict};
 use crate::clock::{Moment, ShardClock};
 use crate::shard::ShardId;
+use crate::workers::seat::Seat;
+use crate::workers::{RequestCounts, WorkerCounts};
+
+/// An answer that still comes so long after its head is good: a stream may go on for days, and a judge who saw only
+/// those that fail would think that all do.
+pub(super) const SETTLED: Duration = Duration::from_secs(1);
 
 /// One attempt in progress at a worker; given back on drop, which is when the last byte has gone or all is lost.
 #[derive(Debug)]
@@ -16,37 +31,159 @@ pub(super) struct Active {
     pub(super) lane: Rc<Lane>,
     shard: ShardId,
     pub(super) clock: Rc<ShardClock>,
-    /// When the client's own patience ends.
+    /// When the time ends for which this worker is not to blame: the client's own, or what others left of the request's.
     haste: Option<Instant>,
+    /// The whole request has been at the worker since then, and no head has come.
+    waiting_since: Cell<Option<Moment>>,
+    stage: Cell<Stage>,
+    /// What is told of the worker is told of the service as well.
+    decides: Cell<bool>,
+    _seat: Seat,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// Nothing is known.
+    Open,
+    /// An answer that began well at this time is on its way.
+    Answering(Moment),
+    /// It was told as good, and may still be cut.
+    Good,
+    /// It was told, or is not worth telling.
+    Over,
 }
 
 impl Active {
-    pub(super) fn begin(lane: &Rc<Lane>, route: &Route, haste: Option<Instant>) -> Self {
+    /// Begins an attempt, with its place at the worker. It is not to blame for what it has not done by `haste`.
+    pub(super) fn begin(lane: &Rc<Lane>, route: &Route, seat: Seat, haste: Option<Instant>) -> Self {
         let counts = lane.worker.counts.of(route.shard);
         counts.attempts.add(1);
         counts.active.add(1);
-        Self { lane: Rc::clone(lane), shard: route.shard, clock: Rc::clone(&route.clock), haste }
+        Self {
+            lane: Rc::clone(lane),
+            shard: route.shard,
+            clock: Rc::clone(&route.clock),
+            haste,
+            waiting_since: Cell::new(None),
+            stage: Cell::new(Stage::Open),
+            decides: Cell::new(false),
+            _seat: seat,
+        }
     }
 
+    /// The whole request is at the worker, as far as we can do anything about it.
+    pub(super) fn sent(&self, now: Moment) {
+        if self.waiting_since.replace(Some(now)).is_none() {
+            self.counts().waiting.add(1);
+        }
+    }
+
+    /// The head of an answer came, as the clock has it that was just read.
+    pub(super) fn head(&self, status: StatusCode, grpc: Option<u16>) {
+        let now = self.clock.now();
+        self.waited(now);
+        match verdict::of_worker(status, grpc) {
+            Verdict::Good => self.stage.set(Stage::Answering(now)),
+            Verdict::Bad => self.tell_bad(),
+        }
+    }
+
+    /// The answer is one that goes to the client.
     pub(super) fn answered(&self, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
-        self.lane.worker.counts.of(self.shard).answers[class].add(1);
+        self.counts().answers[class].add(1);
     }
 
-    pub(super) fn failed(&self) {
-        if self.haste.is_some_and(|haste| haste <= Instant::from_std(Moment::read().instant())) {
-            return;
+    /// The client gets this answer: what becomes of it is told of the service too.
+    pub(super) fn decides(&self, service: Verdict) {
+        match (service, self.stage.get()) {
+            (Verdict::Bad, _) => self.requests().bad.add(1),
+            (Verdict::Good, Stage::Answering(_)) => self.decides.set(true),
+            (Verdict::Good, _) => self.requests().good.add(1),
         }
-        self.lane.worker.counts.of(self.shard).failures.add(1);
+    }
+
+    /// It is a connection and nothing more, and the worker took it.
+    pub(super) fn connected(&self) {
+        self.stage.set(Stage::Answering(self.clock.now()));
+        self.decides(Verdict::Good);
+        self.complete();
+    }
+
+    /// A piece of the answer came.
+    pub(super) fn goes_on(&self) {
+        if let Stage::Answering(since) = self.stage.get()
+            && self.clock.now().since(since) >= SETTLED
+        {
+            self.complete();
+        }
+    }
+
+    /// The last byte of the answer came, or the protocol was switched.
+    pub(super) fn complete(&self) {
+        if matches!(self.stage.get(), Stage::Answering(_)) {
+            self.stage.set(Stage::Good);
+            self.counts().good.add(1);
+            if self.decides.get() {
+                self.requests().good.add(1);
+            }
+        }
+    }
+
+    /// The worker failed: no answer, or one that is not whole.
+    pub(super) fn failed(&self) {
+        let now = Moment::read();
+        if self.haste.is_some_and(|haste| haste <= Instant::from_std(now.instant())) {
+            return self.excused();
+        }
+        self.waited(now);
+        self.counts().failures.add(1);
+        if !matches!(self.stage.get(), Stage::Over) {
+            self.tell_bad();
+        }
+    }
+
+    /// What went wrong says nothing of the worker.
+    pub(super) fn excused(&self) {
+        self.stage.set(Stage::Over);
     }
 
     pub(super) fn give_back(&self, link: Link) {
         self.lane.give_back(link, self.clock.now());
     }
+
+    fn tell_bad(&self) {
+        self.stage.set(Stage::Over);
+        self.counts().bad.add(1);
+        if self.decides.get() {
+            self.requests().bad.add(1);
+        }
+    }
+
+    fn waited(&self, now: Moment) {
+        if let Some(since) = self.waiting_since.take() {
+            let counts = self.counts();
+            counts.waiting.sub(1);
+            counts.waited.add(1);
+            counts.waited_nanos.add(now.nanos.saturating_sub(since.nanos));
+        }
+    }
+
+    fn counts(&self) -> &WorkerCounts {
+        self.lane.worker.counts.of(self.shard)
+    }
+
+    fn requests(&self) -> &RequestCounts {
+        self.lane.workers.requests.of(self.shard)
+    }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.lane.worker.counts.of(self.shard).active.sub(1);
+        self.counts().active.sub(1);
+        if self.waiting_since.take().is_some() {
+            self.counts().waiting.sub(1);
+        }
+        self.complete();
     }
 }

@@ -102,9 +102,14 @@ impl Streaming {
         Ok(())
     }
 
-    /// Counts the answer as one of its worker's.
-    pub(super) fn answered(&self, status: http::StatusCode) {
-        self.active.answered(status);
+    /// The attempt that it is the answer of.
+    pub(super) const fn active(&self) -> &Active {
+        &self.active
+    }
+
+    /// The whole of the body, if it is here already, and nothing of the connection is held any more.
+    fn is_here(&self) -> bool {
+        self.link.is_none() && self.body.is_end_stream() && self.first.as_ref().is_none_or(Frame::is_data)
     }
 
     fn poll_piece(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
@@ -126,6 +131,7 @@ impl Streaming {
                     let detail = "the answer was not complete within `timeouts.total`";
                     return Poll::Ready(Some(Err(self.cut(Reason::WorkerTimeout, detail))));
                 }
+                self.active.goes_on();
                 // hyper does not ask again once it has all bytes of a known length, or the trailers.
                 if frame.is_trailers() || self.body.is_end_stream() {
                     self.finish(cx);
@@ -156,6 +162,7 @@ impl Streaming {
 
     /// The answer is complete: the connection goes back if it is at rest, and if the request is complete too.
     pub(super) fn finish(&mut self, cx: &Context<'_>) {
+        self.active.complete();
         if let Some(mut link) = self.link.take()
             && self.upload.ended()
             && link.at_rest(cx)
@@ -174,13 +181,28 @@ impl Streaming {
 
     fn cut(&mut self, reason: Reason, detail: &'static str) -> Refusal {
         self.link = None;
-        self.active.failed();
         // What the client did to its own upload is not the worker's fault.
-        self.upload.failure().unwrap_or_else(|| Refusal::new(reason, detail))
+        if let Some(failure) = self.upload.failure() {
+            self.active.excused();
+            return failure;
+        }
+        self.active.failed();
+        Refusal::new(reason, detail)
     }
 }
 
 impl Answer {
+    /// The same without anything of the worker's, if all of it is here.
+    pub(super) fn settled(self) -> Self {
+        match self {
+            Self::Worker(mut streaming) if streaming.is_here() => {
+                Self::Own(streaming.first.take().and_then(|frame| frame.into_data().ok()))
+            }
+            Self::Shared(streaming) if streaming.is_end_stream() => Self::Own(None),
+            answer => answer,
+        }
+    }
+
     /// Keeps the request's body going while nobody asks for the next piece of the answer.
     pub fn drive(&mut self, cx: &mut Context<'_>) {
         match self {

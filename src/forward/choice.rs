@@ -1,29 +1,121 @@
 //! Which worker gets the next attempt, and by which lane: `balance` chooses among the workers of now, and the lanes
-//! follow their set.
+//! follow their set. Where all places are taken (`workers.concurrent_per_worker`), a request waits for one here.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::Route;
 use super::pool::{Lane, Lanes};
+use super::refused::all_full;
+use super::tries::Tries;
+use crate::balance::Picked;
 use crate::clock::Moment;
 use crate::config::Endpoint;
+use crate::record::Outcome;
+use crate::workers::seat::Seat;
 use crate::workers::{Trial, Worker, WorkerSet};
 
+/// A worker that was chosen for an attempt.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub(super) lane: Rc<Lane>,
+    pub(super) priority: u16,
+    /// The request's place there. The attempt takes it along to its last byte.
+    pub(super) seat: Seat,
+    /// The attempt tries a worker that returns; kept until it has shown how it is.
+    _trial: Option<Trial>,
+}
+
+/// What came of a choice.
+enum Choice {
+    One(Chosen),
+    Full,
+    Nobody,
+}
+
 impl Route {
-    /// Chooses a worker that was not tried yet, with its priority, and the trial that this is for it, if it is one.
-    pub(super) fn choose(&self, now: Moment, tried: &[Endpoint]) -> Option<(Rc<Lane>, u16, Option<Trial>)> {
+    /// The worker for the next attempt; waits for a place at one if all are taken, for what is left of `capacity.wait`
+    /// and no longer than `until`. None: there is nobody, and `tries` knows what the client is told.
+    pub(super) async fn next(
+        &self,
+        tries: &mut Tries,
+        key: u64,
+        until: Option<Instant>,
+        outcome: &mut Outcome,
+    ) -> Option<Chosen> {
+        // Who comes now does not overtake those who wait.
+        let choice = match self.workers.freed.waiting() {
+            0 => self.choose(tries.now, tries, key),
+            _ => Choice::Full,
+        };
+        match choice {
+            Choice::One(chosen) => Some(chosen),
+            Choice::Nobody => None,
+            // In a box: waiting is rare, and its state would make every request's larger.
+            Choice::Full => Box::pin(self.wait_for_place(tries, key, until, outcome)).await,
+        }
+    }
+
+    async fn wait_for_place(
+        &self,
+        tries: &mut Tries,
+        key: u64,
+        until: Option<Instant>,
+        outcome: &mut Outcome,
+    ) -> Option<Chosen> {
+        let begun = self.clock.refresh();
+        let wait = self.wait.saturating_sub(outcome.has_queued());
+        let end = Instant::from_std(begun.instant()) + wait;
+        let end = until.map_or(end, |until| end.min(until));
+        let took = self.workers.freed.wait(end, || match self.choose(self.clock.refresh(), tries, key) {
+            Choice::Full => None,
+            choice => Some(choice),
+        });
+        let took = took.await;
+        tries.now = self.clock.refresh();
+        outcome.queued(tries.now.since(begun));
+        match took {
+            Ok(Choice::One(chosen)) => Some(chosen),
+            Ok(Choice::Full | Choice::Nobody) => None,
+            Err(_) => {
+                tries.no_place(all_full());
+                None
+            }
+        }
+    }
+
+    /// Chooses a worker that was not asked yet; one that was, only if there is no other; one that is barred, never.
+    fn choose(&self, now: Moment, tries: &Tries, key: u64) -> Choice {
+        let choice = self.choose_without(now, tries.not_first(), key, tries);
+        match choice {
+            Choice::Nobody if tries.may_come_again() => self.choose_without(now, tries.barred(), key, tries),
+            choice => choice,
+        }
+    }
+
+    fn choose_without(&self, now: Moment, without: &[Endpoint], key: u64, tries: &Tries) -> Choice {
         let mut picker = self.picker.borrow_mut();
-        let pick = picker.pick(&self.workers, now, tried)?;
+        let pick = match picker.pick(&self.workers, now, without, key) {
+            Picked::One(pick) => pick,
+            Picked::Full => return Choice::Full,
+            Picked::Nobody => return Choice::Nobody,
+        };
         let set = picker.set();
-        let member = set.members.get(pick.index)?;
+        let Some(member) = set.members.get(pick.index) else { return Choice::Nobody };
         let trial = pick.trial.then(|| self.workers.trial(&member.worker, now));
+        if tries.bars(&member.worker.address) {
+            return Choice::Nobody;
+        }
         let mut lanes = self.lanes.borrow_mut();
         if !Arc::ptr_eq(&lanes.0, set) {
             *lanes = (Arc::clone(set), self.lanes_for(set, &lanes.1));
         }
-        Some((Rc::clone(lanes.1.get(pick.index)?), member.priority, trial))
+        let Some(lane) = lanes.1.get(pick.index) else { return Choice::Nobody };
+        let (lane, priority) = (Rc::clone(lane), member.priority);
+        Choice::One(Chosen { lane, priority, seat: pick.seat, _trial: trial })
     }
 
     /// Lanes for a new set of workers: those of workers that stay keep their connections.
@@ -32,7 +124,7 @@ impl Route {
             before.iter().map(|lane| (&lane.worker.address, lane)).collect();
         let lane = |worker: &Arc<Worker>| match known.get(&worker.address) {
             Some(lane) if Arc::ptr_eq(&lane.worker, worker) => Rc::clone(lane),
-            _ => Rc::new(Lane::new(Arc::clone(worker), self.shard)),
+            _ => Rc::new(Lane::new(Arc::clone(&self.workers), Arc::clone(worker), self.shard)),
         };
         set.members.iter().map(|member| lane(&member.worker)).collect()
     }

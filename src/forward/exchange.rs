@@ -11,8 +11,10 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::Active;
 use super::early::Early;
 use super::pool::Link;
+use super::retry::Reached;
 use super::upload::{Upload, UploadWatch};
 use crate::clock::Moment;
 use crate::refusal::{Reason, Refusal};
@@ -22,13 +24,11 @@ use crate::refusal::{Reason, Refusal};
 pub(super) const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// How an exchange broke.
-pub(super) enum Broken {
-    /// The request came back whole.
-    Unsent(Box<Request<Upload>>, Refusal),
-    /// Some of it may have gone out, and no answer began.
-    Sent(Refusal),
-    /// Trying again is out of the question.
-    TooLate(Refusal),
+pub(super) struct Broken {
+    pub(super) reached: Reached,
+    /// The request, if it came back whole.
+    pub(super) order: Option<Box<Request<Upload>>>,
+    pub(super) refusal: Refusal,
 }
 
 /// How long to wait for an answer's head: `timeouts.response` from the last piece of the request that the worker took,
@@ -55,22 +55,29 @@ impl Patience {
     }
 }
 
-/// Sends a request over a connection and waits for the head of the answer.
+/// Sends a request over a connection and waits for the head of the answer. `active` is told when the worker has all of
+/// the request.
 pub(super) async fn exchange(
     link: &mut Link,
     order: Request<Upload>,
-    upload: &UploadWatch,
+    (upload, active): (&UploadWatch, &Active),
     patience: Patience,
 ) -> Result<Response<Incoming>, Broken> {
     let first = if upload.is_held() { CONTINUE_WAIT } else { patience.response };
     let mut deadline = patience.end(patience.from, first);
     let mut seen = (upload.bytes(), upload.ended());
+    if upload.ended() {
+        active.sent(patience.from);
+    }
     let mut answer = pin!(link.begin(order));
     poll_fn(|cx| {
         link.advance(cx, |link, own| {
             if let Poll::Ready(done) = answer.as_mut().poll(own) {
                 return Poll::Ready(done.map_err(|mut error| match error.take_message() {
-                    Some(order) => Broken::Unsent(Box::new(order), reset()),
+                    Some(order) => {
+                        let order = Some(Box::new(order));
+                        Broken { reached: Reached::Unsent, order, refusal: reset() }
+                    }
                     None => broken(error.error()),
                 }));
             }
@@ -82,12 +89,17 @@ pub(super) async fn exchange(
             let now_seen = (upload.bytes(), upload.ended());
             if seen != now_seen {
                 seen = now_seen;
-                deadline = patience.end(Moment::read(), patience.response);
+                let now = Moment::read();
+                if upload.ended() {
+                    active.sent(now);
+                }
+                deadline = patience.end(now, patience.response);
             }
             while link.is_late(own, deadline) {
                 let now = Moment::read();
                 if patience.is_over(upload, now) {
-                    return Poll::Ready(Err(Broken::TooLate(too_slow())));
+                    let reached = Reached::Silent;
+                    return Poll::Ready(Err(Broken { reached, order: None, refusal: too_slow() }));
                 }
                 upload.release();
                 deadline = patience.end(now, patience.response);
@@ -117,9 +129,10 @@ fn broken(error: &hyper::Error) -> Broken {
     if error.is_parse() || error.is_parse_too_large() {
         let detail =
             "the worker's answer is not HTTP/1.1, or its head is longer than `bounds.response_head_bytes`";
-        return Broken::TooLate(Refusal::new(Reason::WorkerProtocol, detail));
+        let refusal = Refusal::new(Reason::WorkerProtocol, detail);
+        return Broken { reached: Reached::TooFar, order: None, refusal };
     }
-    Broken::Sent(reset())
+    Broken { reached: Reached::MaybeSent, order: None, refusal: reset() }
 }
 
 const fn reset() -> Refusal {

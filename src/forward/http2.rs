@@ -12,12 +12,10 @@ mod pump;
 mod tests;
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use h2::RecvStream;
 use http::header::CONTENT_LENGTH;
-use http::{Response, Version};
-use tokio::time::Instant;
+use http::{Request, Response, Version};
 
 use self::answer::Streaming;
 use self::connection::{Settings, Slot};
@@ -26,86 +24,70 @@ pub use self::pool::Connections;
 use self::pool::{NoSlot, Terms};
 use self::pump::Pump;
 use super::answer::Silence;
-use super::exchange::{Broken, Patience};
+use super::choice::Chosen;
+use super::exchange::Patience;
 use super::pool::{ConnectFailure, Lane};
-use super::retry::{Attempted, Reached, again};
+use super::retry::Reached;
+use super::tries::{Failed, Tries};
 use super::upload::UploadWatch;
-use super::{ATTEMPTS_MAX, Active, Answer, Call, Order, Route};
-use super::{beside_the_worker, copy, headers, in_time, not_connected};
+use super::{Active, Answer, Call, Order, Route, headers, in_time, not_connected, unasked};
 use crate::clock::Moment;
-use crate::config::Endpoint;
 use crate::record::Outcome;
-use crate::refusal::{Reason, Refusal};
-
-/// What became of an attempt that brought no answer.
-enum Failed {
-    /// The worker did not look at the request: it may be sent anywhere, to the same worker only if that one said GOAWAY
-    /// on a connection that had worked.
-    Unsent { order: Order, same: bool, refusal: Refusal },
-    /// It may have arrived, and may be sent once more.
-    Lost { order: Order, refusal: Refusal },
-    /// That is the end of it.
-    End(Refusal),
-}
+use crate::refusal::{self, Reason, Refusal};
 
 impl Route {
-    /// Sends the request to a worker that speaks HTTP/2; otherwise as [`Route::send`].
-    pub(super) async fn send_http2(
+    /// One attempt at the chosen worker, which speaks HTTP/2.
+    pub(super) async fn attempt_http2(
         &self,
-        mut order: Order,
-        call: Call<'_>,
+        chosen: &mut Chosen,
+        order: Order,
+        (tries, call): (&Tries, Call<'_>),
         outcome: &mut Outcome,
-    ) -> Result<Response<Answer>, Refusal> {
-        let mut tried: Vec<Endpoint> = Vec::new();
-        let mut last = Refusal::new(Reason::NoWorkers, "neither the configuration nor DNS names a worker")
-            .after(Duration::from_secs(1));
-        let mut now = outcome.begun();
-        let mut repeated = false;
-        for _ in 0..ATTEMPTS_MAX {
-            let Some((lane, priority, _trial)) = self.choose(now, &tried) else { break };
-            outcome.attempt(&lane.worker.name, priority);
-            let slot = match self.slot(&lane, call, now, outcome).await {
-                Ok(slot) => slot,
-                Err(failure) => {
-                    if let NoSlot::NotConnected(failure) = &failure
-                        && let Some(refusal) = beside_the_worker(failure)
-                    {
-                        return Err(refusal);
-                    }
-                    now = Moment::read();
-                    last = no_slot(failure);
-                    self.pass_over(&lane, now, &mut tried);
-                    // The next worker would be given no time, and be blamed for that.
-                    if call.until.is_some_and(|until| until <= Instant::from_std(now.instant())) {
-                        break;
-                    }
-                    continue;
+    ) -> Result<Response<Answer>, Box<Failed>> {
+        let lane = Rc::clone(&chosen.lane);
+        let slot = match self.slot(&lane, call, tries.now, outcome).await {
+            Ok(slot) => slot,
+            Err(NoSlot::NotConnected(failure)) => return Err(Failed::unconnected(order, failure)),
+            Err(failure) => return Err(Failed::passed_over(order, no_slot(failure))),
+        };
+        let active = Active::begin(&lane, self, std::mem::take(&mut chosen.seat), call.blame(tries));
+        let reused = slot.reused();
+        let upload = order.body().watch();
+        let idempotent = headers::idempotent(order.method());
+        upload.keep(idempotent);
+        let (parts, body) = order.into_parts();
+        let patience =
+            Patience { from: self.clock.now(), response: self.timeouts.response, until: call.until };
+        let met = exchange(&slot, (&parts, body), (&upload, &active), (patience, call.early)).await;
+        let broken = match met {
+            Ok((response, pump)) => {
+                let now = self.clock.refresh();
+                if outcome.is_logged() {
+                    outcome.first_byte(now);
                 }
-            };
-            match self.attempt_http2(&lane, slot, order, call).await {
-                Ok(answer) => {
-                    if outcome.is_logged() {
-                        outcome.first_byte(Moment::read());
-                    }
-                    self.workers.connected(&lane.worker, self.clock.now());
-                    return Ok(answer);
-                }
-                Err(Failed::Unsent { order: back, same, refusal }) => {
-                    (order, last) = (back, refusal);
-                    now = Moment::read();
-                    if !same {
-                        tried.push(lane.worker.address.clone());
-                    }
-                }
-                // A request may itself be what ends connections, and each takes those of others along: once is enough.
-                Err(Failed::Lost { order: back, refusal }) if !repeated => {
-                    (order, last, repeated) = (back, refusal, true);
-                    now = Moment::read();
-                }
-                Err(Failed::Lost { refusal, .. } | Failed::End(refusal)) => return Err(refusal),
+                self.workers.connected(&lane.worker, now);
+                let answer = self.begin_answer_http2((slot, pump), response, &upload, active, call)?;
+                let order = || {
+                    let body = if idempotent { upload.take_back()? } else { return None };
+                    Some(Request::from_parts(parts, body))
+                };
+                return self.unless_unwanted(answer, order, &upload);
             }
+            Err(broken) => broken,
+        };
+        if let Some(refusal) = upload.failure() {
+            active.excused();
+            return Err(Failed::end(refusal));
         }
-        Err(last)
+        active.failed();
+        let reached = match broken.reached {
+            // Said by a connection that others still use: it is about this stream.
+            Reached::Unsent if !reused || slot.is_usable() => Reached::Refused,
+            reached => reached,
+        };
+        let body = broken.body.or_else(|| if idempotent { upload.take_back() } else { None });
+        let order = body.map(|body| Request::from_parts(parts, body));
+        Err(Box::new(Failed { reached, reused, order, last: Err(broken.refusal) }))
     }
 
     /// A place for one stream to this worker.
@@ -122,7 +104,7 @@ impl Route {
         }
         // In a box: connecting is rare, and its state would make every request's larger.
         let slot = Box::pin(self.slot_or_connect(lane, call, streams)).await?;
-        outcome.connected(Moment::read().since(now));
+        outcome.connected(self.clock.refresh().since(now));
         Ok(slot)
     }
 
@@ -146,65 +128,25 @@ impl Route {
         slot
     }
 
-    /// One attempt on one stream.
-    async fn attempt_http2(
-        &self,
-        lane: &Rc<Lane>,
-        slot: Slot,
-        order: Order,
-        call: Call<'_>,
-    ) -> Result<Response<Answer>, Failed> {
-        let active = Active::begin(lane, self, call.haste);
-        let reused = slot.reused();
-        let upload = order.body().watch();
-        let repeatable = headers::idempotent(order.method()) && order.body().is_none();
-        let spare = (reused && repeatable).then(|| copy(&order));
-        let patience =
-            Patience { from: self.clock.now(), response: self.timeouts.response, until: call.until };
-        let broken = match exchange(&slot, order, &upload, patience, call.early).await {
-            Ok((response, pump)) => {
-                let answer = self.begin_answer_http2((slot, pump), response, upload, active, call.until);
-                return answer.map_err(Failed::End);
-            }
-            Err(broken) => broken,
-        };
-        if let Some(refusal) = upload.failure() {
-            return Err(Failed::End(refusal));
-        }
-        active.failed();
-        Err(match (broken, spare) {
-            (Broken::Unsent(order, refusal), _) => {
-                Failed::Unsent { order: *order, same: reused && !slot.is_usable(), refusal }
-            }
-            (Broken::Sent(refusal), Some(order))
-                if again(Attempted { reached: Reached::MaybeSent, reused, repeatable }) =>
-            {
-                Failed::Lost { order, refusal }
-            }
-            (Broken::Sent(refusal) | Broken::TooLate(refusal), _) => Failed::End(refusal),
-        })
-    }
-
     /// Checks the head of an answer and turns the rest into an [`Answer`].
     fn begin_answer_http2(
         &self,
         (slot, pump): (Slot, Pump),
         mut response: Response<RecvStream>,
-        upload: UploadWatch,
+        upload: &UploadWatch,
         active: Active,
-        until: Option<Instant>,
-    ) -> Result<Response<Answer>, Refusal> {
+        call: Call<'_>,
+    ) -> Result<Response<Answer>, Box<Failed>> {
         let status = response.status();
         if status.as_u16() >= 600 {
-            active.failed();
-            let detail = "the worker's status is not one that was asked for";
-            return Err(Refusal::new(Reason::WorkerProtocol, detail));
+            return Err(unasked(&active));
         }
         if !headers::is_plainly_framed(response.headers()) {
             active.failed();
             let detail = "the worker's answer has a transfer coding, or a list of lengths";
-            return Err(Refusal::new(Reason::WorkerProtocol, detail));
+            return Err(Failed::end(Refusal::new(Reason::WorkerProtocol, detail)));
         }
+        active.head(status, refusal::grpc::told(response.headers()));
         active.answered(status);
         headers::to_client(response.headers_mut(), status, Version::HTTP_2);
         *response.version_mut() = Version::HTTP_11;
@@ -212,8 +154,8 @@ impl Route {
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let idle = self.timeouts.idle;
         let (parts, body) = response.into_parts();
-        let silence = (Silence::new(idle, until), idle);
-        let streaming = Streaming::new((body, pump, slot), upload, length, active, silence);
+        let silence = (Silence::new(idle, call.until), idle);
+        let streaming = Streaming::new((body, pump, slot), upload.clone(), length, active, silence);
         Ok(Response::from_parts(parts, Answer::Shared(Box::new(streaming))))
     }
 }

@@ -4,10 +4,12 @@
 mod active;
 mod alarm;
 pub mod answer;
+pub mod budget;
 mod choice;
 pub mod early;
 mod exchange;
 pub mod headers;
+mod http1;
 pub mod http2;
 pub mod pace;
 pub mod pool;
@@ -15,40 +17,40 @@ pub mod proxy_header;
 mod refused;
 pub mod retry;
 pub mod source;
+mod tries;
 pub mod tunnel;
 pub mod upgrade;
 pub mod upload;
+mod verdict;
 mod wake;
 pub mod websocket;
 
-use std::cell::RefCell;
-use std::future::poll_fn;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::time::Duration;
 
-use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use http::{HeaderName, Request, Response};
 use tokio::time::Instant;
 
 use crate::balance::Picker;
 use crate::clock::{Moment, ShardClock};
-use crate::config::{Bounds, Endpoint, Timeouts, WorkerProtocol};
+use crate::config::{Bounds, Retries, Timeouts, WorkerProtocol};
 use crate::record::Outcome;
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::Refusal;
 use crate::shard::ShardId;
 use crate::workers::{WorkerSet, Workers};
 use active::Active;
 pub use answer::Answer;
-use answer::{Silence, Streaming};
+use budget::Budget;
 use early::Early;
-use exchange::{Broken, Patience, exchange};
-use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lane, Lanes, Link};
+use http1::unasked;
+use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lanes};
 use proxy_header::Spoken;
-use refused::{beside_the_worker, no_workers, not_connected};
-use retry::{Attempted, Reached, again};
+use refused::not_connected;
+use tries::Tries;
 use upgrade::Wish;
-use upload::{Upload, UploadWatch};
+use upload::Upload;
 
 /// Workers tried for one request, and connections tried at one worker that turn out to be dead: after so many failures
 /// the last one is the answer.
@@ -63,6 +65,12 @@ pub struct Route {
     open: Arc<ConnectionBound>,
     timeouts: Timeouts,
     bounds: Bounds,
+    retries: Retries,
+    /// What is left of `retries.budget` on this shard.
+    budget: Cell<Budget>,
+    /// `capacity.wait`: how long a request may wait for a place at a worker.
+    wait: Duration,
+    deadline_header: Option<HeaderName>,
     /// `workers.send_proxy_protocol`.
     tells: bool,
     protocol: WorkerProtocol,
@@ -90,8 +98,16 @@ pub struct Call<'a> {
     pub upgrade: Option<&'a Wish>,
 }
 
+impl Call<'_> {
+    /// When the time ends for whose end the next worker is not to blame: what the client chose, or others left of it.
+    fn blame(&self, tries: &Tries) -> Option<Instant> {
+        if tries.is_first() { self.haste } else { self.until }
+    }
+}
+
 impl Route {
-    /// A route over these workers. Connections of `before`, the route that this one replaces, are kept.
+    /// A route over these workers. Connections of `before`, the route that this one replaces, are kept, and so is what
+    /// is left of its budget.
     pub fn new(
         workers: Arc<Workers>,
         open: Arc<ConnectionBound>,
@@ -99,9 +115,11 @@ impl Route {
         (shard, clock): (ShardId, Rc<ShardClock>),
         before: Option<&Self>,
     ) -> Self {
-        let picker = Picker::new(fastrand::u64(..));
+        let picker = Picker::new(fastrand::u64(..), &config.balance);
         let lanes =
             before.map_or_else(|| (Arc::default(), Lanes::new()), |before| before.lanes.borrow().clone());
+        let budget = Budget::new(config.retries.budget);
+        let budget = before.map_or(budget, |before| budget.after(before.budget.get()));
         Self {
             workers,
             picker: RefCell::new(picker),
@@ -109,6 +127,10 @@ impl Route {
             open,
             timeouts: config.timeouts,
             bounds: config.bounds,
+            retries: config.retries.clone(),
+            budget: Cell::new(budget),
+            wait: config.capacity.wait,
+            deadline_header: config.deadline_header.clone(),
             tells: config.send_proxy_protocol,
             protocol: config.worker_protocol,
             shard,
@@ -138,64 +160,40 @@ impl Route {
         call: Call<'_>,
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Refusal> {
-        if self.protocol == WorkerProtocol::Http2 {
-            return Box::pin(self.send_http2(order, call, outcome)).await;
-        }
-        let until = call.until;
-        let spoken = self.tells.then_some(call.spoken);
-        let mut tried: Vec<Endpoint> = Vec::new();
-        let mut last = no_workers();
-        let mut fresh = false;
-        let mut now = outcome.begun();
+        self.earn_retries();
+        let mut tries = Tries::begin(outcome.begun());
         for _ in 0..ATTEMPTS_MAX {
-            let Some((lane, priority, _trial)) = self.choose(now, &tried) else { break };
-            outcome.attempt(&lane.worker.name, priority);
-            let idle = if fresh { None } else { lane.idle(now, spoken).await };
-            let link = match idle {
-                Some(link) => link,
-                // In a box: connecting is rare, and its state would make every request's larger.
-                None => match Box::pin(self.connect(&lane, spoken, call)).await {
-                    Ok(link) => {
-                        outcome.connected(Moment::read().since(now));
-                        link
-                    }
-                    Err(failure) => {
-                        if let Some(refusal) = beside_the_worker(&failure) {
-                            return Err(refusal);
-                        }
-                        now = Moment::read();
-                        last = not_connected(&failure);
-                        self.pass_over(&lane, now, &mut tried);
-                        // The next worker would be given no time, and be blamed for that.
-                        if until.is_some_and(|until| until <= Instant::from_std(now.instant())) {
-                            break;
-                        }
-                        continue;
-                    }
-                },
+            let Some(mut chosen) = self.next(&mut tries, call.key, call.until, outcome).await else { break };
+            outcome.attempt(&chosen.lane.worker.name, chosen.priority);
+            let asking = (&tries, call);
+            let attempt = match self.protocol {
+                WorkerProtocol::Http1 => self.attempt_http1(&mut chosen, order, asking, outcome).await,
+                WorkerProtocol::Http2 => {
+                    Box::pin(self.attempt_http2(&mut chosen, order, asking, outcome)).await
+                }
             };
-            let reused = link.reused();
-            match self.attempt(&lane, link, order, call).await {
-                Ok(answer) => {
-                    if outcome.is_logged() {
-                        outcome.first_byte(Moment::read());
-                    }
-                    self.workers.connected(&lane.worker, self.clock.now());
-                    return Ok(answer);
-                }
-                Err(Failed { order: Some(back), refusal }) => {
-                    // It came back from a connection that was dead: the same worker may well take it on a new one. If
-                    // it was a new one, that is as good as refused.
-                    (order, fresh, last) = (back, true, refusal);
-                    now = Moment::read();
-                    if !reused {
-                        self.pass_over(&lane, now, &mut tried);
-                    }
-                }
-                Err(Failed { refusal, .. }) => return Err(refusal),
+            let failed = match attempt {
+                Ok(answer) => return Ok(self.decided(answer)),
+                Err(failed) => failed,
+            };
+            match self.once_more(&mut tries, (chosen, failed), call, outcome).await {
+                Some(back) => order = back,
+                None => break,
             }
         }
-        Err(last)
+        match tries.into_last() {
+            Ok(answer) => Ok(self.decided(answer)),
+            Err(refusal) => {
+                self.gave_up(&refusal, call.haste);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn earn_retries(&self) {
+        let mut budget = self.budget.get();
+        budget.request();
+        self.budget.set(budget);
     }
 
     /// What a new connection is held to.
@@ -208,117 +206,9 @@ impl Route {
         }
     }
 
-    /// Leaves a worker alone that took no connection, for this request and for a while.
-    fn pass_over(&self, lane: &Lane, now: Moment, tried: &mut Vec<Endpoint>) {
-        self.workers.connect_failed(&lane.worker, now);
-        tried.push(lane.worker.address.clone());
-    }
-
-    async fn connect(
-        &self,
-        lane: &Lane,
-        spoken: Option<Spoken>,
-        call: Call<'_>,
-    ) -> Result<Link, ConnectFailure> {
-        let terms = self.terms(spoken);
-        match in_time(call, lane.connect(&self.open, terms)).await {
-            // All may be in use, or some idle at other workers: one of those makes room.
-            Err(ConnectFailure::Bound) if self.make_room() => {
-                in_time(call, lane.connect(&self.open, terms)).await
-            }
-            connected => {
-                if connected.is_ok() {
-                    self.workers.connected(&lane.worker, Moment::read());
-                }
-                connected
-            }
-        }
-    }
-
     fn make_room(&self) -> bool {
         self.lanes.borrow().1.iter().any(|lane| lane.close_one())
     }
-
-    /// One attempt over one connection.
-    async fn attempt(
-        &self,
-        lane: &Rc<Lane>,
-        mut link: Link,
-        mut order: Order,
-        call: Call<'_>,
-    ) -> Result<Response<Answer>, Failed> {
-        let until = call.until;
-        let active = Active::begin(lane, self, call.haste);
-        let reused = link.reused();
-        let upload = order.body().watch();
-        let repeatable = headers::idempotent(order.method()) && order.body().is_none();
-        // hyper takes the head apart as it writes it, so what may have to be sent again is copied first.
-        let spare = (reused && repeatable).then(|| copy(&order));
-        exchange::notice_early(&mut order, call.early);
-        let patience = Patience { from: self.clock.now(), response: self.timeouts.response, until };
-        let (reached, back, refusal) = match exchange(&mut link, order, &upload, patience).await {
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return tunnel::switch(link, response, active, call.upgrade).await;
-            }
-            Ok(response) => return self.begin_answer(link, response, upload, active, until).await,
-            Err(Broken::Unsent(order, refusal)) => (Reached::Unsent, Some(*order), refusal),
-            Err(Broken::Sent(refusal)) => (Reached::MaybeSent, spare, refusal),
-            Err(Broken::TooLate(refusal)) => (Reached::TooFar, None, refusal),
-        };
-        if let Some(refusal) = upload.failure() {
-            return Err(Failed { order: None, refusal });
-        }
-        active.failed();
-        let may = again(Attempted { reached, reused, repeatable });
-        Err(Failed { order: back.filter(|_| may), refusal })
-    }
-
-    /// Checks the head of an answer and turns the rest into an [`Answer`].
-    async fn begin_answer(
-        &self,
-        link: Link,
-        mut response: Response<Incoming>,
-        upload: UploadWatch,
-        active: Active,
-        until: Option<Instant>,
-    ) -> Result<Response<Answer>, Failed> {
-        let status = response.status();
-        if status.as_u16() >= 600 {
-            return Err(unasked(&active));
-        }
-        if !headers::is_plainly_framed(response.headers()) {
-            active.failed();
-            let detail = "the worker's answer has a transfer coding besides `chunked`, or a list of lengths";
-            return Err(Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) });
-        }
-        if let Some(seconds) = headers::keep_alive_timeout(response.headers()) {
-            active.lane.keep_alive_said(seconds);
-        }
-        let version = response.version();
-        headers::to_client(response.headers_mut(), status, version);
-        *response.version_mut() = Version::HTTP_11;
-        let silence = Silence::new(self.timeouts.idle, until);
-        let (parts, body) = response.into_parts();
-        let ended = http_body::Body::is_end_stream(&body);
-        let mut streaming = Streaming::new(body, link, upload, active, silence);
-        poll_fn(|cx| {
-            if ended {
-                streaming.finish(cx);
-                return Poll::Ready(Ok(()));
-            }
-            Poll::Ready(streaming.look(cx))
-        })
-        .await
-        .map_err(|refusal| Failed { order: None, refusal })?;
-        streaming.answered(status);
-        Ok(Response::from_parts(parts, Answer::Worker(Box::new(streaming))))
-    }
-}
-
-fn unasked(active: &Active) -> Failed {
-    active.failed();
-    let detail = "the worker's status is not one that was asked for";
-    Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) }
 }
 
 /// Waits for a connection no longer than the request may take. If that ends first by the client's own word, the worker
@@ -335,12 +225,7 @@ async fn in_time<T, E: From<ConnectFailure>>(
     }
 }
 
-/// An attempt that failed: with the request, if it may be sent again.
-struct Failed {
-    order: Option<Order>,
-    refusal: Refusal,
-}
-
+/// The head of a request once more; its body stays where it is.
 fn copy(order: &Order) -> Order {
     let mut copy = Request::new(Upload::none());
     *copy.method_mut() = order.method().clone();

@@ -25,7 +25,7 @@ use super::wake::LinkWaker;
 use crate::clock::Moment;
 use crate::shard::ShardId;
 use crate::socket::Socket;
-use crate::workers::Worker;
+use crate::workers::{Worker, Workers};
 
 /// Idle connections kept per worker and shard; one more is closed instead of kept.
 pub const IDLE_PER_WORKER: usize = 256;
@@ -81,6 +81,8 @@ impl Drop for ConnectionPermit {
 pub struct Lane {
     /// The worker.
     pub worker: Arc<Worker>,
+    /// Those that it is one of.
+    pub(super) workers: Arc<Workers>,
     shard: ShardId,
     /// Newest last: the one used last is the least likely to be stale, and the rest can grow old and go.
     idle: RefCell<Vec<Idle>>,
@@ -125,9 +127,10 @@ pub struct ConnectTerms {
 
 impl Lane {
     /// A lane with no connection yet.
-    pub const fn new(worker: Arc<Worker>, shard: ShardId) -> Self {
+    pub const fn new(workers: Arc<Workers>, worker: Arc<Worker>, shard: ShardId) -> Self {
         Self {
             worker,
+            workers,
             shard,
             idle: RefCell::new(Vec::new()),
             idle_time: Cell::new(IDLE_TIME),

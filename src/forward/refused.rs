@@ -17,6 +17,13 @@ fn overload(detail: &'static str) -> Refusal {
     Refusal::new(Reason::Overload, detail).after(Duration::from_secs(1))
 }
 
+/// Every worker has as many requests as it may have.
+pub(super) fn all_full() -> Refusal {
+    overload(
+        "all workers have `workers.concurrent_per_worker` requests, and none ended within `capacity.wait`",
+    )
+}
+
 /// What the client is told if a connection failed for a reason that is not the worker's: then no other worker is tried,
 /// and none is left alone for it.
 pub(super) fn beside_the_worker(failure: &ConnectFailure) -> Option<Refusal> {

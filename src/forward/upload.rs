@@ -56,6 +56,9 @@ struct Progress {
     /// The worker said `100 Continue`. hyper asks for something that could be shared between threads.
     wanted: Option<Arc<AtomicBool>>,
     waker: RefCell<Option<Waker>>,
+    /// Whoever lets go of the body leaves it here if nothing of it was taken.
+    kept: Cell<bool>,
+    untouched: RefCell<Option<(Source, u64)>>,
 }
 
 impl UploadWatch {
@@ -94,6 +97,29 @@ impl UploadWatch {
     /// Whether the worker has asked for the body that is held.
     pub fn is_wanted(&self) -> bool {
         self.0.as_ref().and_then(|progress| progress.wanted.as_ref()).is_some_and(|said| said.load(Relaxed))
+    }
+
+    /// Whether a body of which nothing was taken is kept for another attempt when somebody lets go of it.
+    pub(super) fn keep(&self, keeps: bool) {
+        if let Some(progress) = &self.0 {
+            progress.kept.set(keeps);
+            if !keeps {
+                progress.untouched.take();
+            }
+        }
+    }
+
+    /// The body for another attempt, which waits for `100 Continue` again if it did before. None if some of it is gone,
+    /// or somebody still has it.
+    pub(super) fn take_back(&self) -> Option<Upload> {
+        let Some(progress) = &self.0 else { return Some(Upload::none()) };
+        let (body, most) = progress.untouched.take()?;
+        if let Some(wanted) = &progress.wanted {
+            wanted.store(false, Relaxed);
+        }
+        progress.held.set(progress.wanted.is_some());
+        progress.starving.set(false);
+        Some(Upload(Some(Under { body, most, again: None, progress: Rc::clone(progress) })))
     }
 
     /// Lets the body go: the worker said 100, or waiting for it has lasted long enough.
@@ -170,6 +196,18 @@ impl Under {
 
     fn is_at_end(&self) -> bool {
         self.again.is_none() && self.body.is_end_stream()
+    }
+}
+
+impl Drop for Under {
+    fn drop(&mut self) {
+        let progress = &self.progress;
+        let is_whole =
+            progress.bytes.get() == 0 && !progress.ended.get() && progress.failed.borrow().is_none();
+        if progress.kept.get() && is_whole {
+            let body = std::mem::replace(&mut self.body, Source::None);
+            progress.untouched.replace(Some((body, self.most)));
+        }
     }
 }
 

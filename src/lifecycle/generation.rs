@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::certificates::{self, Watching};
+use super::checks::Checks;
 use super::door::{self, Behind, Door};
 use super::listeners::{self, Current, Files, Listeners};
 use super::logging::{self, Level};
@@ -62,6 +63,7 @@ pub(super) struct Running {
     access_log: Option<Arc<AccessLog>>,
     /// What asks DNS, by service.
     discoveries: HashMap<ServiceName, Asking>,
+    checks: Checks,
     certificates: Option<Watching>,
     door: Option<Door>,
     /// The files of the Unix sockets.
@@ -121,6 +123,7 @@ impl Running {
             services: BTreeMap::new(),
             access_log: None,
             discoveries: HashMap::new(),
+            checks: Checks::default(),
             certificates: None,
             door: None,
             files: Files::new(),
@@ -165,6 +168,7 @@ impl Running {
             self.ask_dns(name, service, prepared.resolver.as_ref());
         }
         self.discoveries.retain(|name, _| prepared.services.contains_key(name));
+        self.checks.follow(&prepared.services);
         let Listeners { mut new, heirs, files } = prepared.listeners;
         for shard in &self.shards {
             let services = prepared.services.iter().map(|(name, service)| Assignment {

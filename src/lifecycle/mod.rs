@@ -5,6 +5,7 @@
 
 mod bind;
 mod certificates;
+mod checks;
 mod door;
 mod generation;
 mod listeners;

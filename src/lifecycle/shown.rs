@@ -13,6 +13,7 @@ pub(super) fn service(service: &Arc<Service>) -> ServiceView {
         config: Arc::clone(&service.config),
         counts: Arc::clone(&service.counts),
         workers: Arc::clone(&service.workers),
+        capacity: Arc::clone(&service.capacity),
         left: Box::new(move |name, now| left(&asked, name, now)),
         tls: service.tls.clone(),
         dns_failures: Box::new(move || workers.dns_failures()),

@@ -119,6 +119,20 @@ impl ServiceCounts {
         found
     }
 
+    /// How long requests waited for a place; only those that did.
+    pub fn queued(&self) -> DurationSum {
+        let mut sum = DurationSum::default();
+        self.shards.iter().for_each(|shard| sum.add(&shard.queued));
+        sum
+    }
+
+    /// Requests that got the fallback, by what was wrong; only what happened.
+    pub fn fallbacks(&self) -> Vec<(Reason, u64)> {
+        let counted =
+            Reason::all().map(|reason| (reason, self.shards.sum(|shard| &shard.fallbacks[reason.index()])));
+        counted.filter(|(_, n)| *n > 0).collect()
+    }
+
     /// The rules that limited somebody, or would have: rule, whether only in shadow, reason, how often.
     pub fn limited(&self) -> Vec<(Box<str>, bool, Reason, u64)> {
         let mut all = Limited::default();
@@ -162,6 +176,8 @@ pub struct ShardCounts {
     pub bytes_out: Count,
     /// Attempts after the first.
     pub retries: Count,
+    /// Attempts that were not made because `retries.budget` was used up.
+    pub retries_denied: Count,
     /// TLS handshakes.
     pub handshakes: Handshakes,
     /// Streams of HTTP/2 that were refused before they became requests.
@@ -178,6 +194,10 @@ pub struct ShardCounts {
     pub(super) requests: Requests,
     /// How long they took.
     pub(super) durations: DurationTable,
+    /// How long requests waited for a place.
+    pub(super) queued: Durations,
+    /// Requests that got the fallback, by [`Reason::index`].
+    pub(super) fallbacks: [Count; Reason::COUNT],
     /// By rule. This lock and the next two are taken by this shard on refusals, and by a scrape.
     pub(super) limited: Mutex<Limited>,
     /// The newest refusals.

@@ -1,4 +1,4 @@
-//! The closed sets behind the labels `method` and `code`, so that no client can make new series.
+//! The closed sets behind the labels `method`, `code`, `code_class` and `state`, so that no client can make new series.
 
 use http::Method;
 
@@ -31,6 +31,9 @@ pub fn code_index(code: u16) -> usize {
 
 /// Classes of status codes, as the label `code_class` shows them.
 pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The states of a worker, as the label `state` shows them.
+pub const STATES: [&str; 4] = ["healthy", "suspect", "ejected", "returning"];
 
 /// The place of every status code below 600 in [`CODES`].
 const INDEX: [u8; 600] = index();

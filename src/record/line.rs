@@ -86,6 +86,9 @@ impl Line<'_> {
     fn json_why(&self, out: &mut Vec<u8>) {
         let outcome = self.outcome;
         text(out, "reason", outcome.reason().map(crate::refusal::Reason::word));
+        if outcome.fallback {
+            out.extend_from_slice(b",\"fallback\":true");
+        }
         if let Some(rule) = outcome.refusal.as_ref().and_then(|refusal| refusal.rule.as_ref()) {
             text(out, "rule", Some(&rule.name));
             if !rule.at.is_empty() {

@@ -193,9 +193,19 @@ impl Outcome {
         self.bytes_out += n;
     }
 
-    /// How long the request waited for its turn.
+    /// So long the request waited for its turn, in addition to what it waited before.
     pub fn queued(&mut self, took: Duration) {
-        self.queued = Some(took);
+        self.queued = Some(self.has_queued() + took);
+    }
+
+    /// How long it has waited for its turn so far.
+    pub fn has_queued(&self) -> Duration {
+        self.queued.unwrap_or_default()
+    }
+
+    /// It would have been sent once more, but for `retries.budget`.
+    pub fn retry_denied(&self) {
+        self.scribe.mine().retries_denied.add(1);
     }
 
     /// How long the worker's connection took to be made.
@@ -262,6 +272,12 @@ impl Outcome {
             mine.bytes_out.add(self.bytes_out);
         }
         mine.retries.add(u64::from(self.attempts.saturating_sub(1)));
+        if let Some(queued) = self.queued {
+            mine.queued.observe(queued);
+        }
+        if let (true, Some(reason)) = (self.fallback, reason) {
+            mine.fallbacks[reason.index()].add(1);
+        }
         self.count_caller();
         self.count_rule();
         let sampled = if self.turned_away() { self.sample(now) } else { Some(0) };
@@ -333,6 +349,7 @@ impl Outcome {
             detail: refusal.detail,
             rule: refusal.rule.clone(),
             retry_after: refusal.retry_after,
+            fallback: self.fallback,
             suppressed,
         }
     }

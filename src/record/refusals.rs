@@ -40,6 +40,8 @@ pub struct Kept {
     pub rule: Option<Arc<RuleRef>>,
     /// How long it was told to wait.
     pub retry_after: Option<Duration>,
+    /// Whether the client got the fallback instead.
+    pub fallback: bool,
     /// How many of the same caller were only counted since the one before.
     pub suppressed: u64,
 }

@@ -15,7 +15,11 @@ use serde_json::Value;
 use super::access_log::AccessLog;
 use super::callers::Tally;
 use super::counts::ServiceCounts;
-use super::metrics::{DnsReading, ProcessReading, Scrape, ServiceReading, WorkerReading, encode};
+use super::labels::CODES;
+use super::metrics::{
+    CapacityReading, ChecksReading, DnsReading, ProcessReading, RoomReading, Scrape, SeatsReading,
+    ServiceReading, WorkerReading, encode,
+};
 use super::{CallerNote, End, Outcome, Scribe};
 use crate::clock::Moment;
 use crate::config::{self, At, Callers, Credential, KnownCaller, LogFormat, ServiceName, UnknownKey};
@@ -156,7 +160,7 @@ fn a_good_request_is_counted_once_and_gives_one_line() {
     for (key, value) in expected.as_object().unwrap() {
         assert_eq!(&line[key], value, "{key}");
     }
-    for absent in ["reason", "rule", "shadow", "suppressed", "t_queue"] {
+    for absent in ["reason", "fallback", "rule", "shadow", "suppressed", "t_queue"] {
         assert!(line.get(absent).is_none(), "{absent}");
     }
     assert!(line["t_total"].is_f64());
@@ -213,6 +217,45 @@ fn a_refusal_is_told_with_its_rule_everywhere() {
     let line = &world.lines()[0];
     assert_eq!((&line["status"], &line["reason"]), (&429.into(), &"caller_rate".into()));
     assert_eq!((&line["rule"], &line["rule_at"]), (&"default".into(), &"buckler.yaml:34".into()));
+}
+
+#[test]
+fn a_fallback_keeps_the_cause_and_is_told_everywhere() {
+    let world = World::json();
+    let mut outcome = world.begin("/list");
+    outcome.caller(web());
+    outcome.refused(&Refusal::new(Reason::WorkersFailing, "most of the newest requests failed"));
+    outcome.fell_back();
+    outcome.status(200);
+    outcome.ended(End::Complete);
+    drop(outcome);
+    let counts = &world.counts;
+    assert_eq!(counts.fallbacks(), [(Reason::WorkersFailing, 1)]);
+    let code = |status: &str| CODES.iter().position(|code| *code == status).unwrap();
+    assert_eq!(counts.requests(), [(code("200"), Some(Reason::WorkersFailing), 1)]);
+    let kept = counts.refusals(None, 10);
+    assert!(kept[0].fallback);
+    assert_eq!((kept[0].status, kept[0].reason), (200, Reason::WorkersFailing));
+    let line = &world.lines()[0];
+    assert_eq!((&line["status"], &line["reason"]), (&200.into(), &"workers_failing".into()));
+    assert_eq!(line["fallback"], true);
+}
+
+#[test]
+fn waits_for_a_place_add_up_and_only_those_who_waited_are_counted() {
+    let world = World::json();
+    good(&mut world.begin("/at-once"));
+    assert_eq!(world.counts.queued().count(), 0);
+    let mut outcome = world.begin("/waited");
+    outcome.queued(Duration::from_millis(3));
+    outcome.queued(Duration::from_millis(4));
+    good(&mut outcome);
+    drop(outcome);
+    let queued = world.counts.queued();
+    assert_eq!((queued.count(), queued.sum_micros), (1, 7_000));
+    let lines = world.lines();
+    assert!(lines[0].get("t_queue").is_none(), "{lines:?}");
+    assert_eq!(lines[1]["t_queue"], 0.007);
 }
 
 #[test]
@@ -336,18 +379,29 @@ fn the_metrics_page_names_what_happened_and_stays_well_formed() {
     let worker = WorkerReading {
         name: "127.0.0.1:9001".into(),
         up: true,
+        state: "suspect",
+        share: 0.5,
         weight: 12,
         active: 1,
         connections: 2,
         answers: [0, 7, 0, 0, 1],
         failures: 0,
         connect_failures: 3,
+        ejections: 2,
+        checks: Some(ChecksReading { ok: 5, failed: 1 }),
+        seats: Some(SeatsReading { all: 100, taken: 40 }),
+    };
+    let room = RoomReading {
+        capacity: Some(CapacityReading { limit: 60, effective: 30, in_use: 12 }),
+        waiting: 3,
+        acceptance: 0.5,
     };
     let dns = Some(DnsReading { age: Some(Duration::from_millis(1500)), failures: 4 });
     let service = ServiceReading {
         name: ServiceName::new("playlist").unwrap(),
         counts: Arc::clone(&world.counts),
         workers: vec![worker],
+        room,
         dns,
         tls: None,
     };
@@ -366,6 +420,18 @@ fn the_metrics_page_names_what_happened_and_stays_well_formed() {
         r#"buckler_worker_requests_total{service="playlist",worker="127.0.0.1:9001",code_class="2xx"} 7"#,
         r#"buckler_worker_connect_failures_total{service="playlist",worker="127.0.0.1:9001"} 3"#,
         r#"buckler_worker_up{service="playlist",worker="127.0.0.1:9001"} 1"#,
+        r#"buckler_worker_share{service="playlist",worker="127.0.0.1:9001"} 0.5"#,
+        r#"buckler_worker_state{service="playlist",worker="127.0.0.1:9001",state="suspect"} 1"#,
+        r#"buckler_worker_state{service="playlist",worker="127.0.0.1:9001",state="healthy"} 0"#,
+        r#"buckler_worker_ejections_total{service="playlist",worker="127.0.0.1:9001"} 2"#,
+        r#"buckler_worker_checks_total{service="playlist",worker="127.0.0.1:9001",result="failed"} 1"#,
+        r#"buckler_worker_seats{service="playlist",worker="127.0.0.1:9001"} 100"#,
+        r#"buckler_worker_seats_taken{service="playlist",worker="127.0.0.1:9001"} 40"#,
+        r#"buckler_capacity_limit{service="playlist"} 60"#,
+        r#"buckler_capacity_effective{service="playlist"} 30"#,
+        r#"buckler_capacity_in_use{service="playlist"} 12"#,
+        r#"buckler_capacity_waiting{service="playlist"} 3"#,
+        r#"buckler_acceptance_ratio{service="playlist"} 0.5"#,
         r#"buckler_dns_age_seconds{service="playlist"} 1.5"#,
         r#"buckler_dns_failures_total{service="playlist"} 4"#,
         r#"buckler_config_hash_info{hash="abc"} 1"#,

@@ -13,6 +13,7 @@ mod ports;
 mod raw;
 mod response;
 mod script;
+mod seen;
 mod wait;
 mod worker;
 
@@ -26,6 +27,7 @@ pub(crate) use ask::{Ask, get, request};
 pub(crate) use buckler::Buckler;
 pub(crate) use certificate::CLIENT;
 pub(crate) use contract::{ONE_PORT, callers};
+pub(crate) use metrics::Metrics;
 pub(crate) use ports::free as free_port;
 pub(crate) use raw::{End, Raw};
 pub(crate) use response::Response;

@@ -49,9 +49,17 @@ impl Streaming {
         active: Active,
         (silence, idle): (Silence, Duration),
     ) -> Self {
+        if body.is_end_stream() {
+            active.complete();
+        }
         let live = (!body.is_end_stream()).then_some(Live { body, pump, data_ended: false, slot });
         let uploaded = upload.bytes();
         Self { live, upload, uploaded, left: length, silence, idle, alarm: Alarm::new(idle), active }
+    }
+
+    /// The attempt that it is the answer of.
+    pub(in super::super) const fn active(&self) -> &Active {
+        &self.active
     }
 
     pub(in super::super) fn poll_piece(
@@ -97,7 +105,7 @@ impl Streaming {
         let ended = self.live.as_ref().is_none_or(|live| live.body.is_end_stream());
         match piece {
             None => {
-                self.live = None;
+                self.end();
                 None
             }
             Some(Err(error)) => Some(Err(self.cut(broken(&error)))),
@@ -108,18 +116,25 @@ impl Streaming {
                 }
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 self.left = self.left.map(|left| left.saturating_sub(length));
+                self.active.goes_on();
                 if frame.is_trailers() || ended {
-                    self.live = None;
+                    self.end();
                 }
                 Some(Ok(frame))
             }
         }
     }
 
+    fn end(&mut self) {
+        self.live = None;
+        self.active.complete();
+    }
+
     /// Gives the stream up. What the client did to its own upload is not the worker's fault.
     fn cut(&mut self, refusal: Refusal) -> Refusal {
         self.live = None;
         if let Some(failure) = self.upload.failure() {
+            self.active.excused();
             return failure;
         }
         self.active.failed();

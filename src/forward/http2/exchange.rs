@@ -11,10 +11,12 @@ use h2::client::ResponseFuture;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 
+use super::super::Active;
 use super::super::alarm::Alarm;
 use super::super::early::Early;
-use super::super::exchange::{Broken, CONTINUE_WAIT, Patience, too_slow};
+use super::super::exchange::{CONTINUE_WAIT, Patience, too_slow};
 use super::super::headers;
+use super::super::retry::Reached;
 use super::super::upload::{Upload, UploadWatch};
 use super::connection::Slot;
 use super::pump::Pump;
@@ -28,29 +30,40 @@ const INTERIM_MAX: u32 = 100;
 /// What came of it: the head of the answer, its body to come, and what is left of the request's.
 pub(super) type Begun = (Response<RecvStream>, Pump);
 
-/// Sends a request on a new stream and waits for the head of the answer.
+/// How an exchange broke.
+pub(super) struct Broken {
+    pub(super) reached: Reached,
+    /// The request's body, if it came back whole.
+    pub(super) body: Option<Upload>,
+    pub(super) refusal: Refusal,
+}
+
+impl Broken {
+    const fn new(reached: Reached, refusal: Refusal) -> Self {
+        Self { reached, body: None, refusal }
+    }
+}
+
+/// Sends a request on a new stream and waits for the head of the answer. `active` is told when the worker has all of
+/// the request.
 pub(super) async fn exchange(
     slot: &Slot,
-    order: Request<Upload>,
-    upload: &UploadWatch,
-    patience: Patience,
-    early: Option<&Early>,
+    (parts, body): (&http::request::Parts, Upload),
+    (upload, active): (&UploadWatch, &Active),
+    (patience, early): (Patience, Option<&Early>),
 ) -> Result<Begun, Broken> {
-    let (parts, body) = order.into_parts();
     let wanted = body.wanted();
-    // The head is kept: whatever the stream meets, a request that was not looked at can be sent again.
-    let head = match head(&parts) {
-        Ok(head) => head,
-        Err(refusal) => return Err(Broken::TooLate(refusal)),
-    };
-    let restore = |body| Box::new(Request::from_parts(parts, body));
+    let head = head(parts).map_err(|refusal| Broken::new(Reached::TooFar, refusal))?;
     let (response, mut pump) = match slot.sender().send_request(head, body.is_none()) {
         Ok((response, stream)) => (response, Pump::new(stream, body)),
         Err(error) if error.is_go_away() || error.is_io() => {
-            return Err(Broken::Unsent(restore(body), gone()));
+            return Err(Broken { reached: Reached::Unsent, body: Some(body), refusal: gone() });
         }
-        Err(_) => return Err(Broken::TooLate(unfit())),
+        Err(_) => return Err(Broken::new(Reached::TooFar, unfit())),
     };
+    if upload.ended() {
+        active.sent(patience.from);
+    }
     let mut waiting = Waiting {
         response,
         interim: 0,
@@ -69,7 +82,7 @@ pub(super) async fn exchange(
         if let Poll::Ready(Err(refusal)) = sent {
             return Poll::Ready(Err(Met::End(refusal)));
         }
-        waiting.poll(cx, (upload, patience, early), said_continue)
+        waiting.poll(cx, (upload, active), (patience, early), said_continue)
     })
     .await;
     match met {
@@ -78,19 +91,18 @@ pub(super) async fn exchange(
             pump.keep_no_longer();
             Ok((response, pump))
         }
-        Err(Met::End(refusal)) => Err(Broken::TooLate(refusal)),
+        Err(Met::End(refusal)) => Err(Broken::new(Reached::TooFar, refusal)),
         Err(Met::Late) => {
             slot.timed_out(patience.response);
-            Err(Broken::TooLate(too_slow()))
+            Err(Broken::new(Reached::Silent, too_slow()))
         }
-        Err(Met::Fault(error)) => Err(match fault(&error) {
-            Fault::Unsent(refusal) => match pump.whole() {
-                Some(body) => Broken::Unsent(restore(body), refusal),
-                None => Broken::TooLate(refusal),
-            },
-            Fault::Lost(refusal) => Broken::Sent(refusal),
-            Fault::Said(refusal) => Broken::TooLate(refusal),
-        }),
+        Err(Met::Fault(error)) => {
+            let (reached, refusal) = fault(&error);
+            // What was not looked at can be sent again although some of its body went: so much of it is kept.
+            let body =
+                if matches!(reached, Reached::Unsent | Reached::Refused) { pump.whole() } else { None };
+            Err(Broken { reached, body, refusal })
+        }
     }
 }
 
@@ -114,7 +126,8 @@ impl Waiting {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        (upload, patience, early): (&UploadWatch, Patience, Option<&Early>),
+        (upload, active): (&UploadWatch, &Active),
+        (patience, early): (Patience, Option<&Early>),
         said_continue: impl Fn(StatusCode),
     ) -> Poll<Result<Response<RecvStream>, Met>> {
         while let Poll::Ready(Some(interim)) = self.response.poll_informational(cx) {
@@ -145,7 +158,11 @@ impl Waiting {
         let seen = (upload.bytes(), upload.ended());
         if self.seen != seen {
             self.seen = seen;
-            self.deadline = patience.end(Moment::read(), patience.response);
+            let now = Moment::read();
+            if upload.ended() {
+                active.sent(now);
+            }
+            self.deadline = patience.end(now, patience.response);
         }
         while self.alarm.is_late(cx, self.deadline) {
             let now = Moment::read();
@@ -181,42 +198,33 @@ fn authority_of(host: &HeaderValue) -> Option<Authority> {
 }
 
 /// What an error of h2 says of the request.
-enum Fault {
-    /// The worker did not look at it.
-    Unsent(Refusal),
-    /// The connection is gone, and nobody knows.
-    Lost(Refusal),
-    /// The worker said it of this very request.
-    Said(Refusal),
-}
-
-fn fault(error: &h2::Error) -> Fault {
+fn fault(error: &h2::Error) -> (Reached, Refusal) {
     let reset = Reason::WorkerReset;
     match error.reason() {
         // RFC 9113 section 8.7: both say that nothing was done about it. A GOAWAY reaches those streams only that are
         // beyond its last one.
         Some(h2::Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => {
-            Fault::Unsent(Refusal::new(reset, "the worker refused the stream"))
+            (Reached::Refused, Refusal::new(reset, "the worker refused the stream"))
         }
-        _ if error.is_go_away() && error.is_remote() => Fault::Unsent(gone()),
+        _ if error.is_go_away() && error.is_remote() => (Reached::Unsent, gone()),
         Some(h2::Reason::HTTP_1_1_REQUIRED) if error.is_remote() => {
             let detail = "the worker wants HTTP/1.1 for this request, and `workers.protocol` is `http2`";
-            Fault::Said(Refusal::new(Reason::WorkerProtocol, detail))
+            (Reached::TooFar, Refusal::new(Reason::WorkerProtocol, detail))
         }
         _ if error.is_library() && error.is_reset() => {
             let detail =
                 "the worker's answer is not HTTP/2, or its head is longer than `bounds.response_head_bytes`";
-            Fault::Said(Refusal::new(Reason::WorkerProtocol, detail))
+            (Reached::TooFar, Refusal::new(Reason::WorkerProtocol, detail))
         }
         // The fault may be another request's on the same connection.
         _ if error.is_library() => {
             let detail = "the worker broke the rules of HTTP/2, and its connection was given up";
-            Fault::Lost(Refusal::new(Reason::WorkerProtocol, detail))
+            (Reached::MaybeSent, Refusal::new(Reason::WorkerProtocol, detail))
         }
         _ if error.is_reset() => {
-            Fault::Said(Refusal::new(reset, "the worker reset the stream before it answered"))
+            (Reached::TooFar, Refusal::new(reset, "the worker reset the stream before it answered"))
         }
-        _ => Fault::Lost(Refusal::new(reset, "the worker closed the connection before it answered")),
+        _ => (Reached::MaybeSent, Refusal::new(reset, "the worker closed the connection before it answered")),
     }
 }
 

@@ -1,20 +1,20 @@
 //! The worker's end of a tunnel: how one is had, by a connection of its own or by an answer that switches protocols.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::Poll;
 
 use http::header::UPGRADE;
 use http::{Response, Version};
 use hyper::body::Incoming;
 
-use crate::clock::Moment;
-use crate::config::Endpoint;
 use crate::forward::answer::Answer;
 use crate::forward::pool::{Link, Open};
 use crate::forward::proxy_header::Spoken;
-use crate::forward::refused::{beside_the_worker, no_workers, not_connected};
+use crate::forward::refused::{beside_the_worker, not_connected};
+use crate::forward::tries::{Failed, Tries};
 use crate::forward::upgrade::Wish;
-use crate::forward::{ATTEMPTS_MAX, Active, Failed, Route, headers, unasked};
+use crate::forward::{ATTEMPTS_MAX, Active, Route, headers, unasked};
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 use crate::socket::Socket;
@@ -33,6 +33,11 @@ impl WorkerSide {
     const fn new(socket: Socket, early: Vec<u8>, active: Active, open: Open) -> Self {
         Self { socket, early, active, _open: open }
     }
+
+    /// The attempt that it is what came of.
+    pub(in crate::forward) const fn active(&self) -> &Active {
+        &self.active
+    }
 }
 
 impl Route {
@@ -42,29 +47,31 @@ impl Route {
     /// The refusal that is recorded: 502, 503 or 504.
     pub async fn open(&self, spoken: Spoken, outcome: &mut Outcome) -> Result<WorkerSide, Refusal> {
         let spoken = self.tells.then_some(spoken);
-        let mut tried: Vec<Endpoint> = Vec::new();
-        let mut last = no_workers();
+        let mut tries = Tries::begin(self.clock.refresh());
         for _ in 0..ATTEMPTS_MAX {
-            let now = Moment::read();
-            let Some((lane, priority, _trial)) = self.choose(now, &tried) else { break };
-            outcome.attempt(&lane.worker.name, priority);
+            let Some(chosen) = self.next(&mut tries, 0, None, outcome).await else { break };
+            let lane = Rc::clone(&chosen.lane);
+            outcome.attempt(&lane.worker.name, chosen.priority);
             match lane.open(&self.open, self.terms(spoken)).await {
                 Ok((socket, open)) => {
-                    let connected = Moment::read();
-                    outcome.connected(connected.since(now));
+                    let connected = self.clock.refresh();
+                    outcome.connected(connected.since(tries.now));
                     self.workers.connected(&lane.worker, connected);
-                    return Ok(WorkerSide::new(socket, Vec::new(), Active::begin(&lane, self, None), open));
+                    let active = Active::begin(&lane, self, chosen.seat, None);
+                    active.connected();
+                    return Ok(WorkerSide::new(socket, Vec::new(), active, open));
                 }
                 Err(failure) => {
                     if let Some(refusal) = beside_the_worker(&failure) {
                         return Err(refusal);
                     }
-                    last = not_connected(&failure);
-                    self.pass_over(&lane, Moment::read(), &mut tried);
+                    self.pass_over(&mut tries, &lane.worker, not_connected(&failure));
                 }
             }
         }
-        Err(last)
+        let refusal = tries.into_refusal();
+        self.gave_up(&refusal, None);
+        Err(refusal)
     }
 }
 
@@ -74,7 +81,7 @@ pub(in crate::forward) async fn switch(
     response: Response<Incoming>,
     active: Active,
     asked: Option<&Wish>,
-) -> Result<Response<Answer>, Failed> {
+) -> Result<Response<Answer>, Box<Failed>> {
     let (mut head, body) = response.into_parts();
     drop(body);
     let granted = asked.is_some_and(|asked| asked.is_granted(head.status, &head.headers));
@@ -84,12 +91,14 @@ pub(in crate::forward) async fn switch(
     if asked.is_some_and(|asked| !asked.is_accepted(&head.headers)) {
         active.failed();
         let detail = "the worker's `Sec-WebSocket-Accept` does not answer the key that it was sent";
-        return Err(Failed { order: None, refusal: Refusal::new(Reason::WorkerProtocol, detail) });
+        return Err(Failed::end(Refusal::new(Reason::WorkerProtocol, detail)));
     }
     let mut link = Some(link);
     let taken = poll_fn(|cx| Poll::Ready(link.take().and_then(|link| link.into_socket(cx)))).await;
     let Some((socket, early, open)) = taken else { return Err(unasked(&active)) };
+    active.head(head.status, None);
     active.answered(head.status);
+    active.complete();
     headers::to_client(&mut head.headers, head.status, head.version);
     headers::ask_upgrade(&mut head.headers, &protocol);
     head.version = Version::HTTP_11;

@@ -11,45 +11,13 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::script::{SWITCH, Step, polite};
+use super::seen::Seen;
 use super::wait::linger;
 use super::{ports, raw};
 
 /// A handle on a worker; clones are the same worker.
 #[derive(Clone)]
 pub(crate) struct Worker(Arc<Shared>);
-
-/// A request as the worker saw it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
-    /// The number of the connection it came on, from 0.
-    pub(crate) connection: u64,
-    /// The whole head, byte for byte.
-    pub(crate) head: String,
-    pub(crate) method: String,
-    pub(crate) target: String,
-    pub(crate) fields: Vec<(String, String)>,
-    /// The body, out of its chunks.
-    pub(crate) body: Vec<u8>,
-    pub(crate) trailers: Vec<(String, String)>,
-    /// Whether the body came to its end.
-    pub(crate) whole: bool,
-}
-
-impl Seen {
-    /// All values of this field, in order.
-    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
-        let same = |(n, _): &&(String, String)| n.eq_ignore_ascii_case(name);
-        self.fields.iter().filter(same).map(|(_, value)| value.as_str()).collect()
-    }
-
-    /// The one value of this field; none if it is missing. Twice is a failure.
-    #[track_caller]
-    pub(crate) fn field(&self, name: &str) -> Option<&str> {
-        let values = self.all(name);
-        assert!(values.len() <= 1, "the worker saw {name} {} times:\n{}", values.len(), self.head);
-        values.first().copied()
-    }
-}
 
 struct Shared {
     name: String,
@@ -67,6 +35,9 @@ struct State {
     seen: Vec<Seen>,
     once: VecDeque<Vec<Step>>,
     always: Vec<Step>,
+    /// Checks, which the scripts do not serve, and what they are answered.
+    checks: Vec<Seen>,
+    check_answer: String,
     gate_open: bool,
     /// So many may pass it while it is closed.
     gate_passes: u32,
@@ -80,7 +51,7 @@ impl Worker {
         let worker = Self(Arc::new(Shared {
             name: name.to_owned(),
             port: ports::free(),
-            state: Mutex::new(State { always: polite(), ..State::default() }),
+            state: Mutex::new(State { always: polite(), check_answer: healthy(), ..State::default() }),
             gate: Condvar::new(),
             stopped: AtomicBool::new(false),
             filled: AtomicU64::new(0),
@@ -110,6 +81,22 @@ impl Worker {
     /// Answers every request with these bytes, after reading it whole.
     pub(crate) fn answers(&self, bytes: &str) -> &Self {
         self.always(&[Step::TakeBody, Step::send(bytes)])
+    }
+
+    /// Answers every check with these bytes and closes. Otherwise a check gets a 200 with the body `ok`.
+    pub(crate) fn answers_checks(&self, bytes: &str) -> &Self {
+        bytes.clone_into(&mut self.0.lock().check_answer);
+        self
+    }
+
+    /// Passes checks (again).
+    pub(crate) fn passes_checks(&self) -> &Self {
+        self.answers_checks(&healthy())
+    }
+
+    /// The checks so far, in the order in which their heads arrived. They are no requests: see `seen` for those.
+    pub(crate) fn checks(&self) -> Vec<Seen> {
+        self.0.lock().checks.clone()
     }
 
     /// Takes no more connections; those that are open end.
@@ -202,6 +189,10 @@ impl Shared {
     }
 }
 
+fn healthy() -> String {
+    "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_owned()
+}
+
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept() {
         let number = shared.connections.fetch_add(1, Ordering::SeqCst);
@@ -229,6 +220,14 @@ impl Connection {
     /// Serves one request. None: the connection is over.
     fn serve(&mut self) -> Option<()> {
         let seen = self.read_head()?;
+        if seen.all("user-agent") == ["buckler-check"] {
+            let mut state = self.shared.lock();
+            state.checks.push(seen);
+            let answer = state.check_answer.clone();
+            drop(state);
+            let _ = self.stream.write_all(answer.as_bytes());
+            return None;
+        }
         let index = {
             let mut state = self.shared.lock();
             state.seen.push(seen.clone());

@@ -1,0 +1,304 @@
+//! The tries of one request: whom it was sent to, what came of that, and whether it goes on. Both protocols bring their
+//! failures here as a [`Failed`]; the rule itself stands in `retry.rs`.
+
+use http::Response;
+use tokio::time::{Instant, sleep_until};
+
+use super::answer::Answer;
+use super::choice::Chosen;
+use super::pool::ConnectFailure;
+use super::refused::{beside_the_worker, no_workers, not_connected};
+use super::retry::{self, Again, Attempted, Reached};
+use super::{Call, Order, Route, headers, verdict};
+use crate::clock::Moment;
+use crate::config::Endpoint;
+use crate::record::Outcome;
+use crate::refusal::{Refusal, Whose};
+use crate::workers::Worker;
+
+/// An attempt that brought nothing for the client yet.
+pub(super) struct Failed {
+    pub(super) reached: Reached,
+    /// Whether its connection had carried a request before.
+    pub(super) reused: bool,
+    /// The request, if it is whole: what can be sent once more.
+    pub(super) order: Option<Order>,
+    /// What the client gets if nothing better comes.
+    pub(super) last: Result<Response<Answer>, Refusal>,
+}
+
+impl Failed {
+    /// Nothing more can be done.
+    pub(super) fn end(refusal: Refusal) -> Box<Self> {
+        Box::new(Self { reached: Reached::TooFar, reused: false, order: None, last: Err(refusal) })
+    }
+
+    /// There was no connection for this request.
+    pub(super) fn unconnected(order: Order, failure: ConnectFailure) -> Box<Self> {
+        match beside_the_worker(&failure) {
+            Some(refusal) => Self::end(refusal),
+            None => Self::passed_over(order, not_connected(&failure)),
+        }
+    }
+
+    /// The worker took no connection, or none that can be used.
+    pub(super) fn passed_over(order: Order, refusal: Refusal) -> Box<Self> {
+        let (reached, last) = (Reached::NoConnection, Err(refusal));
+        Box::new(Self { reached, reused: false, order: Some(order), last })
+    }
+}
+
+/// The tries of one request so far.
+pub(super) struct Tries {
+    /// When the next one begins.
+    pub(super) now: Moment,
+    /// The next connection is to be a new one.
+    pub(super) fresh: bool,
+    /// Attempts that were sent, or refused by a worker of HTTP/2.
+    sent: u32,
+    replayed: bool,
+    /// Workers that were asked, those that are not asked again at all before the others.
+    tried: Vec<Endpoint>,
+    barred: usize,
+    last: Result<Response<Answer>, Refusal>,
+}
+
+impl Tries {
+    /// None yet.
+    pub(super) fn begin(now: Moment) -> Self {
+        Self {
+            now,
+            fresh: false,
+            sent: 0,
+            replayed: false,
+            tried: Vec::new(),
+            barred: 0,
+            last: Err(no_workers()),
+        }
+    }
+
+    /// Whether nobody was asked yet.
+    pub(super) const fn is_first(&self) -> bool {
+        self.sent == 0 && self.tried.is_empty()
+    }
+
+    /// Attempts sent so far.
+    pub(super) const fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// Workers that are asked only if there is no other, or not at all.
+    pub(super) fn not_first(&self) -> &[Endpoint] {
+        &self.tried
+    }
+
+    /// Workers that are not asked again.
+    pub(super) fn barred(&self) -> &[Endpoint] {
+        &self.tried[..self.barred]
+    }
+
+    /// Whether this worker is one of those.
+    pub(super) fn bars(&self, worker: &Endpoint) -> bool {
+        self.barred().contains(worker)
+    }
+
+    /// Whether any worker was asked that may be asked again.
+    pub(super) const fn may_come_again(&self) -> bool {
+        self.barred < self.tried.len()
+    }
+
+    /// Every worker is full. That is the answer only if nobody was asked.
+    pub(super) fn no_place(&mut self, refusal: Refusal) {
+        if self.is_first() {
+            self.last = Err(refusal);
+        }
+    }
+
+    /// What is told where there is no answer that could be given.
+    pub(super) fn into_refusal(self) -> Refusal {
+        self.last.err().unwrap_or_else(no_workers)
+    }
+
+    /// What the client gets in the end.
+    pub(super) fn into_last(self) -> Result<Response<Answer>, Refusal> {
+        self.last
+    }
+
+    /// Keeps what the client gets if nothing better comes: a worker's own words are better than ours.
+    fn keep(&mut self, last: Result<Response<Answer>, Refusal>) {
+        if last.is_ok() || self.last.is_err() {
+            self.last = last;
+        }
+    }
+
+    fn ask_last(&mut self, worker: &Endpoint) {
+        if !self.tried.contains(worker) {
+            self.tried.push(worker.clone());
+        }
+    }
+
+    fn bar(&mut self, worker: &Endpoint) {
+        self.ask_last(worker);
+        if let Some(at) = self.tried[self.barred..].iter().position(|tried| tried == worker) {
+            self.tried.swap(self.barred, self.barred + at);
+            self.barred += 1;
+        }
+    }
+}
+
+impl Route {
+    /// What to do after an attempt failed: the request, when it is time to send it to the next worker. None: `tries`
+    /// knows what the client gets.
+    pub(super) async fn once_more(
+        &self,
+        tries: &mut Tries,
+        (chosen, failed): (Chosen, Box<Failed>),
+        call: Call<'_>,
+        outcome: &mut Outcome,
+    ) -> Option<Order> {
+        let Chosen { lane, .. } = chosen;
+        let Failed { reached, reused, order, last } = *failed;
+        tries.now = self.clock.refresh();
+        tries.keep(last);
+        let repeatable = order.as_ref().is_some_and(|order| headers::idempotent(order.method()));
+        let again = retry::again(Attempted { reached, reused, repeatable, replayed: tries.replayed });
+        let worker = &lane.worker;
+        if again != Again::PassOver {
+            tries.sent += 1;
+        }
+        let mut order = order?;
+        match again {
+            Again::Never => return None,
+            Again::PassOver => self.leave_alone(tries, worker),
+            Again::Replay => {
+                tries.fresh = true;
+                // Whoever took nothing is well; whoever broke off may be on its way out.
+                if reached == Reached::MaybeSent {
+                    tries.replayed = true;
+                    tries.ask_last(&worker.address);
+                }
+            }
+            Again::Retry { same, pause } => {
+                if same {
+                    tries.ask_last(&worker.address);
+                } else {
+                    tries.bar(&worker.address);
+                }
+                if !self.may_retry(tries, outcome) {
+                    return None;
+                }
+                if pause {
+                    self.pause(tries, call.until).await;
+                }
+            }
+        }
+        // The next worker would be given no time, and be blamed for that.
+        if call.until.is_some_and(|until| until <= Instant::from_std(tries.now.instant())) {
+            return None;
+        }
+        if let (Some(name), Some(until)) = (&self.deadline_header, call.until) {
+            headers::tell_deadline(order.headers_mut(), name, Some(until), tries.now);
+        }
+        Some(order)
+    }
+
+    /// Goes on to another worker from one that took no connection.
+    pub(super) fn pass_over(&self, tries: &mut Tries, worker: &Worker, last: Refusal) {
+        tries.now = self.clock.refresh();
+        tries.keep(Err(last));
+        self.leave_alone(tries, worker);
+    }
+
+    /// Leaves a worker alone that took no connection, for this request and for a while.
+    fn leave_alone(&self, tries: &mut Tries, worker: &Worker) {
+        self.workers.connect_failed(worker, tries.now);
+        tries.bar(&worker.address);
+    }
+
+    fn may_retry(&self, tries: &Tries, outcome: &mut Outcome) -> bool {
+        let members = &self.workers.load().members;
+        if tries.sent >= self.retries.attempts
+            || members.iter().all(|member| tries.bars(&member.worker.address))
+        {
+            return false;
+        }
+        let mut budget = self.budget.get();
+        let granted = budget.take();
+        self.budget.set(budget);
+        if !granted {
+            outcome.retry_denied();
+        }
+        granted
+    }
+
+    async fn pause(&self, tries: &mut Tries, until: Option<Instant>) {
+        let pause = retry::pause(tries.sent, fastrand::f64());
+        let end = Instant::from_std(tries.now.instant()) + pause;
+        sleep_until(until.map_or(end, |until| end.min(until))).await;
+        tries.now = self.clock.refresh();
+    }
+
+    /// The answer that the client gets: what becomes of it is told of the service.
+    pub(super) fn decided(&self, response: Response<Answer>) -> Response<Answer> {
+        let status = response.status();
+        match response.body() {
+            Answer::Worker(streaming) => streaming.active().decides(verdict::of_service(status, None)),
+            Answer::Shared(streaming) => {
+                let grpc = crate::refusal::grpc::told(response.headers());
+                streaming.active().decides(verdict::of_service(status, grpc));
+            }
+            Answer::Switched(side) => side.active().decides(verdict::of_service(status, None)),
+            Answer::Own(_) => match verdict::of_service(status, None) {
+                verdict::Verdict::Good => self.workers.requests.of(self.shard).good.add(1),
+                verdict::Verdict::Bad => self.workers.requests.of(self.shard).bad.add(1),
+            },
+        }
+        response
+    }
+
+    /// No worker answered: that is told of the service if the workers are to blame.
+    pub(super) fn gave_up(&self, refusal: &Refusal, haste: Option<Instant>) {
+        let hasty = haste.is_some_and(|haste| haste <= Instant::from_std(self.clock.now().instant()));
+        if refusal.reason.whose() == Whose::Worker && !hasty {
+            self.workers.requests.of(self.shard).bad.add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::refusal::Reason;
+
+    fn worker(port: u16) -> Endpoint {
+        std::net::SocketAddr::from(([127, 0, 0, 1], port)).into()
+    }
+
+    #[test]
+    fn who_is_barred_never_comes_again_and_who_was_asked_comes_last() {
+        let mut tries = Tries::begin(Moment::at(1));
+        assert!(tries.is_first() && !tries.may_come_again());
+        tries.ask_last(&worker(1));
+        tries.ask_last(&worker(1));
+        tries.bar(&worker(2));
+        assert_eq!(tries.not_first().len(), 2);
+        assert_eq!(tries.barred(), [worker(2)]);
+        assert!(tries.may_come_again() && !tries.is_first());
+        tries.bar(&worker(1));
+        tries.bar(&worker(1));
+        assert_eq!(tries.barred(), [worker(2), worker(1)]);
+        assert!(!tries.may_come_again());
+    }
+
+    #[test]
+    fn a_workers_own_words_are_kept_and_the_last_of_ours() {
+        let refused = |detail| Err(Refusal::new(Reason::WorkerReset, detail));
+        let mut tries = Tries::begin(Moment::at(1));
+        tries.keep(refused("first"));
+        tries.keep(refused("second"));
+        assert_eq!(tries.last.as_ref().unwrap_err().detail, "second");
+        tries.keep(Ok(Response::new(Answer::Own(None))));
+        tries.keep(refused("third"));
+        assert!(tries.into_last().is_ok());
+    }
+}
