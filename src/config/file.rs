@@ -15,9 +15,7 @@ use super::value::{AddressText, CertificateName, HeaderText, KeyHash, NetworkTex
 pub(super) use edge::{
     CertificateFiles, ClientCertificate, Connections, Protocol, Socket, Tls, TlsVersion, WorkerProtocol,
 };
-pub(super) use resilience::{
-    Balance, BalanceBy, Capacity, Check, CheckKind, Fallback, Health, Retries,
-};
+pub(super) use resilience::{Balance, BalanceBy, Capacity, Check, CheckKind, Fallback, Health, Retries};
 pub(super) use service::{
     Agreement, Bounds, Cost, LimitHeaders, Limits, Match, Mode, Permissions, Quota, Rule, Service, Timeouts,
     Verdict, Worker, Workers,

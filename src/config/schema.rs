@@ -24,7 +24,8 @@ pub(super) fn or_address(schema: &mut Schema) {
 pub(super) fn or_balance_word(schema: &mut Schema) {
     let map = std::mem::take(schema);
     let words = ["weighted", "least_requests", "ring"];
-    let word = serde_json::json!({ "type": "string", "enum": words, "description": "as `by`, without a header" });
+    let word =
+        serde_json::json!({ "type": "string", "enum": words, "description": "as `by`, without a header" });
     schema.insert("anyOf".to_owned(), serde_json::json!([word, map]));
 }
 

@@ -19,7 +19,9 @@ fn overload(detail: &'static str) -> Refusal {
 
 /// Every worker has as many requests as it may have.
 pub(super) fn all_full() -> Refusal {
-    overload("all workers have `workers.concurrent_per_worker` requests, and none ended within `capacity.wait`")
+    overload(
+        "all workers have `workers.concurrent_per_worker` requests, and none ended within `capacity.wait`",
+    )
 }
 
 /// What the client is told if a connection failed for a reason that is not the worker's: then no other worker is tried,

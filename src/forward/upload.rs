@@ -202,7 +202,8 @@ impl Under {
 impl Drop for Under {
     fn drop(&mut self) {
         let progress = &self.progress;
-        let is_whole = progress.bytes.get() == 0 && !progress.ended.get() && progress.failed.borrow().is_none();
+        let is_whole =
+            progress.bytes.get() == 0 && !progress.ended.get() && progress.failed.borrow().is_none();
         if progress.kept.get() && is_whole {
             let body = std::mem::replace(&mut self.body, Source::None);
             progress.untouched.replace(Some((body, self.most)));

@@ -73,14 +73,13 @@ pub(super) fn read(workers: &Workers, members: &[Member], now: Moment) -> Vec<Wo
     workers.judge_if_due(now);
     let healths: Vec<WorkerHealth> = members.iter().map(|member| member.worker.reading(now)).collect();
     let tables = (members, &healths[..]);
-    (0..members.len()).map(|at| read_one(at, tables, workers.seats_each(), now)).collect()
+    (0..members.len()).map(|at| read_one(at, tables, workers.seats_each())).collect()
 }
 
 fn read_one(
     at: usize,
     (members, healths): (&[Member], &[WorkerHealth]),
     seats_each: Option<u32>,
-    now: Moment,
 ) -> WorkerStatus {
     let (member, health) = (&members[at], healths[at].clone());
     let (worker, counts) = (&member.worker, &member.worker.counts);

@@ -66,7 +66,8 @@ impl Checker<'_> {
             let (first, second, key) =
                 if one.at < other.at { (one, other, "retries") } else { (other, one, "retry") };
             let place = self.problems.place(first.at);
-            let message = format!("`retries` and `retry` are the same, and `{key}` is already written at {place}");
+            let message =
+                format!("`retries` and `retry` are the same, and `{key}` is already written at {place}");
             self.error(Code::Contradiction, second.at, message, "write all of it under `retries`");
         }
         let default = Retries::default();
@@ -118,7 +119,8 @@ impl Checker<'_> {
             }
             Some(total) if total.value.as_ref().is_some_and(|total| total.0.is_none()) => {
                 let place = self.problems.place(total.at);
-                let message = format!("`deadline_header`, and `total` is off at {place}: there is no time to tell of");
+                let message =
+                    format!("`deadline_header`, and `total` is off at {place}: there is no time to tell of");
                 self.error(Code::Contradiction, located.at, message, "write `total: 5s`, or remove this");
             }
             Some(_) => {}

@@ -53,9 +53,8 @@ impl Checker<'_> {
 
     /// The two numbers, in whichever form they are written.
     fn bound(&mut self, written: &file::Capacity, of: Spot, has_places: bool) -> Option<Capacity> {
-        let first = |keys: [(&'static str, Option<Spot>); 3]| {
-            keys.into_iter().find_map(|(key, at)| Some((key, at?)))
-        };
+        let first =
+            |keys: [(&'static str, Option<Spot>); 3]| keys.into_iter().find_map(|(key, at)| Some((key, at?)));
         let numbers = first([
             ("concurrent", written.concurrent.as_ref().map(|field| field.at)),
             ("wait", written.wait.as_ref().map(|field| field.at)),
@@ -71,7 +70,8 @@ impl Checker<'_> {
                 let (number, fact, at, other) =
                     if at < other { (number, fact, at, other) } else { (fact, number, other, at) };
                 let first = self.problems.place(at);
-                let message = format!("`{fact}` stands beside `{number}` at {first}, which says the same otherwise");
+                let message =
+                    format!("`{fact}` stands beside `{number}` at {first}, which says the same otherwise");
                 self.error(Code::Contradiction, other, message, HELP);
                 None
             }
@@ -83,7 +83,8 @@ impl Checker<'_> {
             (Some((_, at)), None) => {
                 if written.concurrent.is_none() && !has_places {
                     let message = "`wait` for a place, and nothing bounds the places";
-                    let help = "write `concurrent: 60` beside it, or `concurrent_per_worker: 1` under `workers`";
+                    let help =
+                        "write `concurrent: 60` beside it, or `concurrent_per_worker: 1` under `workers`";
                     self.error(Code::Contradiction, at, message, help);
                 }
                 let concurrent = NonZeroU32::new(self.number(Some(&written.concurrent), 0, 1, MOST));
@@ -98,8 +99,7 @@ impl Checker<'_> {
             & self.needed(&written.latency, "latency", of, HELP).is_some();
         let before = self.problems.errors();
         let rps = self.number(Some(&written.rps), 1, 1, MOST);
-        let latency =
-            self.span(Some(&written.latency), SHORTEST_LATENCY, SHORTEST_LATENCY, LONGEST_LATENCY);
+        let latency = self.span(Some(&written.latency), SHORTEST_LATENCY, SHORTEST_LATENCY, LONGEST_LATENCY);
         let burst = self.number(Some(&written.burst), 0, 0, MOST);
         if !is_whole || self.problems.errors() > before {
             return None;
@@ -122,8 +122,7 @@ impl Checker<'_> {
     /// Who may wait longer than everything may take waits for nothing.
     fn wait_fits(&mut self, capacity: Capacity, at: Spot, service: &file::Service) {
         let total = value(&service.timeouts).and_then(|timeouts| timeouts.total.as_ref());
-        let Some((total, other)) =
-            total.and_then(|total| Some((total.value.as_ref()?.0?.0, total.at)))
+        let Some((total, other)) = total.and_then(|total| Some((total.value.as_ref()?.0?.0, total.at)))
         else {
             return;
         };

@@ -125,7 +125,8 @@ impl Checker<'_> {
         for (key, at, of) in keys {
             let Some(at) = at.filter(|_| of != kind) else { continue };
             let (is, wants) = (word(kind), word(of));
-            let message = format!("`{key}` belongs to a check of `kind: {wants}`, and this one is {is} {why}");
+            let message =
+                format!("`{key}` belongs to a check of `kind: {wants}`, and this one is {is} {why}");
             self.error(Code::Contradiction, at, message, &format!("remove it, or write `kind: {wants}`"));
         }
     }
@@ -140,7 +141,12 @@ impl Checker<'_> {
             None => "by default".to_owned(),
         };
         let message = format!("`kind: grpc` needs HTTP/2, and these workers speak HTTP/1.1 {of}");
-        self.error(Code::Contradiction, at, message, "write `protocol: http2` under `workers`, or `kind: tcp`");
+        self.error(
+            Code::Contradiction,
+            at,
+            message,
+            "write `protocol: http2` under `workers`, or `kind: tcp`",
+        );
     }
 
     fn good_statuses(&mut self, field: &Field<file::List<StatusText>>) -> Vec<std::ops::RangeInclusive<u16>> {
@@ -167,7 +173,8 @@ impl Checker<'_> {
     }
 
     fn grpc_service(&mut self, field: &Field<String>) -> Arc<str> {
-        let Some((located, name)) = field.as_ref().and_then(|field| Some((field, field.value.as_ref()?))) else {
+        let Some((located, name)) = field.as_ref().and_then(|field| Some((field, field.value.as_ref()?)))
+        else {
             return "".into();
         };
         let in_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/');

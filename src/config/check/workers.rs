@@ -49,14 +49,19 @@ impl Checker<'_> {
     /// `balance`; a header to go by belongs to `ring`.
     pub(super) fn balance(&mut self, service: &file::Service) -> Balance {
         let located = value(&service.workers).and_then(|workers| workers.balance.as_ref());
-        let Some((balance, at)) = located.and_then(|located| Some((located.value.as_ref()?, located.at))) else {
+        let Some((balance, at)) = located.and_then(|located| Some((located.value.as_ref()?, located.at)))
+        else {
             return Balance::default();
         };
-        let by = self.needed(&balance.by, "by", at, "write `balance: ring`, or `{ by: ring, header: x-user }`");
+        let by =
+            self.needed(&balance.by, "by", at, "write `balance: ring`, or `{ by: ring, header: x-user }`");
         if let (Some(header), Some(by)) = (&balance.header, &balance.by)
             && by.value.is_some_and(|by| by != file::BalanceBy::Ring)
         {
-            let message = format!("`header` says what a ring goes by, and `by` at {} is none", self.problems.place(by.at));
+            let message = format!(
+                "`header` says what a ring goes by, and `by` at {} is none",
+                self.problems.place(by.at)
+            );
             self.error(Code::Contradiction, header.at, message, "write `by: ring`, or remove this");
         }
         let header = value(&balance.header).map(|header| &header.0);

@@ -8,8 +8,8 @@ use super::{
     WorkerProtocol,
 };
 use crate::config::value::{
-    BytesOrNone, DayText, EndpointText, HeaderText, HostText, MethodText, PathText, RateText, SizeText, SpanOrOff,
-    SpanText,
+    BytesOrNone, DayText, EndpointText, HeaderText, HostText, MethodText, PathText, RateText, SizeText,
+    SpanOrOff, SpanText,
 };
 
 /// One service: one port in front of its workers.

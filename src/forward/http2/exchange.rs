@@ -99,7 +99,8 @@ pub(super) async fn exchange(
         Err(Met::Fault(error)) => {
             let (reached, refusal) = fault(&error);
             // What was not looked at can be sent again although some of its body went: so much of it is kept.
-            let body = if matches!(reached, Reached::Unsent | Reached::Refused) { pump.whole() } else { None };
+            let body =
+                if matches!(reached, Reached::Unsent | Reached::Refused) { pump.whole() } else { None };
             Err(Broken { reached, body, refusal })
         }
     }
