@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use buckler::balance::Picker;
 use buckler::clock::Moment;
-use buckler::config::Balance;
+use buckler::config::{Balance, RingKey};
 use buckler::workers::{Wanted, Workers};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
@@ -35,7 +35,8 @@ fn pick(c: &mut Criterion) {
         ("4 by 3:1:1:1", workers([3, 1, 1, 1].into_iter(), now)),
         ("4 different", workers(different(4), now)),
         ("1000 alike", workers([1; 1000].into_iter(), now)),
-        ("1000 different", workers(different(1000), now)),
+        ("1000 different", workers(different(1_000), now)),
+        ("10000 different", workers(different(10_000), now)),
     ];
     let mut group = c.benchmark_group("pick");
     for (name, workers) in &cases {
@@ -45,6 +46,23 @@ fn pick(c: &mut Criterion) {
         });
     }
     group.finish();
+
+    for (name, balance) in
+        [("pick by least requests", Balance::LeastRequests), ("pick by ring", Balance::Ring(RingKey::Caller))]
+    {
+        let mut group = c.benchmark_group(name);
+        for count in [1, 4, 1_000, 10_000] {
+            let workers = workers(different(count), now);
+            let (mut picker, mut key) = (Picker::new(7, &balance), 0_u64);
+            group.bench_function(BenchmarkId::from_parameter(count), |b| {
+                b.iter(|| {
+                    key += 1;
+                    black_box(picker.pick(&workers, now, &[], key))
+                });
+            });
+        }
+        group.finish();
+    }
 
     let mut group = c.benchmark_group("pick after a change");
     for (name, workers) in &cases {

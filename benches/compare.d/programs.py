@@ -32,18 +32,27 @@ def find(packages):
 
 def build_buckler(repository):
     """Builds the release program and gives its path, wherever cargo puts it."""
-    command = ["cargo", "build", "--release", "--locked", "--bin", "buckler", "--message-format=json-render-diagnostics"]
+    return build(repository, [("bin", "buckler")])["buckler"]
+
+
+def build(repository, targets):
+    """Builds these targets, as (kind, name), in release mode and gives their paths by name."""
+    wanted = {name for _, name in targets}
+    if not wanted:
+        return {}
+    chosen = [word for kind, name in targets for word in (f"--{kind}", name)]
+    command = ["cargo", "build", "--release", "--locked", *chosen, "--message-format=json-render-diagnostics"]
     try:
         built = subprocess.run(command, cwd=repository, stdout=subprocess.PIPE, text=True)
     except FileNotFoundError:
         raise Failed("cargo is not installed; see https://rustup.rs, or name a binary with --buckler PATH") from None
     if built.returncode:
         raise Failed("cargo build --release failed; its messages stand above")
-    for line in built.stdout.splitlines():
-        message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "buckler":
-            return pathlib.Path(message["executable"])
-    raise Failed("cargo build made no program named buckler")
+    messages = [json.loads(line) for line in built.stdout.splitlines()]
+    paths = {message["target"]["name"]: pathlib.Path(message["executable"]) for message in messages if message.get("executable")}
+    if missing := wanted - paths.keys():
+        raise Failed(f"cargo build made no program named {' or '.join(sorted(missing))}")
+    return paths
 
 
 def free_ports(count):

@@ -1,38 +1,63 @@
-//! Choosing a worker: the best priority that has a usable one, and inside it by weight (RFC 2782).
+//! Choosing a worker: the best priority that has a usable one, and inside it by weight (RFC 2782) and by what
+//! `workers.balance` says.
 //!
 //! A [`Picker`] belongs to one shard and one service; it shares nothing with the others but the [`Workers`]
-//! themselves. How turns are laid out stands in `order.rs`; how a worker is, in `workers/health.rs`. Nothing here
-//! knows callers or requests.
+//! themselves. Who may be used stands in `table.rs`, how turns are laid out in `order.rs`, how keys find workers in
+//! `ring.rs`; how a worker is, in `workers/health.rs`. Nothing here knows callers or requests.
 
 mod order;
+pub mod ring;
+mod table;
+mod wheel;
 
 use std::sync::Arc;
 
 use crate::clock::Moment;
 use crate::config::{Balance, Endpoint};
-use crate::workers::health::Use;
+use crate::workers::health::Outlook;
 use crate::workers::seat::Seat;
 use crate::workers::{Member, WorkerSet, Workers};
 use order::Order;
+use ring::Circle;
+use table::{Rank, Table};
+use wheel::Wheel;
 
 pub use order::ZERO_WEIGHT_TURNS;
+
+/// How far around its turns each new table begins after the last: the part of 2^64 that is the square root of 2 less
+/// 1. However often tables are made, and however few turns each is good for, their beginnings spread evenly.
+const NEXT_PHASE: u64 = 0x6A09_E667_F3BC_C908;
 
 /// Chooses workers for one shard of one service.
 #[derive(Debug)]
 pub struct Picker {
+    method: Method,
     set: Arc<WorkerSet>,
-    /// What may be sent to each member, as of the last look.
-    uses: Vec<Use>,
-    /// The members that take turns now, as places in the set: those of the best priority that are usable.
+    table: Table,
+    /// The members that take turns now, as places in the set.
     turns: Vec<u32>,
-    /// None only if the set is empty.
-    order: Option<Order>,
+    layout: Layout,
     /// The version of the workers at the last look. None: never looked.
     version: Option<u64>,
-    /// From this moment on (monotonic nanoseconds) time alone may have changed what is usable.
-    look_again: u64,
+    /// Where the next table of turns begins.
+    phase: u64,
     random: fastrand::Rng,
-    balance: Balance,
+}
+
+/// `workers.balance`.
+#[derive(Clone, Copy, Debug)]
+enum Method {
+    Weighted,
+    LeastRequests,
+    Ring,
+}
+
+/// How those that take turns are laid out for the first choice; nothing if nobody may be used.
+#[derive(Debug)]
+enum Layout {
+    Turns(Option<Order>),
+    Pairs(Option<Wheel>),
+    Circle(Option<Circle>),
 }
 
 /// What came of a choice.
@@ -40,8 +65,8 @@ pub struct Picker {
 pub enum Picked {
     /// This one gets the request.
     One(Pick),
-    /// Every worker that may be used has all its places taken (`workers.concurrent_per_worker`): wait in
-    /// [`Workers::freed`].
+    /// Every worker that this request should go to has all its places taken (`workers.concurrent_per_worker`): wait
+    /// in [`Workers::freed`], and choose anew.
     Full,
     /// There are no workers, or none that may still be used for this request.
     Nobody,
@@ -58,18 +83,31 @@ pub struct Pick {
     pub seat: Seat,
 }
 
+/// Why a worker could not be taken.
+enum Missed {
+    Full,
+    /// Another shard was quicker: its claim is a new version, so the next pick looks again.
+    TrialLost,
+}
+
 impl Picker {
     /// A picker that has not looked at any workers. Pickers with different seeds do not move in step.
     pub fn new(seed: u64, balance: &Balance) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let method = match balance {
+            Balance::Weighted => Method::Weighted,
+            Balance::LeastRequests => Method::LeastRequests,
+            Balance::Ring(_) => Method::Ring,
+        };
         Self {
+            method,
             set: Arc::default(),
-            uses: Vec::new(),
+            table: Table::default(),
             turns: Vec::new(),
-            order: None,
+            layout: Layout::Turns(None),
             version: None,
-            look_again: 0,
-            random: fastrand::Rng::with_seed(seed),
-            balance: balance.clone(),
+            phase: random.u64(..),
+            random,
         }
     }
 
@@ -78,105 +116,180 @@ impl Picker {
         &self.set
     }
 
-    /// Chooses a worker that is not in `tried`.
+    /// Chooses a worker for a request that was at the workers in `tried` before. `key` is what `balance: ring` goes
+    /// by ([`ring::key_of`]); the others do not look at it.
     ///
-    /// The lowest priority number with a usable worker serves; the next one only when it has none. If no worker
-    /// anywhere is usable, all are used as if they were healthy: bad workers are better than none. None only if there
-    /// are no workers, or all are in `tried`.
+    /// In this order, and in each step the lowest priority number first:
+    /// 1. An untried worker that is healthy enough to be used. If all of them in a priority are full, that is the
+    ///    result: full is not unreachable, so the next priority is not asked (RFC 2782), nor one that was ejected.
+    /// 2. One of those again that were tried; never one that takes no connections or is on trial. So a caller that
+    ///    reports a refused connection ([`Workers::connect_failed`]) does not get that worker again.
+    /// 3. Ejected workers; last of all those that take no connections, if they were not tried: bad workers are better
+    ///    than none. Of the serving priority all ejected ones count as usable if they are more than `max_ejected`.
     ///
-    /// The first choice of a request (`tried` empty) costs the same for any number of workers; a further one looks at
-    /// all of them.
-    pub fn pick(&mut self, workers: &Arc<Workers>, now: Moment, tried: &[Endpoint], _key: u64) -> Picked {
-        let Some((index, trial)) = self.one(workers, now, tried) else { return Picked::Nobody };
-        match workers.seat(&self.set.members[index].worker) {
-            Some(seat) => Picked::One(Pick { index, trial, seat }),
-            None => Picked::Full,
-        }
-    }
-
-    fn one(&mut self, workers: &Workers, now: Moment, tried: &[Endpoint]) -> Option<(usize, bool)> {
+    /// Nobody is left when there are no workers, when each has yet to pass its first check, or when all that are left
+    /// were tried and take no connections.
+    ///
+    /// The first choice of a request (`tried` empty) costs the same for any number of workers, unless the one whose
+    /// turn it is is full; a further one looks at all of them.
+    pub fn pick(&mut self, workers: &Arc<Workers>, now: Moment, tried: &[Endpoint], key: u64) -> Picked {
         let version = workers.version();
-        if self.version != Some(version) || now.nanos >= self.look_again {
+        if self.version != Some(version) || now.nanos >= self.table.changes_at {
             self.look(workers, version, now);
         }
-        if !tried.is_empty() {
-            return self.pick_another(workers, now, tried);
-        }
-        let index = self.turns[self.order.as_mut()?.next()] as usize;
-        match self.uses[index] {
-            Use::Trial if workers.begin_trial(&self.set.members[index].worker, now) => Some((index, true)),
-            // Another shard was quicker: its claim is a new version, so the next pick looks again.
-            Use::Trial => self.pick_another(workers, now, tried),
-            Use::Share(_) | Use::Ejected(_) | Use::Unready | Use::NotBefore(_) => Some((index, false)),
-        }
+        let first = match self.layout {
+            Layout::Circle(_) => self.first_on_circle(workers, now, tried, key),
+            _ if tried.is_empty() => self.first(workers, now),
+            _ => None,
+        };
+        first.map_or_else(|| self.pick_another(workers, now, tried), Picked::One)
     }
 
-    /// Makes the table of turns from the workers as they are now.
+    /// Makes everything from the workers as they are now.
     fn look(&mut self, workers: &Workers, version: u64, now: Moment) {
         // The version was read before the set: a change in between only makes the next pick look once more.
-        self.set = Arc::clone(&workers.load());
+        let set = Arc::clone(&workers.load());
+        let outlooks: Vec<Outlook> = set.members.iter().map(|member| member.worker.outlook(now)).collect();
         self.version = Some(version);
-        self.uses.clear();
-        self.uses.extend(self.set.members.iter().map(|member| member.worker.usable(now)));
-        self.look_again = self.uses.iter().filter_map(not_before).min().unwrap_or(u64::MAX);
-
-        let members = &self.set.members;
-        let usable = |index: &usize| not_before(&self.uses[*index]).is_none();
-        let best = (0..members.len()).find(usable);
-        let tier = members.get(best.unwrap_or(0)).map(|member| member.priority);
-        self.turns.clear();
-        self.turns.extend(
-            (0..members.len())
-                .filter(|index| Some(members[*index].priority) == tier && (best.is_none() || usable(index)))
-                .filter_map(|index| u32::try_from(index).ok()),
-        );
-        let weights: Vec<u16> = self.turns.iter().map(|index| members[*index as usize].weight).collect();
-        self.order = Order::new(&weights, self.random.u64(..));
+        self.lay_out(set, &outlooks, workers.terms().max_ejected);
     }
 
-    /// A further choice for the same request, or one around a trial that another shard has begun.
-    fn pick_another(&mut self, workers: &Workers, now: Moment, tried: &[Endpoint]) -> Option<(usize, bool)> {
-        let set = Arc::clone(&self.set);
-        let untried = |index: &usize| !tried.contains(&set.members[*index].worker.address);
-        let usable: Vec<usize> = (0..set.members.len())
-            .filter(|index| not_before(&self.uses[*index]).is_none() && untried(index))
-            .collect();
-        for tier in usable.chunk_by(|a, b| set.members[*a].priority == set.members[*b].priority) {
-            let mut tier = tier.to_vec();
-            while let Some(place) = self.by_weight(&set.members, &tier) {
-                let index = tier[place];
-                let trial = self.uses[index] == Use::Trial;
-                if !trial || workers.begin_trial(&set.members[index].worker, now) {
-                    return Some((index, trial));
-                }
-                tier.swap_remove(place);
-            }
+    fn lay_out(&mut self, set: Arc<WorkerSet>, outlooks: &[Outlook], max_ejected: f64) {
+        self.table = Table::of(&set, outlooks, max_ejected);
+        self.set = set;
+        self.turns = self.table.turns();
+        let units = units(&self.set.members, &self.table, self.turns.iter().map(|place| *place as usize));
+        self.phase = self.phase.wrapping_add(NEXT_PHASE);
+        self.layout = match self.method {
+            Method::Weighted => Layout::Turns(Order::new(&units, self.phase)),
+            Method::LeastRequests => Layout::Pairs(Wheel::new(&units)),
+            Method::Ring => Layout::Circle(Circle::new(&self.set, &self.table, &self.turns, &units)),
+        };
+    }
+
+    /// The one whose turn it is, or the less busy of two. None: it could not be taken.
+    fn first(&mut self, workers: &Arc<Workers>, now: Moment) -> Option<Pick> {
+        let (mut first, mut second) = match &mut self.layout {
+            Layout::Turns(order) => (order.as_mut()?.next(), None),
+            Layout::Pairs(wheel) => wheel.as_ref()?.two(&mut self.random),
+            Layout::Circle(_) => return None,
+        };
+        if let (Layout::Pairs(Some(wheel)), Some(other)) = (&self.layout, second)
+            && self.is_better(wheel, other, first)
+        {
+            (first, second) = (other, Some(first));
         }
-        let all: Vec<usize> = (0..set.members.len()).filter(untried).collect();
-        let tier = all.chunk_by(|a, b| set.members[*a].priority == set.members[*b].priority).next()?;
-        self.by_weight(&set.members, tier).map(|place| (tier[place], false))
+        let take = |turn: usize| {
+            let place = self.turns[turn] as usize;
+            self.take(workers, place, self.table.is_trial(place), now).ok()
+        };
+        take(first).or_else(|| second.and_then(take))
     }
 
-    /// One of these members at random, in proportion to their weights. None if there are none.
-    fn by_weight(&mut self, members: &[Member], of: &[usize]) -> Option<usize> {
-        let weights: Vec<u16> = of.iter().map(|index| members[*index].weight).collect();
-        let units = order::units(&weights);
-        let sum: u64 = units.iter().sum();
-        let mut left = if sum == 0 { return None } else { self.random.u64(..sum) };
-        units.iter().position(|unit| {
-            let here = left < *unit;
-            left = left.saturating_sub(*unit);
-            here
+    /// Whether `other` gets the request instead of `drawn`: if with it, it would be no busier than the drawn one is
+    /// without. Among equals that is the one with fewer requests. Compared without the one to come, a worker of small
+    /// weight or share would look idle all the time, and one that fails at once would draw nearly everything.
+    fn is_better(&self, wheel: &Wheel, other: usize, drawn: usize) -> bool {
+        let active = |turn: usize| u128::from(self.set.members[self.turns[turn] as usize].worker.active());
+        (active(other) + 1) * u128::from(wheel.unit(drawn)) <= active(drawn) * u128::from(wheel.unit(other))
+    }
+
+    fn first_on_circle(
+        &mut self,
+        workers: &Arc<Workers>,
+        now: Moment,
+        tried: &[Endpoint],
+        key: u64,
+    ) -> Option<Pick> {
+        let Layout::Circle(Some(circle)) = &mut self.layout else { return None };
+        circle.read_loads(&self.set, &self.turns);
+        let Layout::Circle(Some(circle)) = &self.layout else { return None };
+        let mut random = self.random.fork();
+        circle.walk((&self.set, &self.table), key, &mut random, |place| {
+            let untried = !tried.contains(&self.set.members[place].worker.address);
+            // A further attempt is no probe.
+            let fit = tried.is_empty() || self.table.rank(place) == Rank::Used;
+            (untried && fit)
+                .then(|| self.take(workers, place, self.table.is_trial(place), now).ok())
+                .flatten()
         })
     }
-}
 
-fn not_before(usable: &Use) -> Option<u64> {
-    match usable {
-        Use::NotBefore(moment) => Some(*moment),
-        Use::Share(_) | Use::Ejected(_) | Use::Unready | Use::Trial => None,
+    /// Takes a place at this worker and, if this is to be one, its trial.
+    fn take(&self, workers: &Arc<Workers>, place: usize, trial: bool, now: Moment) -> Result<Pick, Missed> {
+        let worker = &self.set.members[place].worker;
+        let seat = workers.seat(worker).ok_or(Missed::Full)?;
+        if trial && !workers.begin_trial(worker, now) {
+            return Err(Missed::TrialLost);
+        }
+        Ok(Pick { index: place, trial, seat })
+    }
+
+    /// A further choice for the same request, or one around a worker that is full or that another shard tries.
+    fn pick_another(&mut self, workers: &Arc<Workers>, now: Moment, tried: &[Endpoint]) -> Picked {
+        const STEPS: [(Rank, bool); 6] = [
+            (Rank::Used, false),
+            (Rank::Used, true),
+            (Rank::Trickle, false),
+            (Rank::Trickle, true),
+            (Rank::Out, false),
+            (Rank::Out, true),
+        ];
+        let set = Arc::clone(&self.set);
+        let was_tried = |place: usize| tried.contains(&set.members[place].worker.address);
+        for (rank, again) in STEPS {
+            let wanted: Vec<usize> = (0..set.members.len())
+                .filter(|place| self.table.rank(*place) == rank && !(again && self.table.is_trial(*place)))
+                .filter(|place| was_tried(*place) == again)
+                .collect();
+            for tier in wanted.chunk_by(|a, b| set.members[*a].priority == set.members[*b].priority) {
+                if let Some(picked) = self.one_of(tier, true, workers, now) {
+                    return picked;
+                }
+            }
+        }
+        let away = |place: &usize| self.table.rank(*place) == Rank::Away || self.table.is_trial(*place);
+        let left: Vec<usize> =
+            (0..set.members.len()).filter(|place| away(place) && !was_tried(*place)).collect();
+        let mut tiers = left.chunk_by(|a, b| set.members[*a].priority == set.members[*b].priority);
+        // They take no connections, or somebody else tries just now whether they do.
+        tiers.find_map(|tier| self.one_of(tier, false, workers, now)).unwrap_or(Picked::Nobody)
+    }
+
+    /// One of these that has a place, by weight; with `tries`, those that want it are tried. None: all of them are
+    /// trials that others were quicker to begin.
+    fn one_of(
+        &mut self,
+        places: &[usize],
+        tries: bool,
+        workers: &Arc<Workers>,
+        now: Moment,
+    ) -> Option<Picked> {
+        let set = Arc::clone(&self.set);
+        let most = workers.seats_each().unwrap_or(u32::MAX);
+        let mut free: Vec<usize> = places.to_vec();
+        free.retain(|place| set.members[*place].worker.seats_taken() < most);
+        let mut full = free.len() < places.len();
+        while !free.is_empty() {
+            let units = units(&set.members, &self.table, free.iter().copied());
+            let wheel = Wheel::new(&units)?;
+            let at = wheel.at(self.random.u64(..wheel.whole()));
+            match self.take(workers, free[at], tries && self.table.is_trial(free[at]), now) {
+                Ok(pick) => return Some(Picked::One(pick)),
+                Err(missed) => full |= matches!(missed, Missed::Full),
+            }
+            free.swap_remove(at);
+        }
+        full.then_some(Picked::Full)
     }
 }
 
+fn units(members: &[Member], table: &Table, places: impl Iterator<Item = usize>) -> Vec<u64> {
+    let weights: Vec<(u16, u8)> = places.map(|place| (members[place].weight, table.share(place))).collect();
+    order::units(&weights)
+}
+
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -30,12 +30,18 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::wheel::Wheel;
+use crate::workers::health::FULL_SHARE;
+
 /// The longest schedule that is laid out turn by turn; 4 bytes a turn.
 pub(super) const LONGEST_CYCLE: u64 = 1024;
 
 /// Of so many turns, one goes to the workers of weight 0, all together, while others have weight. RFC 2782 asks for
 /// "a very small chance"; this one does not depend on how the others' weights are written.
 pub const ZERO_WEIGHT_TURNS: u64 = 1024;
+
+/// The longest ring: the sums that turns are reckoned with stay far from the end of 64 bits.
+const LONGEST_RING: u128 = 1 << 50;
 
 /// Steps of a rotation that are compared: the nearest to the golden section that have no divisor with the ring.
 const STEPS_COMPARED: usize = 64;
@@ -49,29 +55,21 @@ pub(super) enum Order {
 
 #[derive(Debug)]
 pub(super) struct Rotation {
-    /// Where each item's part of the ring ends; the last is the length of the ring.
-    ends: Box<[u64]>,
-    /// For each `1 << shift` units of the ring, the item in which they begin: the search starts there.
-    guide: Box<[u32]>,
-    shift: u32,
+    wheel: Wheel,
     step: u64,
     at: u64,
 }
 
 impl Order {
-    /// An order for these weights that begins anywhere, by `random`. None if there are no weights.
-    pub(super) fn new(weights: &[u16], random: u64) -> Option<Self> {
-        if weights.is_empty() {
-            return None;
-        }
-        let units = units(weights);
-        let ring: u64 = units.iter().sum();
+    /// An order by these units that begins at this part of 2^64 of the way around. None if there are none.
+    pub(super) fn new(units: &[u64], phase: u64) -> Option<Self> {
+        let wheel = Wheel::new(units)?;
+        let ring = wheel.whole();
+        let at = ((u128::from(phase) * u128::from(ring)) >> 64) as u64;
         if ring <= LONGEST_CYCLE {
-            let turns = schedule(&units, ring);
-            let at = usize::try_from(random % ring).unwrap_or(0);
-            return Some(Self::Cycle { turns, at });
+            return Some(Self::Cycle { turns: schedule(units, ring), at: usize::try_from(at).unwrap_or(0) });
         }
-        Some(Self::Rotation(Box::new(Rotation::new(&units, ring, random % ring))))
+        Some(Self::Rotation(Box::new(Rotation { step: golden_step(ring), wheel, at })))
     }
 
     /// Whose turn it is.
@@ -88,54 +86,33 @@ impl Order {
 }
 
 impl Rotation {
-    fn new(units: &[u64], ring: u64, at: u64) -> Self {
-        let ends: Box<[u64]> = units
-            .iter()
-            .scan(0, |end, unit| {
-                *end += unit;
-                Some(*end)
-            })
-            .collect();
-        // Between one and two buckets an item.
-        let items = ends.len() as u64;
-        let mut shift = 0;
-        while ring >> shift >= 2 * items {
-            shift += 1;
-        }
-        let guide = (0..=(ring >> shift))
-            .map(|bucket| {
-                let first = ends.partition_point(|end| *end <= bucket << shift);
-                u32::try_from(first.min(ends.len() - 1)).unwrap_or(u32::MAX)
-            })
-            .collect();
-        Self { ends, guide, shift, step: golden_step(ring), at }
-    }
-
     fn next(&mut self) -> usize {
-        let ring = self.ends[self.ends.len() - 1];
         let at = self.at;
-        self.at = (at + self.step) % ring;
-        let bucket = usize::try_from(at >> self.shift).unwrap_or(usize::MAX);
-        let first = self.guide[bucket] as usize;
-        let last = self.guide.get(bucket + 1).map_or(self.ends.len() - 1, |next| *next as usize);
-        first + self.ends[first..last].partition_point(|end| *end <= at)
+        self.at = (at + self.step) % self.wheel.whole();
+        self.wheel.at(at)
     }
 }
 
-/// Weights as whole units without a common divisor, with the small part of weight 0 filled in. The sum stays below
-/// 2^46 for a thousand workers.
-pub(super) fn units(weights: &[u16]) -> Vec<u64> {
-    let zeros = weights.iter().filter(|weight| **weight == 0).count() as u64;
-    let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-    let unit = |weight: u16| match (weight, sum, zeros) {
-        (_, 0, _) => 1,
-        (_, _, 0) => u64::from(weight),
-        (0, _, _) => sum,
-        (_, _, zeros) => u64::from(weight) * zeros * (ZERO_WEIGHT_TURNS - 1),
+/// Weights, each with its share of [`FULL_SHARE`], as whole units without a common divisor, none of them 0, with the
+/// small part of weight 0 filled in. The sum stays below [`LONGEST_RING`]; weights for which it would not are rounded.
+pub(super) fn units(weights: &[(u16, u8)]) -> Vec<u64> {
+    let whole = u128::from(FULL_SHARE);
+    let zeros = weights.iter().filter(|(weight, _)| *weight == 0).count() as u128;
+    let sum: u128 = weights.iter().map(|(weight, share)| u128::from(*weight) * u128::from(*share)).sum();
+    let unit = |&(weight, share): &(u16, u8)| match (weight, sum, zeros) {
+        (_, 0, _) => u128::from(share),
+        (0, _, _) => sum * u128::from(share),
+        (_, _, 0) => u128::from(weight) * u128::from(share),
+        _ => u128::from(weight) * u128::from(share) * zeros * whole * u128::from(ZERO_WEIGHT_TURNS - 1),
     };
-    let units: Vec<u64> = weights.iter().map(|weight| unit(*weight)).collect();
+    let units: Vec<u128> = weights.iter().map(unit).collect();
     let divisor = units.iter().fold(0, |divisor, unit| gcd(divisor, *unit)).max(1);
-    units.into_iter().map(|unit| unit / divisor).collect()
+    let mut longest = units.iter().sum::<u128>() / divisor;
+    let mut shift = 0;
+    while longest >= LONGEST_RING {
+        (longest, shift) = (longest >> 1, shift + 1);
+    }
+    units.into_iter().map(|unit| u64::try_from((unit / divisor) >> shift).unwrap_or(1).max(1)).collect()
 }
 
 /// Turn k of an item with `unit` of `ring` turns is released at floor(k·ring/unit) and due at ceil((k+1)·ring/unit).
@@ -171,7 +148,7 @@ fn golden_step(ring: u64) -> u64 {
     (0..)
         .flat_map(|away| [golden.wrapping_sub(away), golden + away + 1])
         .take_while(|step| *step < 2 * ring)
-        .filter(|step| (1..ring).contains(step) && gcd(*step, ring) == 1)
+        .filter(|step| (1..ring).contains(step) && gcd(u128::from(*step), u128::from(ring)) == 1)
         .take(STEPS_COMPARED)
         .min_by_key(|step| unevenness(*step, ring))
         .unwrap_or(1)
@@ -187,7 +164,7 @@ fn unevenness(step: u64, ring: u64) -> u64 {
     sum
 }
 
-fn gcd(mut a: u64, mut b: u64) -> u64 {
+fn gcd(mut a: u128, mut b: u128) -> u128 {
     while b != 0 {
         (a, b) = (b, a % b);
     }
@@ -203,7 +180,7 @@ mod tests {
     /// For each item, the largest difference in any window between its turns and its share of the window: the spread
     /// of "turns so far minus share so far".
     fn unevenness_of(weights: &[u16], turns: impl Iterator<Item = usize>) -> Vec<f64> {
-        let units = units(weights);
+        let units = whole(weights);
         let ring: f64 = units.iter().sum::<u64>() as f64;
         let shares: Vec<f64> = units.iter().map(|unit| *unit as f64 / ring).collect();
         let (mut ahead, mut low, mut high) =
@@ -218,8 +195,12 @@ mod tests {
         low.iter().zip(&high).map(|(low, high)| high - low).collect()
     }
 
+    fn whole(weights: &[u16]) -> Vec<u64> {
+        units(&weights.iter().map(|weight| (*weight, FULL_SHARE)).collect::<Vec<_>>())
+    }
+
     fn turns(weights: &[u16], random: u64) -> impl Iterator<Item = usize> {
-        let mut order = Order::new(weights, random).unwrap();
+        let mut order = Order::new(&whole(weights), random).unwrap();
         std::iter::from_fn(move || Some(order.next()))
     }
 
@@ -236,7 +217,7 @@ mod tests {
     #[test]
     fn equal_weights_take_turns_one_after_the_other() {
         for weight in [1, 7, 65_535] {
-            let order: Vec<usize> = turns(&[weight; 4], 1).take(8).collect();
+            let order: Vec<usize> = turns(&[weight; 4], 1 << 62).take(8).collect();
             assert_eq!(order, [1, 2, 3, 0, 1, 2, 3, 0]);
         }
     }
@@ -250,7 +231,7 @@ mod tests {
     #[test]
     fn weight_zero_gets_one_turn_in_1024_for_all_zeros_together() {
         for weights in [vec![1, 0], vec![65_535, 3, 0], vec![5, 0, 7, 0, 0]] {
-            let lap = units(&weights).iter().sum::<u64>();
+            let lap = whole(&weights).iter().sum::<u64>();
             let mut rare = 0_u64;
             for turn in turns(&weights, 3).take(usize::try_from(lap).unwrap()) {
                 rare += u64::from(weights[turn] == 0);
@@ -263,11 +244,11 @@ mod tests {
     fn a_lap_of_a_rotation_is_exact_to_the_unit() {
         for weights in [vec![65_535, 1], vec![60_000, 5_536, 7, 1], vec![1; 1_025]] {
             let mut counts = vec![0_u64; weights.len()];
-            let lap: u64 = units(&weights).iter().sum();
+            let lap: u64 = whole(&weights).iter().sum();
             for turn in turns(&weights, 99).take(usize::try_from(lap).unwrap()) {
                 counts[turn] += 1;
             }
-            assert_eq!(counts, units(&weights), "{weights:?}");
+            assert_eq!(counts, whole(&weights), "{weights:?}");
         }
     }
 
@@ -276,10 +257,31 @@ mod tests {
         let mut weights = vec![65_535_u16; 999];
         weights.push(0);
         weights[0] = 65_534;
-        let mut order = Order::new(&weights, u64::MAX).unwrap();
+        let mut order = Order::new(&whole(&weights), u64::MAX).unwrap();
         for _ in 0..10_000 {
             assert!(order.next() < weights.len());
         }
+    }
+
+    #[test]
+    fn a_share_is_a_part_of_the_weight() {
+        assert_eq!(units(&[(3, 64), (3, 32), (6, 16)]), [2, 1, 1]);
+        assert_eq!(units(&[(5, 7), (5, 7)]), [1, 1]);
+        assert_eq!(units(&[(0, 64), (0, 16)]), [4, 1]);
+        // Weight 0 at a quarter of its share: a quarter of one turn in 1024, about.
+        let units = units(&[(9, 64), (0, 16)]);
+        assert_eq!(units[0] / units[1], 4 * (ZERO_WEIGHT_TURNS - 1));
+    }
+
+    #[test]
+    fn weights_whose_sum_would_be_too_long_are_rounded() {
+        let weights: Vec<(u16, u8)> = (0..10_000).map(|n| (65_535 - n, 1 + (n % 64) as u8)).collect();
+        let weights = [weights, vec![(0, 1)]].concat();
+        let units = units(&weights);
+        assert!(u128::from(units.iter().sum::<u64>()) <= LONGEST_RING + 10_001);
+        assert!(units.iter().all(|unit| *unit > 0));
+        let expected = 65_535.0 * 1.0 / (65_534.0 * 2.0);
+        assert!((units[0] as f64 / units[1] as f64 - expected).abs() < 1e-6);
     }
 
     proptest! {
@@ -287,7 +289,7 @@ mod tests {
         fn shares_are_within_two_percent_over_a_hundred_thousand_turns(
             weights in prop::collection::vec(0_u16.., 1..40), random in 0_u64..,
         ) {
-            let units = units(&weights);
+            let units = whole(&weights);
             let ring: u64 = units.iter().sum();
             let mut counts = vec![0_u64; weights.len()];
             for turn in turns(&weights, random).take(100_000) {
@@ -305,7 +307,7 @@ mod tests {
         fn in_a_cycle_nobody_is_a_turn_ahead_or_behind(
             weights in prop::collection::vec(1_u16..60, 1..17), random in 0_u64..,
         ) {
-            prop_assume!(units(&weights).iter().sum::<u64>() <= LONGEST_CYCLE);
+            prop_assume!(whole(&weights).iter().sum::<u64>() <= LONGEST_CYCLE);
             // From anywhere in the cycle: the spread over all windows stays below two turns.
             prop_assert!(worst(unevenness_of(&weights, turns(&weights, random).take(3_000))) < 2.0);
             // From the start of the cycle: below one.
@@ -330,7 +332,7 @@ mod tests {
         #[test]
         fn steps_visit_every_unit_of_the_ring(ring in 2_u64..1 << 46) {
             let step = golden_step(ring);
-            prop_assert!((1..ring).contains(&step) && gcd(step, ring) == 1);
+            prop_assert!((1..ring).contains(&step) && gcd(u128::from(step), u128::from(ring)) == 1);
         }
     }
 }

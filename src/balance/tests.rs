@@ -7,8 +7,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::workers::health::TRIAL_LIMIT;
-use crate::workers::{Wanted, Worker};
+use crate::config::RingKey;
+use crate::shard::ShardId;
+use crate::workers::health::{TRIAL_LIMIT, Use};
+use crate::workers::{Terms, Wanted, Worker};
 
 fn now(millis: u64) -> Moment {
     Moment::at(1_000_000_000 + millis * 1_000_000)
@@ -144,7 +146,22 @@ fn a_retry_goes_to_an_ejected_worker_only_when_nobody_else_is_left() {
     let mut picker = Picker::new(1, &Balance::Weighted);
     eject(&workers, 1, now(0));
     assert_eq!(pick(&mut picker, &workers, now(1), &[2]), Some(3));
+    // Those that were tried are usable, and better than one that takes no connections.
+    assert!(matches!(pick(&mut picker, &workers, now(1), &[2, 3]), Some(2)));
+    eject(&workers, 2, now(0));
+    eject(&workers, 3, now(0));
     assert_eq!(pick(&mut picker, &workers, now(1), &[2, 3]), Some(1));
+}
+
+#[test]
+fn a_single_worker_is_tried_again_unless_it_takes_no_connection() {
+    let workers = workers(&[(0, 1)]);
+    let mut picker = Picker::new(1, &Balance::Weighted);
+    assert_eq!(pick(&mut picker, &workers, now(0), &[1]), Some(1));
+    let returns = eject(&workers, 1, now(0));
+    assert_eq!(pick(&mut picker, &workers, now(1), &[1]), None);
+    assert_eq!(pick(&mut picker, &workers, returns, &[1]), None, "a trial is for another request");
+    assert_eq!(pick(&mut picker, &workers, returns, &[]), Some(1));
 }
 
 #[test]
@@ -180,6 +197,250 @@ fn shards_do_not_move_in_step() {
     assert!(firsts.values().all(|count| (50..200).contains(count)), "{firsts:?}");
 }
 
+fn share(share: u8) -> Use {
+    Use::Share(share)
+}
+
+/// A picker that sees these workers so, whatever their health says.
+fn seeing(balance: &Balance, workers: &Workers, uses: &[Use]) -> Picker {
+    let mut picker = Picker::new(5, balance);
+    see(&mut picker, workers, uses);
+    picker
+}
+
+fn see(picker: &mut Picker, workers: &Workers, uses: &[Use]) {
+    let outlooks: Vec<Outlook> =
+        uses.iter().map(|usable| Outlook { usable: *usable, changes_at: u64::MAX }).collect();
+    picker.version = Some(workers.version());
+    picker.lay_out(Arc::clone(&workers.load()), &outlooks, workers.terms().max_ejected);
+}
+
+fn methods() -> [Balance; 3] {
+    [Balance::Weighted, Balance::LeastRequests, Balance::Ring(RingKey::Caller)]
+}
+
+fn with_seats(places: &[(u16, u16)], seats_each: u32) -> Arc<Workers> {
+    let workers = workers(places);
+    workers.adopt(Terms { seats_each, ..Terms::default() });
+    workers
+}
+
+#[test]
+fn shares_hold_although_the_table_is_made_anew_every_seven_picks() {
+    let workers = workers(&[(0, 3), (0, 1), (0, 2), (0, 1)]);
+    let mut picker = Picker::new(11, &Balance::Weighted);
+    let mut counts = [0.0_f64; 4];
+    let mut due = [0.0_f64; 4];
+    for round in 0..100_000 / 7 {
+        // Shares that move all the time, so cycles and rotations of all lengths follow each other.
+        let uses = [share(64), share(1 + (round % 64) as u8), share(64 - (round % 7) as u8), share(64)];
+        see(&mut picker, &workers, &uses);
+        let parts = [(3, uses[0]), (1, uses[1]), (2, uses[2]), (1, uses[3])].map(|(weight, usable)| {
+            if let Use::Share(n) = usable { f64::from(weight * u16::from(n)) } else { 0.0 }
+        });
+        for _ in 0..7 {
+            let Picked::One(pick) = picker.pick(&workers, now(0), &[], 0) else { panic!("one is free") };
+            counts[pick.index] += 1.0;
+            for (due, part) in due.iter_mut().zip(parts) {
+                *due += part / parts.iter().sum::<f64>();
+            }
+        }
+    }
+    for (count, due) in counts.iter().zip(due) {
+        assert!((count - due).abs() < due * 0.02, "{counts:?} for {due}");
+    }
+}
+
+#[test]
+fn a_table_made_anew_for_every_pick_starves_nobody() {
+    let workers = workers(&[(0, 3), (0, 1), (0, 1), (0, 1)]);
+    let mut picker = Picker::new(3, &Balance::Weighted);
+    let mut last = [0; 4];
+    for turn in 1..10_000_usize {
+        // Two layouts that follow each other: whoever sits behind the beginning of both would never be reached.
+        see(
+            &mut picker,
+            &workers,
+            &[share(64), share(64), share(if turn % 2 == 0 { 64 } else { 63 }), share(64)],
+        );
+        let Picked::One(pick) = picker.pick(&workers, now(0), &[], 0) else { panic!("one is free") };
+        last[pick.index] = turn;
+        assert!(last.iter().all(|last| turn - last < 60), "{last:?} at {turn}");
+    }
+}
+
+#[test]
+fn few_ejected_workers_get_their_trickle_and_many_are_used_whole() {
+    let workers = workers(&[(0, 1), (0, 1), (0, 1), (1, 1)]);
+    for balance in [Balance::Weighted, Balance::LeastRequests] {
+        let mut picker = seeing(&balance, &workers, &[share(64), share(64), Use::Ejected(1), share(64)]);
+        let few = counts(&mut picker, &workers, now(0), 12_900);
+        assert!((60..150).contains(&few[&3]) && !few.contains_key(&4), "{few:?} of {balance:?}");
+        see(&mut picker, &workers, &[share(64), share(64), Use::Ejected(0), share(64)]);
+        assert!(!counts(&mut picker, &workers, now(0), 1_000).contains_key(&3));
+        // Two of three are more than half.
+        see(&mut picker, &workers, &[share(64), Use::Ejected(0), Use::Ejected(1), share(64)]);
+        let many = counts(&mut picker, &workers, now(0), 3_000);
+        assert!([1, 2, 3].iter().all(|port| (900..1_100).contains(&many[port])), "{many:?} of {balance:?}");
+        // Those that take no connections count, and are not used.
+        see(&mut picker, &workers, &[share(64), Use::NotBefore(u64::MAX), Use::Ejected(1), share(64)]);
+        let many = counts(&mut picker, &workers, now(0), 3_000);
+        assert!((1_400..1_600).contains(&many[&3]) && many.len() == 2, "{many:?} of {balance:?}");
+    }
+}
+
+#[test]
+fn the_part_that_may_be_ejected_is_configured() {
+    let workers = workers(&[(0, 1), (0, 1), (0, 1), (0, 1)]);
+    let uses = [share(64), share(64), Use::Ejected(0), share(64)];
+    for (max_ejected, used) in [(0.0, 4), (0.24, 4), (0.25, 3), (1.0, 3)] {
+        workers.adopt(Terms { max_ejected, ..Terms::default() });
+        let mut picker = seeing(&Balance::Weighted, &workers, &uses);
+        assert_eq!(counts(&mut picker, &workers, now(0), 100).len(), used, "{max_ejected}");
+    }
+}
+
+#[test]
+fn all_ejected_are_all_used_and_a_later_priority_that_is_well_comes_before() {
+    let workers = workers(&[(0, 1), (0, 1), (1, 1)]);
+    workers.adopt(Terms { max_ejected: 1.0, ..Terms::default() });
+    for balance in methods() {
+        let mut picker = seeing(&balance, &workers, &[Use::Ejected(0), Use::Ejected(1), share(1)]);
+        assert_eq!(pick(&mut picker, &workers, now(0), &[]), Some(3));
+        see(&mut picker, &workers, &[Use::Ejected(0), Use::Ejected(1), Use::Ejected(1)]);
+        let mut all = BTreeMap::new();
+        for key in 0..1_000 {
+            let Picked::One(pick) = picker.pick(&workers, now(0), &[], key) else { panic!("one is free") };
+            *all.entry(pick.index).or_insert(0) += 1;
+        }
+        assert!(all.len() == 2 && all[&0] > 300 && all[&1] > 300, "{all:?} of {balance:?}");
+        assert_eq!(pick(&mut picker, &workers, now(0), &[1, 2]).map(|port| port < 3), Some(true));
+    }
+}
+
+#[test]
+fn a_worker_that_has_yet_to_pass_a_check_gets_nothing_at_all() {
+    let workers = workers(&[(0, 1), (0, 1)]);
+    for balance in methods() {
+        let mut picker = seeing(&balance, &workers, &[Use::Unready, Use::Unready]);
+        assert_eq!(pick(&mut picker, &workers, now(0), &[]), None);
+        see(&mut picker, &workers, &[Use::Unready, Use::NotBefore(u64::MAX)]);
+        assert_eq!(pick(&mut picker, &workers, now(0), &[]), Some(2));
+        assert_eq!(pick(&mut picker, &workers, now(0), &[2]), None);
+    }
+}
+
+#[test]
+fn nobody_queues_behind_a_busy_worker_while_another_is_free() {
+    for balance in methods() {
+        let workers = with_seats(&[(0, 60), (0, 1), (0, 9), (1, 1)], 1);
+        let mut picker = Picker::new(1, &balance);
+        for key in 0..200 {
+            let mut seats = Vec::new();
+            let mut taken = Vec::new();
+            for _ in 0..3 {
+                let Picked::One(pick) = picker.pick(&workers, now(0), &[], key) else {
+                    panic!("one is free")
+                };
+                taken.push(pick.index);
+                seats.push(pick.seat);
+            }
+            taken.sort_unstable();
+            assert_eq!(taken, [0, 1, 2]);
+            // Full is not unreachable: the next priority is not asked.
+            assert!(matches!(picker.pick(&workers, now(0), &[], key), Picked::Full));
+            assert!(matches!(picker.pick(&workers, now(0), &[address(1).into()], key), Picked::Full));
+        }
+        assert!(workers.load().members.iter().all(|member| member.worker.seats_taken() == 0));
+    }
+}
+
+#[test]
+fn what_is_too_much_for_the_others_does_not_go_to_an_ejected_worker() {
+    let workers = with_seats(&[(0, 1), (0, 1), (0, 1)], 1);
+    let mut picker = seeing(&Balance::Weighted, &workers, &[share(64), share(64), Use::Ejected(0)]);
+    let _seats: Vec<Picked> = (0..2).map(|_| picker.pick(&workers, now(0), &[], 0)).collect();
+    assert!(matches!(picker.pick(&workers, now(0), &[], 0), Picked::Full));
+}
+
+/// Who gets each of these keys while nobody has anything to do.
+fn homes(workers: &Arc<Workers>, picker: &mut Picker) -> Vec<u16> {
+    let home = |n: u32| {
+        let key = ring::key_of(format!("caller {n}").as_bytes());
+        let Picked::One(pick) = picker.pick(workers, now(0), &[], key) else { panic!("one is free") };
+        picker.set().members[pick.index].worker.address.tcp().unwrap().port()
+    };
+    (0..20_000).map(home).collect()
+}
+
+fn moved(before: &[u16], after: &[u16]) -> f64 {
+    before.iter().zip(after).filter(|(before, after)| before != after).count() as f64 / before.len() as f64
+}
+
+#[test]
+fn a_key_stays_at_its_worker_over_restarts_and_when_others_come_and_go() {
+    let ring = Balance::Ring(RingKey::Caller);
+    let ten = workers(&[(0, 1); 10]);
+    let before = homes(&ten, &mut Picker::new(1, &ring));
+    assert_eq!(before, homes(&workers(&[(0, 1); 10]), &mut Picker::new(2, &ring)), "another process");
+
+    let nine = homes(&workers(&[(0, 1); 9]), &mut Picker::new(1, &ring));
+    assert!(before.iter().zip(&nine).all(|(before, after)| before == after || *before == 10));
+
+    let eleven = homes(&workers(&[(0, 1); 11]), &mut Picker::new(1, &ring));
+    assert!(before.iter().zip(&eleven).all(|(before, after)| before == after || *after == 11));
+    let part = moved(&before, &eleven);
+    assert!((0.06..0.13).contains(&part), "{part} for one in 11");
+}
+
+#[test]
+fn a_shrinking_share_moves_keys_away_bit_by_bit_and_they_come_back() {
+    let ring = Balance::Ring(RingKey::Caller);
+    let workers = workers(&[(0, 1); 4]);
+    let mut picker = seeing(&ring, &workers, &[share(64); 4]);
+    let whole = homes(&workers, &mut picker);
+    let of_first = whole.iter().filter(|port| **port == 1).count() as f64;
+    let mut last = whole.clone();
+    for parts in [48_u8, 32, 16, 1] {
+        see(&mut picker, &workers, &[share(parts), share(64), share(64), share(64)]);
+        let now = homes(&workers, &mut picker);
+        // Only keys of the first one move, none of them comes back, and as many stay as its share says.
+        assert!(last.iter().zip(&now).all(|(last, now)| last == now || *last == 1));
+        let stay = now.iter().filter(|port| **port == 1).count() as f64 / of_first;
+        assert!((stay - f64::from(parts) / 64.0).abs() < 0.03, "{stay} at {parts}");
+        last = now;
+    }
+    see(&mut picker, &workers, &[share(32); 4]);
+    assert_eq!(homes(&workers, &mut picker), whole, "all shrunk alike");
+}
+
+#[test]
+fn a_hot_key_spills_over_to_the_next_worker_and_no_worker_gets_much_more_than_its_part() {
+    let workers = workers(&[(0, 1), (0, 1), (0, 2)]);
+    let mut picker = Picker::new(1, &Balance::Ring(RingKey::Caller));
+    for _ in 0..400 {
+        let Picked::One(pick) = picker.pick(&workers, now(0), &[], 7) else { panic!("one is free") };
+        picker.set().members[pick.index].worker.counts.of(ShardId(0)).active.add(1);
+    }
+    let active: Vec<u64> = (1..=3).map(|port| worker(&workers, port).active()).collect();
+    assert!(active[0] <= 126 && active[1] <= 126 && active[2] <= 251, "{active:?}");
+}
+
+#[test]
+fn a_failed_request_goes_on_to_the_next_around_the_circle() {
+    let workers = workers(&[(0, 1); 5]);
+    let mut picker = Picker::new(1, &Balance::Ring(RingKey::Caller));
+    let mut picked = |tried: &[u16]| {
+        let tried: Vec<Endpoint> = tried.iter().copied().map(address).map(Endpoint::from).collect();
+        let Picked::One(pick) = picker.pick(&workers, now(0), &tried, 99) else { panic!("one is free") };
+        picker.set().members[pick.index].worker.address.tcp().unwrap().port()
+    };
+    let first = picked(&[]);
+    let second = picked(&[first]);
+    assert_ne!(first, second);
+    assert!((0..20).all(|_| picked(&[first]) == second));
+}
+
 proptest! {
     #[test]
     fn every_pick_is_untried_and_of_the_best_usable_priority(
@@ -204,15 +465,71 @@ proptest! {
             let tried: Vec<Endpoint> = tried.iter().copied().map(address).map(Endpoint::from).collect();
             let before: Vec<Use> = set.members.iter().map(|member| member.worker.usable(at)).collect();
             let untried = |index: &usize| !tried.contains(&set.members[*index].worker.address);
-            let usable = |index: &usize| not_before(&before[*index]).is_none() && untried(index);
-            let best = (0..set.members.len()).find(usable).or_else(|| (0..set.members.len()).find(untried));
-            let pick = match picker.pick(&workers, at, &tried, 0) { Picked::One(pick) => Some(pick), _ => None };
-            prop_assert_eq!(pick.is_none(), best.is_none());
-            if let (Some(pick), Some(best)) = (pick, best) {
-                prop_assert!(untried(&pick.index));
+            let used = |index: &usize| matches!(before[*index], Use::Share(_) | Use::Trial);
+            let all = || 0..set.members.len();
+            // The best there is: untried and usable, tried but well, untried and away.
+            let best = all()
+                .find(|index| used(index) && untried(index))
+                .or_else(|| all().find(|index| matches!(before[*index], Use::Share(_))))
+                .or_else(|| all().find(untried));
+            let picked = match picker.pick(&workers, at, &tried, seed) {
+                Picked::One(pick) => Some(pick),
+                Picked::Full | Picked::Nobody => None,
+            };
+            prop_assert_eq!(picked.is_none(), best.is_none());
+            if let (Some(pick), Some(best)) = (picked, best) {
+                prop_assert_eq!(untried(&pick.index), untried(&best));
+                prop_assert_eq!(used(&pick.index), used(&best));
                 prop_assert_eq!(set.members[pick.index].priority, set.members[best].priority);
                 prop_assert_eq!(pick.trial, before[pick.index] == Use::Trial);
             }
         }
+    }
+
+    #[test]
+    fn whoever_is_less_busy_by_weight_of_two_is_picked(
+        weights in prop::collection::vec((1_u16..100, 1_u8..=64, 0_u64..50), 2), seed in 0_u64..,
+    ) {
+        let workers = workers(&[(0, weights[0].0), (0, weights[1].0)]);
+        let set = Arc::clone(&workers.load());
+        for (member, (_, _, active)) in set.members.iter().zip(&weights) {
+            member.worker.counts.of(ShardId(0)).active.add(*active);
+        }
+        let mut picker = Picker::new(seed, &Balance::LeastRequests);
+        see(&mut picker, &workers, &[share(weights[0].1), share(weights[1].1)]);
+        let Picked::One(pick) = picker.pick(&workers, now(0), &[], 0) else { panic!("one is free") };
+        let (one, other) = (weights[pick.index], weights[1 - pick.index]);
+        let part = |(weight, share, _): (u16, u8, u64)| u64::from(weight) * u64::from(share);
+        // Not by a whole request busier than the other; of equals, never the busier one.
+        prop_assert!(one.2 * part(other) <= (other.2 + 1) * part(one));
+        prop_assert!(part(one) != part(other) || one.2 <= other.2);
+    }
+
+    #[test]
+    fn whatever_is_picked_and_dropped_no_place_is_lost(
+        places in prop::collection::vec((0_u16..3, 0_u16..9), 1..8),
+        steps in prop::collection::vec((0_u8..4, 0_usize..8), 0..80),
+        method in 0_usize..3, most in 1_u32..4, seed in 0_u64..,
+    ) {
+        let workers = with_seats(&places, most);
+        let mut picker = Picker::new(seed, &methods()[method]);
+        let mut held: Vec<Pick> = Vec::new();
+        let mut at = now(0);
+        for (step, place) in steps {
+            at = at.plus(Duration::from_millis(40));
+            let set = Arc::clone(&workers.load());
+            let worker = &set.members[place % set.members.len()].worker;
+            match step {
+                0 if !held.is_empty() => drop(held.swap_remove(place % held.len())),
+                1 => workers.connect_failed(worker, at),
+                2 => workers.connected(worker, at),
+                _ => if let Picked::One(pick) = picker.pick(&workers, at, &[], place as u64) { held.push(pick) },
+            }
+            let taken: u32 = set.members.iter().map(|member| member.worker.seats_taken()).sum();
+            prop_assert_eq!(taken as usize, held.len());
+            prop_assert!(set.members.iter().all(|member| member.worker.seats_taken() <= most));
+        }
+        drop(held);
+        prop_assert!(workers.load().members.iter().all(|member| member.worker.seats_taken() == 0));
     }
 }

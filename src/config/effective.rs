@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::file::ONE_VALUE;
 use super::load::Loaded;
-use super::report::Sources;
+use super::report::{Sources, Spot};
 use super::tree::{Kind, Node};
 
 /// Every value in force, and where it comes from.
@@ -71,8 +71,21 @@ impl<'t> Map<'t> {
             Kind::Text(_) if ONE_VALUE.iter().any(|(_, main)| *main == key) => Some(node.spot),
             _ => node.get(key).filter(|entry| !matches!(entry.value.kind, Kind::Null)).map(|entry| entry.at),
         });
+        self.add(key, value.into(), written);
+    }
+
+    /// The value of a header, whose name may be written in any case.
+    fn header(&mut self, name: &str, value: &str) {
+        let written = self.from.and_then(|node| match &node.kind {
+            Kind::Map(entries) => entries.iter().find(|entry| entry.key.eq_ignore_ascii_case(name)),
+            _ => None,
+        });
+        self.add(name, value.into(), written.map(|entry| entry.at));
+    }
+
+    fn add(&mut self, key: &str, value: Value, written: Option<Spot>) {
         let from = written.map_or_else(|| "default".to_owned(), |at| self.sources.at(at).to_string());
-        self.entries.push((key.to_owned(), Shown::Value(value.into(), from)));
+        self.entries.push((key.to_owned(), Shown::Value(value, from)));
     }
 
     /// A value that follows from others in this map.

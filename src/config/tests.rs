@@ -7,6 +7,7 @@ mod effective;
 mod files;
 mod mistakes;
 mod never_panics;
+mod resilience;
 
 use super::{Files, Loaded, NoFiles, load, load_str};
 use crate::clock::Moment;

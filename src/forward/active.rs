@@ -23,7 +23,7 @@ use crate::workers::{RequestCounts, WorkerCounts};
 
 /// An answer that still comes so long after its head is good: a stream may go on for days, and a judge who saw only
 /// those that fail would think that all do.
-pub const SETTLED: Duration = Duration::from_secs(1);
+pub(super) const SETTLED: Duration = Duration::from_secs(1);
 
 /// One attempt in progress at a worker; given back on drop, which is when the last byte has gone or all is lost.
 #[derive(Debug)]

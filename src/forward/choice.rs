@@ -46,7 +46,12 @@ impl Route {
         until: Option<Instant>,
         outcome: &mut Outcome,
     ) -> Option<Chosen> {
-        match self.choose(tries.now, tries, key) {
+        // Who comes now does not overtake those who wait.
+        let choice = match self.workers.freed.waiting() {
+            0 => self.choose(tries.now, tries, key),
+            _ => Choice::Full,
+        };
+        match choice {
             Choice::One(chosen) => Some(chosen),
             Choice::Nobody => None,
             // In a box: waiting is rare, and its state would make every request's larger.

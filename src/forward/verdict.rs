@@ -1,16 +1,10 @@
-//! What an answer's head says of the worker that gave it, and of the service. Both are counted; what follows from the
-//! counts is decided in `workers`.
+//! What an answer's head says of the worker that gave it, and of the service. Both are counted; what a status says of a
+//! worker, and what follows from the counts, is decided in `workers`.
 
 use http::StatusCode;
 
-/// What an attempt, or a request, has come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The worker, or the service, did what it is there for.
-    Good,
-    /// It did not, and that is nobody else's doing.
-    Bad,
-}
+pub(super) use crate::workers::score::Verdict;
+use crate::workers::score::verdict;
 
 /// Of gRPC ("Status codes and their use"): the codes that servers give for what they could not do.
 const UNKNOWN: u16 = 2;
@@ -19,12 +13,10 @@ const UNAVAILABLE: u16 = 14;
 const DATA_LOSS: u16 = 15;
 
 /// What the head says of the worker; `grpc` is the status of an answer of gRPC that is all in its head.
-///
-/// 501 and 505 are answers to what was asked, as every 4xx is.
-pub(super) const fn of_worker(status: StatusCode, grpc: Option<u16>) -> Verdict {
-    match (status.as_u16(), grpc) {
-        (500 | 502 | 503 | 504, _) | (_, Some(UNKNOWN | INTERNAL | UNAVAILABLE | DATA_LOSS)) => Verdict::Bad,
-        _ => Verdict::Good,
+pub(super) fn of_worker(status: StatusCode, grpc: Option<u16>) -> Verdict {
+    match grpc {
+        Some(UNKNOWN | INTERNAL | UNAVAILABLE | DATA_LOSS) => Verdict::Bad,
+        _ => verdict(status),
     }
 }
 

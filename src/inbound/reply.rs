@@ -21,9 +21,10 @@ use crate::refusal::{self, Reason, Refusal};
 #[derive(Debug)]
 pub struct Reply {
     answer: Answer,
-    outcome: Box<Outcome>,
-    /// Held until the last byte: a slow reader still counts as a request in progress.
+    /// Held until the last byte: a slow reader still counts as a request in progress. Given back before the outcome is
+    /// written: what is told to be over holds no place.
     _admission: Option<Admission>,
+    outcome: Box<Outcome>,
     upload: UploadWatch,
     /// The connection carries it until this goes.
     busy: Busy,

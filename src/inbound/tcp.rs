@@ -22,9 +22,9 @@ const FACTS: Facts<'static> = Facts { method: &Method::CONNECT, host: "", path: 
 pub struct Opened {
     visitor: Rc<Visitor>,
     worker: WorkerSide,
-    outcome: Box<Outcome>,
     /// Held to the end: the connection counts as a request in progress.
     _admission: Admission,
+    outcome: Box<Outcome>,
 }
 
 /// Asks everything that stands before the first byte, and connects to a worker. The connection is charged one request.

@@ -77,8 +77,8 @@ impl Checking {
 }
 
 /// Checks `workers`, those of now and those to come, for as long as it is polled. Never ends by itself; when it is
-/// dropped, so are the checks under way. Wants a runtime for tasks of its own thread (`spawn_local`), and to be the only
-/// one for these workers.
+/// dropped, so are the checks under way. Wants a runtime for tasks of its own thread (`spawn_local`), and to be the
+/// only one for these workers.
 pub async fn run(checking: Checking, workers: Arc<Workers>) {
     let terms = Rc::new((checking, Semaphore::new(CHECKS_AT_ONCE)));
     let mut beats = HashMap::new();

@@ -1,38 +1,33 @@
-//! How a worker is, judged by the connections that it takes or refuses: a state machine without a clock of its own.
+//! How a worker is, all in all: the words for it, and what its connections, its active checks, its score and slow
+//! start say together. Each of them is judged in a file of its own (`back_off`, `checked`, `score`, `slow_start`); no
+//! clock is read here.
 //!
-//! A worker that refuses a connection is left alone for a short time that doubles with every further refusal. When
-//! the time is over, one request tries it (a trial); its outcome decides. What happens inside a connection (answers,
-//! times) is not judged here, and nothing here asks a worker by itself.
+//! A worker gets requests if nothing speaks against it: a good answer does not overrule failing checks, nor a passing
+//! check a failing score. When the last of them no longer ejects it, it returns by slow start.
 
 use std::fmt;
 use std::time::Duration;
 
+use super::Terms;
+use super::back_off::BackOff;
+pub use super::back_off::TRIAL_LIMIT;
+use super::checked::CheckResults;
+use super::score::{Reference, SUSPECT_BELOW, Score, Tally};
+use super::slow_start::Ramp;
 use crate::clock::Moment;
-
-/// How long a worker is left alone after its first refusal, before jitter.
-pub const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
-
-/// The longest time a worker is left alone, before jitter: reached at the eighth refusal in a row.
-pub const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
-
-/// Back-offs are stretched or shortened by up to this share, so that workers which fell together are not tried
-/// together.
-pub const JITTER: f64 = 0.2;
-
-/// A trial without an outcome after this time is taken for lost: the next one may begin.
-pub const TRIAL_LIMIT: Duration = Duration::from_secs(5);
 
 /// The states of a worker. The words are the same in logs, metrics and the status page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It takes connections; it gets its whole share.
+    /// It gets its whole share, or nearly.
     Healthy,
-    /// It takes connections again after a refusal; it gets its whole share, and a new refusal goes on where the
-    /// last back-off stopped. Ends by itself after as long as the worker had been left alone.
+    /// It does its work worse than its siblings and gets less; or it takes connections again after a refusal, and a new
+    /// refusal goes on where the last back-off stopped (ends by itself after as long as it had been left alone).
     Suspect,
-    /// It refused; it gets nothing until its back-off ends, unless every other worker is as bad.
+    /// It refused connections, fails its checks (it gets nothing), or fails or lags far beyond its siblings (it gets a
+    /// trickle), unless too many others are ejected.
     Ejected,
-    /// Its back-off is over; one request at a time tries it.
+    /// One request at a time tries it; or it gets more and more by slow start; or it waits for its first check.
     Returning,
 }
 
@@ -95,6 +90,9 @@ pub struct WorkerHealth {
 /// The whole of a worker's share, in the steps in which shares are counted.
 pub const FULL_SHARE: u8 = 64;
 
+/// What an ill worker still gets, so that it is seen when it is well again: one part of [`FULL_SHARE`].
+pub const TRICKLE: u8 = 1;
+
 /// What may be sent to a worker now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
@@ -124,70 +122,129 @@ pub struct Outlook {
 /// The health of one worker.
 #[derive(Clone, Debug)]
 pub struct Health {
-    phase: Phase,
-    since: Moment,
-    /// Refusals without a calm time between them.
-    refusals: u32,
-    /// The length of the newest back-off, jitter included.
-    back_off: Duration,
-}
-
-/// What is remembered. Time turns `Probation` into healthy and `Out` into returning without any event.
-#[derive(Clone, Copy, Debug)]
-enum Phase {
-    Healthy,
-    Probation { until: Moment },
-    Out { until: Moment, trial: Option<Moment> },
+    connection: BackOff,
+    pub(super) score: Score,
+    checks: CheckResults,
+    ramp: Option<Ramp>,
+    /// This ejection is more than one connection that was refused: the return is slow.
+    deep: bool,
+    ejections: u64,
 }
 
 impl Health {
-    /// A worker of which nothing bad is known.
-    pub const fn new(now: Moment) -> Self {
-        Self { phase: Phase::Healthy, since: now, refusals: 0, back_off: Duration::ZERO }
+    /// A worker of which nothing is known. `unready`: it gets nothing before its first good check. `ramp`: others serve
+    /// already, so it starts slowly.
+    pub const fn new(now: Moment, unready: bool, ramp: Option<Ramp>) -> Self {
+        Self {
+            connection: BackOff::new(now),
+            score: Score::new(now),
+            checks: CheckResults::new(now, unready),
+            ramp,
+            deep: false,
+            ejections: 0,
+        }
     }
 
-    /// A connection was refused, or not made in time. `chance` in [0, 1) sets the jitter. Returns whether the worker
-    /// may now be used differently than before.
-    ///
-    /// Refusals during a back-off are echoes of connections begun earlier and count for nothing.
-    pub fn refused(&mut self, now: Moment, chance: f64) -> bool {
-        match self.phase {
-            Phase::Out { until, .. } if now.nanos < until.nanos => return false,
-            Phase::Probation { until } if now.nanos >= until.nanos => self.refusals = 0,
-            _ => {}
-        }
-        self.refusals = self.refusals.saturating_add(1);
-        self.back_off = back_off(self.refusals, chance);
-        self.since = now;
-        self.phase = Phase::Out { until: now.plus(self.back_off), trial: None };
-        true
+    /// A connection was refused, or not made in time; see [`BackOff::refused`].
+    pub fn refused(&mut self, terms: &Terms, now: Moment, chance: f64) {
+        self.change(terms, now, |health| {
+            health.connection.refused(now, chance);
+        });
     }
 
-    /// A connection was made. Returns whether the worker may now be used differently than before.
-    ///
-    /// During a back-off it counts for nothing: a worker that has closed its port still answers over the connections
-    /// that it kept, and must not come and go with each of those answers.
-    pub fn connected(&mut self, now: Moment) -> bool {
-        let Phase::Out { until, .. } = self.phase else { return false };
-        if now.nanos < until.nanos {
-            return false;
+    /// A connection was made; see [`BackOff::connected`].
+    pub fn connected(&mut self, terms: &Terms, now: Moment) {
+        self.change(terms, now, |health| {
+            health.connection.connected(now);
+        });
+    }
+
+    /// An active check ended.
+    pub fn checked(&mut self, terms: &Terms, result: Result<(), String>, now: Moment) {
+        self.change(terms, now, |health| {
+            if result.is_ok() {
+                // It made a connection, which is what a trial would show.
+                health.connection.connected(now);
+            }
+            health.checks.checked(result, terms, now);
+        });
+    }
+
+    /// Its newest outcomes are in `score`: what follows from them, against its siblings.
+    pub fn judge(&mut self, terms: &Terms, reference: &Reference, total: Tally, now: Moment) {
+        self.change(terms, now, |health| {
+            if !terms.checked {
+                health.checks.forget(now);
+            } else if !terms.required_at_start {
+                health.checks.waive();
+            }
+            if terms.passive {
+                health.score.judge(reference, total, now);
+            } else {
+                health.score.pardon(now);
+            }
+        });
+        let is_ready = self.checks.is_ready();
+        if let Some(ramp) = self.ramp.take_if(|ramp| is_ready && ramp.is_over(now)) {
+            // Shown as the time since when the worker is healthy.
+            self.score.well_since(ramp.end());
         }
-        self.since = now;
-        self.phase = Phase::Probation { until: now.plus(self.back_off) };
-        true
+    }
+
+    fn change(&mut self, terms: &Terms, now: Moment, change: impl FnOnce(&mut Self)) {
+        let (was_out, was_ready) = (self.is_out(), self.checks.is_ready());
+        change(self);
+        let is_out = self.is_out();
+        if is_out {
+            self.ejections += u64::from(!was_out);
+            self.deep |= self.checks.is_failing() || self.score.is_out() || self.connection.refusals() > 1;
+        } else if was_out {
+            if std::mem::take(&mut self.deep) {
+                self.ramp = Ramp::new(now, terms.slow_start);
+            }
+        } else if !was_ready && self.checks.is_ready() && self.ramp.is_some() {
+            self.ramp = Ramp::new(now, terms.slow_start);
+        }
+    }
+
+    /// Whether anything ejects it now.
+    pub const fn is_out(&self) -> bool {
+        self.checks.is_failing() || self.connection.is_away() || self.score.is_out()
+    }
+
+    /// Whether its connections are what ejects it.
+    pub const fn is_away(&self) -> bool {
+        self.connection.is_away()
+    }
+
+    /// Whether it waits for its first good check.
+    pub const fn is_unready(&self) -> bool {
+        !self.checks.is_ready()
     }
 
     /// What may be sent to it at `now`.
     pub fn outlook(&self, now: Moment) -> Outlook {
-        let (usable, changes_at) = match self.phase {
-            Phase::Healthy | Phase::Probation { .. } => (Use::Share(FULL_SHARE), u64::MAX),
-            Phase::Out { until, .. } if now.nanos < until.nanos => (Use::NotBefore(until.nanos), until.nanos),
-            Phase::Out { trial: Some(end), .. } if now.nanos < end.nanos => {
-                (Use::NotBefore(end.nanos), end.nanos)
+        let for_good = |usable| Outlook { usable, changes_at: u64::MAX };
+        if self.is_unready() {
+            return for_good(Use::Unready);
+        }
+        let connection = self.connection.outlook(now);
+        match connection.usable {
+            Use::NotBefore(_) => return connection,
+            _ if self.checks.is_failing() => return for_good(Use::Ejected(0)),
+            Use::Trial => return connection,
+            _ if self.score.is_out() => return for_good(Use::Ejected(TRICKLE)),
+            _ => {}
+        }
+        let share = self.score.share();
+        match &self.ramp {
+            Some(ramp) if !ramp.is_over(now) => {
+                let part = u16::from(share) * u16::from(ramp.share(now)) / u16::from(FULL_SHARE);
+                let share = u8::try_from(part).unwrap_or(FULL_SHARE).max(TRICKLE);
+                Outlook { usable: Use::Share(share), changes_at: ramp.next_step(now) }
             }
-            Phase::Out { .. } => (Use::Trial, u64::MAX),
-        };
-        Outlook { usable, changes_at }
+            _ => for_good(Use::Share(share)),
+        }
     }
 
     /// The first half of [`Self::outlook`].
@@ -197,205 +254,83 @@ impl Health {
 
     /// Claims the one trial of a returning worker. False: it is not returning, or somebody else is trying it.
     pub fn begin_trial(&mut self, now: Moment) -> bool {
-        if self.usable(now) != Use::Trial {
-            return false;
-        }
-        if let Phase::Out { trial, .. } = &mut self.phase {
-            *trial = Some(now.plus(TRIAL_LIMIT));
-        }
-        true
+        self.usable(now) == Use::Trial && self.connection.begin_trial(now)
     }
 
     /// The trial that began at `begun` ended without an outcome: another may begin at once. Returns whether it was
     /// still under way.
     pub fn give_up_trial(&mut self, begun: Moment) -> bool {
-        if let Phase::Out { trial, .. } = &mut self.phase
-            && trial.is_some_and(|end| end.nanos == begun.plus(TRIAL_LIMIT).nanos)
-        {
-            *trial = None;
-            return true;
-        }
-        false
+        self.connection.give_up_trial(begun)
     }
 
     /// How it stands at `now`, for people.
     pub fn standing(&self, now: Moment) -> Standing {
-        let (state, since, until) = match self.phase {
-            Phase::Healthy => (State::Healthy, self.since, None),
-            Phase::Probation { until } if now.nanos < until.nanos => {
-                (State::Suspect, self.since, Some(until))
-            }
-            Phase::Probation { until } => (State::Healthy, until, None),
-            Phase::Out { until, .. } if now.nanos < until.nanos => (State::Ejected, self.since, Some(until)),
-            Phase::Out { until, trial } => {
-                (State::Returning, until, trial.filter(|end| now.nanos < end.nanos))
-            }
+        if let Some(standing) = self.checks.standing() {
+            return standing;
+        }
+        let connection = self.connection.standing(now);
+        if self.connection.is_away() {
+            return connection;
+        }
+        let why = || self.score.why().to_owned();
+        if self.score.is_out() {
+            return Standing { state: State::Ejected, since: self.score.since(), why: why(), until: None };
+        }
+        if let Some(ramp) = self.ramp.as_ref().filter(|ramp| !ramp.is_over(now)) {
+            return ramp.standing();
+        }
+        if self.score.share() < SUSPECT_BELOW {
+            return Standing { state: State::Suspect, since: self.score.since(), why: why(), until: None };
+        }
+        if connection.state == State::Suspect {
+            return connection;
+        }
+        let ended = self.ramp.as_ref().map_or(connection.since, Ramp::end);
+        let since = [connection.since, self.checks.since(), self.score.since(), ended]
+            .into_iter()
+            .fold(connection.since, |last, next| if next.nanos > last.nanos { next } else { last });
+        let why = if connection.why.is_empty() { why() } else { connection.why };
+        Standing { state: State::Healthy, since, why, until: None }
+    }
+
+    /// The word for it: [`Self::standing`] without the words that follow.
+    pub fn state(&self, now: Moment) -> State {
+        if self.checks.is_failing() {
+            State::Ejected
+        } else if self.is_unready() {
+            State::Returning
+        } else if self.connection.is_away() {
+            self.connection.state(now)
+        } else if self.score.is_out() {
+            State::Ejected
+        } else if self.ramp.as_ref().is_some_and(|ramp| !ramp.is_over(now)) {
+            State::Returning
+        } else if self.score.share() < SUSPECT_BELOW {
+            State::Suspect
+        } else {
+            self.connection.state(now)
+        }
+    }
+
+    /// How it stands at `now`, with numbers, for people.
+    pub fn reading(&self, now: Moment) -> WorkerHealth {
+        let Standing { state, since, why, until } = self.standing(now);
+        let share = match self.usable(now) {
+            Use::Share(parts) | Use::Ejected(parts) => parts,
+            Use::Trial | Use::NotBefore(_) | Use::Unready => 0,
         };
-        Standing { state, since, why: self.why(state), until }
-    }
-
-    fn why(&self, state: State) -> String {
-        let times = match self.refusals {
-            1 => "1 connection failed".to_owned(),
-            n => format!("{n} connections in a row failed"),
-        };
-        let left_alone = format!("left alone for {} ms", self.back_off.as_millis());
-        match state {
-            State::Healthy if self.refusals == 0 => String::new(),
-            State::Healthy => format!("takes connections again; before, {times}"),
-            State::Suspect => format!("takes connections again; just before, {times}"),
-            State::Ejected => format!("{times}; {left_alone}"),
-            State::Returning => format!("{times}; was {left_alone}; one request at a time tries it"),
-        }
-    }
-}
-
-fn back_off(refusals: u32, chance: f64) -> Duration {
-    let doublings = refusals.saturating_sub(1).min(16);
-    let plain = FIRST_BACK_OFF.saturating_mul(1 << doublings).min(LONGEST_BACK_OFF);
-    plain.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance.clamp(0.0, 1.0))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const MIDDLE: f64 = 0.5;
-
-    fn at(millis: u64) -> Moment {
-        Moment::at(1_000_000_000 + millis * 1_000_000)
-    }
-
-    #[test]
-    fn a_refusal_ejects_for_a_tenth_of_a_second() {
-        let mut health = Health::new(at(0));
-        assert_eq!(health.usable(at(0)), Use::Share(FULL_SHARE));
-        assert!(health.refused(at(0), MIDDLE));
-        assert_eq!(health.standing(at(99)).state, State::Ejected);
-        assert_eq!(health.standing(at(99)).until, Some(at(100)));
-        assert_eq!(health.usable(at(99)), Use::NotBefore(at(100).nanos));
-        assert_eq!(health.standing(at(100)).state, State::Returning);
-        assert_eq!(health.usable(at(100)), Use::Trial);
-    }
-
-    #[test]
-    fn each_failed_trial_doubles_the_time_up_to_ten_seconds() {
-        let mut health = Health::new(at(0));
-        let mut now = at(0);
-        let mut lengths = Vec::new();
-        for _ in 0..10 {
-            assert!(health.refused(now, MIDDLE));
-            let until = health.standing(now).until.unwrap();
-            lengths.push(until.since(now).as_millis());
-            now = until;
-            assert!(health.begin_trial(now));
-        }
-        assert_eq!(lengths, [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000, 10_000]);
-    }
-
-    #[test]
-    fn refusals_that_arrive_together_count_once() {
-        let mut health = Health::new(at(0));
-        assert!(health.refused(at(0), MIDDLE));
-        for late in 1..100 {
-            assert!(!health.refused(at(late), MIDDLE));
-        }
-        assert_eq!(health.standing(at(50)).until, Some(at(100)));
-    }
-
-    #[test]
-    fn one_trial_at_a_time() {
-        let mut health = Health::new(at(0));
-        assert!(!health.begin_trial(at(0)), "a healthy worker needs no trial");
-        health.refused(at(0), MIDDLE);
-        assert!(!health.begin_trial(at(50)), "its back-off still runs");
-        assert!(health.begin_trial(at(100)));
-        assert!(!health.begin_trial(at(100)), "somebody is trying it");
-        assert_eq!(health.usable(at(101)), Use::NotBefore(at(5_100).nanos));
-    }
-
-    #[test]
-    fn a_lost_trial_blocks_nobody_for_ever() {
-        let mut health = Health::new(at(0));
-        health.refused(at(0), MIDDLE);
-        assert!(health.begin_trial(at(100)));
-        assert!(!health.begin_trial(at(5_099)));
-        assert!(health.begin_trial(at(5_100)));
-    }
-
-    #[test]
-    fn a_good_trial_gives_the_whole_share_back_at_once() {
-        let mut health = Health::new(at(0));
-        health.refused(at(0), MIDDLE);
-        health.begin_trial(at(100));
-        assert!(health.connected(at(101)));
-        assert_eq!(health.usable(at(101)), Use::Share(FULL_SHARE));
-        assert_eq!(health.standing(at(101)).state, State::Suspect);
-        assert_eq!(health.standing(at(201)).state, State::Healthy);
-        assert_eq!(health.standing(at(201)).since, at(201));
-        assert!(!health.connected(at(300)), "further connections change nothing");
-    }
-
-    #[test]
-    fn a_worker_that_flaps_is_left_alone_longer_and_a_calm_one_starts_anew() {
-        let mut flapping = Health::new(at(0));
-        flapping.refused(at(0), MIDDLE);
-        flapping.connected(at(100));
-        flapping.refused(at(150), MIDDLE);
-        assert_eq!(flapping.standing(at(150)).until, Some(at(350)));
-
-        let mut calm = Health::new(at(0));
-        calm.refused(at(0), MIDDLE);
-        calm.connected(at(100));
-        calm.refused(at(200), MIDDLE);
-        assert_eq!(calm.standing(at(200)).until, Some(at(300)));
-    }
-
-    #[test]
-    fn an_answer_over_a_kept_connection_does_not_end_a_back_off() {
-        let mut health = Health::new(at(0));
-        health.refused(at(0), MIDDLE);
-        assert!(!health.connected(at(10)));
-        assert_eq!(health.usable(at(10)), Use::NotBefore(at(100).nanos));
-    }
-
-    #[test]
-    fn people_are_told_why() {
-        let mut health = Health::new(at(0));
-        assert_eq!(health.standing(at(0)).why, "");
-        health.refused(at(0), MIDDLE);
-        assert_eq!(health.standing(at(0)).why, "1 connection failed; left alone for 100 ms");
-        health.refused(at(100), MIDDLE);
-        assert_eq!(health.standing(at(100)).why, "2 connections in a row failed; left alone for 200 ms");
-    }
-
-    proptest! {
-        #[test]
-        fn a_back_off_is_within_a_fifth_of_its_length(refusals in 1_u32.., chance in 0.0_f64..1.0) {
-            let length = back_off(refusals, chance).as_secs_f64();
-            let plain = (0.1 * 2_f64.powi(i32::try_from(refusals.min(20)).unwrap() - 1)).min(10.0);
-            prop_assert!(length >= plain * 0.799 && length <= plain * 1.201, "{length} for {plain}");
-        }
-
-        #[test]
-        fn whatever_happens_a_worker_can_be_used_again(
-            events in prop::collection::vec((0_u8..3, 0_u64..20_000), 1..60),
-        ) {
-            let mut health = Health::new(at(0));
-            let mut now = 0;
-            for (event, wait) in events {
-                now += wait;
-                match event {
-                    0 => { health.refused(at(now), MIDDLE); }
-                    1 => { health.connected(at(now)); }
-                    _ => { health.begin_trial(at(now)); }
-                }
-            }
-            // The longest back-off with its jitter, and the trial limit.
-            let later = at(now + 12_000 + 5_000);
-            prop_assert!(!matches!(health.usable(later), Use::NotBefore(_)));
+        let ramp = self.ramp.as_ref().filter(|ramp| !ramp.is_over(now) && !self.is_out());
+        WorkerHealth {
+            state,
+            since,
+            why,
+            until,
+            share: f64::from(share) / f64::from(FULL_SHARE),
+            failure_share: self.score.failure_share(),
+            latency: self.score.latency(),
+            last_check: self.checks.last().cloned(),
+            ejections: self.ejections,
+            slow_start: ramp.map(|ramp| ramp.done(now)),
         }
     }
 }

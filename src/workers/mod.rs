@@ -2,21 +2,34 @@
 //!
 //! A [`Worker`] lives as long as it is in the set, over reloads and DNS changes: its health and counts stay. The set
 //! comes from a written list, or from DNS: [`discovery`] asks again and again, [`resolver`] puts one question, [`srv`]
-//! knows what an answer means. [`health`] judges a worker by the connections that it takes or refuses; [`check`] asks it
-//! how it is.
+//! knows what an answer means.
+//!
+//! [`health`] says how a worker is, all in all. Four things go into it: connections that it refuses ([`back_off`]), its
+//! outcomes and times against its siblings' ([`score`], over the sums of [`tally`]; when, says [`judge`]), the results
+//! of active checks ([`checked`]; [`check`] makes them), and [`slow_start`]. [`throttle`] says how much a service that
+//! fails is asked, and [`seat`] keeps the places at each worker. The way of a good request only adds to counts, each
+//! shard to its own.
 
+pub mod back_off;
 pub mod check;
+pub mod checked;
 pub mod discovery;
 pub mod health;
+pub mod judge;
 pub mod resolver;
+pub mod ring;
 pub mod score;
 pub mod seat;
+pub mod slow_start;
 pub mod srv;
+pub mod tally;
+pub mod throttle;
+mod worker;
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -26,8 +39,13 @@ use crate::clock::Moment;
 use crate::config::{self, Endpoint, WorkerSpec};
 use crate::queue::Queue;
 use crate::shard::{Count, PerShard};
-use check::CheckCounts;
-use health::{FULL_SHARE, Health, Outlook, Standing, Use, WorkerHealth};
+use health::{FULL_SHARE, Health, Outlook, State, Use};
+use judge::Judge;
+use ring::Ring;
+use slow_start::Ramp;
+
+pub use throttle::ThrottleReading;
+pub use worker::{Trial, Worker, WorkerCounts};
 
 /// The workers of one service, shared by all shards. One snapshot behind one pointer: list and order never disagree.
 #[derive(Debug)]
@@ -48,6 +66,11 @@ pub struct Workers {
     replaced: Notify,
     /// What became of the service's requests, whatever attempts they took.
     pub requests: PerShard<RequestCounts>,
+    /// When the next judgement is due, in monotonic nanoseconds.
+    judge_due: AtomicU64,
+    /// The part of requests that may go on, as the bits of a float.
+    accepted: AtomicU64,
+    judge: Mutex<Judge>,
     /// Held while a new snapshot is made from the old one; readers never take it.
     replacing: Mutex<()>,
 }
@@ -99,17 +122,6 @@ pub struct RequestCounts {
     pub bad: Count,
 }
 
-/// How the newest requests of a service went, for people.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ThrottleReading {
-    /// Requests that went to workers, in the window.
-    pub requests: f64,
-    /// Those of them that went well.
-    pub good: f64,
-    /// The part of new requests that may go on to the workers, 0.01 to 1.
-    pub acceptance: f64,
-}
-
 /// One snapshot of the workers.
 #[derive(Debug, Default)]
 pub struct WorkerSet {
@@ -117,6 +129,8 @@ pub struct WorkerSet {
     pub members: Vec<Member>,
     /// What DNS said last; none for a written list, and before the first question has ended.
     pub dns: Option<DnsAnswer>,
+    /// Made when it is first asked for.
+    ring: OnceLock<Arc<Ring>>,
 }
 
 /// A worker with the place that the list or DNS gives it.
@@ -154,55 +168,6 @@ pub struct DnsAnswer {
     pub failing_since: Option<Moment>,
 }
 
-/// One worker.
-#[derive(Debug)]
-pub struct Worker {
-    /// Its address.
-    pub address: Endpoint,
-    /// The address as text, for logs and metrics.
-    pub name: Arc<str>,
-    /// What it did, per shard.
-    pub counts: PerShard<WorkerCounts>,
-    /// Its checks.
-    pub checks: CheckCounts,
-    /// Whether `health` is anything but "gets its whole share": a good connection reads only this.
-    troubled: AtomicBool,
-    /// Behind a lock that only failures, recoveries and people looking take: never the path of a good request.
-    health: Mutex<Health>,
-    /// Places taken, while there is a bound.
-    seats: AtomicU32,
-}
-
-/// What a worker did, on one shard.
-#[derive(Debug, Default)]
-pub struct WorkerCounts {
-    /// Attempts sent to it.
-    pub attempts: Count,
-    /// Attempts in progress.
-    pub active: Count,
-    /// Answers by class: 1xx to 5xx at 0 to 4.
-    pub answers: [Count; 5],
-    /// Connections opened.
-    pub connects: Count,
-    /// Connections refused, or not made in time.
-    pub connect_failures: Count,
-    /// Attempts that ended without a whole answer, by the worker's fault.
-    pub failures: Count,
-    /// Open connections, in use or idle.
-    pub connections: Count,
-    /// Attempts that ended well, as `score` judges.
-    pub good: Count,
-    /// Attempts that say that the worker is ill.
-    pub bad: Count,
-    /// Attempts whose whole request is at the worker and that wait for the head of its answer.
-    pub waiting: Count,
-    /// Nanoseconds that those attempts waited which then got an answer or were given up as too late; not those whose
-    /// client left.
-    pub waited_nanos: Count,
-    /// The number of attempts in `waited_nanos`.
-    pub waited: Count,
-}
-
 impl Workers {
     /// No workers yet, for a process with this many shards.
     pub fn new(shards: usize) -> Arc<Self> {
@@ -215,6 +180,9 @@ impl Workers {
             freed: Queue::default(),
             replaced: Notify::new(),
             requests: PerShard::new(shards),
+            judge_due: AtomicU64::new(0),
+            accepted: AtomicU64::new(1.0_f64.to_bits()),
+            judge: Mutex::default(),
             replacing: Mutex::new(()),
             dns_failures: AtomicU64::new(0),
         })
@@ -233,24 +201,6 @@ impl Workers {
     pub fn terms(&self) -> Arc<Terms> {
         self.terms.load_full()
     }
-
-    /// The part of requests that may go on to the workers now, 0 to 1: less than 1 while most of them fail. Judges the
-    /// newest outcomes first, if it is time.
-    pub fn acceptance(&self, now: Moment) -> f64 {
-        self.judge_if_due(now);
-        1.0
-    }
-
-    /// Judges the newest outcomes, if it is time and no other shard does it. One load if not.
-    pub const fn judge_if_due(&self, _now: Moment) {}
-
-    /// How the newest requests went, and what follows, for people.
-    pub const fn throttle_reading(&self) -> ThrottleReading {
-        ThrottleReading { requests: 0.0, good: 0.0, acceptance: 1.0 }
-    }
-
-    /// An active check of `worker` ended: well, or with what was wrong in words (`status 503`).
-    pub fn checked(&self, _worker: &Worker, _result: Result<(), String>, _now: Moment) {}
 
     /// The snapshot of now. Do not hold it over an `await`; clone the `Arc` inside for that.
     pub fn load(&self) -> Guard<Arc<WorkerSet>> {
@@ -271,13 +221,20 @@ impl Workers {
         let known: HashMap<&Endpoint, &Arc<Worker>> =
             old.members.iter().map(|member| (&member.worker.address, &member.worker)).collect();
         wanted.sort_by(|a, b| (a.priority, &a.address).cmp(&(b.priority, &b.address)));
+        let terms = self.terms.load();
+        // Who joins workers that serve starts slowly. A set that is new as a whole has nobody to take turns with.
+        let served = |member: &Member| member.worker.counts.iter().any(|counts| counts.attempts.get() > 0);
+        let joins =
+            wanted.iter().any(|one| known.contains_key(&one.address)) && old.members.iter().any(served);
+        let ramp = if joins { Ramp::new(now, terms.slow_start) } else { None };
+        let health = Health::new(now, terms.required_at_start, ramp);
         let mut seen = HashSet::with_capacity(wanted.len());
         let members: Vec<Member> = wanted
             .into_iter()
             .filter(|one| seen.insert(one.address.clone()))
             .map(|one| Member {
                 worker: known.get(&one.address).map_or_else(
-                    || Arc::new(Worker::new(one.address.clone(), self.shards, now)),
+                    || Arc::new(Worker::new(one.address.clone(), self.shards, health.clone())),
                     |worker| Arc::clone(worker),
                 ),
                 priority: one.priority,
@@ -286,7 +243,8 @@ impl Workers {
             .collect();
         let same = members.len() == old.members.len()
             && members.iter().zip(&old.members).all(|(new, old)| new.same_place_as(old));
-        self.set.store(Arc::new(WorkerSet { members, dns }));
+        let ring = if same { old.ring.clone() } else { OnceLock::new() };
+        self.set.store(Arc::new(WorkerSet { members, dns, ring }));
         // An answer that says the same as the last one is no reason for every shard to choose anew.
         if !same {
             self.changed();
@@ -312,38 +270,45 @@ impl Workers {
             failure: Some(failure.to_owned()),
             failing_since: before.and_then(|dns| dns.failing_since).or(Some(now)),
         };
-        self.set.store(Arc::new(WorkerSet { members: old.members.clone(), dns: Some(dns) }));
+        let (members, ring) = (old.members.clone(), old.ring.clone());
+        self.set.store(Arc::new(WorkerSet { members, dns: Some(dns), ring }));
     }
 
     /// A connection to this worker was refused, or not made in time.
     pub fn connect_failed(&self, worker: &Worker, now: Moment) {
-        let mut health = held(&worker.health);
-        if health.refused(now, fastrand::f64()) {
-            let was_well = !worker.troubled.swap(true, Ordering::AcqRel);
-            drop(health);
-            self.changed();
-            // Once for each time that it goes away, not for each trial.
-            if was_well {
-                tracing::warn!(
-                    worker = &*worker.name,
-                    "a worker takes no connection; it is left alone and tried again"
-                );
-            }
-        }
+        self.alter(worker, now, |health, terms| health.refused(terms, now, fastrand::f64()));
     }
 
     /// A connection to this worker was made, or an answer came over one that was kept (which ends a trial well too).
-    /// One relaxed load if the worker is well.
+    /// One relaxed load if its connections are well.
     pub fn connected(&self, worker: &Worker, now: Moment) {
-        if !worker.troubled.load(Ordering::Relaxed) {
-            return;
+        if worker.away.load(Ordering::Relaxed) {
+            self.alter(worker, now, |health, terms| health.connected(terms, now));
         }
+    }
+
+    /// An active check of `worker` ended: well, or with what was wrong in words (`status 503`).
+    pub fn checked(&self, worker: &Worker, result: Result<(), String>, now: Moment) {
+        self.alter(worker, now, |health, terms| health.checked(terms, result, now));
+    }
+
+    /// Changes the health of a worker; tells every shard and the log if that changes what may be sent to it.
+    fn alter(&self, worker: &Worker, now: Moment, change: impl FnOnce(&mut Health, &Terms)) {
+        let terms = self.terms.load();
         let mut health = held(&worker.health);
-        if health.connected(now) {
-            worker.troubled.store(false, Ordering::Release);
-            drop(health);
+        let before = Brief::of(&health, now);
+        change(&mut health, &terms);
+        let after = Brief::of(&health, now);
+        worker.away.store(after.away, Ordering::Release);
+        let well = Outlook { usable: Use::Share(FULL_SHARE), changes_at: u64::MAX };
+        worker.troubled.store(after.outlook != well, Ordering::Release);
+        let told = (before != after).then(|| health.standing(now).why);
+        drop(health);
+        if before.outlook != after.outlook {
             self.changed();
-            tracing::info!(worker = &*worker.name, "a worker takes connections again");
+        }
+        if let Some(why) = told {
+            before.tell(&after, &worker.name, &why);
         }
     }
 
@@ -368,19 +333,43 @@ impl Workers {
     }
 }
 
-/// A claimed trial. A request that drops it before the worker showed how it is, since its client left or its own time
-/// was over, gives the trial back; after `connected` or `connect_failed` that changes nothing.
-#[derive(Debug)]
-pub struct Trial {
-    workers: Arc<Workers>,
-    worker: Arc<Worker>,
-    begun: Moment,
+/// What matters of a worker's health before and after a change.
+#[derive(PartialEq, Eq)]
+struct Brief {
+    outlook: Outlook,
+    state: State,
+    out: bool,
+    away: bool,
+    unready: bool,
 }
 
-impl Drop for Trial {
-    fn drop(&mut self) {
-        if held(&self.worker.health).give_up_trial(self.begun) {
-            self.workers.changed();
+impl Brief {
+    fn of(health: &Health, now: Moment) -> Self {
+        Self {
+            outlook: health.outlook(now),
+            state: health.state(now),
+            out: health.is_out(),
+            away: health.is_away(),
+            unready: health.is_unready(),
+        }
+    }
+
+    /// Writes to the log what changed: once for each time that a worker goes away or comes back, not for each trial.
+    fn tell(&self, after: &Self, worker: &str, why: &str) {
+        if !self.out && after.away {
+            tracing::warn!(worker, "a worker takes no connection; it is left alone and tried again");
+        } else if !self.out && after.out {
+            tracing::warn!(worker, why, "a worker is ejected");
+        } else if self.away && !after.out {
+            tracing::info!(worker, "a worker takes connections again");
+        } else if self.out && !after.out {
+            tracing::info!(worker, why, "a worker returns");
+        } else if self.unready && !after.unready {
+            tracing::info!(worker, "a worker passed its first check");
+        } else if self.state != after.state && after.state == State::Suspect {
+            tracing::info!(worker, why, "a worker gets less");
+        } else if self.state == State::Suspect && after.state == State::Healthy {
+            tracing::info!(worker, "a worker gets its whole share again");
         }
     }
 }
@@ -407,65 +396,19 @@ impl From<&WorkerSpec> for Wanted {
     }
 }
 
+impl WorkerSet {
+    /// Where keys find these workers: made by whoever asks first, then the same for all shards. Some milliseconds for
+    /// a thousand workers.
+    pub fn ring(&self) -> &Arc<Ring> {
+        self.ring.get_or_init(|| Arc::new(Ring::of(&self.members)))
+    }
+}
+
 impl Member {
     fn same_place_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.worker, &other.worker)
             && self.priority == other.priority
             && self.weight == other.weight
-    }
-}
-
-impl Worker {
-    fn new(address: Endpoint, shards: usize, now: Moment) -> Self {
-        Self {
-            name: address.to_string().into(),
-            address,
-            counts: PerShard::new(shards),
-            checks: CheckCounts::default(),
-            troubled: AtomicBool::new(false),
-            health: Mutex::new(Health::new(now)),
-            seats: AtomicU32::new(0),
-        }
-    }
-
-    /// What may be sent to it at `now`.
-    pub fn outlook(&self, now: Moment) -> Outlook {
-        if self.troubled.load(Ordering::Acquire) {
-            return held(&self.health).outlook(now);
-        }
-        Outlook { usable: Use::Share(FULL_SHARE), changes_at: u64::MAX }
-    }
-
-    /// The first half of [`Self::outlook`].
-    pub fn usable(&self, now: Moment) -> Use {
-        self.outlook(now).usable
-    }
-
-    /// Attempts in progress, over all shards.
-    pub fn active(&self) -> u64 {
-        self.counts.sum(|shard| &shard.active)
-    }
-
-    /// How it stands at `now`, with numbers, for people.
-    pub fn reading(&self, now: Moment) -> WorkerHealth {
-        let Standing { state, since, why, until } = self.standing(now);
-        WorkerHealth {
-            state,
-            since,
-            why,
-            until,
-            share: 1.0,
-            failure_share: None,
-            latency: None,
-            last_check: None,
-            ejections: 0,
-            slow_start: None,
-        }
-    }
-
-    /// How it stands at `now`, for people.
-    pub fn standing(&self, now: Moment) -> Standing {
-        held(&self.health).standing(now)
     }
 }
 
@@ -476,7 +419,6 @@ fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::health::State;
     use super::*;
 
     fn wanted(port: u16, priority: u16, weight: u16) -> Wanted {

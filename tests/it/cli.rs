@@ -219,7 +219,8 @@ error: buckler.yaml:4:5: unknown key `worker` [B0010]
   |     ^^^^^^
   = did you mean `workers`?
   = expected one of `listen`, `socket`, `protocol`, `proxy_protocol`, `tls`, \
-`forward_client_certificate`, `upgrades`, `connections`, `workers`, `permissions`, `limits`, `timeouts`, `bounds`
+`forward_client_certificate`, `upgrades`, `connections`, `workers`, `health`, \
+`capacity`, `retries`, `retry`, `fallback`, `permissions`, `limits`, `timeouts`, `bounds`
 
 error: buckler.yaml:8:24: `20` is not a rate: a number alone has no unit [B0014]
   |

@@ -13,6 +13,7 @@ mod ports;
 mod raw;
 mod response;
 mod script;
+mod seen;
 mod wait;
 mod worker;
 

@@ -109,7 +109,7 @@ fn fallback(map: &mut Map<'_>, fallback: &Fallback) {
     if !fallback.headers.is_empty() {
         map.map("headers", |map| {
             for (name, value) in &fallback.headers {
-                map.text(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
+                map.header(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
             }
         });
     }

@@ -1,4 +1,4 @@
-//! The contract's files: three load and mean what they say, the others name what is not built yet.
+//! The contract's files: four load and mean what they say, the others name what is not built yet.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{
-    CallerPattern, ClientCertificate, Config, Credential, LimitHeaders, LogFormat, Mode, Protocol, Quota,
-    Segment, Service, TlsVersion, UnknownKey, Verdict, WorkerProtocol, WorkerSource,
+    Balance, CallerPattern, Capacity, CapacityFacts, CheckKind, ClientCertificate, Config, Credential,
+    LimitHeaders, LogFormat, Mode, Protocol, Quota, Retries, Segment, Service, TlsVersion, UnknownKey,
+    Verdict, WorkerProtocol, WorkerSource,
 };
 
 fn contract(name: &str) -> Loaded {
@@ -150,6 +151,33 @@ fn edge_speaks_tls_and_knows_callers_by_their_certificates() {
     assert_eq!(reached, ["127.0.0.1:9001", "unix:/run/user-data/worker-2.sock"]);
 }
 
+#[test]
+fn workers_says_what_keeps_a_service_up() {
+    let config = sound("workers");
+    let milliseconds = Duration::from_millis;
+    let a = service(&config, "a");
+    assert_eq!((&a.balance, a.slow_start), (&Balance::Weighted, Duration::from_secs(10)));
+    assert_eq!(a.concurrent_per_worker, NonZeroU32::new(100));
+    assert!(a.health.passive);
+    assert_eq!(a.health.max_ejected, 0.5);
+    let check = a.health.check.as_ref().unwrap();
+    let kind = CheckKind::Http { path: "/healthz".into(), host: None, status: vec![200..=399], body: None };
+    assert_eq!(check.kind, kind);
+    assert_eq!((check.interval, check.timeout), (Duration::from_secs(1), milliseconds(500)));
+    assert_eq!((check.healthy_after, check.unhealthy_after, check.required_at_start), (2, 2, false));
+    assert_eq!((a.timeouts.connect, a.timeouts.total), (milliseconds(500), Some(Duration::from_secs(5))));
+    assert_eq!(a.retries, Retries { attempts: 2, budget: 0.2, on: Vec::new() });
+    let bound = Capacity { concurrent: NonZeroU32::new(60), wait: milliseconds(7), facts: None };
+    assert_eq!((a.capacity, a.fallback.is_none()), (bound, true));
+    let b = service(&config, "b");
+    let facts = CapacityFacts { rps: 200, latency: milliseconds(25), burst: 10 };
+    let bound = Capacity { concurrent: NonZeroU32::new(5), wait: milliseconds(50), facts: Some(facts) };
+    assert_eq!((b.capacity, b.concurrent_per_worker), (bound, None));
+    let fallback = b.fallback.as_ref().unwrap();
+    assert_eq!((fallback.status.as_u16(), &*fallback.body), (200, &b"[]"[..]));
+    assert_eq!(fallback.headers["content-type"], "application/json");
+}
+
 /// The place and the word of each thing that is not built.
 fn not_built(name: &str) -> Vec<(u32, u32, String)> {
     let loaded = contract(name);
@@ -165,19 +193,6 @@ fn not_built(name: &str) -> Vec<(u32, u32, String)> {
 #[test]
 fn what_is_not_built_is_an_error_at_its_place() {
     let at = |line, column, word: &str| (line, column, word.to_owned());
-    assert_eq!(
-        not_built("workers"),
-        [
-            at(10, 7, "balance"),
-            at(11, 7, "concurrent_per_worker"),
-            at(12, 7, "slow_start"),
-            at(13, 5, "health"),
-            at(17, 5, "retries"),
-            at(18, 5, "capacity"),
-            at(25, 5, "capacity"),
-            at(26, 5, "fallback"),
-        ]
-    );
     assert_eq!(not_built("fleet"), [at(5, 1, "fleet"), at(15, 45, "scope")]);
     assert_eq!(not_built("sidecar"), [at(8, 1, "outbound")]);
 }

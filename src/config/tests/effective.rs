@@ -11,6 +11,7 @@ fn all_files() -> Vec<PathBuf> {
         "tests/it/contract/one-port.yaml".into(),
         "tests/it/contract/discovery.yaml".into(),
         "tests/it/contract/edge.yaml".into(),
+        "tests/it/contract/workers.yaml".into(),
     ];
     let entries = std::fs::read_dir("conf/examples").unwrap();
     files.extend(entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()));
@@ -24,7 +25,7 @@ fn every_file_that_we_ship_loads_without_a_word() {
         assert_eq!(loaded.render(), "", "{}", path.display());
         assert!(loaded.config.is_some());
     }
-    assert!(all_files().len() >= 8);
+    assert!(all_files().len() >= 11);
 }
 
 #[test]

@@ -5,16 +5,18 @@ use proptest::sample::Index;
 
 use super::*;
 
-const VALID: [&str; 5] = [
+const VALID: [&str; 7] = [
     include_str!("../../../tests/it/contract/one-port.yaml"),
     include_str!("../../../tests/it/contract/discovery.yaml"),
     include_str!("../../../tests/it/contract/edge.yaml"),
     include_str!("../../../conf/buckler.yaml"),
     include_str!("../../../conf/examples/edge.yaml"),
+    include_str!("../../../tests/it/contract/workers.yaml"),
+    include_str!("../../../conf/examples/workers.yaml"),
 ];
 
 /// Pieces that hurt: other kinds, other units, other characters.
-const PIECES: [&str; 20] = [
+const PIECES: [&str; 24] = [
     "",
     "\n",
     "  ",
@@ -35,6 +37,10 @@ const PIECES: [&str; 20] = [
     "**",
     "\u{fc}\u{0}",
     "1h30",
+    "101%",
+    "299-200",
+    "ring",
+    "grpc",
 ];
 
 fn ends(text: &str) {

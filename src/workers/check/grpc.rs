@@ -122,8 +122,8 @@ pub fn message(service: &str) -> Bytes {
     framed.freeze()
 }
 
-/// Reads the body of an answer: one message of gRPC's, not compressed, with a `HealthCheckResponse`. Fields that are not
-/// known are passed over, and of several statuses the last counts, as protobuf has it.
+/// Reads the body of an answer: one message of gRPC's, not compressed, with a `HealthCheckResponse`. Fields that are
+/// not known are passed over, and of several statuses the last counts, as protobuf has it.
 ///
 /// # Errors
 /// It is anything else.

@@ -88,7 +88,8 @@ fn replace(workers: &Workers, addresses: &[SocketAddr]) {
 async fn a_check_is_one_request_that_names_itself() {
     let (outcome, head) = asked(&http(200..=399, None), "HTTP/1.1 204 No Content\r\n\r\n").await;
     assert_eq!(outcome, Ok(()));
-    let wanted = "GET /health?deep=1 HTTP/1.1\r\nhost: ADDRESS\r\nuser-agent: buckler-check\r\nconnection: close\r\n\r\n";
+    let wanted = "GET /health?deep=1 HTTP/1.1\r\nhost: ADDRESS\r\n\
+                  user-agent: buckler-check\r\nconnection: close\r\n\r\n";
     assert_eq!(head, wanted);
 }
 

@@ -1,5 +1,5 @@
 //! Any bytes as the answer of a gRPC health check: they are refused with words, or a status is read, and what stands
-//! behind it counts as protobuf has it: a further status is the one that counts, a field that is not known changes none.
+//! behind it counts as protobuf has it: a further status is the one that counts, an unknown field changes none.
 
 #![no_main]
 

@@ -112,6 +112,8 @@ fn kind_of_text(pattern: &str) -> &'static str {
         ("unix:", "address or `unix:/path`"),
         (":[0-9]+$", "address"),
         ("%$", "share"),
+        ("^[2-5]", "status, or from one to another"),
+        ("^/[!", "path"),
         ("[0-7]", "mode"),
         ("spiffe:", "name in a certificate"),
         ("^[^/]", "host pattern"),

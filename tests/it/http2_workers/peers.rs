@@ -17,39 +17,39 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the client heard.
 #[derive(Debug)]
-pub(super) struct Heard {
-    pub(super) status: u16,
+pub(crate) struct Heard {
+    pub(crate) status: u16,
     head: HeaderMap,
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     trailers: Option<HeaderMap>,
-    pub(super) ended_with_head: bool,
+    pub(crate) ended_with_head: bool,
 }
 
 impl Heard {
-    pub(super) fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.head.get(name)?.to_str().ok()
     }
 
-    pub(super) fn trailer(&self, name: &str) -> Option<&str> {
+    pub(crate) fn trailer(&self, name: &str) -> Option<&str> {
         self.trailers.as_ref()?.get(name)?.to_str().ok()
     }
 }
 
 /// A gRPC request for this method.
-pub(super) fn grpc(path: &str) -> http::request::Builder {
+pub(crate) fn grpc(path: &str) -> http::request::Builder {
     let uri = format!("http://api.example.test{path}");
     Request::post(uri).header("content-type", "application/grpc").header("te", "trailers")
 }
 
 /// Sends one request over HTTP/2 and reads what comes of it.
 #[track_caller]
-pub(super) fn call(port: u16, request: http::request::Builder, body: &'static [u8]) -> Heard {
+pub(crate) fn call(port: u16, request: http::request::Builder, body: &'static [u8]) -> Heard {
     call_and(port, request, body, || {})
 }
 
 /// The same; says so whenever it heard a piece of the answer.
 #[track_caller]
-pub(super) fn call_and(
+pub(crate) fn call_and(
     port: u16,
     request: http::request::Builder,
     body: &'static [u8],
@@ -86,7 +86,7 @@ pub(super) fn call_and(
 
 /// How a worker serves a request.
 #[derive(Clone, Copy)]
-pub(super) enum Act {
+pub(crate) enum Act {
     /// Sends the body back.
     Echo,
     /// The same, with the trailers of a gRPC answer that went well.
@@ -97,10 +97,12 @@ pub(super) enum Act {
     Wait,
     /// Begins an answer and resets it.
     Cut,
+    /// Refuses the stream.
+    Refuse,
 }
 
 /// A worker on a thread of its own; the thread ends with the test's process.
-pub(super) struct Http2Worker {
+pub(crate) struct Http2Worker {
     port: u16,
     shared: Arc<Shared>,
 }
@@ -115,7 +117,7 @@ struct Shared {
 
 impl Http2Worker {
     /// A worker that serves the n-th request of each connection, from 1, as `act` says.
-    pub(super) fn start(act: fn(usize) -> Act) -> Self {
+    pub(crate) fn start(act: fn(usize) -> Act) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -134,25 +136,25 @@ impl Http2Worker {
     }
 
     /// The client has heard something: lets [`Act::Cut`] go on.
-    pub(super) fn was_heard(&self) {
+    pub(crate) fn was_heard(&self) {
         self.shared.heard.notify_one();
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// Streams that Buckler reset with CANCEL.
-    pub(super) fn cancelled(&self) -> usize {
+    pub(crate) fn cancelled(&self) -> usize {
         self.shared.cancelled.load(Ordering::SeqCst)
     }
 
     /// This field of all requests so far.
-    pub(super) fn seen(&self, name: &str) -> Vec<String> {
+    pub(crate) fn seen(&self, name: &str) -> Vec<String> {
         let heads = self.shared.heads.lock().unwrap();
         let fields = heads.iter().filter_map(|head| head.get(name));
         fields.map(|value| value.to_str().unwrap().to_owned()).collect()
@@ -199,6 +201,7 @@ async fn serve(
                 shared.cancelled.fetch_add(1, Ordering::SeqCst);
             }
         }
+        Act::Refuse => respond.send_reset(Reason::REFUSED_STREAM),
         Act::Cut => {
             let mut stream = respond.send_response(head(), false).unwrap();
             stream.send_data(Bytes::from_static(b"some"), false).unwrap();

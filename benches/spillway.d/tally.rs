@@ -1,0 +1,153 @@
+//! What the clients saw, counted by phase and service, and the report of it as JSON.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::scene::{PHASES, Phase, SERVICES, Scene, Service};
+
+/// A's outcomes in the recovery are kept in bins of this width, and judged over windows of ten of them.
+const BIN: Duration = Duration::from_millis(10);
+const WINDOW_BINS: usize = 10;
+const RECOVERED: f64 = 0.999;
+/// Failures later than this after the end of the failure are failures after recovery.
+const RECOVER_WITHIN_BINS: usize = 100;
+
+/// How one request ended for its client.
+pub(crate) enum Outcome {
+    /// A whole answer of 200.
+    Delivered,
+    /// Anything else. The text is the status, or what happened to the connection.
+    Lost(String),
+}
+
+/// One phase of one service.
+#[derive(Default)]
+struct Part {
+    delivered: u64,
+    /// Not delivered, and no worker has seen it.
+    refused: u64,
+    /// Not delivered, although a worker has seen it.
+    failed: u64,
+    /// Arrivals at workers beyond the first of each request.
+    repeated: u64,
+    lost: BTreeMap<String, u64>,
+    /// Microseconds of each delivered request.
+    latencies: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Bin {
+    delivered: u32,
+    lost: u32,
+}
+
+/// All that the clients counted.
+#[derive(Default)]
+pub(crate) struct Tally {
+    parts: [[Part; PHASES.len()]; 2],
+    recovery: Vec<Bin>,
+}
+
+impl Tally {
+    /// Counts one request. `reached`: arrivals at workers. `since_failure`: only in the recovery, the time since its begin.
+    pub(crate) fn count(
+        &mut self,
+        (service, phase): (Service, Phase),
+        outcome: Outcome,
+        reached: u32,
+        took: Duration,
+        since_failure: Option<Duration>,
+    ) {
+        if let (Service::A, Some(since)) = (service, since_failure) {
+            let bin = usize::try_from(since.as_nanos() / BIN.as_nanos()).unwrap_or(0);
+            if self.recovery.len() <= bin {
+                self.recovery.resize(bin + 1, Bin::default());
+            }
+            match outcome {
+                Outcome::Delivered => self.recovery[bin].delivered += 1,
+                Outcome::Lost(_) => self.recovery[bin].lost += 1,
+            }
+        }
+        let part = &mut self.parts[service as usize][phase as usize];
+        part.repeated += u64::from(reached.saturating_sub(1));
+        match outcome {
+            Outcome::Delivered => {
+                part.delivered += 1;
+                part.latencies.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+            }
+            Outcome::Lost(how) => {
+                *if reached > 0 { &mut part.failed } else { &mut part.refused } += 1;
+                *part.lost.entry(how).or_default() += 1;
+            }
+        }
+    }
+
+    /// The report: a map of phases, each with its seconds and both services.
+    pub(crate) fn report(&mut self, scene: &Scene, seconds: f64) -> Value {
+        let mut phases = Map::new();
+        for phase in PHASES.into_iter().filter(|phase| *phase != Phase::WarmUp) {
+            let mut services = Map::new();
+            services.insert("seconds".to_owned(), json!(seconds));
+            for service in SERVICES {
+                let mut told = self.parts[service as usize][phase as usize].told();
+                let work = scene.work(service, phase);
+                told.insert("workers_got".to_owned(), json!(work.arrived.load(Relaxed)));
+                told.insert("workers_answered".to_owned(), json!(work.answered.load(Relaxed)));
+                told.insert("answers_delivered".to_owned(), json!(work.delivered.load(Relaxed)));
+                told.insert("most_at_workers".to_owned(), json!(work.most_at_once.load(Relaxed)));
+                services.insert(service.name().to_owned(), Value::Object(told));
+            }
+            phases.insert(phase.name().to_owned(), Value::Object(services));
+        }
+        json!({ "phases": phases, "recovery": self.recovery() })
+    }
+
+    /// When A had recovered, and what failed or was refused after that should have been so.
+    fn recovery(&self) -> Value {
+        let recovered = self.recovery.windows(WINDOW_BINS).position(|window| {
+            let (delivered, lost) = sum(window);
+            delivered > 0 && f64::from(delivered) >= RECOVERED * f64::from(delivered + lost)
+        });
+        let bins = |count: usize| count as f64 * BIN.as_secs_f64();
+        let (delivered, lost) = sum(self.recovery.get(RECOVER_WITHIN_BINS..).unwrap_or_default());
+        let last = self.recovery.iter().rposition(|bin| bin.lost > 0);
+        json!({
+            "recovered_after_s": recovered.map(|first| bins(first + WINDOW_BINS)),
+            "last_failure_s": last.map_or(0.0, |bin| bins(bin + 1)),
+            "requests_after_1_s": delivered + lost,
+            "failures_after_1_s": lost,
+        })
+    }
+}
+
+impl Part {
+    fn told(&mut self) -> Map<String, Value> {
+        self.latencies.sort_unstable();
+        let Value::Object(told) = json!({
+            "requests": self.delivered + self.refused + self.failed,
+            "delivered": self.delivered,
+            "refused": self.refused,
+            "failed": self.failed,
+            "repeated": self.repeated,
+            "lost": self.lost,
+            "p50_ms": self.quantile(0.50),
+            "p99_ms": self.quantile(0.99),
+        }) else {
+            return Map::new();
+        };
+        told
+    }
+
+    /// Milliseconds; the latencies must be in order. None without any.
+    fn quantile(&self, part: f64) -> Option<f64> {
+        let rank = (part * self.latencies.len() as f64).ceil() as usize;
+        self.latencies.get(rank.saturating_sub(1)).map(|micros| f64::from(*micros) / 1e3)
+    }
+}
+
+fn sum(bins: &[Bin]) -> (u32, u32) {
+    bins.iter().fold((0, 0), |(delivered, lost), bin| (delivered + bin.delivered, lost + bin.lost))
+}

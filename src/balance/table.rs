@@ -1,0 +1,120 @@
+//! Who may be used, how much of its weight, and which priority serves: read from the workers' health, and then good
+//! until their version changes or the time comes that it names.
+
+use std::ops::Range;
+
+use crate::workers::WorkerSet;
+use crate::workers::health::{FULL_SHARE, Outlook, Use};
+
+/// How willingly a worker is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rank {
+    /// It is used.
+    Used,
+    /// It is ejected and gets a trickle.
+    Trickle,
+    /// It is ejected and gets nothing.
+    Out,
+    /// It takes no connections.
+    Away,
+    /// Never.
+    Unready,
+}
+
+/// The workers as of the last look, each at its place in the set.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    ranks: Vec<Rank>,
+    shares: Vec<u8>,
+    trials: Vec<bool>,
+    /// The places of the priority that serves; empty if nobody may be used.
+    tier: Range<usize>,
+    /// From this moment on (monotonic nanoseconds) time alone may have changed it.
+    pub(super) changes_at: u64,
+}
+
+impl Table {
+    /// A table of these workers, of which this may be expected. `max_ejected` is the part, 0 to 1, up to which ejected
+    /// workers are kept out.
+    pub(super) fn of(set: &WorkerSet, outlooks: &[Outlook], max_ejected: f64) -> Self {
+        let mut table = Self { changes_at: u64::MAX, ..Self::default() };
+        for outlook in outlooks {
+            table.changes_at = table.changes_at.min(outlook.changes_at);
+            let (rank, share) = match outlook.usable {
+                Use::Share(share) => (Rank::Used, share.clamp(1, FULL_SHARE)),
+                Use::Trial => (Rank::Used, FULL_SHARE),
+                Use::Ejected(0) => (Rank::Out, FULL_SHARE),
+                Use::Ejected(share) => (Rank::Trickle, share.min(FULL_SHARE)),
+                Use::NotBefore(_) => (Rank::Away, FULL_SHARE),
+                Use::Unready => (Rank::Unready, FULL_SHARE),
+            };
+            table.ranks.push(rank);
+            table.shares.push(share);
+            table.trials.push(outlook.usable == Use::Trial);
+        }
+        table.tier = table.serving(set);
+        table.panic(max_ejected);
+        table
+    }
+
+    /// The lowest priority number with somebody to use; failing that, with somebody who was ejected; failing that,
+    /// with anybody who may be asked at all.
+    fn serving(&self, set: &WorkerSet) -> Range<usize> {
+        let wanted: [&[Rank]; 3] = [&[Rank::Used], &[Rank::Trickle, Rank::Out], &[Rank::Away]];
+        for ranks in wanted {
+            let mut begin = 0;
+            for members in set.members.chunk_by(|a, b| a.priority == b.priority) {
+                let tier = begin..begin + members.len();
+                if self.ranks[tier.clone()].iter().any(|rank| ranks.contains(rank)) {
+                    return tier;
+                }
+                begin = tier.end;
+            }
+        }
+        0..0
+    }
+
+    /// Bad workers are better than none: if more than `max_ejected` of the serving workers are out, all that were
+    /// ejected are used with their whole weight. Those that take no connections would help nobody.
+    fn panic(&mut self, max_ejected: f64) {
+        let tier = &self.ranks[self.tier.clone()];
+        let count = |wanted: &[Rank]| tier.iter().filter(|rank| wanted.contains(rank)).count();
+        let out = count(&[Rank::Trickle, Rank::Out, Rank::Away]);
+        let used = count(&[Rank::Used]);
+        // A millionth more, since 0.29 × 100 is a little less than 29.
+        let too_many = out as f64 > max_ejected * (out + used) as f64 + 1e-6;
+        if used > 0 && !too_many {
+            return;
+        }
+        for place in self.tier.clone() {
+            if matches!(self.ranks[place], Rank::Trickle | Rank::Out) {
+                (self.ranks[place], self.shares[place]) = (Rank::Used, FULL_SHARE);
+            }
+        }
+    }
+
+    /// The members that take turns now, as places in the set.
+    pub(super) fn turns(&self) -> Vec<u32> {
+        let with = |ranks: &[Rank]| -> Vec<u32> {
+            let places = self.tier.clone().filter(|place| ranks.contains(&self.ranks[*place]));
+            places.filter_map(|place| u32::try_from(place).ok()).collect()
+        };
+        let turns = with(&[Rank::Used, Rank::Trickle]);
+        if turns.is_empty() { with(&[Rank::Away]) } else { turns }
+    }
+
+    /// How willingly this one is chosen.
+    pub(super) fn rank(&self, place: usize) -> Rank {
+        self.ranks[place]
+    }
+
+    /// How many parts of [`FULL_SHARE`] of its weight it gets.
+    pub(super) fn share(&self, place: usize) -> u8 {
+        self.shares[place]
+    }
+
+    /// Whether it wants to be tried by one request.
+    pub(super) fn is_trial(&self, place: usize) -> bool {
+        self.trials[place]
+    }
+}

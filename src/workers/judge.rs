@@ -1,0 +1,149 @@
+//! The judge of a service's workers: looks at the counts of all of them from time to time, and decides. It runs on the
+//! way of whichever request finds that it is time, so that an idle service costs nothing, and takes each worker's
+//! lock twice, uncontended. What it decides by stands in `score.rs` and `throttle.rs`.
+
+use std::sync::TryLockError;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::time::Duration;
+
+use super::tally::{Look, Reference, Tally};
+use super::throttle::{Throttle, ThrottleReading};
+use super::{Worker, WorkerSet, Workers, held};
+use crate::clock::Moment;
+
+/// The time between two judgements of one worker; soon enough for a reaction within a second.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// So much later for each worker: a judgement costs about a thousandth to a hundredth of that for each.
+const LATER_BY: Duration = Duration::from_micros(20);
+
+/// Fewer siblings that are known well enough have no middle to compare with.
+const FEWEST_SIBLINGS: usize = 2;
+
+/// What is remembered between judgements.
+#[derive(Debug, Default)]
+pub(super) struct Judge {
+    last: Option<Moment>,
+    /// What all workers have done since the first judgement.
+    total: Tally,
+    reference: Reference,
+    throttle: Throttle,
+    requests: Tally,
+    /// Kept for their room.
+    successes: Vec<f64>,
+    latencies: Vec<f64>,
+}
+
+impl Workers {
+    /// Judges the newest outcomes, if it is time and no other shard does it. One load if not.
+    pub fn judge_if_due(&self, now: Moment) {
+        let due = self.judge_due.load(Relaxed);
+        if now.nanos < due {
+            return;
+        }
+        let set = self.load();
+        let count = u32::try_from(set.members.len()).unwrap_or(u32::MAX);
+        let next = now.plus(INTERVAL).plus(LATER_BY.saturating_mul(count)).nanos;
+        if self.judge_due.compare_exchange(due, next, AcqRel, Relaxed).is_err() {
+            return;
+        }
+        let mut judge = match self.judge.try_lock() {
+            Ok(judge) => judge,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // One that began an interval ago is still at it.
+            Err(TryLockError::WouldBlock) => return,
+        };
+        judge.judge(self, &set, now);
+    }
+
+    /// The part of requests that may go on to the workers now, 0.01 to 1: less than 1 while most of them fail. Judges
+    /// the newest outcomes first, if it is time.
+    pub fn acceptance(&self, now: Moment) -> f64 {
+        self.judge_if_due(now);
+        f64::from_bits(self.accepted.load(Relaxed))
+    }
+
+    /// How the newest requests went, and what follows, for people.
+    pub fn throttle_reading(&self) -> ThrottleReading {
+        held(&self.judge).throttle.reading(f64::from_bits(self.accepted.load(Relaxed)))
+    }
+}
+
+impl Judge {
+    fn judge(&mut self, workers: &Workers, set: &WorkerSet, now: Moment) {
+        // Shards read the clock each for itself: this one may be a little behind.
+        let passed = self.last.map_or(Duration::ZERO, |last| now.since(last));
+        let now = self.last.filter(|last| last.nanos > now.nanos).unwrap_or(now);
+        self.last = Some(now);
+        let terms = workers.terms.load();
+        self.throttle(workers, terms.passive, passed);
+        self.look(set, passed, now);
+        for member in &set.members {
+            workers.alter(&member.worker, now, |health, terms| {
+                health.judge(terms, &self.reference, self.total, now);
+            });
+        }
+    }
+
+    /// Takes what became of requests, and says how many may go on.
+    fn throttle(&mut self, workers: &Workers, passive: bool, passed: Duration) {
+        let requests = Tally {
+            good: workers.requests.sum(|counts| &counts.good),
+            bad: workers.requests.sum(|counts| &counts.bad),
+        };
+        let before = std::mem::replace(&mut self.requests, requests);
+        let good = requests.good.wrapping_sub(before.good);
+        let bad = requests.bad.wrapping_sub(before.bad);
+        self.throttle.note(good, bad, passed);
+        let acceptance = if passive { self.throttle.acceptance() } else { 1.0 };
+        workers.accepted.store(acceptance.to_bits(), Relaxed);
+    }
+
+    /// Takes the counts of all workers, and finds the middle of them.
+    fn look(&mut self, set: &WorkerSet, passed: Duration, now: Moment) {
+        self.successes.clear();
+        self.latencies.clear();
+        let mut all = Tally::default();
+        for member in &set.members {
+            let look = Look::at(&member.worker);
+            let mut health = held(&member.worker.health);
+            all = all.plus(health.score.look(look, passed, (&self.reference, self.total), now));
+            let (success, latency) = health.score.evidence();
+            drop(health);
+            self.successes.extend(success);
+            self.latencies.extend(latency);
+        }
+        self.total = self.total.plus(all);
+        // Of an even number, the better of the two in the middle.
+        let better_half = self.successes.len() / 2;
+        self.reference.success = nth(&mut self.successes, better_half);
+        let quicker_half = self.latencies.len().saturating_sub(1) / 2;
+        self.reference.latency = nth(&mut self.latencies, quicker_half);
+    }
+}
+
+impl Look {
+    fn at(worker: &Worker) -> Self {
+        let mut look = Self::default();
+        for counts in worker.counts.iter() {
+            look.outcomes.good = look.outcomes.good.wrapping_add(counts.good.get());
+            look.outcomes.bad = look.outcomes.bad.wrapping_add(counts.bad.get());
+            look.waiting = look.waiting.wrapping_add(counts.waiting.get());
+            look.waited = look.waited.wrapping_add(counts.waited.get());
+            look.waited_nanos = look.waited_nanos.wrapping_add(counts.waited_nanos.get());
+        }
+        if look.waiting > u64::MAX / 2 {
+            // A gauge that was read while it moved from shard to shard.
+            look.waiting = 0;
+        }
+        look
+    }
+}
+
+/// The value at this place in order. None: there are too few.
+fn nth(values: &mut [f64], place: usize) -> Option<f64> {
+    (values.len() >= FEWEST_SIBLINGS).then(|| *values.select_nth_unstable_by(place, f64::total_cmp).1)
+}
+
+#[cfg(test)]
+mod tests;
