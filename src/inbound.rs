@@ -39,6 +39,7 @@ use crate::record::{CallerNote, Outcome};
 use crate::refusal::page;
 use crate::refusal::{self, Reason, Refusal};
 use crate::service::Desk;
+use crate::workers::CallerGroup;
 pub use refused::refuse_unread;
 pub use reply::Reply;
 use room::{Admission, Asking};
@@ -162,7 +163,9 @@ async fn pass(
     }
     journey.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
-    let call = Call { until, haste, key, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
+    let group = CallerGroup::of(caller.hash);
+    let (spoken, upgrade) = (visitor.arrival.spoken(), upgrade.as_ref());
+    let call = Call { until, haste, key, group, early, spoken, upgrade };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
     Ok((unmisleading(parts, response)?, Some(admission)))
 }

@@ -15,6 +15,7 @@ use crate::queue::NoPlace;
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 use crate::service::Desk;
+use crate::workers::CallerGroup;
 
 /// When to try again where there was no place: nobody knows when one will be free, and it is the least that
 /// `Retry-After` can say.
@@ -50,11 +51,13 @@ pub(super) async fn enter(
     shadows: &mut Vec<Shadow>,
 ) -> Result<Admission, Refused> {
     let desk = asking.desk;
-    let acceptance = desk.service.workers.acceptance(now);
-    if acceptance < 1.0 && fastrand::f64() >= acceptance {
+    let workers = &desk.service.workers;
+    let of_caller = workers.acceptance_of(CallerGroup::of(asking.caller.hash), now);
+    if of_caller < 1.0 && fastrand::f64() >= of_caller {
         let detail = "most of the newest requests failed at the workers; a few go on, to see when that ends";
         return Err(no_room(Reason::WorkersFailing, detail));
     }
+    let acceptance = workers.acceptance(now);
     let (permit, now) = match desk.entrance.try_enter(acceptance) {
         Some(permit) => (permit, now),
         None => (wait(asking, acceptance, now, outcome).await?, asking.clock.refresh()),

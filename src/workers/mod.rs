@@ -38,14 +38,15 @@ use tokio::sync::Notify;
 use crate::clock::Moment;
 use crate::config::{Endpoint, WorkerSpec};
 use crate::queue::Queue;
-use crate::shard::{Count, PerShard};
+use crate::shard::PerShard;
 use health::{FULL_SHARE, Health, Outlook, State, Use};
 use judge::Judge;
 use ring::Ring;
 use slow_start::Ramp;
 
 pub use terms::Terms;
-pub use throttle::ThrottleReading;
+use throttle::GROUPS;
+pub use throttle::{CallerGroup, RequestCounts, ThrottleReading};
 pub use worker::{Trial, Worker, WorkerCounts};
 
 /// The workers of one service, shared by all shards. One snapshot behind one pointer: list and order never disagree.
@@ -71,18 +72,11 @@ pub struct Workers {
     judge_due: AtomicU64,
     /// The part of requests that may go on, as the bits of a float.
     accepted: AtomicU64,
+    /// The same by group of callers.
+    accepted_of: [AtomicU64; GROUPS],
     judge: Mutex<Judge>,
     /// Held while a new snapshot is made from the old one; readers never take it.
     replacing: Mutex<()>,
-}
-
-/// What became of a service's requests, on one shard: those of them that say something of the workers.
-#[derive(Debug, Default)]
-pub struct RequestCounts {
-    /// A worker answered, and that it is overloaded was not the answer.
-    pub good: Count,
-    /// No worker answered, or with 502, 503 or 504.
-    pub bad: Count,
 }
 
 /// One snapshot of the workers.
@@ -145,6 +139,7 @@ impl Workers {
             requests: PerShard::new(shards),
             judge_due: AtomicU64::new(0),
             accepted: AtomicU64::new(1.0_f64.to_bits()),
+            accepted_of: std::array::from_fn(|_| AtomicU64::new(1.0_f64.to_bits())),
             judge: Mutex::default(),
             replacing: Mutex::new(()),
             dns_failures: AtomicU64::new(0),
