@@ -130,9 +130,12 @@ impl Picker {
     /// Nobody is left when there are no workers, when each has yet to pass its first check, or when all that are left
     /// were tried and take no connections.
     ///
+    /// Judges the newest outcomes first, if it is time.
+    ///
     /// The first choice of a request (`tried` empty) costs the same for any number of workers, unless the one whose
     /// turn it is is full; a further one looks at all of them.
     pub fn pick(&mut self, workers: &Arc<Workers>, now: Moment, tried: &[Endpoint], key: u64) -> Picked {
+        workers.judge_if_due(now);
         let version = workers.version();
         if self.version != Some(version) || now.nanos >= self.table.changes_at {
             self.look(workers, version, now);
