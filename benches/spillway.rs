@@ -1,9 +1,10 @@
 //! The load and the workers of the spillway experiment (see README.md): clients in a closed loop, each request at
-//! random to service A or B, and the workers behind both, in one process, so that what reached a worker is known exactly.
+//! random to service A or B, and the workers behind both, in one process, so that what reached a worker is known.
+//! Not here: the proxies and the table, which `benches/spillway` has.
 //!
-//! `benches/spillway` starts it with a proxy between. It prints the workers' ports, reads the proxy's two from standard
-//! input, prints each phase as it begins, and at the end the report: a line of JSON each time. Without arguments it runs
-//! for a second without a proxy and fails if anything was not delivered: that is what tests/run does.
+//! It prints the workers' ports, reads the proxy's two from standard input, prints each phase as it begins, and at the
+//! end the report: a line of JSON each time. Without `--seconds` it runs for a second without a proxy and fails if
+//! anything of B was not delivered: that is what tests/run does.
 
 #[path = "spillway.d/clients.rs"]
 mod clients;

@@ -77,7 +77,8 @@ fn calendar_micros() -> u64 {
     as_u64(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros())
 }
 
-/// A shard's coarse clock: read at each request, each head of an answer and each tick, so that marking the time costs nothing in between.
+/// A shard's coarse clock: read at each request, each head of an answer and each tick, so that marking the time costs
+/// nothing in between.
 #[derive(Debug)]
 pub struct ShardClock(Cell<Moment>);
 

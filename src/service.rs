@@ -62,7 +62,7 @@ impl Service {
             .map_or_else(|| Workers::new(shards), |before| Arc::clone(&before.workers));
         workers.adopt(Terms::of(config));
         let capacity = before.map_or_else(Arc::default, |before| Arc::clone(&before.capacity));
-        capacity.adopt(config.capacity.concurrent);
+        capacity.adopt(config.capacity.concurrent, config.capacity.wait);
         let counts = before.map_or_else(|| ServiceCounts::new(shards), |before| Arc::clone(&before.counts));
         let open = before.map_or_else(Arc::default, |before| Arc::clone(&before.open));
         Arc::new(Self {

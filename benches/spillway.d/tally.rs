@@ -52,7 +52,8 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Counts one request. `reached`: arrivals at workers. `since_failure`: only in the recovery, the time since its begin.
+    /// Counts one request. `reached`: arrivals at workers. `since_failure`: the time since the failure's end, only in
+    /// the recovery.
     pub(crate) fn count(
         &mut self,
         (service, phase): (Service, Phase),

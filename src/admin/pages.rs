@@ -66,8 +66,8 @@ struct ReadyQuery {
     verbose: Option<String>,
 }
 
-/// Whether Buckler itself serves, whatever its workers do: an orchestrator that takes it away because the workers of one
-/// service are ill (or have yet to pass a check) would take all its services away.
+/// Whether Buckler itself serves, whatever its workers do: an orchestrator that takes it away because the workers of
+/// one service are ill (or have yet to pass a check) would take all its services away.
 async fn ready(State(desk): State<Arc<Desk>>, Query(query): Query<ReadyQuery>) -> Response<Body> {
     let phase = desk.state.phase();
     let (status, word) = match phase {

@@ -1,5 +1,5 @@
-//! `/api/v1/status`: everything somebody asks first, as JSON. Counts are since the start. What is told of workers and of
-//! the room for requests stands in files of their own below.
+//! `/api/v1/status`: everything somebody asks first, as JSON. Counts are since the start. What is told of workers and
+//! of the room for requests stands in files of their own below.
 
 mod room;
 mod workers;

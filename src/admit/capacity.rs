@@ -11,6 +11,7 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -21,6 +22,8 @@ use crate::queue::{NoPlace, Queue};
 pub struct Capacity {
     /// `capacity.concurrent`; 0: no bound.
     most: AtomicU64,
+    /// `capacity.wait`, in nanoseconds.
+    wait: AtomicU64,
     in_use: AtomicU64,
     line: Queue,
     /// Requests that waited and got a place.
@@ -57,7 +60,8 @@ pub struct Permit(Option<Rc<Entrance>>);
 impl Capacity {
     /// Takes what the configuration says, at the start and with each reload: it holds at once, for all shards. Who is
     /// in stays in, whatever the number; who came in while there was none is not counted.
-    pub fn adopt(&self, concurrent: Option<NonZeroU32>) {
+    pub fn adopt(&self, concurrent: Option<NonZeroU32>, wait: Duration) {
+        self.wait.store(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX), Relaxed);
         self.most.store(concurrent.map_or(0, |most| u64::from(most.get())), SeqCst);
         // Each one that gets a place lets the next one look.
         self.line.wake();
@@ -107,6 +111,12 @@ impl Entrance {
         let permit = self.0.line.wait(until, || self.take(acceptance())).await?;
         self.0.waited.fetch_add(1, Relaxed);
         Ok(permit)
+    }
+
+    /// `capacity.wait`: how long a request may wait in line. It goes with the number, which may be newer than the
+    /// configuration that the request came under.
+    pub fn longest_wait(&self) -> Duration {
+        Duration::from_nanos(self.0.wait.load(Relaxed))
     }
 
     /// Counts a request that got no place.
@@ -159,13 +169,12 @@ mod tests {
     use std::pin::pin;
     use std::sync::atomic::AtomicBool;
     use std::task::{Context, Poll, Waker};
-    use std::time::Duration;
 
     use super::*;
 
     fn capacity(concurrent: u32) -> Arc<Capacity> {
         let capacity = Arc::<Capacity>::default();
-        capacity.adopt(NonZeroU32::new(concurrent));
+        capacity.adopt(NonZeroU32::new(concurrent), Duration::ZERO);
         capacity
     }
 
@@ -230,20 +239,20 @@ mod tests {
             let capacity = capacity(4);
             let entrance = Entrance::new(&capacity);
             let mut held: Vec<_> = (0..4).map(|_| entrance.try_enter(1.0).unwrap()).collect();
-            capacity.adopt(NonZeroU32::new(2));
+            capacity.adopt(NonZeroU32::new(2), Duration::ZERO);
             assert_eq!(capacity.reading(1.0).in_use, 4);
             held.truncate(2);
             assert!(entrance.try_enter(1.0).is_none(), "two of two");
             let mut waiting = pin!(entrance.enter_in_turn(later(), || 1.0));
             let mut behind = pin!(entrance.enter_in_turn(later(), || 1.0));
             assert!(once(waiting.as_mut()).is_pending() && once(behind.as_mut()).is_pending());
-            capacity.adopt(NonZeroU32::new(4));
+            capacity.adopt(NonZeroU32::new(4), Duration::ZERO);
             let Poll::Ready(Ok(third)) = once(waiting.as_mut()) else { panic!("there is room") };
             let Poll::Ready(Ok(fourth)) = once(behind.as_mut()) else { panic!("there is room") };
-            capacity.adopt(None);
+            capacity.adopt(None, Duration::ZERO);
             assert!(entrance.try_enter(1.0).is_some());
             drop((held, third, fourth));
-            capacity.adopt(NonZeroU32::new(1));
+            capacity.adopt(NonZeroU32::new(1), Duration::ZERO);
             assert_eq!(capacity.reading(1.0).in_use, 0, "who came in under a number was counted to the end");
         });
     }

@@ -166,8 +166,8 @@ pub struct Service {
     pub balance: Balance,
     /// `workers.concurrent_per_worker`: requests in progress at each worker, over all shards. None: no bound.
     pub concurrent_per_worker: Option<NonZeroU32>,
-    /// `workers.slow_start`: how long a worker that returns, or joins others, takes to its whole share. Default 10 s; 0:
-    /// none.
+    /// `workers.slow_start`: how long a worker that returns, or joins others, takes to its whole share. Default 10 s;
+    /// 0: none.
     pub slow_start: Duration,
     /// `health`.
     pub health: Health,

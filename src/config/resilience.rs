@@ -22,8 +22,8 @@ pub struct Capacity {
     pub facts: Option<CapacityFacts>,
 }
 
-/// `capacity` in facts: concurrent = rps × latency, wait = burst × latency / concurrent (Little's law), both rounded up,
-/// wait to a whole millisecond.
+/// `capacity` in facts: concurrent = rps × latency, wait = burst × latency / concurrent (Little's law), both rounded
+/// up, wait to a whole millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CapacityFacts {
     /// `rps`: requests a second in the busiest normal second. 1 to 1,000,000.

@@ -1,10 +1,10 @@
 //! An attempt in progress at a worker, and what is counted of it: that it is there, how long it waits for the head of
 //! its answer, and how it ended. Each attempt is told of its worker once, as good or bad, or as nothing if the client
-//! left or was at fault; and one attempt of each request, that whose answer the client gets, is told of the service too.
+//! left or was at fault; and one attempt of each request, the one whose answer the client gets, is told of the service.
 //!
 //! An answer is good when it is complete; when it goes on for more than [`SETTLED`], which streams do that have no end;
-//! or when the client leaves in the middle of it: so far nothing was wrong. One that the worker cuts is bad, in addition
-//! if it was told as good before.
+//! or when the client leaves in the middle of it: so far nothing was wrong. One that the worker cuts is bad, and that
+//! is told in addition if it was told as good before.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -31,7 +31,7 @@ pub(super) struct Active {
     pub(super) lane: Rc<Lane>,
     shard: ShardId,
     pub(super) clock: Rc<ShardClock>,
-    /// When the time ends for which this worker is not to blame: the client's own, or what others left of the request's.
+    /// When the time ends for whose end this worker is not to blame: the client's own, or what others left of it.
     haste: Option<Instant>,
     /// The whole request has been at the worker since then, and no head has come.
     waiting_since: Cell<Option<Moment>>,

@@ -46,7 +46,7 @@ pub struct Attempted {
 pub enum Again {
     /// Another worker is asked at once, which is no retry since this one was not asked; this one is left alone.
     PassOver,
-    /// It is sent once more at once, to the same worker too, on another connection: nothing is known against the worker.
+    /// It is sent once more at once on another connection, to the same worker too: nothing is known against it.
     Replay,
     /// It is sent once more if `retries.attempts` and `retries.budget` allow it: to another worker, or to the same one
     /// if there is no other and `same` says so; after a pause or at once.

@@ -72,7 +72,7 @@ async fn wait(
 ) -> Result<Permit, Refused> {
     let service = &asking.desk.service;
     service.limits.check(asking.caller, asking.facts, now)?;
-    let longest = service.config.capacity.wait;
+    let longest = asking.desk.entrance.longest_wait();
     if acceptance < 1.0 || longest.is_zero() {
         asking.desk.entrance.note_refused();
         return Err(no_room(Reason::Overload, "all places of `capacity` are taken"));

@@ -1,9 +1,9 @@
 //! Every metric that Buckler shows: its name, its labels, what it means. Encoded as OpenMetrics text.
 //!
-//! A [`Scrape`] is one reading of everything; `admin` takes it. What is told of workers, of the room for requests and of
-//! the process stands in files of their own below, what is told of TLS in `handshakes.rs`. The label values of all series
-//! come from the configuration, from closed sets (`labels.rs`) or from bounded tables (`callers.rs`, `limited.rs`), so
-//! that no client can make series without end.
+//! A [`Scrape`] is one reading of everything; `admin` takes it. What is told of workers, of the room for requests and
+//! of the process stands in files of their own below, what is told of TLS in `handshakes.rs`. The label values of all
+//! series come from the configuration, from closed sets (`labels.rs`) or from bounded tables (`callers.rs`,
+//! `limited.rs`), so that no client can make series without end.
 
 mod process;
 mod room;

@@ -366,16 +366,8 @@ proptest! {
     }
 }
 
-#[test]
-fn the_metrics_page_names_what_happened_and_stays_well_formed() {
-    let world = World::json();
-    let mut outcome = world.begin("/");
-    outcome.caller(CallerNote { name: "bad\"name\n\\".into(), ..stranger() });
-    good(&mut outcome);
-    drop(outcome);
-    let mut outcome = world.begin("/");
-    outcome.refused(&Refusal::new(Reason::CallerRate, "").by(by_default()));
-    drop(outcome);
+/// A worker that is not well, in a service that has few places left.
+fn under_pressure() -> (WorkerReading, RoomReading) {
     let worker = WorkerReading {
         name: "127.0.0.1:9001".into(),
         up: true,
@@ -396,6 +388,20 @@ fn the_metrics_page_names_what_happened_and_stays_well_formed() {
         waiting: 3,
         acceptance: 0.5,
     };
+    (worker, room)
+}
+
+#[test]
+fn the_metrics_page_names_what_happened_and_stays_well_formed() {
+    let world = World::json();
+    let mut outcome = world.begin("/");
+    outcome.caller(CallerNote { name: "bad\"name\n\\".into(), ..stranger() });
+    good(&mut outcome);
+    drop(outcome);
+    let mut outcome = world.begin("/");
+    outcome.refused(&Refusal::new(Reason::CallerRate, "").by(by_default()));
+    drop(outcome);
+    let (worker, room) = under_pressure();
     let dns = Some(DnsReading { age: Some(Duration::from_millis(1500)), failures: 4 });
     let service = ServiceReading {
         name: ServiceName::new("playlist").unwrap(),

@@ -149,9 +149,10 @@ fn grpc_servers_are_asked_for_their_health() {
 }
 
 #[test]
-fn a_worker_of_http1_has_no_grpc_health() {
+fn a_worker_that_speaks_http1_after_all_is_told_so() {
     let world = World::new();
-    let buckler = world.buckler(&two(&format!("kind: grpc, {BEAT}")));
+    let text = two(&format!("kind: grpc, {BEAT}")).replace("slow_start", "protocol: http2, slow_start");
+    let buckler = world.buckler(&text);
     is_ejected(&buckler, &world.worker("a").address(), "the answer is not HTTP/2");
 }
 

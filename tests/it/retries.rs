@@ -139,7 +139,11 @@ fn all_attempts_have_one_deadline() {
     let begun = std::time::Instant::now();
     assert_eq!(buckler.answer(get("/")).is(504).reason(), "worker_timeout");
     assert!(begun.elapsed() >= Duration::from_millis(400), "both were given their time");
-    assert_eq!((world.worker("a").count(), world.worker("b").count()), (1, 1), "none is asked the same twice");
+    assert_eq!(
+        (world.worker("a").count(), world.worker("b").count()),
+        (1, 1),
+        "none is asked the same twice"
+    );
     world.worker("b").always(&[Step::TakeBody, Step::Echo]);
     assert_eq!(buckler.answer(get("/")).is(200).worker(), Some("b"));
 }

@@ -5,7 +5,6 @@ use serde_json::Value;
 use crate::world::{Buckler, Metrics, Raw, Step, World, eventually, get, one_service, service};
 
 const FAULT: &str = "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n";
-const FINE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 fn api(buckler: &Buckler) -> Value {
     buckler.status_json()["services"][0].clone()
@@ -178,14 +177,13 @@ fn a_fallback_is_marked_wherever_the_request_is_told_of() {
 fn checks_are_counted_and_the_newest_is_told() {
     let world = World::new();
     let a = world.worker("a");
-    a.answers(FINE);
     let check = "health: { check: { path: /healthz, interval: 100ms, timeout: 100ms, unhealthy_after: 2 } }";
     let buckler = world.buckler(&one_service(check));
     let checks =
         |result: &str| whole(&buckler.metrics(), "buckler_worker_checks_total", &[("result", result)]);
     eventually("checks that went well", || checks("ok") > 1);
     eventually("told", || told(&buckler, &a.address())["last_check"]["ok"] == true);
-    a.answers(FAULT);
+    a.answers_checks(FAULT);
     eventually("checks that failed", || checks("failed") > 1);
     let mut ill = Value::Null;
     // On a busy machine one of them may be late instead.
@@ -204,13 +202,13 @@ fn checks_are_counted_and_the_newest_is_told() {
 #[test]
 fn workers_that_have_yet_to_pass_a_check_are_told_and_do_not_make_buckler_unready() {
     let world = World::new();
-    world.worker("a").answers(FAULT);
+    world.worker("a").answers_checks(FAULT);
     let check =
         "health: { check: { path: /healthz, interval: 50ms, timeout: 50ms, required_at_start: true } }";
     let buckler = world.buckler(&one_service(check));
     let verbose = || buckler.look("/readyz?verbose").is(200).text();
     assert!(verbose().contains("[-] service api: no usable worker: "), "{}", verbose());
     assert!(verbose().contains("has passed its first check"), "{}", verbose());
-    world.worker("a").answers(FINE);
+    world.worker("a").passes_checks();
     eventually("a worker", || verbose().contains("[+] service api: has workers"));
 }

@@ -1,5 +1,5 @@
-//! What `/api/v1/status` tells of the room for a service's requests: its places, how many may go on to the workers, what
-//! is tried again.
+//! What `/api/v1/status` tells of the room for a service's requests: its places, how many may go on to the workers,
+//! what is tried again.
 
 use std::time::Duration;
 

@@ -37,7 +37,8 @@ pub(super) fn is_of_one_hop(name: &HeaderName) -> bool {
 
 /// Whether Buckler itself sets this header in an answer.
 fn is_ours(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "x-request-id" | "ratelimit" | "ratelimit-policy")
+    let name = name.as_str();
+    matches!(name, "x-request-id" | "ratelimit" | "ratelimit-policy") || name.starts_with("x-buckler-")
 }
 
 /// Whether this header of a request has a meaning of its own that a number of milliseconds would destroy.
@@ -56,7 +57,9 @@ fn is_taken(name: &HeaderName) -> bool {
         "x-request-id",
     ];
     let name = name.as_str();
-    NAMES.contains(&name) || matches!(name, "x-forwarded-host" | "x-forwarded-proto")
+    NAMES.contains(&name)
+        || matches!(name, "x-forwarded-host" | "x-forwarded-proto")
+        || name.starts_with("x-buckler-")
 }
 
 impl Checker<'_> {

@@ -140,7 +140,8 @@ impl Checker<'_> {
         if places > 0 && u64::from(concurrent.get()) > places {
             let other = self.problems.place(each.at);
             let message = format!(
-                "{concurrent} requests at once, and all workers together take {places} (`concurrent_per_worker` at {other})"
+                "{concurrent} requests at once, and all workers together take {places} \
+                 (`concurrent_per_worker` at {other})"
             );
             let help = "write a smaller number, or leave this bound out and keep `wait`";
             self.problems.warn(Code::NeverReached, at, message, Some(help));

@@ -1,5 +1,5 @@
-//! What keeps a service up while its workers or callers misbehave, as it is written: balance, health, capacity, retries,
-//! fallback.
+//! What keeps a service up while its workers or callers misbehave, as it is written: balance, health, capacity,
+//! retries, fallback.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -563,7 +563,8 @@ fn a_connection_that_went_dead_is_found_out_by_the_next_request_and_ends_all_on_
         let frozen = Worker::raw(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
         let way = Rc::new(way(&[frozen.address()], |_| {}));
         let first = Rc::clone(&way);
-        let first = tokio::task::spawn_local(async move { first.send(get("/")).await.map(drop) });
+        let asked = order(Method::POST, "/", Upload::none());
+        let first = tokio::task::spawn_local(async move { first.send(asked).await.map(drop) });
         until("it is sent", || way.counted().0 == 1).await;
         let later = way.clock.refresh().plus(connection::QUIET_TIME);
         let mut outcome = way.scribe.begin(later, SocketAddr::from(([127, 0, 0, 1], 1)));

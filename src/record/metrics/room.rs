@@ -1,5 +1,5 @@
-//! What `/metrics` tells of the room for a service's requests: places, waits for them, how many may go on to the workers,
-//! what was tried again, what was answered instead.
+//! What `/metrics` tells of the room for a service's requests: places, waits for them, how many may go on to the
+//! workers, what was tried again, what was answered instead.
 
 use std::fmt;
 
