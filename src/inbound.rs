@@ -132,14 +132,7 @@ async fn pass(
         Err(refusal) => Err(Refused::without_standing(refusal)),
     };
     journey.note_shadows(&shadows);
-    let admission = match admitted {
-        Ok(admission) => admission,
-        Err(refused) => {
-            journey.standing = refused.standing;
-            return Err(refused.refusal);
-        }
-    };
-    journey.standing = admission.grant.standing;
+    let admission = journey.stands(admitted)?;
 
     // Which worker, and what does it say?
     let (uri, authority) = (asked.uri(&parts.uri)?, asked.authority.map(Cow::into_owned));
@@ -262,6 +255,15 @@ impl Journey<'_> {
         self.outcome.client(caller.client);
         self.outcome.caller(caller_note(self.desk, caller));
         self.caller = Some(caller.clone());
+    }
+
+    /// Notes how the caller stands with its rate, admitted or not.
+    fn stands(&mut self, admitted: Result<Admission, Refused>) -> Result<Admission, Refusal> {
+        self.standing = match &admitted {
+            Ok(admission) => admission.grant.standing,
+            Err(refused) => refused.standing,
+        };
+        admitted.map_err(|refused| refused.refusal)
     }
 
     fn note_shadows(&mut self, shadows: &[Shadow]) {

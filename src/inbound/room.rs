@@ -1,6 +1,6 @@
 //! Is there room, and quota left? The order is the point: while most requests fail at the workers, only some go on at
-//! all; then a place of the service's capacity is taken, at once or after a short wait; and only who has one is charged.
-//! So what is refused for want of room has cost nobody anything, and nobody waits who would be refused afterwards.
+//! all; then a place of the service's capacity is taken, at once or after a short wait; only who has one is charged. So
+//! what is refused for want of room has cost nobody anything, and nobody waits who would be refused afterwards.
 
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ pub(super) struct Asking<'a> {
     pub(super) until: Option<Instant>,
 }
 
-/// What a request that passed holds until its last byte: it counts as in progress for the service's capacity and for its
-/// limits until this is dropped.
+/// What a request that passed holds until its last byte: it counts as in progress for the service's capacity and for
+/// its limits until this is dropped.
 #[derive(Debug)]
 pub(super) struct Admission {
     pub(super) grant: Grant,
