@@ -216,6 +216,19 @@ fn one_that_takes_ten_times_as_long_gets_little_and_its_share_again_when_it_is_q
 }
 
 #[test]
+fn workers_of_another_priority_are_no_siblings() {
+    let mut run = Simulation::new(4);
+    let far = (1..=4).map(|port| Wanted { priority: u16::from(port > 2), ..wanted(port) });
+    run.workers.replace(far.collect(), None, at(0));
+    for _ in 0..100 {
+        run.run(100, 1_000.0, |_, index| (if index < 2 { 2 } else { 45 }, true));
+        assert!((0..4).all(|index| run.share(index) == FULL_SHARE));
+    }
+    run.run(5_000, 1_000.0, |_, index| (if index == 2 { 450 } else { 45 }, true));
+    assert!(run.share(2) < FULL_SHARE / 4 && run.share(3) == FULL_SHARE, "but those of its own are");
+}
+
+#[test]
 fn one_that_hangs_is_noticed_before_any_request_has_ended() {
     let mut run = Simulation::new(10);
     run.run(10_000, 1_000.0, well);
