@@ -124,7 +124,7 @@ impl Judge {
                 let look = Look::at(&member.worker);
                 let mut health = held(&member.worker.health);
                 all = all.plus(health.score.look(look, passed, (&reference, self.total), now));
-                let (success, latency) = health.score.evidence();
+                let (success, latency) = health.score.evidence(&reference);
                 drop(health);
                 self.successes.extend(success);
                 self.latencies.extend(latency);
