@@ -16,7 +16,7 @@ use crate::clock::Moment;
 use crate::config::{Balance, Endpoint};
 use crate::workers::health::{FULL_SHARE, Outlook};
 use crate::workers::seat::Seat;
-use crate::workers::{Member, WorkerSet, Workers};
+use crate::workers::{Member, Terms, WorkerSet, Workers};
 use order::Order;
 use ring::Circle;
 use table::{Rank, Table};
@@ -122,9 +122,9 @@ impl Picker {
     /// Chooses a worker for a request that was at the workers in `tried` before. `key` is what `balance: ring` goes
     /// by ([`ring::key_of`]); the others do not look at it.
     ///
-    /// In this order, and in each step first the priority that serves, then the lowest number. That which serves is the
-    /// lowest with a usable worker of which no more than `max_ejected` are ejected; if there is none, the lowest with
-    /// a usable worker, and all of it that take connections are used alike: bad workers are better than none.
+    /// In this order, and in each step the lowest priority number first. If more than `max_ejected` of those that serve
+    /// are ejected and no other priority has a usable worker, all that take connections are used alike: bad workers
+    /// are better than none.
     /// 1. An untried worker that is healthy enough to be used. If all of them in a priority are full, that is the
     ///    result: full is not unreachable, so the next priority is not asked (RFC 2782), nor one that was ejected.
     /// 2. One of those again that were tried; never one that takes no connections or is on trial. So a caller that
@@ -162,14 +162,15 @@ impl Picker {
         let set = Arc::clone(&workers.load());
         let outlooks: Vec<Outlook> = set.members.iter().map(|member| member.worker.outlook(now)).collect();
         self.version = Some(version);
-        self.lay_out(set, &outlooks, workers.terms().max_ejected);
+        self.lay_out(set, &outlooks, &workers.terms());
     }
 
-    fn lay_out(&mut self, set: Arc<WorkerSet>, outlooks: &[Outlook], max_ejected: f64) {
-        self.table = Table::of(&set, outlooks, max_ejected);
+    fn lay_out(&mut self, set: Arc<WorkerSet>, outlooks: &[Outlook], terms: &Terms) {
+        self.table = Table::of(&set, outlooks, terms);
         self.set = set;
         self.turns = self.table.turns();
         let units = units(&self.set.members, &self.table, self.turns.iter().map(|place| *place as usize));
+        self.table.share_out(terms.concurrent, &self.turns, &units);
         self.phase = self.phase.wrapping_add(NEXT_PHASE);
         self.layout = match self.method {
             Method::Weighted => Layout::Turns(Order::new(&units, self.phase)),
@@ -259,7 +260,7 @@ impl Picker {
     /// Takes a place at this worker and, if this is to be one, its trial.
     fn take(&self, workers: &Arc<Workers>, place: usize, trial: bool, now: Moment) -> Result<Pick, Missed> {
         let worker = &self.set.members[place].worker;
-        let seat = workers.seat(worker).ok_or(Missed::Full)?;
+        let seat = workers.seat(worker, self.table.part(place)).ok_or(Missed::Full)?;
         if trial && !workers.begin_trial(worker, now) {
             return Err(Missed::TrialLost);
         }
@@ -279,12 +280,10 @@ impl Picker {
         let set = Arc::clone(&self.set);
         let was_tried = |place: usize| tried.contains(&set.members[place].worker.address);
         for (rank, again) in STEPS {
-            let mut wanted: Vec<usize> = (0..set.members.len())
+            let wanted: Vec<usize> = (0..set.members.len())
                 .filter(|place| self.table.rank(*place) == rank && !(again && self.table.is_trial(*place)))
                 .filter(|place| was_tried(*place) == again)
                 .collect();
-            // A lower number that was passed over must not say "full" for those that serve.
-            wanted.sort_by_key(|place| !self.table.serves(*place));
             for tier in wanted.chunk_by(|a, b| set.members[*a].priority == set.members[*b].priority) {
                 if let Some(picked) = self.one_of(tier, true, workers, now) {
                     return picked;
@@ -309,9 +308,13 @@ impl Picker {
         now: Moment,
     ) -> Option<Picked> {
         let set = Arc::clone(&self.set);
-        let most = workers.seats_each().unwrap_or(u32::MAX);
+        let each = workers.seats_each();
+        let has_room = |place: &usize| {
+            let most = each.into_iter().chain(self.table.part(*place)).min();
+            most.is_none_or(|most| set.members[*place].worker.seats_taken() < most)
+        };
         let mut free: Vec<usize> = places.to_vec();
-        free.retain(|place| set.members[*place].worker.seats_taken() < most);
+        free.retain(has_room);
         let mut full = free.len() < places.len();
         while !free.is_empty() {
             let units = units(&set.members, &self.table, free.iter().copied());

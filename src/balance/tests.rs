@@ -12,6 +12,7 @@ use super::*;
 use crate::config::RingKey;
 use crate::shard::ShardId;
 use crate::workers::health::{TRIAL_LIMIT, Use};
+use crate::workers::ring::mixed;
 use crate::workers::{Terms, Wanted, Worker};
 
 fn now(millis: u64) -> Moment {
@@ -214,7 +215,7 @@ fn see(picker: &mut Picker, workers: &Workers, uses: &[Use]) {
     let outlooks: Vec<Outlook> =
         uses.iter().map(|usable| Outlook { usable: *usable, changes_at: u64::MAX }).collect();
     picker.version = Some(workers.version());
-    picker.lay_out(Arc::clone(&workers.load()), &outlooks, workers.terms().max_ejected);
+    picker.lay_out(Arc::clone(&workers.load()), &outlooks, &workers.terms());
 }
 
 fn methods() -> [Balance; 3] {
@@ -292,38 +293,59 @@ fn few_ejected_workers_get_their_trickle_and_many_are_used_whole() {
 }
 
 #[test]
-fn a_priority_of_which_most_are_ejected_leaves_the_work_to_the_next_that_is_well() {
+fn the_ill_of_a_priority_are_not_used_while_another_priority_is_well() {
     let workers = workers(&[(1, 1), (1, 1), (1, 1), (1, 1), (2, 1)]);
     for balance in methods() {
         // The first of the four is back and starts slowly.
-        let mut uses = [share(1), Use::Ejected(0), Use::Ejected(0), Use::Ejected(0), share(64)];
+        let mut uses = [share(1), Use::Ejected(0), Use::Ejected(1), Use::Ejected(0), share(64)];
         let mut picker = seeing(&balance, &workers, &uses);
-        assert_eq!(counts(&mut picker, &workers, now(0), 1_000), BTreeMap::from([(5, 1_000)]), "{balance:?}");
-        // A retry may go to the one that is back, but to none that is ejected.
-        assert_eq!(pick(&mut picker, &workers, now(0), &[5]), Some(1));
-        uses[1] = share(1);
+        assert_eq!(counts(&mut picker, &workers, now(0), 1_000), BTreeMap::from([(1, 1_000)]), "{balance:?}");
+        assert_eq!(pick(&mut picker, &workers, now(0), &[1]), Some(5), "a retry goes to nobody ill");
+        uses[0] = Use::Ejected(0);
         see(&mut picker, &workers, &uses);
-        assert!((0..100).all(|_| pick(&mut picker, &workers, now(0), &[]).is_some_and(|port| port < 3)));
+        assert_eq!(counts(&mut picker, &workers, now(0), 100), BTreeMap::from([(5, 100)]), "{balance:?}");
     }
 }
 
 #[test]
-fn a_priority_takes_over_when_enough_of_it_is_back_and_each_is_tried_before() {
+fn workers_of_a_better_priority_are_tried_while_the_next_one_serves() {
     for balance in methods() {
-        let workers = workers(&[(1, 1), (1, 1), (1, 1), (1, 1), (1, 1), (2, 1)]);
+        let workers = workers(&[(1, 1), (1, 1), (1, 1), (2, 1)]);
         let mut picker = Picker::new(1, &balance);
-        let mut back: Vec<Moment> = (1..=5).map(|port| eject(&workers, port, now(0))).collect();
-        back.sort_by_key(|moment| moment.nanos);
-        let later = back[4];
-        assert_eq!(counts(&mut picker, &workers, now(1), 10), BTreeMap::from([(6, 10)]));
-        // Each gets one request; two that are back are too few to take over.
-        let tried = counts(&mut picker, &workers, later, 100);
-        assert_eq!(tried, BTreeMap::from([(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (6, 95)]), "{balance:?}");
-        for (port, serves) in [(1, 6), (2, 6), (3, 3)] {
-            workers.connected(&worker(&workers, port), later);
-            let now = counts(&mut picker, &workers, later, 30);
-            assert!(now.keys().all(|port| (*port == 6) == (serves == 6)), "{now:?} of {balance:?}");
+        let back = (1..=3).map(|port| eject(&workers, port, now(0)).nanos).max().map(Moment::at).unwrap();
+        assert_eq!(counts(&mut picker, &workers, now(1), 10), BTreeMap::from([(4, 10)]));
+        let tried = counts(&mut picker, &workers, back, 100);
+        assert_eq!(tried, BTreeMap::from([(1, 1), (2, 1), (3, 1), (4, 97)]), "{balance:?}");
+        workers.connected(&worker(&workers, 2), back);
+        assert_eq!(counts(&mut picker, &workers, back, 100), BTreeMap::from([(2, 100)]), "{balance:?}");
+    }
+}
+
+#[test]
+fn a_worker_that_hangs_leaves_room_for_the_others() {
+    for balance in methods() {
+        let workers = workers(&[(0, 1), (0, 1), (0, 2), (1, 1)]);
+        workers.adopt(Terms { concurrent: 20, ..Terms::default() });
+        let mut picker = Picker::new(1, &balance);
+        let mut stuck = Vec::new();
+        for key in 0..2_000_u64 {
+            let Picked::One(pick) = picker.pick(&workers, now(0), &[], mixed(key)) else {
+                panic!("there is room")
+            };
+            if pick.index == 0 {
+                stuck.push(pick);
+            }
         }
+        // Three halves of its quarter.
+        assert_eq!(stuck.len(), 8, "{balance:?}");
+        // One that is alone has all the places.
+        workers.adopt(Terms { concurrent: 20, max_ejected: 1.0, ..Terms::default() });
+        see(&mut picker, &workers, &[Use::Ejected(0), share(64), Use::NotBefore(u64::MAX), Use::Unready]);
+        let all: Vec<Picked> = (0..20).map(|key| picker.pick(&workers, now(0), &[], key)).collect();
+        assert!(
+            all.iter().all(|picked| matches!(picked, Picked::One(pick) if pick.index == 1)),
+            "{balance:?}"
+        );
     }
 }
 
@@ -349,19 +371,6 @@ fn an_ejected_worker_has_one_request_at_a_time_however_long_it_takes() {
         assert_eq!(trickle(0..5_000), 1, "{balance:?}");
         worker(&workers, 2).counts.of(ShardId(0)).active.sub(1);
         assert_eq!(trickle(0..5_000), 1, "{balance:?}");
-    }
-}
-
-#[test]
-fn a_full_worker_of_a_priority_that_was_passed_over_blocks_nobody() {
-    let workers = with_seats(&[(1, 1), (1, 1), (1, 1), (2, 1), (2, 1)], 1);
-    for balance in methods() {
-        let uses = [share(64), Use::Ejected(0), Use::Ejected(0), share(64), share(64)];
-        let mut picker = seeing(&balance, &workers, &uses);
-        let _busy = workers.seat(&worker(&workers, 1)).unwrap();
-        let seats: Vec<Picked> = (0..2).map(|key| picker.pick(&workers, now(0), &[], key)).collect();
-        assert!(seats.iter().all(|picked| matches!(picked, Picked::One(_))), "{seats:?} of {balance:?}");
-        assert!(matches!(picker.pick(&workers, now(0), &[], 0), Picked::Full));
     }
 }
 
@@ -542,22 +551,12 @@ fn a_failed_request_goes_on_to_the_next_around_the_circle() {
 }
 
 /// The priority that serves by the rule, if anybody is well enough to be used.
-fn serving(set: &WorkerSet, uses: &[Use], max_ejected: f64) -> Option<u16> {
-    let mut priorities: Vec<u16> = set.members.iter().map(|member| member.priority).collect();
-    priorities.dedup();
-    let count = |priority: u16, wanted: fn(&Use) -> bool| {
-        let of = set.members.iter().zip(uses).filter(|(member, _)| member.priority == priority);
-        of.filter(|(_, usable)| wanted(usable)).count() as f64
+fn serving(set: &WorkerSet, uses: &[Use]) -> Option<u16> {
+    let of = |wanted: fn(&Use) -> bool| {
+        let found = set.members.iter().zip(uses).find(|(_, usable)| wanted(usable));
+        found.map(|(member, _)| member.priority)
     };
-    let used = |priority: u16| count(priority, |usable| matches!(usable, Use::Share(_)));
-    let trials = |priority: u16| count(priority, |usable| *usable == Use::Trial);
-    let all = |priority: u16| count(priority, |usable| *usable != Use::Unready);
-    let calm = |priority: &&u16| {
-        let (used, all) = (used(**priority), all(**priority));
-        used > 0.0 && all - used <= max_ejected * all
-    };
-    let some = |priority: &&u16| used(**priority) + trials(**priority) > 0.0;
-    priorities.iter().find(calm).or(priorities.iter().find(some)).copied()
+    of(|usable| matches!(usable, Use::Share(_))).or_else(|| of(|usable| *usable == Use::Trial))
 }
 
 fn use_of_any_kind() -> impl Strategy<Value = Use> {
@@ -596,11 +595,8 @@ proptest! {
             let untried = |index: &usize| !tried.contains(&set.members[*index].worker.address);
             let used = |index: &usize| matches!(before[*index], Use::Share(_) | Use::Trial);
             let all = || 0..set.members.len();
-            let serving = serving(&set, &before, 0.5);
-            let find = |wanted: &dyn Fn(&usize) -> bool| {
-                let serves = all().find(|index| Some(set.members[*index].priority) == serving && wanted(index));
-                serves.or_else(|| all().find(wanted))
-            };
+            let serving = serving(&set, &before);
+            let find = |wanted: &dyn Fn(&usize) -> bool| all().find(wanted);
             let passed_over = |index: &usize| {
                 tried.is_empty() && serving.is_some_and(|serving| set.members[*index].priority < serving)
             };
@@ -625,7 +621,7 @@ proptest! {
     }
 
     #[test]
-    fn a_priority_serves_only_if_few_of_it_are_ejected_or_if_no_other_is_better(
+    fn the_ejected_are_used_only_if_they_are_many_and_no_other_priority_is_better(
         seen in prop::collection::vec((0_u16..4, use_of_any_kind()), 0..12),
         max_ejected in prop::sample::select(vec![0.0, 0.29, 0.5, 1.0]),
     ) {
@@ -639,8 +635,19 @@ proptest! {
         let turns: Vec<usize> = picker.turns.iter().map(|place| *place as usize).collect();
         let is_used = |usable: Use| matches!(usable, Use::Share(_) | Use::Trial);
         let is_ejected = |usable: Use| matches!(usable, Use::Ejected(_));
-        if let Some(serving) = serving(&set, &uses, max_ejected) {
+        let serving = serving(&set, &uses);
+        let of_all = |wanted: &dyn Fn(usize) -> bool| (0..uses.len()).filter(|place| wanted(*place)).count() as f64;
+        if let Some(serving) = serving {
             prop_assert!(turns.iter().all(|place| set.members[*place].priority == serving));
+            let serves = |place: usize| set.members[place].priority == serving && uses[place] != Use::Unready;
+            let is_well = |place: usize| matches!(uses[place], Use::Share(_));
+            let (all, well) = (of_all(&serves), of_all(&|place| serves(place) && is_well(place)));
+            let others = of_all(&|place| is_well(place) && !serves(place)) > 0.0;
+            let panics = (well == 0.0 || all - well > max_ejected * all) && !others;
+            for place in (0..uses.len()).filter(|place| serves(*place) && is_ejected(uses[*place])) {
+                let used = turns.contains(&place) && picker.table.share(place) == FULL_SHARE;
+                prop_assert_eq!(used, panics);
+            }
         } else {
             prop_assert!(turns.iter().all(|place| !is_used(uses[*place])));
             prop_assert_eq!(turns.is_empty(), uses.iter().all(|usable| *usable == Use::Unready));

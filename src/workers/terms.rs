@@ -16,6 +16,8 @@ pub struct Terms {
     pub slow_start: Duration,
     /// `workers.concurrent_per_worker`; 0: no bound.
     pub seats_each: u32,
+    /// `capacity.concurrent`; 0: no bound.
+    pub concurrent: u32,
     /// Whether there is a `health.check`.
     pub checked: bool,
     /// `health.check.required_at_start`.
@@ -35,6 +37,7 @@ impl Terms {
             max_ejected: service.health.max_ejected,
             slow_start: service.slow_start,
             seats_each: service.concurrent_per_worker.map_or(0, NonZeroU32::get),
+            concurrent: service.capacity.concurrent.map_or(0, NonZeroU32::get),
             checked: check.is_some(),
             required_at_start: check.is_some_and(|check| check.required_at_start),
             healthy_after: check.map_or(1, |check| check.healthy_after),
@@ -51,6 +54,7 @@ impl Default for Terms {
             max_ejected: health.max_ejected,
             slow_start: Duration::ZERO,
             seats_each: 0,
+            concurrent: 0,
             checked: false,
             required_at_start: false,
             healthy_after: 1,
