@@ -152,7 +152,7 @@ impl Run {
             match self.choose(&request) {
                 Picked::Full if is_late(&request, self.now) => {
                     let end = if request.tried.is_empty() { End::NoRoom } else { End::Bad };
-                    self.over(&request, end);
+                    self.gives_up(&request, end);
                 }
                 Picked::Full => {
                     self.for_seat.push_front(request);
@@ -366,7 +366,6 @@ impl Run {
         // That there are no workers is not the workers' fault.
         if end == End::Bad {
             self.workers.requests.of(ShardId(request.shard as u16)).bad.add(1);
-            self.rules.last_bad = self.now;
         }
         self.over(request, end);
     }

@@ -13,10 +13,10 @@ use super::plan::{Plan, QUIET_GAP, SECOND, Weather};
 use super::request::{End, Request};
 use super::turns::Turns;
 
-/// Acceptance is 1 again this long after the last failure of a service that is well, if there are requests enough to see
-/// that.
+/// Acceptance is 1 again this long after the last failure of a service that is well, if there were so many good requests
+/// to see that.
 const RECOVERED_AFTER: u64 = SECOND;
-const RECOVERED_BY: u64 = 25;
+const RECOVERED_BY: u64 = 40;
 
 /// After so much of a time in which all fail alike, what went before is no excuse.
 const SETTLED: u64 = 2 * SECOND;
@@ -29,7 +29,8 @@ pub(super) struct Rules {
     pub(super) sums: Sums,
     pub(super) turns: Turns,
     /// When the workers failed a request for the last time.
-    pub(super) last_bad: u64,
+    last_bad: u64,
+    good_in_a_row: u64,
     /// All workers that ever were in the set.
     seen: Vec<Arc<Worker>>,
     /// For each phase: requests that came and went to workers, and the good ones among them.
@@ -80,6 +81,7 @@ impl Rules {
             sums: Sums::default(),
             turns: Turns::new(plan),
             last_bad: 0,
+            good_in_a_row: 0,
             seen: Vec::new(),
             phases: vec![(0, 0); plan.phases.len()],
             ended: 0,
@@ -120,7 +122,7 @@ impl Rules {
         self.sums.log = (self.sums.log ^ what).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
     }
 
-    pub(super) fn over(&mut self, request: &Request, end: End, settled: bool) {
+    fn over(&mut self, request: &Request, end: End, (at, settled): (u64, bool)) {
         self.ended += 1;
         let count = match end {
             End::Good => &mut self.sums.good,
@@ -131,6 +133,11 @@ impl Rules {
             End::Nobody => &mut self.sums.nobody,
         };
         *count += 1;
+        match end {
+            End::Good => self.good_in_a_row += 1,
+            End::Bad => (self.good_in_a_row, self.last_bad) = (0, at),
+            _ => {}
+        }
         if settled && matches!(end, End::Good | End::Bad | End::Throttled) {
             let (all, good) = &mut self.phases[request.phase];
             *all += 1;
@@ -160,7 +167,7 @@ impl Run {
     /// A request is over.
     pub(super) fn over(&mut self, request: &Request, end: End) {
         let settled = request.came >= self.plan.phases[request.phase].begin + SETTLED;
-        self.rules.over(request, end, settled);
+        self.rules.over(request, end, (self.now, settled));
     }
 
     /// Acceptance stays within its bounds, and is whole soon after the workers are well.
@@ -172,8 +179,8 @@ impl Run {
         }
         self.hold(self.plan.terms.passive, || format!("acceptance is {acceptance} without passive health"));
         let well = self.now.saturating_sub(phase.begin.max(self.rules.last_bad));
-        let limit = RECOVERED_AFTER.max(RECOVERED_BY * self.plan.gap);
-        self.hold(well <= limit, || format!("acceptance is {acceptance:.3}, and all is well for {well} ns"));
+        let late = well > RECOVERED_AFTER && self.rules.good_in_a_row >= RECOVERED_BY;
+        self.hold(!late, || format!("acceptance is {acceptance:.3}, and all is well for {well} ns"));
     }
 
     /// Who is let in has a place.
@@ -203,15 +210,22 @@ impl Run {
             Picked::Nobody => {
                 let left = untried().find(|one| one.worker.usable(now) != Use::Unready);
                 self.hold(left.is_none(), || {
-                    format!("total ejection: nobody is chosen, and there is {left:?}")
+                    format!("total ejection: nobody is chosen of\n  {}", self.shown(&set.members))
                 });
             }
             Picked::Full => {
-                let best = untried().filter(|one| is_usable(one, self)).map(|one| one.priority).min();
+                // With too many ejected, those are used too.
+                let used = |one: &&Member| {
+                    is_usable(one, self)
+                        || matches!(one.worker.usable(now), Use::Ejected(_)) && self.is_full(&one.worker)
+                };
+                let best = untried().filter(used).map(|one| one.priority).min();
                 let free = untried().find(|one| {
                     Some(one.priority) == best && is_usable(one, self) && !self.is_full(&one.worker)
                 });
-                self.hold(free.is_none(), || format!("all are said to be full, and there is {free:?}"));
+                self.hold(free.is_none(), || {
+                    format!("all are said to be full:\n  {}", self.shown(&set.members))
+                });
             }
             Picked::One(pick) => {
                 let chosen = set.members[pick.index].clone();
@@ -241,14 +255,29 @@ impl Run {
             others().filter(|one| !without.contains(&one.worker.address) && is_usable(one, self));
         if without.contains(&chosen.worker.address) {
             let left = better.next();
-            self.hold(left.is_none(), || format!("{name} was asked before, and there is {left:?}"));
+            self.hold(left.is_none(), || {
+                format!("{name} was asked before, and of\n  {}", self.shown(members))
+            });
         } else if matches!(usable, Use::Share(_)) || trial {
             let left = better.find(|one| one.priority < chosen.priority);
-            self.hold(left.is_none(), || format!("{name} is not of the best priority: {left:?}"));
+            self.hold(left.is_none(), || {
+                format!("{name} is not of the best priority of\n  {}", self.shown(members))
+            });
         } else if matches!(usable, Use::NotBefore(_)) {
             let left = others().find(|one| matches!(one.worker.usable(self.moment()), Use::Share(_)));
-            self.hold(left.is_none(), || format!("{name} takes no connections, and there is {left:?}"));
+            self.hold(left.is_none(), || {
+                format!("{name} takes no connections, and of\n  {}", self.shown(members))
+            });
         }
+    }
+
+    fn shown(&self, members: &[Member]) -> String {
+        let one = |member: &Member| {
+            let Member { worker, priority, weight } = member;
+            let (usable, taken) = (worker.usable(self.moment()), worker.seats_taken());
+            format!("{} priority {priority} weight {weight}: {usable:?}, {taken} requests", worker.name)
+        };
+        members.iter().map(one).collect::<Vec<_>>().join("\n  ")
     }
 
     fn is_full(&self, worker: &Worker) -> bool {
@@ -266,9 +295,9 @@ impl Run {
                 Use::Unready => self.plan.terms.required_at_start,
                 Use::Trial | Use::NotBefore(_) => true,
             };
-            self.hold(within, || format!("{member:?} is beyond its bounds"));
+            self.hold(within, || format!("beyond its bounds: {}", self.shown(std::slice::from_ref(member))));
             let taken = worker.seats_taken();
-            self.hold(most == 0 || taken <= most, || format!("{taken} requests at {member:?}"));
+            self.hold(most == 0 || taken <= most, || format!("{taken} requests at {}", worker.name));
         }
     }
 
