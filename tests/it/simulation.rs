@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! BUCKLER_SEED=4711 cargo test --test it simulation     that one run, with its plan and its sums
-//! BUCKLER_RUNS=100000 cargo test --test it simulation   so many runs of each test instead of some hundreds
+//! BUCKLER_RUNS=100000 cargo test --test it simulation   so many runs of each test
 //! BUCKLER_FROM=70000 …                                  runs from this seed on
 //! ```
 
@@ -20,11 +20,11 @@ mod turns;
 use events::Run;
 use plan::Plan;
 
-/// Runs of the smaller kind in a normal test run: together about ten seconds of a core in a debug build.
-const SMALL_RUNS: u64 = 3_000;
+/// Runs of the smaller kind in a normal test run: about fifteen seconds of a core in a debug build.
+const SMALL_RUNS: u64 = 1_500;
 
-/// Runs with thousands of requests a second, which cost as much as fifty of the others.
-const BUSY_RUNS: u64 = 20;
+/// Runs with up to thousands of requests a second, which cost ten times as much.
+const BUSY_RUNS: u64 = 30;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;

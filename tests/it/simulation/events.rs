@@ -224,6 +224,8 @@ impl Run {
         }
         if let Some(every) = self.plan.check_every.filter(|_| self.now < self.plan.end) {
             let jitter = self.random.f64().mul_add(0.2, 0.9);
+            // Seldom in the quiet time, which is long.
+            let every = if self.now < self.plan.quiet { every } else { 10 * SECOND };
             self.after((every as f64 * jitter) as u64, Event::Checked(who));
         }
     }

@@ -36,6 +36,8 @@ pub(super) struct Rules {
     /// For each phase: requests that came and went to workers, and the good ones among them.
     phases: Vec<(u64, u64)>,
     ended: u64,
+    /// Those that were ejected at the last look, and when that was.
+    ejected: (u64, Vec<Arc<Worker>>),
 }
 
 /// What came of a run.
@@ -85,6 +87,7 @@ impl Rules {
             seen: Vec::new(),
             phases: vec![(0, 0); plan.phases.len()],
             ended: 0,
+            ejected: (0, Vec::new()),
         }
     }
 
@@ -136,6 +139,8 @@ impl Rules {
         match end {
             End::Good => self.good_in_a_row += 1,
             End::Bad => (self.good_in_a_row, self.last_bad) = (0, at),
+            // As long as there is more than the workers can take, success cannot be had.
+            End::NoRoom => self.good_in_a_row = 0,
             _ => {}
         }
         if settled && matches!(end, End::Good | End::Bad | End::Throttled) {
@@ -179,7 +184,8 @@ impl Run {
         }
         self.hold(self.plan.terms.passive, || format!("acceptance is {acceptance} without passive health"));
         let well = self.now.saturating_sub(phase.begin.max(self.rules.last_bad));
-        let late = well > RECOVERED_AFTER && self.rules.good_in_a_row >= RECOVERED_BY;
+        let crowded = !(self.for_room.is_empty() && self.for_seat.is_empty());
+        let late = well > RECOVERED_AFTER && !crowded && self.rules.good_in_a_row >= RECOVERED_BY;
         self.hold(!late, || format!("acceptance is {acceptance:.3}, and all is well for {well} ns"));
     }
 
@@ -285,8 +291,9 @@ impl Run {
     }
 
     /// Shares within their bounds, no more in progress than there are places.
-    pub(super) fn rules_at_any_time(&self) {
+    pub(super) fn rules_at_any_time(&mut self) {
         self.rule_of_capacity();
+        self.rule_of_slow_start();
         for member in &self.workers.load().members {
             let (worker, most) = (&member.worker, self.plan.terms.seats_each);
             let within = match worker.usable(self.moment()) {
@@ -299,6 +306,25 @@ impl Run {
             let taken = worker.seats_taken();
             self.hold(most == 0 || taken <= most, || format!("{taken} requests at {}", worker.name));
         }
+    }
+
+    /// No stampede: who was ejected at the last look has no more than what slow start gives it since.
+    fn rule_of_slow_start(&mut self) {
+        let set = Arc::clone(&self.workers.load());
+        let (at, ejected) = &self.rules.ejected;
+        let part = (self.now - at) as f64 / 1e9 / self.plan.terms.slow_start.as_secs_f64().max(1e-9);
+        // A step of sixteen more.
+        let most = f64::from(FULL_SHARE) * (part + 1.0 / 16.0);
+        for worker in ejected {
+            if let Use::Share(share) = worker.usable(self.moment()) {
+                self.hold(f64::from(share) <= most.max(1.0), || {
+                    format!("{} was ejected {part} slow starts ago, and its share is {share}", worker.name)
+                });
+            }
+        }
+        let is_ejected = |one: &&Member| matches!(one.worker.usable(self.moment()), Use::Ejected(_));
+        let ejected = set.members.iter().filter(is_ejected).map(|one| Arc::clone(&one.worker)).collect();
+        self.rules.ejected = (self.now, ejected);
     }
 
     /// Nothing is left behind, everybody is well again, and what was promised was kept.
