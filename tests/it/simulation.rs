@@ -1,8 +1,8 @@
 //! Services in virtual time: the pure parts of Buckler (health, score, slow start, balance, capacity, seats, retries)
 //! under workers that flap, lag, hang, refuse and vanish, and under crowds. No socket, no clock, no thread.
 //!
-//! Each run is drawn from a seed: `plan` says what goes wrong and when, `events` lets time pass, `request` is the way of
-//! one request as `forward` goes it, and `rules` says what must hold whatever happens. A rule that is broken stops
+//! Each run is drawn from a seed: `plan` says what goes wrong and when, `events` lets time pass, `request` is the way
+//! of one request as `forward` goes it, and `rules` says what must hold whatever happens. A rule that is broken stops
 //! the test and names the seed.
 //!
 //! ```text
@@ -36,14 +36,14 @@ fn run_all(usual: u64, draw: fn(u64) -> Plan) {
     if let Some(seed) = number("BUCKLER_SEED") {
         let plan = draw(seed);
         println!("{plan:#?}");
-        println!("{:#?}", Run::new(plan).to_the_end());
+        println!("{:#?}", Run::new(plan).finish());
         return;
     }
     let from = number("BUCKLER_FROM").unwrap_or(1);
     let runs = number("BUCKLER_RUNS").unwrap_or(usual);
     let mut sum = rules::Sums::default();
     for seed in from..from + runs {
-        sum.add(&Run::new(draw(seed)).to_the_end());
+        sum.add(&Run::new(draw(seed)).finish());
     }
     println!("{runs} runs from seed {from} on: {sum:?}");
     // A simulation in which nothing happens would prove nothing.
@@ -66,10 +66,10 @@ fn so_it_is_with_thousands_of_requests_a_second() {
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in [3, 4711] {
-        let once = Run::new(Plan::small(seed)).to_the_end();
-        let again = Run::new(Plan::small(seed)).to_the_end();
+        let once = Run::new(Plan::small(seed)).finish();
+        let again = Run::new(Plan::small(seed)).finish();
         assert!(once.requests > 50, "{once:?}");
         assert_eq!(once, again, "seed {seed}");
-        assert_ne!(once.log, Run::new(Plan::small(seed + 1)).to_the_end().log);
+        assert_ne!(once.log, Run::new(Plan::small(seed + 1)).finish().log);
     }
 }

@@ -87,7 +87,7 @@ impl Simulation {
         });
         let index = index.unwrap();
         let (takes, good) = fate(&mut self.random, index);
-        let takes = takes.max(1).min(TIMEOUT);
+        let takes = takes.clamp(1, TIMEOUT);
         self.asked += 1;
         let worker = self.worker(index);
         let counts = worker.counts.of(SHARD);

@@ -118,7 +118,7 @@ impl Run {
     }
 
     /// Lets all of it happen, and says what came of it.
-    pub(super) fn to_the_end(mut self) -> Sums {
+    pub(super) fn finish(mut self) -> Sums {
         while let Some(((at, _), event)) = self.due.pop_first() {
             self.now = at;
             self.rules.log(at, &event);

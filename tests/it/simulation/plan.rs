@@ -92,6 +92,18 @@ pub(super) enum Ill {
     Declines,
 }
 
+/// What becomes of an attempt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Good,
+    Status503,
+    Silent,
+    Broken,
+    Declined,
+    Unconnected,
+    ClientLeaves,
+}
+
 impl Plan {
     /// Some hundred requests in 20 to 60 seconds, before the calm.
     pub(super) fn small(seed: u64) -> Self {

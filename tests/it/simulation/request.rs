@@ -1,5 +1,5 @@
-//! The way of one request, as `inbound::room` and `forward` go it: room, a worker, attempts, the end. What is counted is
-//! counted as `forward/active.rs` does it, and who is asked again as `forward/tries.rs` does.
+//! The way of one request, as `inbound::room` and `forward` go it: room, a worker, attempts, the end. What is counted
+//! is counted as `forward/active.rs` does it, and who is asked again as `forward/tries.rs` does.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use buckler::workers::seat::Seat;
 use buckler::workers::{Trial, Worker, WorkerCounts};
 
 use super::events::{Event, Run, SHARDS, number};
-use super::plan::{Ill, MILLI, TIMEOUT};
+use super::plan::{Fate, Ill, MILLI, TIMEOUT};
 
 /// A request on its way.
 pub(super) struct Request {
@@ -45,18 +45,6 @@ struct Attempt {
     reused: bool,
     began: u64,
     fate: Fate,
-}
-
-/// What becomes of an attempt.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Good,
-    Status503,
-    Silent,
-    Broken,
-    Declined,
-    Unconnected,
-    ClientLeaves,
 }
 
 /// How a request ended.

@@ -1,5 +1,5 @@
-//! What must hold whatever workers, DNS and clients do. A rule that is broken names the seed and the time. How turns are
-//! shared out stands in `turns`.
+//! What must hold whatever workers, DNS and clients do. A rule that is broken names the seed and the time. How turns
+//! are shared out stands in `turns`.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use super::plan::{Plan, QUIET_GAP, SECOND, Weather};
 use super::request::{End, Request};
 use super::turns::Turns;
 
-/// Acceptance is 1 again this long after the last failure of a service that is well, if there were so many good requests
-/// to see that.
+/// Acceptance is 1 again this long after the last failure of a service that is well, if there were so many good
+/// requests to see that.
 const RECOVERED_AFTER: u64 = SECOND;
 const RECOVERED_BY: u64 = 40;
 
