@@ -164,7 +164,8 @@ impl Run {
             let broken = broken();
             let phase = &self.plan.phases[self.phase];
             panic!(
-                "seed {seed}, at {now:.3} s: {broken}\nin {phase:?}\nonce more: BUCKLER_SEED={seed} cargo test --test it simulation"
+                "seed {seed}, at {now:.3} s: {broken}\nin {phase:?}\n\
+                 once more: BUCKLER_SEED={seed} cargo test --test it simulation"
             );
         }
     }
