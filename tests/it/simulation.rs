@@ -21,7 +21,7 @@ use events::Run;
 use plan::Plan;
 
 /// Runs of the smaller kind in a normal test run: about fifteen seconds of a core in a debug build.
-const SMALL_RUNS: u64 = 1_500;
+const SMALL_RUNS: u64 = 1_200;
 
 /// Runs with up to thousands of requests a second, which cost ten times as much.
 const BUSY_RUNS: u64 = 30;
