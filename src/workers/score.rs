@@ -97,6 +97,9 @@ struct Run {
     length: u64,
     /// What all workers had done when it began.
     began: Tally,
+    /// What they had done at its newest failure: what siblings did since says nothing of that time. None: that failure
+    /// is so new that it is not yet known.
+    ended: Option<Tally>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +115,7 @@ impl Score {
     pub const fn new(now: Moment) -> Self {
         Self {
             sums: Sums::NONE,
-            run: Run { length: 0, began: Tally { good: 0, bad: 0 } },
+            run: Run { length: 0, began: Tally { good: 0, bad: 0 }, ended: None },
             ejected: None,
             ejections: 0,
             proof: PROOF,
@@ -135,10 +138,10 @@ impl Score {
         let Tally { good, bad } = news.outcomes;
         if good > 0 {
             // Of failures and successes in any order, so many are behind the last success on average.
-            self.run = Run { length: bad / (good + 1), began: total };
+            self.run = Run { length: bad / (good + 1), began: total, ended: None };
         } else if bad > 0 {
             let began = if self.run.length == 0 { total } else { self.run.began };
-            self.run = Run { length: self.run.length.saturating_add(bad), began };
+            self.run = Run { length: self.run.length.saturating_add(bad), began, ended: None };
         }
         if let Some(ejected) = &mut self.ejected
             && good + bad > 0
@@ -236,7 +239,8 @@ impl Score {
     }
 
     /// Why the run of failures ejects it, if it does.
-    fn unlikely_run(&self, total: Tally) -> Option<String> {
+    fn unlikely_run(&mut self, total: Tally) -> Option<String> {
+        let total = *self.run.ended.get_or_insert(total);
         let length = self.run.length;
         let needed = if self.proof < PROOF { RUN_AGAIN } else { RUN };
         let good = total.good.wrapping_sub(self.run.began.good);

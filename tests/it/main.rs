@@ -41,6 +41,7 @@ mod retries;
 mod seen;
 mod seen_health;
 mod several_limits;
+mod simulation;
 mod slow_clients;
 mod srv_bind;
 mod streaming;
