@@ -1,5 +1,5 @@
-"""A worker that writes each request that it has read into a file before it answers, so that what it was asked outlives it
-however it ends. HTTP/1.1, kept connections, an answer to everything.
+"""A worker that writes each request that it has read into a file before it answers, so that what it was asked outlives
+it however it ends. HTTP/1.1, kept connections, an answer to everything.
 
     counting_worker.py --log FILE [--name NAME] [--host 127.0.0.1] [--port 0] [--delay 0.02] [--silent PREFIX]
 

@@ -2,10 +2,10 @@
 
     unshare -n cut_off.py BUCKLER FOLDER
 
-Runs in a fresh network namespace, with the right to change it: makes a second one for the worker `far`, joined by a veth
-pair, starts the worker `near` and BUCKLER here, and asks. To cut, the far end of the pair goes down while the near end
-knows its neighbour for good: packets leave and vanish without an error. Prints {"passed", "saw", "where"}; FOLDER gets
-all files. Every process it starts ends with it.
+Runs in a fresh network namespace, with the right to change it: makes a second one for the worker `far`, joined by a
+veth pair, starts the worker `near` and BUCKLER here, and asks. To cut, the far end of the pair goes down while the near
+end knows its neighbour for good: packets leave and vanish without an error. Prints {"passed", "saw", "where"}; FOLDER
+gets all files. Every process it starts ends with it.
 """
 
 import asyncio
@@ -63,10 +63,11 @@ class Net:
         within(lambda: theirs.readlink() != own, "a namespace of its own")
         run("ip", "link", "add", "near", "address", NEAR_MAC, "type", "veth", "peer", "name", "far", "address", FAR_MAC,
             "netns", str(self.holder.pid))
-        for place, device, address, other, mac in [([], "near", NEAR, FAR, FAR_MAC), (self.there(), "far", FAR, NEAR, NEAR_MAC)]:
-            run(*place, "ip", "addr", "add", f"{address}/24", "dev", device)
-            run(*place, "ip", "link", "set", device, "up")
-            run(*place, "ip", "neigh", "replace", other, "lladdr", mac, "dev", device, "nud", "permanent")
+        run("ip", "addr", "add", f"{NEAR}/24", "dev", "near")
+        run("ip", "link", "set", "near", "up")
+        run("ip", "neigh", "replace", FAR, "lladdr", FAR_MAC, "dev", "near", "nud", "permanent")
+        run(*self.there(), "ip", "addr", "add", f"{FAR}/24", "dev", "far")
+        self.mend()
 
     def there(self):
         """What a command begins with that runs on the far side."""
@@ -141,7 +142,8 @@ class Play:
 
     async def told(self):
         """The far worker, as the status page tells it."""
-        status, _, page = await exchange(ADMIN, f"GET /api/v1/status HTTP/1.1\r\nhost: 127.0.0.1:{ADMIN}\r\nconnection: close\r\n\r\n")
+        head = f"GET /api/v1/status HTTP/1.1\r\nhost: 127.0.0.1:{ADMIN}\r\nconnection: close\r\n\r\n"
+        status, _, page = await exchange(ADMIN, head)
         assert status == 200, page
         workers = json.loads(page)["services"][0]["workers"]
         return next(worker for worker in workers if worker["address"] == FAR_WORKER)
@@ -171,8 +173,8 @@ async def exchange(port, request):
 
 
 def judge(fates, sent=False):
-    """A GET is always answered, by a second worker if need be. A POST may be lost, where it was sent, and that takes as long
-    as an answer may take; where no connection was made, it goes to the other worker."""
+    """A GET is always answered, by a second worker if need be. A POST may be lost where it was sent, and that takes as
+    long as an answer may take; where no connection was made, it goes to the other worker. Returns those lost."""
     for fate in fates:
         longest = CONNECT + RESPONSE + SLACK
         assert fate.took < longest, fate

@@ -1,5 +1,5 @@
-//! A worker in a network of its own that is cut off: its packets vanish, and nobody says so. What happens there stands in
-//! `tests/python/cut_off.py`, which makes the network, runs Buckler in it, and judges.
+//! A worker in a network of its own that is cut off: its packets vanish, and nobody says so. What happens there stands
+//! in `tests/python/cut_off.py`, which makes the network, runs Buckler in it, and judges.
 
 use std::process::{Command, Stdio};
 
