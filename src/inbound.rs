@@ -39,6 +39,7 @@ use crate::record::{CallerNote, Outcome};
 use crate::refusal::page;
 use crate::refusal::{self, Reason, Refusal};
 use crate::service::Desk;
+use crate::workers::CallerGroup;
 pub use refused::refuse_unread;
 pub use reply::Reply;
 use room::{Admission, Asking};
@@ -132,14 +133,7 @@ async fn pass(
         Err(refusal) => Err(Refused::without_standing(refusal)),
     };
     journey.note_shadows(&shadows);
-    let admission = match admitted {
-        Ok(admission) => admission,
-        Err(refused) => {
-            journey.standing = refused.standing;
-            return Err(refused.refusal);
-        }
-    };
-    journey.standing = admission.grant.standing;
+    let admission = journey.stands(admitted)?;
 
     // Which worker, and what does it say?
     let (uri, authority) = (asked.uri(&parts.uri)?, asked.authority.map(Cow::into_owned));
@@ -169,7 +163,9 @@ async fn pass(
     }
     journey.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
-    let call = Call { until, haste, key, early, spoken: visitor.arrival.spoken(), upgrade: upgrade.as_ref() };
+    let group = CallerGroup::of(caller.hash);
+    let (spoken, upgrade) = (visitor.arrival.spoken(), upgrade.as_ref());
+    let call = Call { until, haste, key, group, early, spoken, upgrade };
     let response = desk.route.send(order, call, &mut journey.outcome).await?;
     Ok((unmisleading(parts, response)?, Some(admission)))
 }
@@ -262,6 +258,15 @@ impl Journey<'_> {
         self.outcome.client(caller.client);
         self.outcome.caller(caller_note(self.desk, caller));
         self.caller = Some(caller.clone());
+    }
+
+    /// Notes how the caller stands with its rate, admitted or not.
+    fn stands(&mut self, admitted: Result<Admission, Refused>) -> Result<Admission, Refusal> {
+        self.standing = match &admitted {
+            Ok(admission) => admission.grant.standing,
+            Err(refused) => refused.standing,
+        };
+        admitted.map_err(|refused| refused.refusal)
     }
 
     fn note_shadows(&mut self, shadows: &[Shadow]) {

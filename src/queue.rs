@@ -53,8 +53,8 @@ impl Queue {
         }
     }
 
-    /// Waits until `take` finds a place, at most until `until`. `take` is asked as soon as nobody waits longer, and then
-    /// whenever something was given back. One that wants what others would not holds them up, for its own wait at most.
+    /// Waits until `take` finds a place, at most until `until`. `take` is asked as soon as nobody waits longer, and
+    /// then whenever something was given back. One that is choosy holds up the others, for its own wait at most.
     ///
     /// # Errors
     /// There was none in time, or too many wait already.

@@ -1,6 +1,6 @@
 //! How many requests of a service may be in progress at once (`capacity.concurrent`): a count over all shards, and the
-//! line in which requests wait for a place for a short while. That a place is needed, for how long one may wait and
-//! what is told to those who get none stands in `inbound/room.rs`; how many a single worker takes, in `workers/seat.rs`.
+//! line in which requests wait for a place for a short while. When a place is needed and what is told to those who get
+//! none stands in `inbound/room.rs`; how many a single worker takes, in `workers/seat.rs`.
 //!
 //! ```text
 //! newcomer ── nobody waits, room ──▶ one compare-exchange ──▶ Permit ──▶ dropped: one fetch_sub, wake who waits first

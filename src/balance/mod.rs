@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::clock::Moment;
 use crate::config::{Balance, Endpoint};
-use crate::workers::health::Outlook;
+use crate::workers::health::{FULL_SHARE, Outlook};
 use crate::workers::seat::Seat;
 use crate::workers::{Member, WorkerSet, Workers};
 use order::Order;
@@ -130,9 +130,12 @@ impl Picker {
     /// Nobody is left when there are no workers, when each has yet to pass its first check, or when all that are left
     /// were tried and take no connections.
     ///
+    /// Judges the newest outcomes first, if it is time.
+    ///
     /// The first choice of a request (`tried` empty) costs the same for any number of workers, unless the one whose
     /// turn it is is full; a further one looks at all of them.
     pub fn pick(&mut self, workers: &Arc<Workers>, now: Moment, tried: &[Endpoint], key: u64) -> Picked {
+        workers.judge_if_due(now);
         let version = workers.version();
         if self.version != Some(version) || now.nanos >= self.table.changes_at {
             self.look(workers, version, now);
@@ -174,8 +177,9 @@ impl Picker {
             Layout::Pairs(wheel) => wheel.as_ref()?.two(&mut self.random),
             Layout::Circle(_) => return None,
         };
+        let chance = self.random.u8(..FULL_SHARE);
         if let (Layout::Pairs(Some(wheel)), Some(other)) = (&self.layout, second)
-            && self.is_better(wheel, other, first)
+            && self.is_better(wheel, other, first, chance)
         {
             (first, second) = (other, Some(first));
         }
@@ -189,9 +193,21 @@ impl Picker {
     /// Whether `other` gets the request instead of `drawn`: if with it, it would be no busier than the drawn one is
     /// without. Among equals that is the one with fewer requests. Compared without the one to come, a worker of small
     /// weight or share would look idle all the time, and one that fails at once would draw nearly everything.
-    fn is_better(&self, wheel: &Wheel, other: usize, drawn: usize) -> bool {
+    ///
+    /// One that was drawn in spite of a lessened share keeps the request only with the chance of that share, if the
+    /// other would be less busy with it: a worker that is slow is often idle all the same, and would show in the
+    /// tail. A trickle is kept: it is little enough, and the way back.
+    fn is_better(&self, wheel: &Wheel, other: usize, drawn: usize, chance: u8) -> bool {
         let active = |turn: usize| u128::from(self.set.members[self.turns[turn] as usize].worker.active());
-        (active(other) + 1) * u128::from(wheel.unit(drawn)) <= active(drawn) * u128::from(wheel.unit(other))
+        let unit = |turn: usize| u128::from(wheel.unit(turn));
+        let with = (active(other) + 1) * unit(drawn);
+        if with <= active(drawn) * unit(other) {
+            return true;
+        }
+        let place = self.turns[drawn] as usize;
+        with < (active(drawn) + 1) * unit(other)
+            && self.table.rank(place) == Rank::Used
+            && chance >= self.table.share(place)
     }
 
     fn first_on_circle(
@@ -289,7 +305,5 @@ fn units(members: &[Member], table: &Table, places: impl Iterator<Item = usize>)
     order::units(&weights)
 }
 
-#[cfg(test)]
-mod simulation;
 #[cfg(test)]
 mod tests;

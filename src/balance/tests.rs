@@ -1,5 +1,7 @@
 //! What a picker promises, with workers that refuse and return. How even the turns are is tested in `order.rs`.
 
+mod simulation;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -287,6 +289,18 @@ fn few_ejected_workers_get_their_trickle_and_many_are_used_whole() {
         let many = counts(&mut picker, &workers, now(0), 3_000);
         assert!((1_400..1_600).contains(&many[&3]) && many.len() == 2, "{many:?} of {balance:?}");
     }
+}
+
+#[test]
+fn a_lessened_share_counts_twice_among_idle_workers_under_least_requests() {
+    let workers = workers(&[(0, 1), (0, 1)]);
+    let mut picker = seeing(&Balance::LeastRequests, &workers, &[share(64), share(32)]);
+    // Drawn once in three, and kept every second time.
+    let second = counts(&mut picker, &workers, now(0), 12_000)[&2];
+    assert!((1_850..2_150).contains(&second), "{second}");
+    // One that is busier by its share never gets it.
+    worker(&workers, 2).counts.of(ShardId(0)).active.add(1);
+    assert_eq!(counts(&mut picker, &workers, now(0), 1_000), BTreeMap::from([(1, 1_000)]));
 }
 
 #[test]

@@ -19,7 +19,8 @@ use super::verdict::{self, Verdict};
 use crate::clock::{Moment, ShardClock};
 use crate::shard::ShardId;
 use crate::workers::seat::Seat;
-use crate::workers::{RequestCounts, WorkerCounts};
+use crate::workers::throttle::GroupCounts;
+use crate::workers::{CallerGroup, WorkerCounts};
 
 /// An answer that still comes so long after its head is good: a stream may go on for days, and a judge who saw only
 /// those that fail would think that all do.
@@ -36,8 +37,8 @@ pub(super) struct Active {
     /// The whole request has been at the worker since then, and no head has come.
     waiting_since: Cell<Option<Moment>>,
     stage: Cell<Stage>,
-    /// What is told of the worker is told of the service as well.
-    decides: Cell<bool>,
+    /// What is told of the worker is told of the service as well, as a request of this group.
+    decides: Cell<Option<CallerGroup>>,
     _seat: Seat,
 }
 
@@ -66,7 +67,7 @@ impl Active {
             haste,
             waiting_since: Cell::new(None),
             stage: Cell::new(Stage::Open),
-            decides: Cell::new(false),
+            decides: Cell::new(None),
             _seat: seat,
         }
     }
@@ -95,18 +96,18 @@ impl Active {
     }
 
     /// The client gets this answer: what becomes of it is told of the service too.
-    pub(super) fn decides(&self, service: Verdict) {
+    pub(super) fn decides(&self, service: Verdict, group: CallerGroup) {
         match (service, self.stage.get()) {
-            (Verdict::Bad, _) => self.requests().bad.add(1),
-            (Verdict::Good, Stage::Answering(_)) => self.decides.set(true),
-            (Verdict::Good, _) => self.requests().good.add(1),
+            (Verdict::Bad, _) => self.requests(group).bad.add(1),
+            (Verdict::Good, Stage::Answering(_)) => self.decides.set(Some(group)),
+            (Verdict::Good, _) => self.requests(group).good.add(1),
         }
     }
 
     /// It is a connection and nothing more, and the worker took it.
-    pub(super) fn connected(&self) {
+    pub(super) fn connected(&self, group: CallerGroup) {
         self.stage.set(Stage::Answering(self.clock.now()));
-        self.decides(Verdict::Good);
+        self.decides(Verdict::Good, group);
         self.complete();
     }
 
@@ -124,8 +125,8 @@ impl Active {
         if matches!(self.stage.get(), Stage::Answering(_)) {
             self.stage.set(Stage::Good);
             self.counts().good.add(1);
-            if self.decides.get() {
-                self.requests().good.add(1);
+            if let Some(group) = self.decides.get() {
+                self.requests(group).good.add(1);
             }
         }
     }
@@ -155,8 +156,8 @@ impl Active {
     fn tell_bad(&self) {
         self.stage.set(Stage::Over);
         self.counts().bad.add(1);
-        if self.decides.get() {
-            self.requests().bad.add(1);
+        if let Some(group) = self.decides.get() {
+            self.requests(group).bad.add(1);
         }
     }
 
@@ -173,8 +174,8 @@ impl Active {
         self.lane.worker.counts.of(self.shard)
     }
 
-    fn requests(&self) -> &RequestCounts {
-        self.lane.workers.requests.of(self.shard)
+    fn requests(&self, group: CallerGroup) -> &GroupCounts {
+        self.lane.workers.requests.of(self.shard).of(group)
     }
 }
 

@@ -69,8 +69,8 @@ pub fn to_worker(fields: &mut HeaderMap, told: &Told<'_>) {
     }
 }
 
-/// Tells the worker in `timeouts.deadline_header` how many milliseconds are left until `until`: whole ones, rounded down,
-/// but at least 1, since some take 0 for no end at all. A client's own word, or that of an earlier attempt, goes.
+/// Tells the worker in `timeouts.deadline_header` how many milliseconds are left until `until`: whole ones, rounded
+/// down, but at least 1, since some take 0 for no end at all. A client's own word, or that of an earlier attempt, goes.
 pub fn tell_deadline(fields: &mut HeaderMap, name: &HeaderName, until: Option<Instant>, now: Moment) {
     fields.remove(name);
     if let Some(until) = until {

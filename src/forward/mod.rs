@@ -39,7 +39,7 @@ use crate::config::{Bounds, Retries, Timeouts, WorkerProtocol};
 use crate::record::Outcome;
 use crate::refusal::Refusal;
 use crate::shard::ShardId;
-use crate::workers::{WorkerSet, Workers};
+use crate::workers::{CallerGroup, WorkerSet, Workers};
 use active::Active;
 pub use answer::Answer;
 use budget::Budget;
@@ -90,6 +90,8 @@ pub struct Call<'a> {
     pub haste: Option<Instant>,
     /// What `balance: ring` goes by: the same for the same caller or header, on every start. 0 where nothing asks.
     pub key: u64,
+    /// The caller's group, in which its outcome is counted.
+    pub group: CallerGroup,
     /// Where interim answers go. None for a client that cannot take them.
     pub early: Option<&'a Early>,
     /// Whose it is, for workers that are told.
@@ -173,7 +175,7 @@ impl Route {
                 }
             };
             let failed = match attempt {
-                Ok(answer) => return Ok(self.decided(answer)),
+                Ok(answer) => return Ok(self.decided(answer, call.group)),
                 Err(failed) => failed,
             };
             match self.once_more(&mut tries, (chosen, failed), call, outcome).await {
@@ -182,9 +184,9 @@ impl Route {
             }
         }
         match tries.into_last() {
-            Ok(answer) => Ok(self.decided(answer)),
+            Ok(answer) => Ok(self.decided(answer, call.group)),
             Err(refusal) => {
-                self.gave_up(&refusal, call.haste);
+                self.gave_up(&refusal, call.haste, call.group);
                 Err(refusal)
             }
         }

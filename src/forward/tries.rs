@@ -14,7 +14,7 @@ use crate::clock::Moment;
 use crate::config::Endpoint;
 use crate::record::Outcome;
 use crate::refusal::{Refusal, Whose};
-use crate::workers::Worker;
+use crate::workers::{CallerGroup, Worker};
 
 /// An attempt that brought nothing for the client yet.
 pub(super) struct Failed {
@@ -239,28 +239,28 @@ impl Route {
     }
 
     /// The answer that the client gets: what becomes of it is told of the service.
-    pub(super) fn decided(&self, response: Response<Answer>) -> Response<Answer> {
+    pub(super) fn decided(&self, response: Response<Answer>, group: CallerGroup) -> Response<Answer> {
         let status = response.status();
         match response.body() {
-            Answer::Worker(streaming) => streaming.active().decides(verdict::of_service(status, None)),
+            Answer::Worker(streaming) => streaming.active().decides(verdict::of_service(status, None), group),
             Answer::Shared(streaming) => {
                 let grpc = crate::refusal::grpc::told(response.headers());
-                streaming.active().decides(verdict::of_service(status, grpc));
+                streaming.active().decides(verdict::of_service(status, grpc), group);
             }
-            Answer::Switched(side) => side.active().decides(verdict::of_service(status, None)),
+            Answer::Switched(side) => side.active().decides(verdict::of_service(status, None), group),
             Answer::Own(_) => match verdict::of_service(status, None) {
-                verdict::Verdict::Good => self.workers.requests.of(self.shard).good.add(1),
-                verdict::Verdict::Bad => self.workers.requests.of(self.shard).bad.add(1),
+                verdict::Verdict::Good => self.workers.requests.of(self.shard).of(group).good.add(1),
+                verdict::Verdict::Bad => self.workers.requests.of(self.shard).of(group).bad.add(1),
             },
         }
         response
     }
 
     /// No worker answered: that is told of the service if the workers are to blame.
-    pub(super) fn gave_up(&self, refusal: &Refusal, haste: Option<Instant>) {
+    pub(super) fn gave_up(&self, refusal: &Refusal, haste: Option<Instant>, group: CallerGroup) {
         let hasty = haste.is_some_and(|haste| haste <= Instant::from_std(self.clock.now().instant()));
         if refusal.reason.whose() == Whose::Worker && !hasty {
-            self.workers.requests.of(self.shard).bad.add(1);
+            self.workers.requests.of(self.shard).of(group).bad.add(1);
         }
     }
 }

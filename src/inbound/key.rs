@@ -2,24 +2,18 @@
 
 use http::HeaderMap;
 
+use crate::balance::ring::key_of;
 use crate::config::{Balance, RingKey};
 
 /// The key of a request with these fields by the caller of this `name`; 0 where nothing asks for one.
 pub(super) fn of(balance: &Balance, fields: &HeaderMap, name: &str) -> u64 {
     match balance {
         Balance::Ring(RingKey::Header(header)) => {
-            hash(fields.get(header).map_or(name.as_bytes(), |value| value.as_bytes()))
+            key_of(fields.get(header).map_or(name.as_bytes(), |value| value.as_bytes()))
         }
-        Balance::Ring(RingKey::Caller) => hash(name.as_bytes()),
+        Balance::Ring(RingKey::Caller) => key_of(name.as_bytes()),
         Balance::Weighted | Balance::LeastRequests => 0,
     }
-}
-
-/// FNV-1a of 64 bits.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

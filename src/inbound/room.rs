@@ -1,6 +1,6 @@
 //! Is there room, and quota left? The order is the point: while most requests fail at the workers, only some go on at
-//! all; then a place of the service's capacity is taken, at once or after a short wait; and only who has one is charged.
-//! So what is refused for want of room has cost nobody anything, and nobody waits who would be refused afterwards.
+//! all; then a place of the service's capacity is taken, at once or after a short wait; only who has one is charged. So
+//! what is refused for want of room has cost nobody anything, and nobody waits who would be refused afterwards.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::queue::NoPlace;
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 use crate::service::Desk;
+use crate::workers::CallerGroup;
 
 /// When to try again where there was no place: nobody knows when one will be free, and it is the least that
 /// `Retry-After` can say.
@@ -31,8 +32,8 @@ pub(super) struct Asking<'a> {
     pub(super) until: Option<Instant>,
 }
 
-/// What a request that passed holds until its last byte: it counts as in progress for the service's capacity and for its
-/// limits until this is dropped.
+/// What a request that passed holds until its last byte: it counts as in progress for the service's capacity and for
+/// its limits until this is dropped.
 #[derive(Debug)]
 pub(super) struct Admission {
     pub(super) grant: Grant,
@@ -50,11 +51,13 @@ pub(super) async fn enter(
     shadows: &mut Vec<Shadow>,
 ) -> Result<Admission, Refused> {
     let desk = asking.desk;
-    let acceptance = desk.service.workers.acceptance(now);
-    if acceptance < 1.0 && fastrand::f64() >= acceptance {
+    let workers = &desk.service.workers;
+    let of_caller = workers.acceptance_of(CallerGroup::of(asking.caller.hash), now);
+    if of_caller < 1.0 && fastrand::f64() >= of_caller {
         let detail = "most of the newest requests failed at the workers; a few go on, to see when that ends";
         return Err(no_room(Reason::WorkersFailing, detail));
     }
+    let acceptance = workers.acceptance(now);
     let (permit, now) = match desk.entrance.try_enter(acceptance) {
         Some(permit) => (permit, now),
         None => (wait(asking, acceptance, now, outcome).await?, asking.clock.refresh()),

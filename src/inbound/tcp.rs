@@ -6,12 +6,13 @@ use std::rc::Rc;
 use http::{HeaderMap, Method};
 
 use super::room::{self, Admission, Asking};
-use super::{Visitor, caller_note, request_id};
+use super::{Visitor, caller_note, key, request_id};
 use crate::admit::{Facts, Shadow, permission};
 use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms, WorkerSide};
 use crate::record::{End, Outcome};
 use crate::refusal::Refusal;
 use crate::service::Desk;
+use crate::workers::CallerGroup;
 
 /// What rules see of a connection. A rule that asks for a method, a host or a path never matches one: the method is one
 /// that no rule can name, since it is never forwarded.
@@ -33,8 +34,9 @@ pub async fn open(visitor: Rc<Visitor>) -> Option<Opened> {
     let desk = Rc::clone(&visitor.desk());
     let mut outcome = begin(&visitor, &desk);
     let opened = match admit(&visitor, &desk, &mut outcome).await {
-        Ok(admission) => {
-            desk.route.open(visitor.arrival.spoken(), &mut outcome).await.map(|worker| (worker, admission))
+        Ok((admission, whose)) => {
+            let spoken = visitor.arrival.spoken();
+            desk.route.open(spoken, whose, &mut outcome).await.map(|worker| (worker, admission))
         }
         Err(refusal) => Err(refusal),
     };
@@ -72,7 +74,12 @@ fn begin(visitor: &Visitor, desk: &Desk) -> Box<Outcome> {
     outcome
 }
 
-async fn admit(visitor: &Visitor, desk: &Desk, outcome: &mut Outcome) -> Result<Admission, Refusal> {
+/// Besides what the connection holds: what a ring goes by, and the caller's group.
+async fn admit(
+    visitor: &Visitor,
+    desk: &Desk,
+    outcome: &mut Outcome,
+) -> Result<(Admission, (u64, CallerGroup)), Refusal> {
     let service = &desk.service;
     let now = outcome.begun();
     let caller = service.callers.identify(
@@ -95,7 +102,8 @@ async fn admit(visitor: &Visitor, desk: &Desk, outcome: &mut Outcome) -> Result<
     for Shadow { rule, reason, .. } in &shadows {
         outcome.shadow(rule, *reason);
     }
-    admitted
+    let key = key::of(&service.config.balance, &HeaderMap::new(), named.1);
+    admitted.map(|admission| (admission, (key, CallerGroup::of(caller.hash))))
 }
 
 fn refuse(mut outcome: Box<Outcome>, refusal: &Refusal) {

@@ -1,6 +1,6 @@
-//! The operator's answer instead of a refusal (`fallback`): for a service that others can do without for a while, so that
-//! its being away is not theirs. `Proxy-Status` still says what went wrong. gRPC has no such thing: a message that no
-//! server made would be believed.
+//! The operator's answer instead of a refusal (`fallback`): for a service that others can do without for a while, so
+//! that its being away is not theirs. `Proxy-Status` still says what went wrong. gRPC has no such thing: a message that
+//! no server made would be believed.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, RETRY_AFTER};

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::time::Duration;
 
 use super::tally::{Look, Reference, Tally};
-use super::throttle::{Throttle, ThrottleReading};
+use super::throttle::{CallerGroup, Throttle, ThrottleReading};
 use super::{Worker, WorkerSet, Workers, held};
 use crate::clock::Moment;
 
@@ -28,7 +28,6 @@ pub(super) struct Judge {
     total: Tally,
     reference: Reference,
     throttle: Throttle,
-    requests: Tally,
     /// Kept for their room.
     successes: Vec<f64>,
     latencies: Vec<f64>,
@@ -63,6 +62,12 @@ impl Workers {
         f64::from_bits(self.accepted.load(Relaxed))
     }
 
+    /// The same for the callers of one group: less again while most requests of theirs fail, and of others do not.
+    pub fn acceptance_of(&self, group: CallerGroup, now: Moment) -> f64 {
+        self.judge_if_due(now);
+        f64::from_bits(self.accepted_of[group.index()].load(Relaxed))
+    }
+
     /// How the newest requests went, and what follows, for people.
     pub fn throttle_reading(&self) -> ThrottleReading {
         held(&self.judge).throttle.reading(f64::from_bits(self.accepted.load(Relaxed)))
@@ -87,15 +92,13 @@ impl Judge {
 
     /// Takes what became of requests, and says how many may go on.
     fn throttle(&mut self, workers: &Workers, passive: bool, passed: Duration) {
-        let requests = Tally {
-            good: workers.requests.sum(|counts| &counts.good),
-            bad: workers.requests.sum(|counts| &counts.bad),
+        self.throttle.look(&workers.requests, passed);
+        let publish = |group: CallerGroup, acceptance: f64| {
+            let acceptance = if passive { acceptance } else { 1.0 };
+            workers.accepted_of[group.index()].store(acceptance.to_bits(), Relaxed);
         };
-        let before = std::mem::replace(&mut self.requests, requests);
-        let good = requests.good.wrapping_sub(before.good);
-        let bad = requests.bad.wrapping_sub(before.bad);
-        self.throttle.note(good, bad, passed);
-        let acceptance = if passive { self.throttle.acceptance() } else { 1.0 };
+        let acceptance = self.throttle.decide(publish);
+        let acceptance = if passive { acceptance } else { 1.0 };
         workers.accepted.store(acceptance.to_bits(), Relaxed);
     }
 

@@ -23,11 +23,11 @@ pub mod seat;
 pub mod slow_start;
 pub mod srv;
 pub mod tally;
+mod terms;
 pub mod throttle;
 mod worker;
 
 use std::collections::{HashMap, HashSet};
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -36,15 +36,17 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Notify;
 
 use crate::clock::Moment;
-use crate::config::{self, Endpoint, WorkerSpec};
+use crate::config::{Endpoint, WorkerSpec};
 use crate::queue::Queue;
-use crate::shard::{Count, PerShard};
+use crate::shard::PerShard;
 use health::{FULL_SHARE, Health, Outlook, State, Use};
 use judge::Judge;
 use ring::Ring;
 use slow_start::Ramp;
 
-pub use throttle::ThrottleReading;
+pub use terms::Terms;
+use throttle::GROUPS;
+pub use throttle::{CallerGroup, RequestCounts, ThrottleReading};
 pub use worker::{Trial, Worker, WorkerCounts};
 
 /// The workers of one service, shared by all shards. One snapshot behind one pointer: list and order never disagree.
@@ -70,56 +72,11 @@ pub struct Workers {
     judge_due: AtomicU64,
     /// The part of requests that may go on, as the bits of a float.
     accepted: AtomicU64,
+    /// The same by group of callers.
+    accepted_of: [AtomicU64; GROUPS],
     judge: Mutex<Judge>,
     /// Held while a new snapshot is made from the old one; readers never take it.
     replacing: Mutex<()>,
-}
-
-/// What the configuration says of all workers of a service.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Terms {
-    /// `health.passive`.
-    pub passive: bool,
-    /// `health.max_ejected`, 0 to 1.
-    pub max_ejected: f64,
-    /// `workers.slow_start`.
-    pub slow_start: Duration,
-    /// `workers.concurrent_per_worker`; 0: no bound.
-    pub seats_each: u32,
-    /// Whether there is a `health.check`.
-    pub checked: bool,
-    /// `health.check.required_at_start`.
-    pub required_at_start: bool,
-    /// `health.check.healthy_after`, at least 1.
-    pub healthy_after: u32,
-    /// `health.check.unhealthy_after`, at least 1.
-    pub unhealthy_after: u32,
-}
-
-impl Terms {
-    /// What `service` says.
-    pub fn of(service: &config::Service) -> Self {
-        let check = service.health.check.as_deref();
-        Self {
-            passive: service.health.passive,
-            max_ejected: service.health.max_ejected,
-            slow_start: service.slow_start,
-            seats_each: service.concurrent_per_worker.map_or(0, NonZeroU32::get),
-            checked: check.is_some(),
-            required_at_start: check.is_some_and(|check| check.required_at_start),
-            healthy_after: check.map_or(1, |check| check.healthy_after),
-            unhealthy_after: check.map_or(1, |check| check.unhealthy_after),
-        }
-    }
-}
-
-/// What became of a service's requests, on one shard: those of them that say something of the workers.
-#[derive(Debug, Default)]
-pub struct RequestCounts {
-    /// A worker answered, and that it is overloaded was not the answer.
-    pub good: Count,
-    /// No worker answered, or with 502, 503 or 504.
-    pub bad: Count,
 }
 
 /// One snapshot of the workers.
@@ -182,6 +139,7 @@ impl Workers {
             requests: PerShard::new(shards),
             judge_due: AtomicU64::new(0),
             accepted: AtomicU64::new(1.0_f64.to_bits()),
+            accepted_of: std::array::from_fn(|_| AtomicU64::new(1.0_f64.to_bits())),
             judge: Mutex::default(),
             replacing: Mutex::new(()),
             dns_failures: AtomicU64::new(0),
@@ -370,22 +328,6 @@ impl Brief {
             tracing::info!(worker, why, "a worker gets less");
         } else if self.state == State::Suspect && after.state == State::Healthy {
             tracing::info!(worker, "a worker gets its whole share again");
-        }
-    }
-}
-
-impl Default for Terms {
-    fn default() -> Self {
-        let health = config::Health::default();
-        Self {
-            passive: health.passive,
-            max_ejected: health.max_ejected,
-            slow_start: Duration::ZERO,
-            seats_each: 0,
-            checked: false,
-            required_at_start: false,
-            healthy_after: 1,
-            unhealthy_after: 1,
         }
     }
 }

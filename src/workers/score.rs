@@ -29,8 +29,8 @@ const NOISE: f64 = 2.0;
 /// Below this share (90 % of [`FULL_SHARE`]) a worker is suspect.
 pub const SUSPECT_BELOW: u8 = 58;
 
-/// A share is changed only by at least this part of itself: each change is a reason for every shard to lay out its turns
-/// anew.
+/// A share is changed only by at least this part of itself: each change is a reason for every shard to lay out its
+/// turns anew.
 const HYSTERESIS: u8 = 8;
 
 /// So many failures in a row at least eject a worker: fewer happen to one that fails a third of its requests, which
@@ -47,8 +47,8 @@ const SURPRISE: f64 = 1.75;
 /// So many outcomes of siblings during the run must be known.
 const SIBLINGS_SEEN: u64 = 5;
 
-/// So many good outcomes in a row, in time, bring an ejected worker back: three seconds of trickle at a hundred requests
-/// a second.
+/// So many good outcomes in a row, in time, bring an ejected worker back: three seconds of trickle at a hundred
+/// requests a second.
 const GOOD_TO_RETURN: u64 = 3;
 
 /// So many good outcomes after its return prove that a worker is well.

@@ -1,5 +1,5 @@
-//! `capacity` from outside: who gets no place, who waits for one, until when a place is held, and that a refusal for want
-//! of room takes nothing from anybody. Also what is told instead (`fallback`) and how much time is left (`deadline_header`).
+//! `capacity` from outside: who gets no place, who waits for one, until when a place is held, and that a refusal for
+//! want of room takes nothing from anybody. Also what is told instead (`fallback`) and how much time is left.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -340,7 +340,6 @@ fn the_worker_is_told_how_much_time_is_left_and_not_by_the_client() {
 }
 
 #[test]
-#[ignore = "the acceptance of Workers is 1 until the judge of outcomes is there"]
 fn while_all_requests_fail_most_are_refused_and_all_pass_once_the_worker_is_well() {
     let world = World::new();
     let worker = world.worker("a");

@@ -31,11 +31,18 @@ use crate::record::Scribe;
 use crate::record::counts::ServiceCounts;
 use crate::refusal::Reason;
 use crate::shard::ShardId;
-use crate::workers::{Wanted, Workers};
+use crate::workers::{CallerGroup, Wanted, Workers};
 
 const PATIENCE: Patience = Patience { gap: Duration::from_secs(30), rate: None };
-const CALL: Call<'static> =
-    Call { until: None, haste: None, key: 0, early: None, spoken: Spoken::ForNobody, upgrade: None };
+const CALL: Call<'static> = Call {
+    until: None,
+    haste: None,
+    key: 0,
+    group: CallerGroup::of(0),
+    early: None,
+    spoken: Spoken::ForNobody,
+    upgrade: None,
+};
 
 /// A route to some workers, and what a request needs beside it.
 struct Way {

@@ -18,6 +18,7 @@ use crate::forward::{ATTEMPTS_MAX, Active, Route, headers, unasked};
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 use crate::socket::Socket;
+use crate::workers::CallerGroup;
 
 /// The worker's end of a tunnel. It counts as a connection of that worker, and as an attempt in progress.
 #[derive(Debug)]
@@ -41,15 +42,21 @@ impl WorkerSide {
 }
 
 impl Route {
-    /// Connects to a worker for a client that gets it whole, one worker after another.
+    /// Connects to a worker for a client that gets it whole, one worker after another; `key` and `group` are as in
+    /// [`crate::forward::Call`].
     ///
     /// # Errors
     /// The refusal that is recorded: 502, 503 or 504.
-    pub async fn open(&self, spoken: Spoken, outcome: &mut Outcome) -> Result<WorkerSide, Refusal> {
+    pub async fn open(
+        &self,
+        spoken: Spoken,
+        (key, group): (u64, CallerGroup),
+        outcome: &mut Outcome,
+    ) -> Result<WorkerSide, Refusal> {
         let spoken = self.tells.then_some(spoken);
         let mut tries = Tries::begin(self.clock.refresh());
         for _ in 0..ATTEMPTS_MAX {
-            let Some(chosen) = self.next(&mut tries, 0, None, outcome).await else { break };
+            let Some(chosen) = self.next(&mut tries, key, None, outcome).await else { break };
             let lane = Rc::clone(&chosen.lane);
             outcome.attempt(&lane.worker.name, chosen.priority);
             match lane.open(&self.open, self.terms(spoken)).await {
@@ -58,7 +65,7 @@ impl Route {
                     outcome.connected(connected.since(tries.now));
                     self.workers.connected(&lane.worker, connected);
                     let active = Active::begin(&lane, self, chosen.seat, None);
-                    active.connected();
+                    active.connected(group);
                     return Ok(WorkerSide::new(socket, Vec::new(), active, open));
                 }
                 Err(failure) => {
@@ -70,7 +77,7 @@ impl Route {
             }
         }
         let refusal = tries.into_refusal();
-        self.gave_up(&refusal, None);
+        self.gave_up(&refusal, None, group);
         Err(refusal)
     }
 }

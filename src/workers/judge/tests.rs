@@ -87,7 +87,7 @@ impl Simulation {
         });
         let index = index.unwrap();
         let (takes, good) = fate(&mut self.random, index);
-        let takes = takes.max(1).min(TIMEOUT);
+        let takes = takes.clamp(1, TIMEOUT);
         self.asked += 1;
         let worker = self.worker(index);
         let counts = worker.counts.of(SHARD);
@@ -106,7 +106,7 @@ impl Simulation {
             counts.waiting.sub(1);
             counts.waited.add(1);
             counts.waited_nanos.add(takes * 1_000_000);
-            let requests = self.workers.requests.of(SHARD);
+            let requests = self.workers.requests.of(SHARD).of(CallerGroup::default());
             if good {
                 counts.good.add(1);
                 requests.good.add(1);
@@ -322,7 +322,7 @@ fn threads_that_judge_and_change_at_once_leave_everything_well() {
                     let set = Arc::clone(&workers.load());
                     let worker = &set.members[usize::try_from(millis % 8).unwrap()].worker;
                     worker.counts.of(ShardId(shard)).good.add(1);
-                    workers.requests.of(ShardId(shard)).good.add(1);
+                    workers.requests.of(ShardId(shard)).of(CallerGroup::default()).good.add(1);
                     workers.acceptance(now);
                     match millis % 97 {
                         0 => workers.connect_failed(worker, now),

@@ -49,7 +49,10 @@ fn people_are_told_what_is_worse_than_with_its_siblings() {
 }
 
 prop_compose! {
-    fn reference()(success in prop::option::of(0.0_f64..=1.0), latency in prop::option::of(0.0_f64..100.0)) -> Reference {
+    fn reference()(
+        success in prop::option::of(0.0_f64..=1.0),
+        latency in prop::option::of(0.0_f64..100.0),
+    ) -> Reference {
         Reference { success, latency }
     }
 }
