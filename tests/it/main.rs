@@ -20,6 +20,7 @@ mod discovery;
 mod documents;
 mod explained;
 mod extended_connect;
+mod faults;
 mod flood;
 mod forwarding;
 mod framing;
