@@ -99,6 +99,9 @@ pub struct Score {
 struct Run {
     length: u64,
     began: Mark,
+    /// What all workers had done at its newest failure: what siblings did since says nothing of that time. None: that failure
+    /// is so new that it is not yet known.
+    ended: Option<Tally>,
 }
 
 /// What had been done at some moment: from there on the siblings' outcomes are counted.
@@ -161,10 +164,10 @@ impl Score {
         }
         if good > 0 {
             // Of failures and successes in any order, so many are behind the last success on average.
-            self.run = Run { length: bad / (good + 1), began: mark };
+            self.run = Run { length: bad / (good + 1), began: mark, ended: None };
         } else if bad > 0 {
             let began = if self.run.length == 0 { mark } else { self.run.began };
-            self.run = Run { length: self.run.length.saturating_add(bad), began };
+            self.run = Run { length: self.run.length.saturating_add(bad), began, ended: None };
         }
         if let Some(ejected) = &mut self.ejected
             && good + bad > 0
@@ -262,7 +265,8 @@ impl Score {
     }
 
     /// Why the run of failures ejects it, if it does.
-    fn unlikely_run(&self, total: Tally) -> Option<String> {
+    fn unlikely_run(&mut self, total: Tally) -> Option<String> {
+        let total = *self.run.ended.get_or_insert(total);
         let length = self.run.length;
         let needed = if self.proof < PROOF { RUN_AGAIN } else { RUN };
         let Tally { good, bad } = self.run.began.siblings(total, self.own);
@@ -307,7 +311,7 @@ impl Score {
 }
 
 impl Run {
-    const NONE: Self = Self { length: 0, began: Mark::NONE };
+    const NONE: Self = Self { length: 0, began: Mark::NONE, ended: None };
 }
 
 impl Mark {

@@ -137,7 +137,7 @@ fn what_may_not_be_upgraded_is_served_plainly() {
 fn another_protocol_than_was_asked_for_is_no_agreement() {
     let world = World::new();
     let worker = world.worker("a");
-    let buckler = world.one_service("");
+    let buckler = world.one_service("health: { passive: false }");
     for wrong in [
         SWITCH.replace("websocket", "h2c"),
         SWITCH.replace("upgrade: websocket\r\n", ""),

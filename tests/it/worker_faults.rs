@@ -14,6 +14,9 @@ fn is_refused(answer: Response, status: u16, reason: &str) {
     assert_eq!(answer.reason(), reason, "{}", answer.text());
 }
 
+/// A service that fails all the time is asked all the same, for tests that want to see each failure.
+const ASKED_ON: &str = "health: { passive: false }";
+
 #[test]
 fn a_worker_that_refuses_connections_is_passed_over() {
     let world = World::new();
@@ -171,7 +174,7 @@ fn beside(address: std::net::SocketAddr, more: &str) -> String {
 #[test]
 fn a_worker_that_ends_each_connection_at_once_is_passed_over_or_a_502() {
     let world = World::new();
-    let buckler = world.buckler(&beside(turnstile(), ""));
+    let buckler = world.buckler(&beside(turnstile(), ASKED_ON));
     for n in 0..20 {
         let answer = buckler.answer(get("/")).status;
         assert!(matches!(answer, 200 | 502), "{n}: {answer}");
@@ -216,7 +219,7 @@ fn the_deadline_of_the_whole_request_ends_an_answer_that_never_pauses() {
 fn an_answer_that_is_not_http_is_a_502() {
     let world = World::new();
     let worker = world.worker("a");
-    let buckler = world.one_service("timeouts: { response: 2s }");
+    let buckler = world.one_service(&format!("{ASKED_ON}\ntimeouts: {{ response: 2s }}"));
     for bad in [
         "garbage\r\n\r\n",
         "\r\n\r\n\r\n\r\n",
