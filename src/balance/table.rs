@@ -109,8 +109,8 @@ impl Table {
         self.ranks[tier.clone()].iter().filter(|rank| wanted.contains(rank)).count()
     }
 
-    /// Nobody of the tier who was ejected gets a trickle: beside few that are well, perhaps in slow start, that would be
-    /// too much.
+    /// Nobody of the tier who was ejected gets a trickle: beside few that are well, perhaps in slow start, that would
+    /// be too much.
     fn keep_out(&mut self) {
         for place in self.tier.clone() {
             if self.ranks[place] == Rank::Trickle {

@@ -4,7 +4,8 @@
 //! - *Smoothly*: failures and times over about [`WINDOW`] lessen the share ([`share`]). What all workers do alike
 //!   lessens nobody's.
 //! - *At once*: a run of failures that siblings, as they did during that run, would hardly ever have ([`Run`]), or a
-//!   silence while they answer, or a share that has shrunk to nothing, ejects the worker: it gets a trickle and its past is forgotten.
+//!   silence while they answer, or a share that has shrunk to nothing, ejects the worker: it gets a trickle and its
+//!   past is forgotten.
 //! - *Back*: [`GOOD_TO_RETURN`] outcomes in a row that are good and in time, or a long time without any outcome. Slow
 //!   start bounds what a mistake costs, and a shorter run ejects it again until it has proved itself.
 
@@ -99,8 +100,8 @@ pub struct Score {
 struct Run {
     length: u64,
     began: Mark,
-    /// What all workers had done at its newest failure: what siblings did since says nothing of that time. None: that failure
-    /// is so new that it is not yet known.
+    /// What all workers had done at its newest failure: what siblings did since says nothing of that time. None: that
+    /// failure is so new that it is not yet known.
     ended: Option<Tally>,
 }
 
