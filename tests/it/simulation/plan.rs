@@ -149,6 +149,9 @@ impl Plan {
             max_ejected: *random.choice(&[0.5, 0.5, 0.2, 1.0, 0.0]).unwrap(),
             slow_start: Duration::from_secs(*random.choice(&[0, 1, 5, 10]).unwrap()),
             seats_each,
+            // The simulation has no capacity.
+            concurrent: 0,
+            by_ring: matches!(balance, Balance::Ring(_)),
             checked: check_every.is_some(),
             required_at_start: check_every.is_some() && random.bool(),
             healthy_after: random.u32(1..=3),
