@@ -29,6 +29,8 @@ pub(super) struct Table {
     trials: Vec<bool>,
     /// The places of the priority that serves; empty if nobody may be used.
     tier: Range<usize>,
+    /// Those of better priorities than the one that serves that want to be tried.
+    probes: Vec<usize>,
     /// From this moment on (monotonic nanoseconds) time alone may have changed it.
     pub(super) changes_at: u64,
 }
@@ -52,45 +54,66 @@ impl Table {
             table.shares.push(share);
             table.trials.push(outlook.usable == Use::Trial);
         }
-        table.tier = table.serving(set);
-        table.panic(max_ejected);
+        table.choose_tier(set, max_ejected);
+        table.probes = (0..table.tier.start).filter(|place| table.trials[*place]).collect();
         table
     }
 
-    /// The lowest priority number with somebody to use; failing that, with somebody who was ejected; failing that,
-    /// with anybody who may be asked at all.
-    fn serving(&self, set: &WorkerSet) -> Range<usize> {
-        let wanted: [&[Rank]; 3] = [&[Rank::Used], &[Rank::Trickle, Rank::Out], &[Rank::Away]];
-        for ranks in wanted {
-            let mut begin = 0;
-            for members in set.members.chunk_by(|a, b| a.priority == b.priority) {
-                let tier = begin..begin + members.len();
-                if self.ranks[tier.clone()].iter().any(|rank| ranks.contains(rank)) {
-                    return tier;
-                }
-                begin = tier.end;
-            }
+    /// The lowest priority number with somebody to use and not too many ejected. If each has too many: bad workers are
+    /// better than none, and the lowest number with somebody to use is used whole; failing that, the lowest with
+    /// somebody who was ejected; failing that, the lowest with anybody who may be asked at all.
+    fn choose_tier(&mut self, set: &WorkerSet, max_ejected: f64) {
+        let mut tiers = Vec::new();
+        let mut begin = 0;
+        for members in set.members.chunk_by(|a, b| a.priority == b.priority) {
+            tiers.push(begin..begin + members.len());
+            begin += members.len();
         }
-        0..0
-    }
-
-    /// Bad workers are better than none: if more than `max_ejected` of the serving workers are out, all that were
-    /// ejected are used with their whole weight. Those that take no connections would help nobody.
-    fn panic(&mut self, max_ejected: f64) {
-        let tier = &self.ranks[self.tier.clone()];
-        let count = |wanted: &[Rank]| tier.iter().filter(|rank| wanted.contains(rank)).count();
-        let out = count(&[Rank::Trickle, Rank::Out, Rank::Away]);
-        let used = count(&[Rank::Used]);
-        // A millionth more, since 0.29 × 100 is a little less than 29.
-        let too_many = out as f64 > max_ejected * (out + used) as f64 + 1e-6;
-        if used > 0 && !too_many {
+        let calm = |tier: &&Range<usize>| self.is_calm(tier, max_ejected);
+        if let Some(tier) = tiers.iter().find(calm) {
+            self.tier = tier.clone();
             return;
         }
+        let wanted: [&[Rank]; 3] = [&[Rank::Used], &[Rank::Trickle, Rank::Out], &[Rank::Away]];
+        let some = |ranks: &&[Rank]| tiers.iter().find(|tier| self.counts(tier, ranks) > 0);
+        if let Some(tier) = wanted.iter().find_map(some) {
+            self.tier = tier.clone();
+            self.use_whole();
+        }
+    }
+
+    /// Whether some of these are to be used, and no greater part than `max_ejected` is out.
+    fn is_calm(&self, tier: &Range<usize>, max_ejected: f64) -> bool {
+        let trials = self.trials[tier.clone()].iter().filter(|trial| **trial).count();
+        // Nobody knows yet whether one that is to be tried is back: it takes over nothing.
+        let out = self.counts(tier, &[Rank::Trickle, Rank::Out, Rank::Away]) + trials;
+        let used = self.counts(tier, &[Rank::Used]) - trials;
+        // A millionth more, since 0.29 × 100 is a little less than 29.
+        used > 0 && out as f64 <= max_ejected * (out + used) as f64 + 1e-6
+    }
+
+    fn counts(&self, tier: &Range<usize>, wanted: &[Rank]) -> usize {
+        self.ranks[tier.clone()].iter().filter(|rank| wanted.contains(rank)).count()
+    }
+
+    /// All of the tier get their whole weight: had those that were not ejected a smaller share, the ill would be
+    /// preferred to the well. Those that take no connections would help nobody.
+    fn use_whole(&mut self) {
         for place in self.tier.clone() {
-            if matches!(self.ranks[place], Rank::Trickle | Rank::Out) {
+            if matches!(self.ranks[place], Rank::Used | Rank::Trickle | Rank::Out) {
                 (self.ranks[place], self.shares[place]) = (Rank::Used, FULL_SHARE);
             }
         }
+    }
+
+    /// The places of those that want to be tried, of priorities that were passed over: they have no turns.
+    pub(super) fn probes(&self) -> &[usize] {
+        &self.probes
+    }
+
+    /// Whether this member is of the priority that serves.
+    pub(super) fn serves(&self, place: usize) -> bool {
+        self.tier.contains(&place)
     }
 
     /// The members that take turns now, as places in the set.

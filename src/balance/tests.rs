@@ -281,13 +281,99 @@ fn few_ejected_workers_get_their_trickle_and_many_are_used_whole() {
         see(&mut picker, &workers, &[share(64), share(64), Use::Ejected(0), share(64)]);
         assert!(!counts(&mut picker, &workers, now(0), 1_000).contains_key(&3));
         // Two of three are more than half.
-        see(&mut picker, &workers, &[share(64), Use::Ejected(0), Use::Ejected(1), share(64)]);
+        see(&mut picker, &workers, &[share(64), Use::Ejected(0), Use::Ejected(1), Use::Ejected(0)]);
         let many = counts(&mut picker, &workers, now(0), 3_000);
         assert!([1, 2, 3].iter().all(|port| (900..1_100).contains(&many[port])), "{many:?} of {balance:?}");
         // Those that take no connections count, and are not used.
-        see(&mut picker, &workers, &[share(64), Use::NotBefore(u64::MAX), Use::Ejected(1), share(64)]);
+        see(&mut picker, &workers, &[share(64), Use::NotBefore(u64::MAX), Use::Ejected(1), Use::Ejected(0)]);
         let many = counts(&mut picker, &workers, now(0), 3_000);
         assert!((1_400..1_600).contains(&many[&3]) && many.len() == 2, "{many:?} of {balance:?}");
+    }
+}
+
+#[test]
+fn a_priority_of_which_most_are_ejected_leaves_the_work_to_the_next_that_is_well() {
+    let workers = workers(&[(1, 1), (1, 1), (1, 1), (1, 1), (2, 1)]);
+    for balance in methods() {
+        // The first of the four is back and starts slowly.
+        let mut uses = [share(1), Use::Ejected(0), Use::Ejected(0), Use::Ejected(0), share(64)];
+        let mut picker = seeing(&balance, &workers, &uses);
+        assert_eq!(counts(&mut picker, &workers, now(0), 1_000), BTreeMap::from([(5, 1_000)]), "{balance:?}");
+        // A retry may go to the one that is back, but to none that is ejected.
+        assert_eq!(pick(&mut picker, &workers, now(0), &[5]), Some(1));
+        uses[1] = share(1);
+        see(&mut picker, &workers, &uses);
+        assert!((0..100).all(|_| pick(&mut picker, &workers, now(0), &[]).is_some_and(|port| port < 3)));
+    }
+}
+
+#[test]
+fn a_priority_takes_over_when_enough_of_it_is_back_and_each_is_tried_before() {
+    for balance in methods() {
+        let workers = workers(&[(1, 1), (1, 1), (1, 1), (1, 1), (1, 1), (2, 1)]);
+        let mut picker = Picker::new(1, &balance);
+        let mut back: Vec<Moment> = (1..=5).map(|port| eject(&workers, port, now(0))).collect();
+        back.sort_by_key(|moment| moment.nanos);
+        let later = back[4];
+        assert_eq!(counts(&mut picker, &workers, now(1), 10), BTreeMap::from([(6, 10)]));
+        // Each gets one request; two that are back are too few to take over.
+        let tried = counts(&mut picker, &workers, later, 100);
+        assert_eq!(tried, BTreeMap::from([(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (6, 95)]), "{balance:?}");
+        for (port, serves) in [(1, 6), (2, 6), (3, 3)] {
+            workers.connected(&worker(&workers, port), later);
+            let now = counts(&mut picker, &workers, later, 30);
+            assert!(now.keys().all(|port| (*port == 6) == (serves == 6)), "{now:?} of {balance:?}");
+        }
+    }
+}
+
+#[test]
+fn an_ejected_worker_has_one_request_at_a_time_however_long_it_takes() {
+    for balance in methods() {
+        let workers = workers(&[(0, 1), (0, 1), (0, 1)]);
+        let mut picker = seeing(&balance, &workers, &[share(64), Use::Ejected(1), share(64)]);
+        let mut trickle = |keys: std::ops::Range<u64>| {
+            let mut count = 0;
+            for key in keys {
+                let Picked::One(pick) = picker.pick(&workers, now(0), &[], ring::key_of(&key.to_be_bytes()))
+                else {
+                    panic!("two are free")
+                };
+                if pick.index == 1 {
+                    count += 1;
+                    picker.set().members[1].worker.counts.of(ShardId(0)).active.add(1);
+                }
+            }
+            count
+        };
+        assert_eq!(trickle(0..5_000), 1, "{balance:?}");
+        worker(&workers, 2).counts.of(ShardId(0)).active.sub(1);
+        assert_eq!(trickle(0..5_000), 1, "{balance:?}");
+    }
+}
+
+#[test]
+fn a_full_worker_of_a_priority_that_was_passed_over_blocks_nobody() {
+    let workers = with_seats(&[(1, 1), (1, 1), (1, 1), (2, 1), (2, 1)], 1);
+    for balance in methods() {
+        let uses = [share(64), Use::Ejected(0), Use::Ejected(0), share(64), share(64)];
+        let mut picker = seeing(&balance, &workers, &uses);
+        let _busy = workers.seat(&worker(&workers, 1)).unwrap();
+        let seats: Vec<Picked> = (0..2).map(|key| picker.pick(&workers, now(0), &[], key)).collect();
+        assert!(seats.iter().all(|picked| matches!(picked, Picked::One(_))), "{seats:?} of {balance:?}");
+        assert!(matches!(picker.pick(&workers, now(0), &[], 0), Picked::Full));
+    }
+}
+
+#[test]
+fn when_all_are_used_the_ill_are_not_preferred_to_the_well() {
+    let workers = workers(&[(0, 1); 10]);
+    let mut uses = [Use::Ejected(0); 10];
+    uses[3] = share(1);
+    for balance in [Balance::Weighted, Balance::LeastRequests] {
+        let mut picker = seeing(&balance, &workers, &uses);
+        let counts = counts(&mut picker, &workers, now(0), 10_000);
+        assert!(counts.len() == 10 && (850..1_150).contains(&counts[&4]), "{counts:?} of {balance:?}");
     }
 }
 
@@ -455,6 +541,35 @@ fn a_failed_request_goes_on_to_the_next_around_the_circle() {
     assert!((0..20).all(|_| picked(&[first]) == second));
 }
 
+/// The priority that serves by the rule, if anybody is well enough to be used.
+fn serving(set: &WorkerSet, uses: &[Use], max_ejected: f64) -> Option<u16> {
+    let mut priorities: Vec<u16> = set.members.iter().map(|member| member.priority).collect();
+    priorities.dedup();
+    let count = |priority: u16, wanted: fn(&Use) -> bool| {
+        let of = set.members.iter().zip(uses).filter(|(member, _)| member.priority == priority);
+        of.filter(|(_, usable)| wanted(usable)).count() as f64
+    };
+    let used = |priority: u16| count(priority, |usable| matches!(usable, Use::Share(_)));
+    let trials = |priority: u16| count(priority, |usable| *usable == Use::Trial);
+    let all = |priority: u16| count(priority, |usable| *usable != Use::Unready);
+    let calm = |priority: &&u16| {
+        let (used, all) = (used(**priority), all(**priority));
+        used > 0.0 && all - used <= max_ejected * all
+    };
+    let some = |priority: &&u16| used(**priority) + trials(**priority) > 0.0;
+    priorities.iter().find(calm).or(priorities.iter().find(some)).copied()
+}
+
+fn use_of_any_kind() -> impl Strategy<Value = Use> {
+    prop_oneof![
+        (1_u8..=64).prop_map(Use::Share),
+        Just(Use::Trial),
+        Just(Use::NotBefore(u64::MAX)),
+        (0_u8..2).prop_map(Use::Ejected),
+        Just(Use::Unready),
+    ]
+}
+
 proptest! {
     #[test]
     fn every_pick_is_untried_and_of_the_best_usable_priority(
@@ -481,10 +596,19 @@ proptest! {
             let untried = |index: &usize| !tried.contains(&set.members[*index].worker.address);
             let used = |index: &usize| matches!(before[*index], Use::Share(_) | Use::Trial);
             let all = || 0..set.members.len();
-            // The best there is: untried and usable, tried but well, untried and away.
+            let serving = serving(&set, &before, 0.5);
+            let find = |wanted: &dyn Fn(&usize) -> bool| {
+                let serves = all().find(|index| Some(set.members[*index].priority) == serving && wanted(index));
+                serves.or_else(|| all().find(wanted))
+            };
+            let passed_over = |index: &usize| {
+                tried.is_empty() && serving.is_some_and(|serving| set.members[*index].priority < serving)
+            };
+            // The best there is: to be tried at last, untried and usable, tried but well, untried and away.
             let best = all()
-                .find(|index| used(index) && untried(index))
-                .or_else(|| all().find(|index| matches!(before[*index], Use::Share(_))))
+                .find(|index| passed_over(index) && before[*index] == Use::Trial)
+                .or_else(|| find(&|index| used(index) && untried(index)))
+                .or_else(|| find(&|index| matches!(before[*index], Use::Share(_))))
                 .or_else(|| all().find(untried));
             let picked = match picker.pick(&workers, at, &tried, seed) {
                 Picked::One(pick) => Some(pick),
@@ -496,6 +620,35 @@ proptest! {
                 prop_assert_eq!(used(&pick.index), used(&best));
                 prop_assert_eq!(set.members[pick.index].priority, set.members[best].priority);
                 prop_assert_eq!(pick.trial, before[pick.index] == Use::Trial);
+            }
+        }
+    }
+
+    #[test]
+    fn a_priority_serves_only_if_few_of_it_are_ejected_or_if_no_other_is_better(
+        seen in prop::collection::vec((0_u16..4, use_of_any_kind()), 0..12),
+        max_ejected in prop::sample::select(vec![0.0, 0.29, 0.5, 1.0]),
+    ) {
+        let places: Vec<(u16, u16)> = seen.iter().map(|(priority, _)| (*priority, 1)).collect();
+        let workers = workers(&places);
+        workers.adopt(Terms { max_ejected, ..Terms::default() });
+        let set = Arc::clone(&workers.load());
+        let port = |member: &Member| usize::from(member.worker.address.tcp().unwrap().port());
+        let uses: Vec<Use> = set.members.iter().map(|member| seen[port(member) - 1].1).collect();
+        let picker = seeing(&Balance::Weighted, &workers, &uses);
+        let turns: Vec<usize> = picker.turns.iter().map(|place| *place as usize).collect();
+        let is_used = |usable: Use| matches!(usable, Use::Share(_) | Use::Trial);
+        let is_ejected = |usable: Use| matches!(usable, Use::Ejected(_));
+        if let Some(serving) = serving(&set, &uses, max_ejected) {
+            prop_assert!(turns.iter().all(|place| set.members[*place].priority == serving));
+        } else {
+            prop_assert!(turns.iter().all(|place| !is_used(uses[*place])));
+            prop_assert_eq!(turns.is_empty(), uses.iter().all(|usable| *usable == Use::Unready));
+        }
+        // No ejected one has a greater share than one that is not.
+        for (ill, well) in turns.iter().flat_map(|ill| turns.iter().map(move |well| (*ill, *well))) {
+            if is_ejected(uses[ill]) && is_used(uses[well]) {
+                prop_assert!(picker.table.share(ill) <= picker.table.share(well));
             }
         }
     }

@@ -29,9 +29,9 @@ impl Workers {
 }
 
 impl Worker {
-    /// Places that are taken.
+    /// Places that are taken. Who waits looks here first, so it is ordered as the queue asks for ([`crate::queue`]).
     pub fn seats_taken(&self) -> u32 {
-        self.seats.load(Relaxed)
+        self.seats.load(SeqCst)
     }
 }
 

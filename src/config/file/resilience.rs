@@ -39,8 +39,8 @@ pub(in crate::config) struct Health {
     /// A worker that fails or is slow, compared with its siblings, gets a smaller share of the requests, and a service
     /// whose workers all fail is asked less. Default true.
     pub(in crate::config) passive: Field<bool>,
-    /// If a greater part of the workers of one priority is ejected, all of them are used: bad workers are better than
-    /// none. Default `50%`, from 0% to 100%.
+    /// If a greater part of the workers of one priority is ejected, the next priority that is better serves; if there
+    /// is none, all of them are used: bad workers are better than none. Default `50%`, from 0% to 100%.
     pub(in crate::config) max_ejected: Field<ShareText>,
     /// Workers are asked how they are, on connections of their own. Default: they are not asked.
     pub(in crate::config) check: Field<Check>,
