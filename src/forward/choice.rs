@@ -61,7 +61,7 @@ impl Route {
         until: Option<Instant>,
         outcome: &mut Outcome,
     ) -> Result<Reserved, Refusal> {
-        let mut tries = Tries::begin(self.clock.now());
+        let mut tries = Tries::begin(outcome.begun().plus(outcome.has_queued()));
         if let Some(chosen) = self.next(&mut tries, key, until, outcome).await {
             return Ok(Reserved(Some(chosen)));
         }

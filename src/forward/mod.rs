@@ -169,7 +169,7 @@ impl Route {
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Refusal> {
         self.earn_retries();
-        let mut tries = Tries::begin(self.clock.now());
+        let mut tries = Tries::begin(outcome.begun().plus(outcome.has_queued()));
         for _ in 0..ATTEMPTS_MAX {
             let chosen = match reserved.take() {
                 Some(chosen) => Some(chosen),

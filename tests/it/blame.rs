@@ -31,7 +31,7 @@ fn an_upload_that_does_not_end_in_time_is_the_clients_fault() {
 #[test]
 fn so_it_is_at_a_worker_of_http2() {
     let world = World::new();
-    let worker = Http2Worker::start(|_| Act::Echo);
+    let worker = Http2Worker::start(|_| Act::Wait);
     let buckler = world.buckler(&format!(
         "services:\n  api:\n    listen: 127.0.0.1:{{port}}\n    timeouts: {{ total: 300ms }}\n    \
          workers: {{ protocol: http2, addresses: [\"127.0.0.1:{}\"] }}\n",
@@ -93,7 +93,7 @@ fn what_the_line_took_is_not_the_workers_time() {
     let worker = world.worker("a");
     worker.once(&[Step::TakeBody, Step::Gate, Step::Echo]);
     worker.once(&[Step::TakeBody, Step::Hang]);
-    let buckler = world.one_service("capacity: { concurrent: 1, wait: 60s }\ntimeouts: { total: 6s }");
+    let buckler = world.one_service("capacity: { concurrent: 1, wait: 6s }\ntimeouts: { total: 6s }");
     let mut first = buckler.connect();
     first.send(get("/first").bytes());
     eventually("the first at the worker", || worker.count() == 1);
