@@ -99,9 +99,10 @@ pub struct Score {
 #[derive(Clone, Copy, Debug)]
 struct Run {
     length: u64,
+    /// When it began.
     began: Mark,
-    /// What all workers had done at its newest failure: what siblings did since says nothing of that time. None: that
-    /// failure is so new that it is not yet known.
+    /// What all had done at its newest failure: what siblings did since says nothing of that time. None: that failure
+    /// is so new that it is not yet known.
     ended: Option<Tally>,
 }
 

@@ -12,6 +12,7 @@
 mod ages;
 mod balance;
 mod bind;
+mod blame;
 mod callers;
 mod capacity;
 mod checks;
