@@ -149,7 +149,10 @@ impl Picker {
         }
         let first = match self.layout {
             _ if tried.is_empty() && !self.table.probes().is_empty() => self.probe(workers, now),
-            Layout::Circle(_) => self.first_on_circle(workers, now, tried, key),
+            // A further attempt goes to those of a better priority that are to be tried, first of all.
+            Layout::Circle(_) if self.table.probes().is_empty() => {
+                self.first_on_circle(workers, now, tried, key)
+            }
             _ if tried.is_empty() => (0..DRAWS).find_map(|_| self.first(workers, now)),
             _ => None,
         };
