@@ -188,3 +188,6 @@ impl Drop for Active {
         self.complete();
     }
 }
+
+#[cfg(test)]
+mod tests;
