@@ -46,7 +46,7 @@ struct Options {
     /// Clients at once.
     #[arg(long, default_value_t = 100)]
     clients: usize,
-    /// How A fails: `slow` (90 % take 10 s, then 500) or `quick` (30 % at once).
+    /// How A fails: `slow` (90 % take 10 s, then 500), `quick` (30 % at once) or `hang` (one of three never answers).
     #[arg(long, default_value = "slow")]
     illness: String,
     /// Where chance begins.
@@ -61,11 +61,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
     let options = Options::parse();
-    let illness = match options.illness.as_str() {
-        "slow" => Illness::Slow,
-        "quick" => Illness::Quick,
-        other => return Err(format!("--illness {other}: neither slow nor quick").into()),
-    };
+    let illness = Illness::named(&options.illness)
+        .ok_or_else(|| format!("--illness {}: none of slow, quick, hang", options.illness))?;
     if options.clients == 0 || !options.seconds.is_none_or(|seconds| (0.1..=3600.0).contains(&seconds)) {
         return Err("--clients wants at least 1, --seconds 0.1 to 3600".into());
     }
@@ -90,10 +87,10 @@ fn start_workers(scene: &Arc<Scene>, seed: u64) -> Result<[Vec<u16>; 2], Failure
     let mut bound = Vec::new();
     let mut ports = [Vec::new(), Vec::new()];
     for service in SERVICES {
-        for _ in 0..workers::WORKERS[service as usize] {
+        for number in 0..workers::WORKERS[service as usize] {
             let (listener, address) = workers::bind()?;
             ports[service as usize].push(address.port());
-            bound.push((service, listener));
+            bound.push(((service, number), listener));
         }
     }
     let scene = scene.clone();
@@ -102,9 +99,9 @@ fn start_workers(scene: &Arc<Scene>, seed: u64) -> Result<[Vec<u16>; 2], Failure
         let tasks = LocalSet::new();
         {
             let _inside = runtime.enter();
-            for (number, (service, listener)) in (1_000_000..).zip(bound) {
+            for (chance, (place, listener)) in (1_000_000..).zip(bound) {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                tasks.spawn_local(workers::serve(listener, service, scene.clone(), seed ^ number));
+                tasks.spawn_local(workers::serve(listener, place, scene.clone(), seed ^ chance));
             }
         }
         runtime.block_on(tasks);
@@ -126,8 +123,7 @@ fn play(
     tasks.block_on(&runtime, async {
         let began = Instant::now() + Duration::from_secs_f64(options.warm_up);
         let length = Duration::from_secs_f64(seconds);
-        let failure_ends = began + length * 2;
-        let crowd = Rc::new(Crowd { scene: scene.clone(), tally: tally.clone(), addresses, failure_ends });
+        let crowd = Rc::new(Crowd { scene: scene.clone(), tally: tally.clone(), addresses, began, length });
         for (number, chance) in (0..options.clients).zip(1..) {
             tokio::task::spawn_local(clients::run(
                 number,

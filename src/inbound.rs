@@ -127,13 +127,15 @@ async fn pass(
     let may = judged.and_then(|()| fits(&parts.headers, service.config.bounds.body_bytes));
 
     // Is there room, and have they quota left?
-    let asking = Asking { desk, clock: visitor.clock(), caller: &caller, facts: &facts, until };
+    let key = key::of(&service.config.balance, &parts.headers, name);
+    let asking = Asking { desk, clock: visitor.clock(), caller: &caller, facts: &facts, key, until };
     let admitted = match may {
         Ok(()) => room::enter(&asking, now, &mut journey.outcome, &mut shadows).await,
         Err(refusal) => Err(Refused::without_standing(refusal)),
     };
     journey.note_shadows(&shadows);
-    let admission = journey.stands(admitted)?;
+    let mut admission = journey.stands(admitted)?;
+    let reserved = std::mem::take(&mut admission.reserved);
 
     // Which worker, and what does it say?
     let (uri, authority) = (asked.uri(&parts.uri)?, asked.authority.map(Cow::into_owned));
@@ -156,17 +158,13 @@ async fn pass(
         chunked: is_chunked(parts, &body),
         nameless_host: service.config.name.as_str(),
     };
-    let key = key::of(&service.config.balance, &parts.headers, name);
-    let (mut order, upgrade) = order(parts, body, uri, &told, &service.config);
-    if let Some(header) = &service.config.deadline_header {
-        headers::tell_deadline(order.headers_mut(), header, until, visitor.now());
-    }
+    let (order, upgrade) = order(parts, body, uri, &told, &service.config);
     journey.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
     let group = CallerGroup::of(caller.hash);
     let (spoken, upgrade) = (visitor.arrival.spoken(), upgrade.as_ref());
     let call = Call { until, haste, key, group, early, spoken, upgrade };
-    let response = desk.route.send(order, call, &mut journey.outcome).await?;
+    let response = desk.route.send(order, reserved, call, &mut journey.outcome).await?;
     Ok((unmisleading(parts, response)?, Some(admission)))
 }
 

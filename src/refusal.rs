@@ -46,7 +46,7 @@ pub enum Reason {
     Overload,
     /// Most of the newest requests failed at the workers, and this one was not among the few that still try.
     WorkersFailing,
-    /// No worker is known for this service.
+    /// No worker is known for this service, or none has passed its first check.
     NoWorkers,
     /// No worker took the connection.
     WorkerConnect,
@@ -116,7 +116,7 @@ const TABLE: [Row; Reason::COUNT] = [
     row(R::Connections,       503, "connections",        "Too many client connections",                    "connection_limit_reached",    Ours),
     row(R::Overload,          503, "overload",           "The service has no place free for this request", "connection_limit_reached",    Ours),
     row(R::WorkersFailing,    503, "workers_failing",    "Most requests fail at the workers now",          "destination_unavailable",     Ours),
-    row(R::NoWorkers,         503, "no_workers",         "No worker is known for this service",            "destination_unavailable",     Ours),
+    row(R::NoWorkers,         503, "no_workers",         "No worker of this service can be asked",           "destination_unavailable",     Ours),
     row(R::WorkerConnect,     502, "worker_connect",     "No worker took the connection",                  "connection_refused",          Worker),
     row(R::WorkerReset,       502, "worker_reset",       "The worker ended the connection early",          "connection_terminated",       Worker),
     row(R::WorkerProtocol,    502, "worker_protocol",    "The worker's answer is not valid HTTP",          "http_protocol_error",         Worker),

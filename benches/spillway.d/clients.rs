@@ -26,8 +26,18 @@ pub(crate) struct Crowd {
     pub(crate) tally: Rc<RefCell<Tally>>,
     /// Of the services A and B.
     pub(crate) addresses: [SocketAddr; 2],
-    /// When the failure ends.
-    pub(crate) failure_ends: Instant,
+    /// When the first phase after the warm-up begins.
+    pub(crate) began: Instant,
+    /// Of each phase after the warm-up.
+    pub(crate) length: Duration,
+}
+
+impl Crowd {
+    /// How far into its phase this moment is; nothing in the warm-up.
+    fn since(&self, phase: Phase, now: Instant) -> Duration {
+        let before = u32::from(phase as u8).saturating_sub(1);
+        now.saturating_duration_since(self.began + self.length * before)
+    }
 }
 
 /// One client, until the runtime ends.
@@ -56,10 +66,9 @@ pub(crate) async fn run(number: usize, crowd: Rc<Crowd>, seed: u64) {
             crowd.scene.delivered(service, number);
         }
         let phase = crowd.scene.phase();
-        let since_failure =
-            (phase == Phase::Recovery).then(|| ended.saturating_duration_since(crowd.failure_ends));
         let reached = crowd.scene.take_reached(number);
-        crowd.tally.borrow_mut().count((service, phase), outcome, reached, ended - began, since_failure);
+        let since = crowd.since(phase, ended);
+        crowd.tally.borrow_mut().count((service, phase), outcome, reached, ended - began, since);
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use tokio::sync::Notify;
+
 /// Where the experiment stands. Outcomes count to the phase in which they end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -34,6 +36,21 @@ pub(crate) enum Illness {
     Slow,
     /// 30 % fail at once, half of them by a close without an answer and half by 503; the others are normal.
     Quick,
+    /// One worker accepts and reads, and answers nothing until the failure ends, as a process that is stopped and
+    /// goes on; the other workers are normal.
+    Hang,
+}
+
+impl Illness {
+    /// What `--illness` calls it.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "slow" => Some(Self::Slow),
+            "quick" => Some(Self::Quick),
+            "hang" => Some(Self::Hang),
+            _ => None,
+        }
+    }
 }
 
 /// The two services.
@@ -70,6 +87,8 @@ pub(crate) struct Work {
 pub(crate) struct Scene {
     pub(crate) illness: Illness,
     phase: AtomicU8,
+    /// Told whenever a phase begins.
+    begun: Notify,
     /// By client: how often its present request has reached a worker.
     reached: Vec<AtomicU32>,
     /// By client: the phase in which a worker last sent it 200.
@@ -83,6 +102,7 @@ impl Scene {
         Self {
             illness,
             phase: AtomicU8::new(Phase::WarmUp as u8),
+            begun: Notify::new(),
             reached: (0..clients).map(|_| AtomicU32::new(0)).collect(),
             answered_in: (0..clients).map(|_| AtomicU8::new(0)).collect(),
             work: Default::default(),
@@ -96,6 +116,19 @@ impl Scene {
 
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
+        self.begun.notify_waiters();
+    }
+
+    /// Returns once the failure is over; at once if there is none.
+    pub(crate) async fn failure_over(&self) {
+        loop {
+            // Before the look at the phase: a phase that begins between the two is not missed.
+            let begun = self.begun.notified();
+            if self.phase() != Phase::Failure {
+                return;
+            }
+            begun.await;
+        }
     }
 
     pub(crate) fn work(&self, service: Service, phase: Phase) -> &Work {

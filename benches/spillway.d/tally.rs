@@ -12,6 +12,11 @@ use super::scene::{PHASES, Phase, SERVICES, Scene, Service};
 const BIN: Duration = Duration::from_millis(10);
 const WINDOW_BINS: usize = 10;
 const RECOVERED: f64 = 0.999;
+/// What is delivered over time is told by this width.
+const BEAT: Duration = Duration::from_millis(100);
+const SECOND_BEATS: usize = 10;
+/// The median latency is told for so many parts of a phase, to show how much it varies by itself.
+const SLICES: usize = 10;
 /// Failures later than this after the end of the failure are failures after recovery.
 const RECOVER_WITHIN_BINS: usize = 100;
 
@@ -34,8 +39,10 @@ struct Part {
     /// Arrivals at workers beyond the first of each request.
     repeated: u64,
     lost: BTreeMap<String, u64>,
-    /// Microseconds of each delivered request.
+    /// Microseconds of each delivered request, in the order of their ends until the report sorts them.
     latencies: Vec<u32>,
+    /// Delivered in each [`BEAT`] of the phase.
+    beats: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -52,24 +59,20 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Counts one request. `reached`: arrivals at workers. `since_failure`: the time since the failure's end, only in
-    /// the recovery.
+    /// Counts one request. `reached`: arrivals at workers. `since`: from the begin of the phase to the request's end.
     pub(crate) fn count(
         &mut self,
         (service, phase): (Service, Phase),
         outcome: Outcome,
         reached: u32,
         took: Duration,
-        since_failure: Option<Duration>,
+        since: Duration,
     ) {
-        if let (Service::A, Some(since)) = (service, since_failure) {
-            let bin = usize::try_from(since.as_nanos() / BIN.as_nanos()).unwrap_or(0);
-            if self.recovery.len() <= bin {
-                self.recovery.resize(bin + 1, Bin::default());
-            }
+        if (service, phase) == (Service::A, Phase::Recovery) {
+            let bin = at(&mut self.recovery, BIN, since);
             match outcome {
-                Outcome::Delivered => self.recovery[bin].delivered += 1,
-                Outcome::Lost(_) => self.recovery[bin].lost += 1,
+                Outcome::Delivered => bin.delivered += 1,
+                Outcome::Lost(_) => bin.lost += 1,
             }
         }
         let part = &mut self.parts[service as usize][phase as usize];
@@ -77,6 +80,7 @@ impl Tally {
         match outcome {
             Outcome::Delivered => {
                 part.delivered += 1;
+                *at(&mut part.beats, BEAT, since) += 1;
                 part.latencies.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
             }
             Outcome::Lost(how) => {
@@ -103,7 +107,8 @@ impl Tally {
             }
             phases.insert(phase.name().to_owned(), Value::Object(services));
         }
-        json!({ "phases": phases, "recovery": self.recovery() })
+        let beats = &self.parts[Service::A as usize][Phase::Failure as usize].beats;
+        json!({ "phases": phases, "failure_a_delivered_by_100_ms": beats, "recovery": self.recovery() })
     }
 
     /// When A had recovered, and what failed or was refused after that should have been so.
@@ -126,6 +131,8 @@ impl Tally {
 
 impl Part {
     fn told(&mut self) -> Map<String, Value> {
+        let slices = self.slices();
+        let by_second: Vec<u32> = self.beats.chunks(SECOND_BEATS).map(|second| second.iter().sum()).collect();
         self.latencies.sort_unstable();
         let Value::Object(told) = json!({
             "requests": self.delivered + self.refused + self.failed,
@@ -134,19 +141,41 @@ impl Part {
             "failed": self.failed,
             "repeated": self.repeated,
             "lost": self.lost,
-            "p50_ms": self.quantile(0.50),
-            "p99_ms": self.quantile(0.99),
+            "p50_ms": quantile(&self.latencies, 0.50),
+            "p99_ms": quantile(&self.latencies, 0.99),
+            "p50_ms_by_tenth": slices,
+            "delivered_by_second": by_second,
         }) else {
             return Map::new();
         };
         told
     }
 
-    /// Milliseconds; the latencies must be in order. None without any.
-    fn quantile(&self, part: f64) -> Option<f64> {
-        let rank = (part * self.latencies.len() as f64).ceil() as usize;
-        self.latencies.get(rank.saturating_sub(1)).map(|micros| f64::from(*micros) / 1e3)
+    /// The median latency of each tenth of the delivered requests, in milliseconds. Wants the latencies in the order of
+    /// time, and sorts each tenth.
+    fn slices(&mut self) -> Vec<Option<f64>> {
+        let length = self.latencies.len().div_ceil(SLICES).max(1);
+        let slices = self.latencies.chunks_mut(length).map(|slice| {
+            slice.sort_unstable();
+            quantile(slice, 0.50)
+        });
+        slices.collect()
     }
+}
+
+/// Milliseconds; the latencies, in microseconds, must be in order. None without any.
+fn quantile(latencies: &[u32], part: f64) -> Option<f64> {
+    let rank = (part * latencies.len() as f64).ceil() as usize;
+    latencies.get(rank.saturating_sub(1)).map(|micros| f64::from(*micros) / 1e3)
+}
+
+/// The bin of this width in which `since` lies.
+fn at<T: Default>(bins: &mut Vec<T>, width: Duration, since: Duration) -> &mut T {
+    let bin = usize::try_from(since.as_nanos() / width.as_nanos()).unwrap_or(0);
+    if bins.len() <= bin {
+        bins.resize_with(bin + 1, T::default);
+    }
+    &mut bins[bin]
 }
 
 fn sum(bins: &[Bin]) -> (u32, u32) {

@@ -30,6 +30,8 @@ const UNABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 7\r\
 enum Fate {
     Normal,
     HungThenBroken,
+    /// Answered as ever, but only once the failure is over.
+    Held,
     Closed,
     Unable,
 }
@@ -42,13 +44,16 @@ pub(crate) fn bind() -> io::Result<(std::net::TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
+/// Which worker it is: the service, and its number within that from 0.
+pub(crate) type Place = (Service, usize);
+
 /// Serves one worker, until the runtime ends.
-pub(crate) async fn serve(listener: TcpListener, service: Service, scene: Arc<Scene>, seed: u64) {
+pub(crate) async fn serve(listener: TcpListener, place: Place, scene: Arc<Scene>, seed: u64) {
     let chance = Rc::new(RefCell::new(Rng::with_seed(seed)));
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::task::spawn_local(keep(stream, service, scene.clone(), chance.clone()));
+                tokio::task::spawn_local(keep(stream, place, scene.clone(), chance.clone()));
             }
             // Out of file descriptors: those in use come back within the time of a hung request.
             Err(_) => sleep(NORMAL).await,
@@ -57,13 +62,13 @@ pub(crate) async fn serve(listener: TcpListener, service: Service, scene: Arc<Sc
 }
 
 /// One connection, request after request. An error ends it, as it would with any server.
-async fn keep(stream: TcpStream, service: Service, scene: Arc<Scene>, chance: Rc<RefCell<Rng>>) {
+async fn keep(stream: TcpStream, place: Place, scene: Arc<Scene>, chance: Rc<RefCell<Rng>>) {
     let Ok(mut link) = Link::new(stream) else { return };
     while let Ok(Some(asked)) = link.request().await {
-        let fate = fate(service, &scene, &mut chance.borrow_mut());
+        let fate = fate(place, &scene, &mut chance.borrow_mut());
         let client = asked.target.rsplit('/').next().and_then(|number| number.parse().ok());
         // A health check of a proxy meets the same fate and counts for nothing.
-        let at_worker = client.map(|client| scene.arrived(service, client));
+        let at_worker = client.map(|client| scene.arrived(place.0, client));
         let answer = match fate {
             Fate::Normal => {
                 sleep(NORMAL).await;
@@ -75,11 +80,17 @@ async fn keep(stream: TcpStream, service: Service, scene: Arc<Scene>, chance: Rc
                     () = link.gone() => return,
                 }
             }
+            Fate::Held => {
+                tokio::select! {
+                    () = scene.failure_over() => OK,
+                    () = link.gone() => return,
+                }
+            }
             Fate::Closed => return,
             Fate::Unable => UNABLE,
         };
         if let Some(at_worker) = &at_worker
-            && matches!(fate, Fate::Normal)
+            && matches!(fate, Fate::Normal | Fate::Held)
         {
             at_worker.answered();
         }
@@ -92,7 +103,7 @@ async fn keep(stream: TcpStream, service: Service, scene: Arc<Scene>, chance: Rc
     }
 }
 
-fn fate(service: Service, scene: &Scene, chance: &mut Rng) -> Fate {
+fn fate((service, number): Place, scene: &Scene, chance: &mut Rng) -> Fate {
     if service == Service::B || scene.phase() != Phase::Failure {
         return Fate::Normal;
     }
@@ -105,6 +116,7 @@ fn fate(service: Service, scene: &Scene, chance: &mut Rng) -> Fate {
                 Fate::Unable
             }
         }
+        Illness::Hang if number == 0 => Fate::Held,
         _ => Fate::Normal,
     }
 }

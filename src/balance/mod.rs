@@ -16,7 +16,7 @@ use crate::clock::Moment;
 use crate::config::{Balance, Endpoint};
 use crate::workers::health::{FULL_SHARE, Outlook};
 use crate::workers::seat::Seat;
-use crate::workers::{Member, WorkerSet, Workers};
+use crate::workers::{Member, Terms, WorkerSet, Workers};
 use order::Order;
 use ring::Circle;
 use table::{Rank, Table};
@@ -27,6 +27,9 @@ pub use order::ZERO_WEIGHT_TURNS;
 /// How far around its turns each new table begins after the last: the part of 2^64 that is the square root of 2 less
 /// 1. However often tables are made, and however few turns each is good for, their beginnings spread evenly.
 const NEXT_PHASE: u64 = 0x6A09_E667_F3BC_C908;
+
+/// So many turns are taken until one is at a worker that has room; only then all workers are looked at.
+const DRAWS: usize = 4;
 
 /// Chooses workers for one shard of one service.
 #[derive(Debug)]
@@ -119,21 +122,25 @@ impl Picker {
     /// Chooses a worker for a request that was at the workers in `tried` before. `key` is what `balance: ring` goes
     /// by ([`ring::key_of`]); the others do not look at it.
     ///
-    /// In this order, and in each step the lowest priority number first:
+    /// In this order, and in each step the lowest priority number first. If more than `max_ejected` of those that serve
+    /// are ejected and no other priority has a usable worker, all that take connections are used alike: bad workers
+    /// are better than none.
     /// 1. An untried worker that is healthy enough to be used. If all of them in a priority are full, that is the
     ///    result: full is not unreachable, so the next priority is not asked (RFC 2782), nor one that was ejected.
     /// 2. One of those again that were tried; never one that takes no connections or is on trial. So a caller that
     ///    reports a refused connection ([`Workers::connect_failed`]) does not get that worker again.
-    /// 3. Ejected workers; last of all those that take no connections, if they were not tried: bad workers are better
-    ///    than none. Of the serving priority all ejected ones count as usable if they are more than `max_ejected`.
+    /// 3. Ejected workers; last of all those that take no connections, if they were not tried.
     ///
     /// Nobody is left when there are no workers, when each has yet to pass its first check, or when all that are left
     /// were tried and take no connections.
     ///
     /// Judges the newest outcomes first, if it is time.
     ///
-    /// The first choice of a request (`tried` empty) costs the same for any number of workers, unless the one whose
-    /// turn it is is full; a further one looks at all of them.
+    /// The first choice of a request (`tried` empty) costs the same for any number of workers, unless [`DRAWS`] turns
+    /// in a row are at full ones; a further one looks at all of them.
+    ///
+    /// An ejected worker gets its trickle only while it has nothing to do, and one that wants to be tried is tried
+    /// though another priority serves.
     pub fn pick(&mut self, workers: &Arc<Workers>, now: Moment, tried: &[Endpoint], key: u64) -> Picked {
         workers.judge_if_due(now);
         let version = workers.version();
@@ -141,8 +148,9 @@ impl Picker {
             self.look(workers, version, now);
         }
         let first = match self.layout {
+            _ if tried.is_empty() && !self.table.probes().is_empty() => self.probe(workers, now),
             Layout::Circle(_) => self.first_on_circle(workers, now, tried, key),
-            _ if tried.is_empty() => self.first(workers, now),
+            _ if tried.is_empty() => (0..DRAWS).find_map(|_| self.first(workers, now)),
             _ => None,
         };
         first.map_or_else(|| self.pick_another(workers, now, tried), Picked::One)
@@ -154,20 +162,26 @@ impl Picker {
         let set = Arc::clone(&workers.load());
         let outlooks: Vec<Outlook> = set.members.iter().map(|member| member.worker.outlook(now)).collect();
         self.version = Some(version);
-        self.lay_out(set, &outlooks, workers.terms().max_ejected);
+        self.lay_out(set, &outlooks, &workers.terms());
     }
 
-    fn lay_out(&mut self, set: Arc<WorkerSet>, outlooks: &[Outlook], max_ejected: f64) {
-        self.table = Table::of(&set, outlooks, max_ejected);
+    fn lay_out(&mut self, set: Arc<WorkerSet>, outlooks: &[Outlook], terms: &Terms) {
+        self.table = Table::of(&set, outlooks, terms);
         self.set = set;
         self.turns = self.table.turns();
         let units = units(&self.set.members, &self.table, self.turns.iter().map(|place| *place as usize));
+        self.table.share_out(terms.concurrent, &self.turns, &units);
         self.phase = self.phase.wrapping_add(NEXT_PHASE);
         self.layout = match self.method {
             Method::Weighted => Layout::Turns(Order::new(&units, self.phase)),
             Method::LeastRequests => Layout::Pairs(Wheel::new(&units)),
             Method::Ring => Layout::Circle(Circle::new(&self.set, &self.table, &self.turns, &units)),
         };
+    }
+
+    /// One of a priority that was passed over and wants to be tried: otherwise it would never come back.
+    fn probe(&self, workers: &Arc<Workers>, now: Moment) -> Option<Pick> {
+        self.table.probes().iter().find_map(|place| self.take(workers, *place, true, now).ok())
     }
 
     /// The one whose turn it is, or the less busy of two. None: it could not be taken.
@@ -185,6 +199,9 @@ impl Picker {
         }
         let take = |turn: usize| {
             let place = self.turns[turn] as usize;
+            if self.is_probed(place) {
+                return None;
+            }
             self.take(workers, place, self.table.is_trial(place), now).ok()
         };
         take(first).or_else(|| second.and_then(take))
@@ -224,17 +241,26 @@ impl Picker {
         circle.walk((&self.set, &self.table), key, &mut random, |place| {
             let untried = !tried.contains(&self.set.members[place].worker.address);
             // A further attempt is no probe.
-            let fit = tried.is_empty() || self.table.rank(place) == Rank::Used;
+            let fit = match self.table.rank(place) {
+                Rank::Used => true,
+                _ => tried.is_empty() && !self.is_probed(place),
+            };
             (untried && fit)
                 .then(|| self.take(workers, place, self.table.is_trial(place), now).ok())
                 .flatten()
         })
     }
 
+    /// Whether it is ejected and has its trickle already: one request at a time shows whether it is well again. More of
+    /// them, each waiting for its whole time at one that hangs, would hold all places of the service.
+    fn is_probed(&self, place: usize) -> bool {
+        self.table.rank(place) == Rank::Trickle && self.set.members[place].worker.active() > 0
+    }
+
     /// Takes a place at this worker and, if this is to be one, its trial.
     fn take(&self, workers: &Arc<Workers>, place: usize, trial: bool, now: Moment) -> Result<Pick, Missed> {
         let worker = &self.set.members[place].worker;
-        let seat = workers.seat(worker).ok_or(Missed::Full)?;
+        let seat = workers.seat(worker, self.table.part(place)).ok_or(Missed::Full)?;
         if trial && !workers.begin_trial(worker, now) {
             return Err(Missed::TrialLost);
         }
@@ -282,9 +308,13 @@ impl Picker {
         now: Moment,
     ) -> Option<Picked> {
         let set = Arc::clone(&self.set);
-        let most = workers.seats_each().unwrap_or(u32::MAX);
+        let each = workers.seats_each();
+        let has_room = |place: &usize| {
+            let most = each.into_iter().chain(self.table.part(*place)).min();
+            most.is_none_or(|most| set.members[*place].worker.seats_taken() < most)
+        };
         let mut free: Vec<usize> = places.to_vec();
-        free.retain(|place| set.members[*place].worker.seats_taken() < most);
+        free.retain(has_room);
         let mut full = free.len() < places.len();
         while !free.is_empty() {
             let units = units(&set.members, &self.table, free.iter().copied());

@@ -12,6 +12,7 @@ use super::*;
 use crate::config::RingKey;
 use crate::shard::ShardId;
 use crate::workers::health::{TRIAL_LIMIT, Use};
+use crate::workers::ring::mixed;
 use crate::workers::{Terms, Wanted, Worker};
 
 fn now(millis: u64) -> Moment {
@@ -214,7 +215,7 @@ fn see(picker: &mut Picker, workers: &Workers, uses: &[Use]) {
     let outlooks: Vec<Outlook> =
         uses.iter().map(|usable| Outlook { usable: *usable, changes_at: u64::MAX }).collect();
     picker.version = Some(workers.version());
-    picker.lay_out(Arc::clone(&workers.load()), &outlooks, workers.terms().max_ejected);
+    picker.lay_out(Arc::clone(&workers.load()), &outlooks, &workers.terms());
 }
 
 fn methods() -> [Balance; 3] {
@@ -281,13 +282,107 @@ fn few_ejected_workers_get_their_trickle_and_many_are_used_whole() {
         see(&mut picker, &workers, &[share(64), share(64), Use::Ejected(0), share(64)]);
         assert!(!counts(&mut picker, &workers, now(0), 1_000).contains_key(&3));
         // Two of three are more than half.
-        see(&mut picker, &workers, &[share(64), Use::Ejected(0), Use::Ejected(1), share(64)]);
+        see(&mut picker, &workers, &[share(64), Use::Ejected(0), Use::Ejected(1), Use::Ejected(0)]);
         let many = counts(&mut picker, &workers, now(0), 3_000);
         assert!([1, 2, 3].iter().all(|port| (900..1_100).contains(&many[port])), "{many:?} of {balance:?}");
         // Those that take no connections count, and are not used.
-        see(&mut picker, &workers, &[share(64), Use::NotBefore(u64::MAX), Use::Ejected(1), share(64)]);
+        see(&mut picker, &workers, &[share(64), Use::NotBefore(u64::MAX), Use::Ejected(1), Use::Ejected(0)]);
         let many = counts(&mut picker, &workers, now(0), 3_000);
         assert!((1_400..1_600).contains(&many[&3]) && many.len() == 2, "{many:?} of {balance:?}");
+    }
+}
+
+#[test]
+fn the_ill_of_a_priority_are_not_used_while_another_priority_is_well() {
+    let workers = workers(&[(1, 1), (1, 1), (1, 1), (1, 1), (2, 1)]);
+    for balance in methods() {
+        // The first of the four is back and starts slowly.
+        let mut uses = [share(1), Use::Ejected(0), Use::Ejected(1), Use::Ejected(0), share(64)];
+        let mut picker = seeing(&balance, &workers, &uses);
+        assert_eq!(counts(&mut picker, &workers, now(0), 1_000), BTreeMap::from([(1, 1_000)]), "{balance:?}");
+        assert_eq!(pick(&mut picker, &workers, now(0), &[1]), Some(5), "a retry goes to nobody ill");
+        uses[0] = Use::Ejected(0);
+        see(&mut picker, &workers, &uses);
+        assert_eq!(counts(&mut picker, &workers, now(0), 100), BTreeMap::from([(5, 100)]), "{balance:?}");
+    }
+}
+
+#[test]
+fn workers_of_a_better_priority_are_tried_while_the_next_one_serves() {
+    for balance in methods() {
+        let workers = workers(&[(1, 1), (1, 1), (1, 1), (2, 1)]);
+        let mut picker = Picker::new(1, &balance);
+        let back = (1..=3).map(|port| eject(&workers, port, now(0)).nanos).max().map(Moment::at).unwrap();
+        assert_eq!(counts(&mut picker, &workers, now(1), 10), BTreeMap::from([(4, 10)]));
+        let tried = counts(&mut picker, &workers, back, 100);
+        assert_eq!(tried, BTreeMap::from([(1, 1), (2, 1), (3, 1), (4, 97)]), "{balance:?}");
+        workers.connected(&worker(&workers, 2), back);
+        assert_eq!(counts(&mut picker, &workers, back, 100), BTreeMap::from([(2, 100)]), "{balance:?}");
+    }
+}
+
+#[test]
+fn a_worker_that_hangs_leaves_room_for_the_others() {
+    for balance in methods() {
+        let workers = workers(&[(0, 1), (0, 1), (0, 2), (1, 1)]);
+        workers.adopt(Terms { concurrent: 20, ..Terms::default() });
+        let mut picker = Picker::new(1, &balance);
+        let mut stuck = Vec::new();
+        for key in 0..2_000_u64 {
+            let Picked::One(pick) = picker.pick(&workers, now(0), &[], mixed(key)) else {
+                panic!("there is room")
+            };
+            if pick.index == 0 {
+                stuck.push(pick);
+            }
+        }
+        // Three halves of its quarter.
+        assert_eq!(stuck.len(), 8, "{balance:?}");
+        // One that is alone has all the places.
+        workers.adopt(Terms { concurrent: 20, max_ejected: 1.0, ..Terms::default() });
+        see(&mut picker, &workers, &[Use::Ejected(0), share(64), Use::NotBefore(u64::MAX), Use::Unready]);
+        let all: Vec<Picked> = (0..20).map(|key| picker.pick(&workers, now(0), &[], key)).collect();
+        assert!(
+            all.iter().all(|picked| matches!(picked, Picked::One(pick) if pick.index == 1)),
+            "{balance:?}"
+        );
+    }
+}
+
+#[test]
+fn an_ejected_worker_has_one_request_at_a_time_however_long_it_takes() {
+    for balance in methods() {
+        let workers = workers(&[(0, 1), (0, 1), (0, 1)]);
+        let mut picker = seeing(&balance, &workers, &[share(64), Use::Ejected(1), share(64)]);
+        let mut trickle = |keys: std::ops::Range<u64>| {
+            let mut count = 0;
+            for key in keys {
+                let Picked::One(pick) = picker.pick(&workers, now(0), &[], ring::key_of(&key.to_be_bytes()))
+                else {
+                    panic!("two are free")
+                };
+                if pick.index == 1 {
+                    count += 1;
+                    picker.set().members[1].worker.counts.of(ShardId(0)).active.add(1);
+                }
+            }
+            count
+        };
+        assert_eq!(trickle(0..5_000), 1, "{balance:?}");
+        worker(&workers, 2).counts.of(ShardId(0)).active.sub(1);
+        assert_eq!(trickle(0..5_000), 1, "{balance:?}");
+    }
+}
+
+#[test]
+fn when_all_are_used_the_ill_are_not_preferred_to_the_well() {
+    let workers = workers(&[(0, 1); 10]);
+    let mut uses = [Use::Ejected(0); 10];
+    uses[3] = share(1);
+    for balance in [Balance::Weighted, Balance::LeastRequests] {
+        let mut picker = seeing(&balance, &workers, &uses);
+        let counts = counts(&mut picker, &workers, now(0), 10_000);
+        assert!(counts.len() == 10 && (850..1_150).contains(&counts[&4]), "{counts:?} of {balance:?}");
     }
 }
 
@@ -455,6 +550,25 @@ fn a_failed_request_goes_on_to_the_next_around_the_circle() {
     assert!((0..20).all(|_| picked(&[first]) == second));
 }
 
+/// The priority that serves by the rule, if anybody is well enough to be used.
+fn serving(set: &WorkerSet, uses: &[Use]) -> Option<u16> {
+    let of = |wanted: fn(&Use) -> bool| {
+        let found = set.members.iter().zip(uses).find(|(_, usable)| wanted(usable));
+        found.map(|(member, _)| member.priority)
+    };
+    of(|usable| matches!(usable, Use::Share(_))).or_else(|| of(|usable| *usable == Use::Trial))
+}
+
+fn use_of_any_kind() -> impl Strategy<Value = Use> {
+    prop_oneof![
+        (1_u8..=64).prop_map(Use::Share),
+        Just(Use::Trial),
+        Just(Use::NotBefore(u64::MAX)),
+        (0_u8..2).prop_map(Use::Ejected),
+        Just(Use::Unready),
+    ]
+}
+
 proptest! {
     #[test]
     fn every_pick_is_untried_and_of_the_best_usable_priority(
@@ -481,10 +595,16 @@ proptest! {
             let untried = |index: &usize| !tried.contains(&set.members[*index].worker.address);
             let used = |index: &usize| matches!(before[*index], Use::Share(_) | Use::Trial);
             let all = || 0..set.members.len();
-            // The best there is: untried and usable, tried but well, untried and away.
+            let serving = serving(&set, &before);
+            let find = |wanted: &dyn Fn(&usize) -> bool| all().find(wanted);
+            let passed_over = |index: &usize| {
+                tried.is_empty() && serving.is_some_and(|serving| set.members[*index].priority < serving)
+            };
+            // The best there is: to be tried at last, untried and usable, tried but well, untried and away.
             let best = all()
-                .find(|index| used(index) && untried(index))
-                .or_else(|| all().find(|index| matches!(before[*index], Use::Share(_))))
+                .find(|index| passed_over(index) && before[*index] == Use::Trial)
+                .or_else(|| find(&|index| used(index) && untried(index)))
+                .or_else(|| find(&|index| matches!(before[*index], Use::Share(_))))
                 .or_else(|| all().find(untried));
             let picked = match picker.pick(&workers, at, &tried, seed) {
                 Picked::One(pick) => Some(pick),
@@ -496,6 +616,46 @@ proptest! {
                 prop_assert_eq!(used(&pick.index), used(&best));
                 prop_assert_eq!(set.members[pick.index].priority, set.members[best].priority);
                 prop_assert_eq!(pick.trial, before[pick.index] == Use::Trial);
+            }
+        }
+    }
+
+    #[test]
+    fn the_ejected_are_used_only_if_they_are_many_and_no_other_priority_is_better(
+        seen in prop::collection::vec((0_u16..4, use_of_any_kind()), 0..12),
+        max_ejected in prop::sample::select(vec![0.0, 0.29, 0.5, 1.0]),
+    ) {
+        let places: Vec<(u16, u16)> = seen.iter().map(|(priority, _)| (*priority, 1)).collect();
+        let workers = workers(&places);
+        workers.adopt(Terms { max_ejected, ..Terms::default() });
+        let set = Arc::clone(&workers.load());
+        let port = |member: &Member| usize::from(member.worker.address.tcp().unwrap().port());
+        let uses: Vec<Use> = set.members.iter().map(|member| seen[port(member) - 1].1).collect();
+        let picker = seeing(&Balance::Weighted, &workers, &uses);
+        let turns: Vec<usize> = picker.turns.iter().map(|place| *place as usize).collect();
+        let is_used = |usable: Use| matches!(usable, Use::Share(_) | Use::Trial);
+        let is_ejected = |usable: Use| matches!(usable, Use::Ejected(_));
+        let serving = serving(&set, &uses);
+        let of_all = |wanted: &dyn Fn(usize) -> bool| (0..uses.len()).filter(|place| wanted(*place)).count() as f64;
+        if let Some(serving) = serving {
+            prop_assert!(turns.iter().all(|place| set.members[*place].priority == serving));
+            let serves = |place: usize| set.members[place].priority == serving && uses[place] != Use::Unready;
+            let is_well = |place: usize| matches!(uses[place], Use::Share(_));
+            let (all, well) = (of_all(&serves), of_all(&|place| serves(place) && is_well(place)));
+            let others = of_all(&|place| is_well(place) && !serves(place)) > 0.0;
+            let panics = (well == 0.0 || all - well > max_ejected * all) && !others;
+            for place in (0..uses.len()).filter(|place| serves(*place) && is_ejected(uses[*place])) {
+                let used = turns.contains(&place) && picker.table.share(place) == FULL_SHARE;
+                prop_assert_eq!(used, panics);
+            }
+        } else {
+            prop_assert!(turns.iter().all(|place| !is_used(uses[*place])));
+            prop_assert_eq!(turns.is_empty(), uses.iter().all(|usable| *usable == Use::Unready));
+        }
+        // No ejected one has a greater share than one that is not.
+        for (ill, well) in turns.iter().flat_map(|ill| turns.iter().map(move |well| (*ill, *well))) {
+            if is_ejected(uses[ill]) && is_used(uses[well]) {
+                prop_assert!(picker.table.share(ill) <= picker.table.share(well));
             }
         }
     }

@@ -60,8 +60,8 @@ pub enum RingKey {
 pub struct Health {
     /// `passive`: outcomes of requests change a worker's share, and a service that fails is asked less. Default true.
     pub passive: bool,
-    /// `max_ejected`: if a greater part of the workers of a priority is ejected, all of them are used. 0 to 1; default
-    /// 0.5.
+    /// `max_ejected`: if a greater part of the workers of a priority is ejected and no other priority has a usable one,
+    /// all of them are used. 0 to 1; default 0.5.
     pub max_ejected: f64,
     /// `check`: workers are asked how they are. None (the default): they are not.
     pub check: Option<Arc<Check>>,

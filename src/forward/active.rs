@@ -5,6 +5,9 @@
 //! An answer is good when it is complete; when it goes on for more than [`SETTLED`], which streams do that have no end;
 //! or when the client leaves in the middle of it: so far nothing was wrong. One that the worker cuts is bad, and that
 //! is told in addition if it was told as good before.
+//!
+//! With `balance: ring` an answer says nothing against the worker, whatever its status and its time: there all requests
+//! of a caller go to one worker, and what that caller asks for would be held against it. What broke does.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -26,14 +29,50 @@ use crate::workers::{CallerGroup, WorkerCounts};
 /// those that fail would think that all do.
 pub(super) const SETTLED: Duration = Duration::from_secs(1);
 
+/// When a worker is to blame for the end of a request's time: if it was waited for through half of it or more. What the
+/// client took for its upload or its download, what others left of it, and what went by in line is not the worker's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fair {
+    /// When the request's time ends. None: never.
+    pub(super) until: Option<Instant>,
+    /// A worker that was waited for less than this is not to blame.
+    least: Duration,
+}
+
+impl Fair {
+    /// For a request that began at `begun`. If its end is the client's own word (`hasty`), nobody is to blame: a
+    /// stranger chose the time.
+    pub(super) fn new(begun: Moment, until: Option<Instant>, hasty: bool) -> Self {
+        let whole = until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::from_std(begun.instant()))
+        });
+        Self { until, least: if hasty { Duration::MAX } else { whole / 2 } }
+    }
+
+    /// Whether the time is over by `now`.
+    pub(super) fn is_over(&self, now: Moment) -> bool {
+        self.until.is_some_and(|until| until <= Instant::from_std(now.instant()))
+    }
+
+    /// Whether a worker that was waited for so long is not to blame for the end.
+    pub(super) fn excuses(&self, waited: Duration) -> bool {
+        waited < self.least
+    }
+}
+
 /// One attempt in progress at a worker; given back on drop, which is when the last byte has gone or all is lost.
 #[derive(Debug)]
 pub(super) struct Active {
     pub(super) lane: Rc<Lane>,
     shard: ShardId,
     pub(super) clock: Rc<ShardClock>,
-    /// When the time ends for whose end this worker is not to blame: the client's own, or what others left of it.
-    haste: Option<Instant>,
+    fair: Fair,
+    /// Whether what it answers, and when, is told of the worker.
+    tells_answers: bool,
+    /// Since then the worker has had all that there was for it, and has been waited for.
+    since: Cell<Option<Moment>>,
+    /// So long it was waited for before that.
+    took: Cell<Duration>,
     /// The whole request has been at the worker since then, and no head has come.
     waiting_since: Cell<Option<Moment>>,
     stage: Cell<Stage>,
@@ -55,8 +94,8 @@ enum Stage {
 }
 
 impl Active {
-    /// Begins an attempt, with its place at the worker. It is not to blame for what it has not done by `haste`.
-    pub(super) fn begin(lane: &Rc<Lane>, route: &Route, seat: Seat, haste: Option<Instant>) -> Self {
+    /// Begins an attempt, with its place at the worker.
+    pub(super) fn begin(lane: &Rc<Lane>, route: &Route, seat: Seat, fair: Fair) -> Self {
         let counts = lane.worker.counts.of(route.shard);
         counts.attempts.add(1);
         counts.active.add(1);
@@ -64,7 +103,10 @@ impl Active {
             lane: Rc::clone(lane),
             shard: route.shard,
             clock: Rc::clone(&route.clock),
-            haste,
+            fair,
+            tells_answers: route.tells_answers,
+            since: Cell::new(Some(route.clock.now())),
+            took: Cell::default(),
             waiting_since: Cell::new(None),
             stage: Cell::new(Stage::Open),
             decides: Cell::new(None),
@@ -74,18 +116,30 @@ impl Active {
 
     /// The whole request is at the worker, as far as we can do anything about it.
     pub(super) fn sent(&self, now: Moment) {
-        if self.waiting_since.replace(Some(now)).is_none() {
+        if self.tells_answers && self.waiting_since.replace(Some(now)).is_none() {
             self.counts().waiting.add(1);
         }
+    }
+
+    /// A piece of the request went to the worker.
+    pub(super) fn moved(&self, now: Moment) {
+        self.since.set(Some(now));
+    }
+
+    /// The worker was silent in the middle of its answer since `began`, and no longer is.
+    pub(super) fn was_silent(&self, began: Moment) {
+        self.took.set(self.took.get() + Moment::read().since(began));
     }
 
     /// The head of an answer came, as the clock has it that was just read.
     pub(super) fn head(&self, status: StatusCode, grpc: Option<u16>) {
         let now = self.clock.now();
         self.waited(now);
+        self.took.set(self.had(now));
+        self.since.set(None);
         match verdict::of_worker(status, grpc) {
-            Verdict::Good => self.stage.set(Stage::Answering(now)),
-            Verdict::Bad => self.tell_bad(),
+            Verdict::Bad if self.tells_answers => self.tell_bad(),
+            Verdict::Good | Verdict::Bad => self.stage.set(Stage::Answering(now)),
         }
     }
 
@@ -131,17 +185,20 @@ impl Active {
         }
     }
 
-    /// The worker failed: no answer, or one that is not whole.
-    pub(super) fn failed(&self) {
+    /// The worker failed: no answer, or one that is not whole. False: the request's time is over, and it is not to blame
+    /// for that.
+    pub(super) fn failed(&self) -> bool {
         let now = Moment::read();
-        if self.haste.is_some_and(|haste| haste <= Instant::from_std(now.instant())) {
-            return self.excused();
+        if self.fair.is_over(now) && self.fair.excuses(self.had(now)) {
+            self.excused();
+            return false;
         }
         self.waited(now);
         self.counts().failures.add(1);
         if !matches!(self.stage.get(), Stage::Over) {
             self.tell_bad();
         }
+        true
     }
 
     /// What went wrong says nothing of the worker.
@@ -159,6 +216,11 @@ impl Active {
         if let Some(group) = self.decides.get() {
             self.requests(group).bad.add(1);
         }
+    }
+
+    /// How long it was waited for.
+    fn had(&self, now: Moment) -> Duration {
+        self.took.get() + self.since.get().map_or(Duration::ZERO, |since| now.since(since))
     }
 
     fn waited(&self, now: Moment) {

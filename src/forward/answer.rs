@@ -49,13 +49,13 @@ pub struct Streaming {
 pub(super) struct Silence {
     idle: Duration,
     until: Option<Instant>,
-    /// When the present silence ends the answer; none while the worker speaks.
-    ends: Option<Instant>,
+    /// When the present silence began, and when it ends the answer; none while the worker speaks.
+    present: Option<(Moment, Instant)>,
 }
 
 impl Silence {
     pub(super) const fn new(idle: Duration, until: Option<Instant>) -> Self {
-        Self { idle, until, ends: None }
+        Self { idle, until, present: None }
     }
 
     /// Whether the answer should have been complete by now. Asked for each piece: a worker that is never silent would
@@ -64,17 +64,21 @@ impl Silence {
         self.until.is_some_and(|until| until <= Instant::from_std(now.instant()))
     }
 
-    /// The worker spoke, or is being spoken to.
-    pub(super) const fn interrupted(&mut self) {
-        self.ends = None;
+    /// The worker spoke, or is being spoken to, or the silence is over for good: what `active` waited for it counts.
+    pub(super) fn interrupted(&mut self, active: &Active) {
+        if let Some((began, _)) = self.present.take() {
+            active.was_silent(began);
+        }
     }
 
     /// When the silence that is now, or has just begun, will have lasted too long.
     pub(super) fn end(&mut self) -> Instant {
-        *self.ends.get_or_insert_with(|| {
-            let end = Instant::from_std(Moment::read().instant()) + self.idle;
-            self.until.map_or(end, |until| end.min(until))
-        })
+        let (_, end) = *self.present.get_or_insert_with(|| {
+            let now = Moment::read();
+            let end = Instant::from_std(now.instant()) + self.idle;
+            (now, self.until.map_or(end, |until| end.min(until)))
+        });
+        end
     }
 }
 
@@ -123,13 +127,15 @@ impl Streaming {
             Poll::Pending => Poll::Pending,
             Poll::Ready(piece) => Poll::Ready(Some(piece)),
         });
-        self.silence.ends = self.silence.ends.filter(|_| polled.is_pending());
+        if polled.is_ready() {
+            self.silence.interrupted(&self.active);
+        }
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Some(Ok(frame)))) => {
                 if self.silence.is_over(self.active.clock.now()) && !self.body.is_end_stream() {
                     let detail = "the answer was not complete within `timeouts.total`";
-                    return Poll::Ready(Some(Err(self.cut(Reason::WorkerTimeout, detail))));
+                    return Poll::Ready(Some(Err(self.cut_late(detail))));
                 }
                 self.active.goes_on();
                 // hyper does not ask again once it has all bytes of a known length, or the trailers.
@@ -148,7 +154,7 @@ impl Streaming {
             }
             Poll::Ready(None) => {
                 let detail = "the worker stopped in the middle of its body";
-                Poll::Ready(Some(Err(self.cut(Reason::WorkerTimeout, detail))))
+                Poll::Ready(Some(Err(self.cut_late(detail))))
             }
         }
     }
@@ -189,6 +195,28 @@ impl Streaming {
         self.active.failed();
         Refusal::new(reason, detail)
     }
+
+    fn cut_late(&mut self, detail: &'static str) -> Refusal {
+        self.link = None;
+        late(&self.active, &self.upload, detail)
+    }
+}
+
+/// An answer that is cut for its time: by the worker's fault, or the client's who did not send its body or take the
+/// answer.
+pub(super) fn late(active: &Active, upload: &UploadWatch, detail: &'static str) -> Refusal {
+    if let Some(failure) = upload.failure() {
+        active.excused();
+        return failure;
+    }
+    let starves = !upload.ended() && upload.is_starving();
+    if starves {
+        active.excused();
+    }
+    if starves || !active.failed() {
+        return Refusal::new(Reason::ClientTimeout, "the client used up the request's time");
+    }
+    Refusal::new(Reason::WorkerTimeout, detail)
 }
 
 impl Answer {

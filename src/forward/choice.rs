@@ -9,12 +9,13 @@ use tokio::time::Instant;
 
 use super::Route;
 use super::pool::{Lane, Lanes};
-use super::refused::all_full;
+use super::refused::{all_full, none_ready};
 use super::tries::Tries;
 use crate::balance::Picked;
 use crate::clock::Moment;
 use crate::config::Endpoint;
 use crate::record::Outcome;
+use crate::refusal::{Reason, Refusal};
 use crate::workers::seat::Seat;
 use crate::workers::{Trial, Worker, WorkerSet};
 
@@ -29,6 +30,17 @@ pub(super) struct Chosen {
     _trial: Option<Trial>,
 }
 
+/// A worker and a place there for the first attempt, had before the request was charged; or nothing, where places are
+/// not bounded.
+#[derive(Debug, Default)]
+pub struct Reserved(Option<Chosen>);
+
+impl Reserved {
+    pub(super) const fn take(&mut self) -> Option<Chosen> {
+        self.0.take()
+    }
+}
+
 /// What came of a choice.
 enum Choice {
     One(Chosen),
@@ -37,8 +49,33 @@ enum Choice {
 }
 
 impl Route {
-    /// The worker for the next attempt; waits for a place at one if all are taken, for what is left of `capacity.wait`
-    /// and no longer than `until`. None: there is nobody, and `tries` knows what the client is told.
+    /// Chooses the first worker ahead of [`Route::send`] and takes a place there; waits for one if all are taken, for what
+    /// is left of `capacity.wait` and no longer than `until`. To be asked before the request is charged, if there is a
+    /// bound (`workers.concurrent_per_worker`).
+    ///
+    /// # Errors
+    /// 503 `overload`: no place was free in time.
+    pub async fn reserve(
+        &self,
+        key: u64,
+        until: Option<Instant>,
+        outcome: &mut Outcome,
+    ) -> Result<Reserved, Refusal> {
+        let mut tries = Tries::begin(outcome.begun().plus(outcome.has_queued()));
+        if let Some(chosen) = self.next(&mut tries, key, until, outcome).await {
+            return Ok(Reserved(Some(chosen)));
+        }
+        let refusal = tries.into_refusal();
+        // That there is nobody is found, and told, when it is to be sent.
+        if refusal.reason == Reason::Overload { Err(refusal) } else { Ok(Reserved(None)) }
+    }
+
+    /// The worker for the next attempt. If all places are taken, a request that was sent to nobody yet waits for one, for
+    /// what is left of `capacity.wait` and no longer than `until`. None: there is nobody, and `tries` knows what the
+    /// client is told.
+    ///
+    /// One that was sent wants others than those that had it: at the head of the line it would hold up everybody for a
+    /// place that only it does not want. So it takes one that is free now, or gives up.
     pub(super) async fn next(
         &self,
         tries: &mut Tries,
@@ -46,14 +83,20 @@ impl Route {
         until: Option<Instant>,
         outcome: &mut Outcome,
     ) -> Option<Chosen> {
+        let first = tries.is_first();
         // Who comes now does not overtake those who wait.
         let choice = match self.workers.freed.waiting() {
-            0 => self.choose(tries.now, tries, key),
-            _ => Choice::Full,
+            1.. if first => Choice::Full,
+            _ => self.choose(tries.now, tries, key),
         };
         match choice {
             Choice::One(chosen) => Some(chosen),
+            Choice::Nobody if first && !self.workers.load().members.is_empty() => {
+                tries.nobody_yet(none_ready());
+                None
+            }
             Choice::Nobody => None,
+            Choice::Full if tries.sent() > 0 => None,
             // In a box: waiting is rare, and its state would make every request's larger.
             Choice::Full => Box::pin(self.wait_for_place(tries, key, until, outcome)).await,
         }
@@ -66,6 +109,9 @@ impl Route {
         until: Option<Instant>,
         outcome: &mut Outcome,
     ) -> Option<Chosen> {
+        let first = tries.is_first();
+        // Whoever took no connection is away for now, and by the time of its turn may be the one that is free.
+        tries.forget();
         let begun = self.clock.refresh();
         let wait = self.wait.saturating_sub(outcome.has_queued());
         let end = Instant::from_std(begun.instant()) + wait;
@@ -81,17 +127,21 @@ impl Route {
             Ok(Choice::One(chosen)) => Some(chosen),
             Ok(Choice::Full | Choice::Nobody) => None,
             Err(_) => {
-                tries.no_place(all_full());
+                if first {
+                    tries.nobody_yet(all_full());
+                }
                 None
             }
         }
     }
 
-    /// Chooses a worker that was not asked yet; one that was, only if there is no other; one that is barred, never.
+    /// Chooses a worker that was not asked yet; one that was, only if no other is free; one that is barred, never.
     fn choose(&self, now: Moment, tries: &Tries, key: u64) -> Choice {
         let choice = self.choose_without(now, tries.not_first(), key, tries);
         match choice {
-            Choice::Nobody if tries.may_come_again() => self.choose_without(now, tries.barred(), key, tries),
+            Choice::Nobody | Choice::Full if tries.may_come_again() => {
+                self.choose_without(now, tries.barred(), key, tries)
+            }
             choice => choice,
         }
     }

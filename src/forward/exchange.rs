@@ -28,7 +28,18 @@ pub(super) struct Broken {
     pub(super) reached: Reached,
     /// The request, if it came back whole.
     pub(super) order: Option<Box<Request<Upload>>>,
+    /// It says nothing of the worker.
+    pub(super) excused: bool,
     pub(super) refusal: Refusal,
+}
+
+/// Who let the time of an exchange pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Late {
+    /// The worker sent no answer.
+    Worker,
+    /// The client did not send its body.
+    Client,
 }
 
 /// How long to wait for an answer's head: `timeouts.response` from the last piece of the request that the worker took,
@@ -47,11 +58,14 @@ impl Patience {
         self.until.map_or(end, |until| end.min(until))
     }
 
-    /// The time rang: is it the worker that was too slow? Not while the body waits for `100 Continue` or for the
-    /// client, unless the deadline of the whole request has passed.
-    pub(super) fn is_over(self, upload: &UploadWatch, now: Moment) -> bool {
+    /// The time rang: who was too slow? While the body waits for `100 Continue` or for the client nobody is, until the
+    /// deadline of the whole request has passed.
+    pub(super) fn late(self, upload: &UploadWatch, now: Moment) -> Option<Late> {
         let over = self.until.is_some_and(|until| until <= Instant::from_std(now.instant()));
-        over || (!upload.is_held() && (upload.ended() || !upload.is_starving()))
+        match upload.is_held() || (!upload.ended() && upload.is_starving()) {
+            false => Some(Late::Worker),
+            true => over.then_some(Late::Client),
+        }
     }
 }
 
@@ -76,7 +90,7 @@ pub(super) async fn exchange(
                 return Poll::Ready(done.map_err(|mut error| match error.take_message() {
                     Some(order) => {
                         let order = Some(Box::new(order));
-                        Broken { reached: Reached::Unsent, order, refusal: reset() }
+                        Broken { reached: Reached::Unsent, order, excused: false, refusal: reset() }
                     }
                     None => broken(error.error()),
                 }));
@@ -90,6 +104,7 @@ pub(super) async fn exchange(
             if seen != now_seen {
                 seen = now_seen;
                 let now = Moment::read();
+                active.moved(now);
                 if upload.ended() {
                     active.sent(now);
                 }
@@ -97,9 +112,8 @@ pub(super) async fn exchange(
             }
             while link.is_late(own, deadline) {
                 let now = Moment::read();
-                if patience.is_over(upload, now) {
-                    let reached = Reached::Silent;
-                    return Poll::Ready(Err(Broken { reached, order: None, refusal: too_slow() }));
+                if let Some(late) = patience.late(upload, now) {
+                    return Poll::Ready(Err(given_up(late)));
                 }
                 upload.release();
                 deadline = patience.end(now, patience.response);
@@ -130,13 +144,25 @@ fn broken(error: &hyper::Error) -> Broken {
         let detail =
             "the worker's answer is not HTTP/1.1, or its head is longer than `bounds.response_head_bytes`";
         let refusal = Refusal::new(Reason::WorkerProtocol, detail);
-        return Broken { reached: Reached::TooFar, order: None, refusal };
+        return Broken { reached: Reached::TooFar, order: None, excused: false, refusal };
     }
-    Broken { reached: Reached::MaybeSent, order: None, refusal: reset() }
+    Broken { reached: Reached::MaybeSent, order: None, excused: false, refusal: reset() }
+}
+
+fn given_up(late: Late) -> Broken {
+    let (reached, excused, refusal) = match late {
+        Late::Worker => (Reached::Silent, false, too_slow()),
+        Late::Client => (Reached::TooFar, true, starved()),
+    };
+    Broken { reached, order: None, excused, refusal }
 }
 
 const fn reset() -> Refusal {
     Refusal::new(Reason::WorkerReset, "the worker closed the connection before it answered")
+}
+
+pub(super) const fn starved() -> Refusal {
+    Refusal::new(Reason::ClientTimeout, "the body was not complete when the request's time was over")
 }
 
 pub(super) const fn too_slow() -> Refusal {

@@ -16,7 +16,7 @@ use super::proxy_header::Spoken;
 use super::retry::Reached;
 use super::tries::{Failed, Tries};
 use super::upload::UploadWatch;
-use super::{Active, Call, Order, Route, copy, headers, in_time, tunnel};
+use super::{Active, Call, Fair, Order, Route, copy, headers, in_time, tunnel};
 use crate::clock::Moment;
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
@@ -35,7 +35,8 @@ impl Route {
             Ok(link) => link,
             Err(failure) => return Err(Failed::unconnected(order, failure)),
         };
-        let active = Active::begin(&lane, self, std::mem::take(&mut chosen.seat), call.blame(tries));
+        let active = Active::begin(&lane, self, std::mem::take(&mut chosen.seat), call.fair(outcome));
+        self.tell_deadline(&mut order, call.until);
         let reused = link.reused();
         let upload = order.body().watch();
         // hyper takes the head apart as it writes it, so what may have to be sent again is copied first; and it keeps
@@ -62,11 +63,12 @@ impl Route {
             active.excused();
             return Err(Failed::end(refusal));
         }
-        active.failed();
         // With it goes what hyper has of the body.
         drop(link);
         let order = broken.order.map(|order| *order).or_else(|| restored(spare, &upload));
-        Err(Box::new(Failed { reached: broken.reached, reused, order, last: Err(broken.refusal) }))
+        let (reached, last) = (broken.reached, Err(broken.refusal));
+        let failed = Failed { reached, reused, order, blamed: false, last };
+        Err(tries.judged(&active, failed, broken.excused))
     }
 
     /// A connection to this worker: one that is idle, or a new one.
@@ -82,7 +84,8 @@ impl Route {
             return Ok(link);
         }
         // In a box: connecting is rare, and its state would make every request's larger.
-        let link = Box::pin(self.connect(lane, spoken, call)).await?;
+        let fair = (call.fair(outcome), tries.now);
+        let link = Box::pin(self.connect(lane, spoken, fair)).await?;
         outcome.connected(self.clock.refresh().since(tries.now));
         Ok(link)
     }
@@ -91,13 +94,13 @@ impl Route {
         &self,
         lane: &Lane,
         spoken: Option<Spoken>,
-        call: Call<'_>,
+        fair: (Fair, Moment),
     ) -> Result<Link, ConnectFailure> {
         let terms = self.terms(spoken);
-        match in_time(call, lane.connect(&self.open, terms)).await {
+        match in_time(fair, lane.connect(&self.open, terms)).await {
             // All may be in use, or some idle at other workers: one of those makes room.
             Err(ConnectFailure::Bound) if self.make_room() => {
-                in_time(call, lane.connect(&self.open, terms)).await
+                in_time(fair, lane.connect(&self.open, terms)).await
             }
             connected => {
                 if connected.is_ok() {
@@ -171,9 +174,13 @@ impl Route {
                 upload.keep(false);
                 Ok(answer)
             }
-            order => {
-                Err(Box::new(Failed { reached: Reached::Answered, reused: false, order, last: Ok(answer) }))
-            }
+            order => Err(Box::new(Failed {
+                reached: Reached::Answered,
+                reused: false,
+                order,
+                blamed: false,
+                last: Ok(answer),
+            })),
         }
     }
 }

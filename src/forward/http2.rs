@@ -30,7 +30,7 @@ use super::pool::{ConnectFailure, Lane};
 use super::retry::Reached;
 use super::tries::{Failed, Tries};
 use super::upload::UploadWatch;
-use super::{Active, Answer, Call, Order, Route, headers, in_time, not_connected, unasked};
+use super::{Active, Answer, Call, Fair, Order, Route, headers, in_time, not_connected, unasked};
 use crate::clock::Moment;
 use crate::record::Outcome;
 use crate::refusal::{self, Reason, Refusal};
@@ -40,17 +40,18 @@ impl Route {
     pub(super) async fn attempt_http2(
         &self,
         chosen: &mut Chosen,
-        order: Order,
+        mut order: Order,
         (tries, call): (&Tries, Call<'_>),
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Box<Failed>> {
         let lane = Rc::clone(&chosen.lane);
-        let slot = match self.slot(&lane, call, tries.now, outcome).await {
+        let slot = match self.slot(&lane, call.fair(outcome), tries.now, outcome).await {
             Ok(slot) => slot,
             Err(NoSlot::NotConnected(failure)) => return Err(Failed::unconnected(order, failure)),
             Err(failure) => return Err(Failed::passed_over(order, no_slot(failure))),
         };
-        let active = Active::begin(&lane, self, std::mem::take(&mut chosen.seat), call.blame(tries));
+        let active = Active::begin(&lane, self, std::mem::take(&mut chosen.seat), call.fair(outcome));
+        self.tell_deadline(&mut order, call.until);
         let reused = slot.reused();
         let upload = order.body().watch();
         let idempotent = headers::idempotent(order.method());
@@ -79,7 +80,6 @@ impl Route {
             active.excused();
             return Err(Failed::end(refusal));
         }
-        active.failed();
         let reached = match broken.reached {
             // Said by a connection that others still use: it is about this stream.
             Reached::Unsent if !reused || slot.is_usable() => Reached::Refused,
@@ -87,14 +87,15 @@ impl Route {
         };
         let body = broken.body.or_else(|| if idempotent { upload.take_back() } else { None });
         let order = body.map(|body| Request::from_parts(parts, body));
-        Err(Box::new(Failed { reached, reused, order, last: Err(broken.refusal) }))
+        let failed = Failed { reached, reused, order, blamed: false, last: Err(broken.refusal) };
+        Err(tries.judged(&active, failed, broken.excused))
     }
 
     /// A place for one stream to this worker.
     async fn slot(
         &self,
         lane: &Lane,
-        call: Call<'_>,
+        fair: Fair,
         now: Moment,
         outcome: &mut Outcome,
     ) -> Result<Slot, NoSlot> {
@@ -103,12 +104,17 @@ impl Route {
             return Ok(slot);
         }
         // In a box: connecting is rare, and its state would make every request's larger.
-        let slot = Box::pin(self.slot_or_connect(lane, call, streams)).await?;
+        let slot = Box::pin(self.slot_or_connect(lane, (fair, now), streams)).await?;
         outcome.connected(self.clock.refresh().since(now));
         Ok(slot)
     }
 
-    async fn slot_or_connect(&self, lane: &Lane, call: Call<'_>, streams: usize) -> Result<Slot, NoSlot> {
+    async fn slot_or_connect(
+        &self,
+        lane: &Lane,
+        fair: (Fair, Moment),
+        streams: usize,
+    ) -> Result<Slot, NoSlot> {
         let head_bytes = self.bounds.response_head_bytes;
         let terms = Terms {
             bound: &self.open,
@@ -117,10 +123,10 @@ impl Route {
             settings: Settings { head_bytes, streams },
             clock: &self.clock,
         };
-        let mut slot = in_time(call, lane.shared.slot_or_connect(lane, &terms)).await;
+        let mut slot = in_time(fair, lane.shared.slot_or_connect(lane, &terms)).await;
         // All may be in use, or some idle at other workers: one of those makes room.
         if matches!(slot, Err(NoSlot::NotConnected(ConnectFailure::Bound))) && self.make_room() {
-            slot = in_time(call, lane.shared.slot_or_connect(lane, &terms)).await;
+            slot = in_time(fair, lane.shared.slot_or_connect(lane, &terms)).await;
         }
         if slot.is_ok() {
             self.workers.connected(&lane.worker, Moment::read());

@@ -35,14 +35,15 @@ use tokio::time::Instant;
 
 use crate::balance::Picker;
 use crate::clock::{Moment, ShardClock};
-use crate::config::{Bounds, Retries, Timeouts, WorkerProtocol};
+use crate::config::{Balance, Bounds, Retries, Timeouts, WorkerProtocol};
 use crate::record::Outcome;
 use crate::refusal::Refusal;
 use crate::shard::ShardId;
 use crate::workers::{CallerGroup, WorkerSet, Workers};
-use active::Active;
+use active::{Active, Fair};
 pub use answer::Answer;
 use budget::Budget;
+pub use choice::Reserved;
 use early::Early;
 use http1::unasked;
 use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lanes};
@@ -71,6 +72,8 @@ pub struct Route {
     /// `capacity.wait`: how long a request may wait for a place at a worker.
     wait: Duration,
     deadline_header: Option<HeaderName>,
+    /// Whether what a worker answers, and when, says something of it: not with `balance: ring`.
+    tells_answers: bool,
     /// `workers.send_proxy_protocol`.
     tells: bool,
     protocol: WorkerProtocol,
@@ -101,9 +104,9 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// When the time ends for whose end the next worker is not to blame: what the client chose, or others left of it.
-    fn blame(&self, tries: &Tries) -> Option<Instant> {
-        if tries.is_first() { self.haste } else { self.until }
+    /// Who is to blame for the end of its time.
+    fn fair(&self, outcome: &Outcome) -> Fair {
+        Fair::new(outcome.begun(), self.until, self.haste.is_some())
     }
 }
 
@@ -133,6 +136,7 @@ impl Route {
             budget: Cell::new(budget),
             wait: config.capacity.wait,
             deadline_header: config.deadline_header.clone(),
+            tells_answers: !matches!(config.balance, Balance::Ring(_)),
             tells: config.send_proxy_protocol,
             protocol: config.worker_protocol,
             shard,
@@ -152,20 +156,26 @@ impl Route {
         }
     }
 
-    /// Sends the request to a worker and returns its answer once the head is there.
+    /// Sends the request to a worker, the first time to the one that was `reserved`, and returns its answer once the
+    /// head is there.
     ///
     /// # Errors
     /// The refusal that the client gets: 502, 503 or 504, or what was wrong with the client's own body.
     pub async fn send(
         &self,
         mut order: Order,
+        mut reserved: Reserved,
         call: Call<'_>,
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Refusal> {
         self.earn_retries();
-        let mut tries = Tries::begin(outcome.begun());
+        let mut tries = Tries::begin(outcome.begun().plus(outcome.has_queued()));
         for _ in 0..ATTEMPTS_MAX {
-            let Some(mut chosen) = self.next(&mut tries, call.key, call.until, outcome).await else { break };
+            let chosen = match reserved.take() {
+                Some(chosen) => Some(chosen),
+                None => self.next(&mut tries, call.key, call.until, outcome).await,
+            };
+            let Some(mut chosen) = chosen else { break };
             outcome.attempt(&chosen.lane.worker.name, chosen.priority);
             let asking = (&tries, call);
             let attempt = match self.protocol {
@@ -183,10 +193,11 @@ impl Route {
                 None => break,
             }
         }
+        let blamed = tries.is_any_blamed();
         match tries.into_last() {
             Ok(answer) => Ok(self.decided(answer, call.group)),
             Err(refusal) => {
-                self.gave_up(&refusal, call.haste, call.group);
+                self.gave_up(&refusal, blamed, call.group);
                 Err(refusal)
             }
         }
@@ -208,21 +219,28 @@ impl Route {
         }
     }
 
+    /// Writes how much time is left, for the worker that is about to get the request.
+    fn tell_deadline(&self, order: &mut Order, until: Option<Instant>) {
+        if let Some(name) = &self.deadline_header {
+            headers::tell_deadline(order.headers_mut(), name, until, self.clock.now());
+        }
+    }
+
     fn make_room(&self) -> bool {
         self.lanes.borrow().1.iter().any(|lane| lane.close_one())
     }
 }
 
-/// Waits for a connection no longer than the request may take. If that ends first by the client's own word, the worker
-/// is not to blame: a stranger chose the time.
+/// Waits for a connection, from `begun` on, no longer than the request may take. If that ends first and the worker had
+/// little of it, it is not to blame.
 async fn in_time<T, E: From<ConnectFailure>>(
-    call: Call<'_>,
+    (fair, begun): (Fair, Moment),
     connecting: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    let Some(until) = call.until else { return connecting.await };
+    let Some(until) = fair.until else { return connecting.await };
     match tokio::time::timeout_at(until, connecting).await {
         Ok(connected) => connected,
-        Err(_) if call.haste.is_some() => Err(ConnectFailure::OutOfTime.into()),
+        Err(_) if fair.excuses(Moment::read().since(begun)) => Err(ConnectFailure::OutOfTime.into()),
         Err(_) => Err(ConnectFailure::TimedOut.into()),
     }
 }

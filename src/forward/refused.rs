@@ -13,6 +13,12 @@ pub(super) fn no_workers() -> Refusal {
         .after(Duration::from_secs(1))
 }
 
+/// There are workers, and none that may be asked yet.
+pub(super) fn none_ready() -> Refusal {
+    Refusal::new(Reason::NoWorkers, "no worker has passed its first check (`health.check.required_at_start`)")
+        .after(Duration::from_secs(1))
+}
+
 fn overload(detail: &'static str) -> Refusal {
     Refusal::new(Reason::Overload, detail).after(Duration::from_secs(1))
 }

@@ -9,7 +9,7 @@ use super::choice::Chosen;
 use super::pool::ConnectFailure;
 use super::refused::{beside_the_worker, no_workers, not_connected};
 use super::retry::{self, Again, Attempted, Reached};
-use super::{Call, Order, Route, headers, verdict};
+use super::{Active, Call, Order, Route, headers, verdict};
 use crate::clock::Moment;
 use crate::config::Endpoint;
 use crate::record::Outcome;
@@ -23,6 +23,8 @@ pub(super) struct Failed {
     pub(super) reused: bool,
     /// The request, if it is whole: what can be sent once more.
     pub(super) order: Option<Order>,
+    /// Whether it is held against the worker.
+    pub(super) blamed: bool,
     /// What the client gets if nothing better comes.
     pub(super) last: Result<Response<Answer>, Refusal>,
 }
@@ -30,13 +32,14 @@ pub(super) struct Failed {
 impl Failed {
     /// Nothing more can be done.
     pub(super) fn end(refusal: Refusal) -> Box<Self> {
-        Box::new(Self { reached: Reached::TooFar, reused: false, order: None, last: Err(refusal) })
+        let (reached, last) = (Reached::TooFar, Err(refusal));
+        Box::new(Self { reached, reused: false, order: None, blamed: true, last })
     }
 
     /// There was no connection for this request.
     pub(super) fn unconnected(order: Order, failure: ConnectFailure) -> Box<Self> {
         match beside_the_worker(&failure) {
-            Some(refusal) => Self::end(refusal),
+            Some(refusal) => Box::new(Self { blamed: false, ..*Self::end(refusal) }),
             None => Self::passed_over(order, not_connected(&failure)),
         }
     }
@@ -44,7 +47,14 @@ impl Failed {
     /// The worker took no connection, or none that can be used.
     pub(super) fn passed_over(order: Order, refusal: Refusal) -> Box<Self> {
         let (reached, last) = (Reached::NoConnection, Err(refusal));
-        Box::new(Self { reached, reused: false, order: Some(order), last })
+        Box::new(Self { reached, reused: false, order: Some(order), blamed: true, last })
+    }
+
+    /// What may be done about it after these tries.
+    fn again(&self, replayed: bool) -> Again {
+        let (reached, reused) = (self.reached, self.reused);
+        let repeatable = self.order.as_ref().is_some_and(|order| headers::idempotent(order.method()));
+        retry::again(Attempted { reached, reused, repeatable, replayed })
     }
 }
 
@@ -57,6 +67,8 @@ pub(super) struct Tries {
     /// Attempts that were sent, or refused by a worker of HTTP/2.
     sent: u32,
     replayed: bool,
+    /// Whether anything is held against a worker.
+    blamed: bool,
     /// Workers that were asked, those that are not asked again at all before the others.
     tried: Vec<Endpoint>,
     barred: usize,
@@ -71,6 +83,7 @@ impl Tries {
             fresh: false,
             sent: 0,
             replayed: false,
+            blamed: false,
             tried: Vec::new(),
             barred: 0,
             last: Err(no_workers()),
@@ -107,11 +120,36 @@ impl Tries {
         self.barred < self.tried.len()
     }
 
-    /// Every worker is full. That is the answer only if nobody was asked.
-    pub(super) fn no_place(&mut self, refusal: Refusal) {
-        if self.is_first() {
-            self.last = Err(refusal);
+    /// Nobody was asked, and this is why.
+    pub(super) fn nobody_yet(&mut self, refusal: Refusal) {
+        self.last = Err(refusal);
+    }
+
+    /// Workers that took no connection may be chosen again.
+    pub(super) fn forget(&mut self) {
+        self.tried.clear();
+        self.barred = 0;
+    }
+
+    /// Whether a failure says only that its connection was over before the request came: the worker closed it between
+    /// two requests, which nobody is blamed for, and the request goes out once more.
+    fn is_replay(&self, failed: &Failed) -> bool {
+        failed.order.is_some() && failed.again(self.replayed) == Again::Replay
+    }
+
+    /// A failure with what it says of the worker, which is told: nothing if it is `excused` or a replay.
+    pub(super) fn judged(&self, active: &Active, mut failed: Failed, excused: bool) -> Box<Failed> {
+        if excused || self.is_replay(&failed) {
+            active.excused();
+        } else {
+            failed.blamed = active.failed();
         }
+        Box::new(failed)
+    }
+
+    /// Whether anything is held against a worker.
+    pub(super) const fn is_any_blamed(&self) -> bool {
+        self.blamed
     }
 
     /// What is told where there is no answer that could be given.
@@ -157,16 +195,16 @@ impl Route {
         outcome: &mut Outcome,
     ) -> Option<Order> {
         let Chosen { lane, .. } = chosen;
-        let Failed { reached, reused, order, last } = *failed;
+        let again = failed.again(tries.replayed);
+        let Failed { reached, order, blamed, last, .. } = *failed;
         tries.now = self.clock.refresh();
         tries.keep(last);
-        let repeatable = order.as_ref().is_some_and(|order| headers::idempotent(order.method()));
-        let again = retry::again(Attempted { reached, reused, repeatable, replayed: tries.replayed });
+        tries.blamed |= blamed;
         let worker = &lane.worker;
         if again != Again::PassOver {
             tries.sent += 1;
         }
-        let mut order = order?;
+        let order = order?;
         match again {
             Again::Never => return None,
             Again::PassOver => self.leave_alone(tries, worker),
@@ -196,9 +234,6 @@ impl Route {
         if call.until.is_some_and(|until| until <= Instant::from_std(tries.now.instant())) {
             return None;
         }
-        if let (Some(name), Some(until)) = (&self.deadline_header, call.until) {
-            headers::tell_deadline(order.headers_mut(), name, Some(until), tries.now);
-        }
         Some(order)
     }
 
@@ -212,6 +247,7 @@ impl Route {
     /// Leaves a worker alone that took no connection, for this request and for a while.
     fn leave_alone(&self, tries: &mut Tries, worker: &Worker) {
         self.workers.connect_failed(worker, tries.now);
+        tries.blamed = true;
         tries.bar(&worker.address);
     }
 
@@ -256,10 +292,9 @@ impl Route {
         response
     }
 
-    /// No worker answered: that is told of the service if the workers are to blame.
-    pub(super) fn gave_up(&self, refusal: &Refusal, haste: Option<Instant>, group: CallerGroup) {
-        let hasty = haste.is_some_and(|haste| haste <= Instant::from_std(self.clock.now().instant()));
-        if refusal.reason.whose() == Whose::Worker && !hasty {
+    /// No worker answered: that is told of the service if any of them was to `blame`.
+    pub(super) fn gave_up(&self, refusal: &Refusal, blame: bool, group: CallerGroup) {
+        if refusal.reason.whose() == Whose::Worker && blame {
             self.workers.requests.of(self.shard).of(group).bad.add(1);
         }
     }

@@ -1,5 +1,6 @@
 //! Is there room, and quota left? The order is the point: while most requests fail at the workers, only some go on at
-//! all; then a place of the service's capacity is taken, at once or after a short wait; only who has one is charged. So
+//! all; then a place of the service's capacity is taken, at once or after a short wait, and, where those are bounded,
+//! one at a worker; only who has both is charged. So
 //! what is refused for want of room has cost nobody anything, and nobody waits who would be refused afterwards.
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::admit::capacity::Permit;
 use crate::admit::limit::{Grant, Refused};
 use crate::admit::{Facts, Shadow};
 use crate::clock::{Moment, ShardClock};
+use crate::forward::Reserved;
 use crate::queue::NoPlace;
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
@@ -28,6 +30,8 @@ pub(super) struct Asking<'a> {
     pub(super) clock: &'a ShardClock,
     pub(super) caller: &'a Caller,
     pub(super) facts: &'a Facts<'a>,
+    /// What `balance: ring` goes by.
+    pub(super) key: u64,
     /// When all must be over.
     pub(super) until: Option<Instant>,
 }
@@ -37,6 +41,8 @@ pub(super) struct Asking<'a> {
 #[derive(Debug)]
 pub(super) struct Admission {
     pub(super) grant: Grant,
+    /// The place at the first worker: to be taken along to it.
+    pub(super) reserved: Reserved,
     _permit: Permit,
 }
 
@@ -58,12 +64,21 @@ pub(super) async fn enter(
         return Err(no_room(Reason::WorkersFailing, detail));
     }
     let acceptance = workers.acceptance(now);
-    let (permit, now) = match desk.entrance.try_enter(acceptance) {
+    let (permit, mut now) = match desk.entrance.try_enter(acceptance) {
         Some(permit) => (permit, now),
         None => (wait(asking, acceptance, now, outcome).await?, asking.clock.refresh()),
     };
+    let mut reserved = Reserved::default();
+    if workers.seats_each().is_some() {
+        // Nobody waits, or keeps others waiting, who would be refused afterwards.
+        desk.service.limits.check(asking.caller, asking.facts, now)?;
+        // In a box: its state would make every request's larger.
+        let reserving = Box::pin(desk.route.reserve(asking.key, asking.until, outcome));
+        reserved = reserving.await.map_err(Refused::without_standing)?;
+        now = asking.clock.now();
+    }
     let grant = desk.service.limits.charge(asking.caller, asking.facts, now, shadows)?;
-    Ok(Admission { grant, _permit: permit })
+    Ok(Admission { grant, reserved, _permit: permit })
 }
 
 /// Waits for a place, if that is of use: it is against bursts, not for workers that fail.

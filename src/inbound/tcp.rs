@@ -34,9 +34,10 @@ pub async fn open(visitor: Rc<Visitor>) -> Option<Opened> {
     let desk = Rc::clone(&visitor.desk());
     let mut outcome = begin(&visitor, &desk);
     let opened = match admit(&visitor, &desk, &mut outcome).await {
-        Ok((admission, whose)) => {
+        Ok((mut admission, whose)) => {
             let spoken = visitor.arrival.spoken();
-            desk.route.open(spoken, whose, &mut outcome).await.map(|worker| (worker, admission))
+            let reserved = std::mem::take(&mut admission.reserved);
+            desk.route.open(spoken, reserved, whose, &mut outcome).await.map(|worker| (worker, admission))
         }
         Err(refusal) => Err(refusal),
     };
@@ -90,11 +91,13 @@ async fn admit(
     outcome.client(caller.client);
     outcome.caller(caller_note(desk, &caller));
     let named = (&caller, service.callers.name(&caller));
+    let key = key::of(&service.config.balance, &HeaderMap::new(), named.1);
     let mut shadows = Vec::new();
     let judged = permission::judge(&service.config.permissions, named, &FACTS, now, &mut shadows);
     let admitted = match judged {
         Ok(()) => {
-            let asking = Asking { desk, clock: visitor.clock(), caller: &caller, facts: &FACTS, until: None };
+            let clock = visitor.clock();
+            let asking = Asking { desk, clock, caller: &caller, facts: &FACTS, key, until: None };
             room::enter(&asking, now, outcome, &mut shadows).await.map_err(|refused| refused.refusal)
         }
         Err(refusal) => Err(refusal),
@@ -102,7 +105,6 @@ async fn admit(
     for Shadow { rule, reason, .. } in &shadows {
         outcome.shadow(rule, *reason);
     }
-    let key = key::of(&service.config.balance, &HeaderMap::new(), named.1);
     admitted.map(|admission| (admission, (key, CallerGroup::of(caller.hash))))
 }
 

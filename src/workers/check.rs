@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::health::Use;
 use super::{Worker, Workers};
 use crate::clock::Moment;
 use crate::config::{self, Endpoint, ServiceName, WorkerProtocol};
@@ -29,6 +30,10 @@ pub const FIRST_AT_ONCE: usize = 16;
 
 /// The first checks of many new workers are spread over the interval, and over this at most: a start waits for them.
 pub const FIRST_SPREAD: Duration = Duration::from_secs(1);
+
+/// A worker that gets nothing before its first good check is asked at least so often, whatever the interval: it may
+/// have started a moment after Buckler.
+pub const UNREADY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Each interval is longer or shorter by up to this share, so that checks which fell together do not stay together.
 const JITTER: f64 = 0.1;
@@ -137,8 +142,19 @@ async fn check_again_and_again(
         drop(place);
         let count = if outcome.is_ok() { &worker.checks.good } else { &worker.checks.bad };
         count.add(1);
-        workers.checked(&worker, outcome, Moment::read());
-        due = begun + jittered(checking.check.interval, fastrand::f64());
+        let now = Moment::read();
+        workers.checked(&worker, outcome, now);
+        let interval = interval_of(&checking.check, worker.usable(now));
+        due = begun + jittered(interval, fastrand::f64());
+    }
+}
+
+/// How soon a worker that may be used so is asked again, before jitter.
+fn interval_of(check: &config::Check, usable: Use) -> Duration {
+    match usable {
+        // It still stands that one check ends before the next begins.
+        Use::Unready => check.interval.min(UNREADY_INTERVAL.max(check.timeout)),
+        _ => check.interval,
     }
 }
 

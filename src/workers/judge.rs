@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::tally::{Look, Reference, Tally};
 use super::throttle::{CallerGroup, Throttle, ThrottleReading};
-use super::{Worker, WorkerSet, Workers, held};
+use super::{Member, Worker, WorkerSet, Workers, held};
 use crate::clock::Moment;
 
 /// The time between two judgements of one worker; soon enough for a reaction within a second.
@@ -16,6 +16,9 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// So much later for each worker: a judgement costs about a thousandth to a hundredth of that for each.
 const LATER_BY: Duration = Duration::from_micros(20);
+
+/// And for each shard of each worker, whose counts lie in another processor's cache.
+const LATER_BY_SHARD: Duration = Duration::from_micros(1);
 
 /// Fewer siblings that are known well enough have no middle to compare with.
 const FEWEST_SIBLINGS: usize = 2;
@@ -26,7 +29,8 @@ pub(super) struct Judge {
     last: Option<Moment>,
     /// What all workers have done since the first judgement.
     total: Tally,
-    reference: Reference,
+    /// By priority, as the set had them at the last look: workers of another priority may be far away.
+    references: Vec<(u16, Reference)>,
     throttle: Throttle,
     /// Kept for their room.
     successes: Vec<f64>,
@@ -42,7 +46,9 @@ impl Workers {
         }
         let set = self.load();
         let count = u32::try_from(set.members.len()).unwrap_or(u32::MAX);
-        let next = now.plus(INTERVAL).plus(LATER_BY.saturating_mul(count)).nanos;
+        let shards = u32::try_from(self.shards).unwrap_or(u32::MAX);
+        let each = LATER_BY.saturating_add(LATER_BY_SHARD.saturating_mul(shards));
+        let next = now.plus(INTERVAL).plus(each.saturating_mul(count)).nanos;
         if self.judge_due.compare_exchange(due, next, AcqRel, Relaxed).is_err() {
             return;
         }
@@ -83,10 +89,12 @@ impl Judge {
         let terms = workers.terms.load();
         self.throttle(workers, terms.passive, passed);
         self.look(set, passed, now);
-        for member in &set.members {
-            workers.alter(&member.worker, now, |health, terms| {
-                health.judge(terms, &self.reference, self.total, now);
-            });
+        for (siblings, (_, reference)) in siblings(set).zip(&self.references) {
+            for member in siblings {
+                workers.alter(&member.worker, now, |health, terms| {
+                    health.judge(terms, reference, self.total, now);
+                });
+            }
         }
     }
 
@@ -102,26 +110,39 @@ impl Judge {
         workers.accepted.store(acceptance.to_bits(), Relaxed);
     }
 
-    /// Takes the counts of all workers, and finds the middle of them.
+    /// Takes the counts of all workers, and finds the middle of those of each priority.
     fn look(&mut self, set: &WorkerSet, passed: Duration, now: Moment) {
-        self.successes.clear();
-        self.latencies.clear();
+        let before = std::mem::take(&mut self.references);
         let mut all = Tally::default();
-        for member in &set.members {
-            let look = Look::at(&member.worker);
-            let mut health = held(&member.worker.health);
-            all = all.plus(health.score.look(look, passed, (&self.reference, self.total), now));
-            let (success, latency) = health.score.evidence();
-            drop(health);
-            self.successes.extend(success);
-            self.latencies.extend(latency);
+        for siblings in siblings(set) {
+            let priority = siblings[0].priority;
+            let known = before.binary_search_by_key(&priority, |(priority, _)| *priority);
+            let reference = known.map_or_else(|_| Reference::default(), |at| before[at].1);
+            self.successes.clear();
+            self.latencies.clear();
+            for member in siblings {
+                let look = Look::at(&member.worker);
+                let mut health = held(&member.worker.health);
+                all = all.plus(health.score.look(look, passed, (&reference, self.total), now));
+                let (success, latency) = health.score.evidence(&reference);
+                drop(health);
+                self.successes.extend(success);
+                self.latencies.extend(latency);
+            }
+            let reference = self.middle();
+            self.references.push((priority, reference));
         }
         self.total = self.total.plus(all);
-        // Of an even number, the better of the two in the middle.
+    }
+
+    /// The middle of the workers that were just looked at. Of an even number, the better of the two in the middle.
+    fn middle(&mut self) -> Reference {
         let better_half = self.successes.len() / 2;
-        self.reference.success = nth(&mut self.successes, better_half);
         let quicker_half = self.latencies.len().saturating_sub(1) / 2;
-        self.reference.latency = nth(&mut self.latencies, quicker_half);
+        Reference {
+            success: nth(&mut self.successes, better_half),
+            latency: nth(&mut self.latencies, quicker_half),
+        }
     }
 }
 
@@ -141,6 +162,11 @@ impl Look {
         }
         look
     }
+}
+
+/// The workers of each priority.
+fn siblings(set: &WorkerSet) -> impl Iterator<Item = &[Member]> {
+    set.members.chunk_by(|a, b| a.priority == b.priority)
 }
 
 /// The value at this place in order. None: there are too few.

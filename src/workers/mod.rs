@@ -150,6 +150,9 @@ impl Workers {
     pub fn adopt(&self, terms: Terms) {
         if **self.terms.load() != terms {
             self.seats_each.store(terms.seats_each, Ordering::Relaxed);
+            if terms.by_ring {
+                self.load().ring();
+            }
             self.terms.store(Arc::new(terms));
             self.changed();
         }
@@ -202,7 +205,12 @@ impl Workers {
         let same = members.len() == old.members.len()
             && members.iter().zip(&old.members).all(|(new, old)| new.same_place_as(old));
         let ring = if same { old.ring.clone() } else { OnceLock::new() };
-        self.set.store(Arc::new(WorkerSet { members, dns, ring }));
+        let set = Arc::new(WorkerSet { members, dns, ring });
+        if terms.by_ring {
+            // Made here and not on the way of a request: the ring of thousands takes milliseconds.
+            set.ring();
+        }
+        self.set.store(set);
         // An answer that says the same as the last one is no reason for every shard to choose anew.
         if !same {
             self.changed();

@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Moment;
-    use crate::workers::{Wanted, WorkerSet, Workers};
+    use crate::workers::{Terms, Wanted, WorkerSet, Workers};
 
     fn set(weights: &[u16]) -> Arc<WorkerSet> {
         let workers = Workers::new(1);
@@ -119,6 +119,22 @@ mod tests {
         let points = set.ring().points(0);
         assert_eq!(points.len(), 10_000 * (POINTS_MAX / 10_000));
         assert!(points.is_sorted());
+    }
+
+    #[test]
+    fn the_ring_is_made_before_a_request_needs_it() {
+        let workers = Workers::new(1);
+        let wanted = |port| Wanted {
+            address: std::net::SocketAddr::from(([127, 0, 0, 1], port)).into(),
+            priority: 0,
+            weight: 1,
+        };
+        workers.replace(vec![wanted(1)], None, Moment::at(1));
+        assert!(workers.load().ring.get().is_none(), "nobody needs it");
+        workers.adopt(Terms { by_ring: true, ..Terms::default() });
+        assert!(workers.load().ring.get().is_some());
+        workers.replace(vec![wanted(1), wanted(2)], None, Moment::at(2));
+        assert!(workers.load().ring.get().is_some());
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! - *Smoothly*: failures and times over about [`WINDOW`] lessen the share ([`share`]). What all workers do alike
 //!   lessens nobody's.
 //! - *At once*: a run of failures that siblings, as they did during that run, would hardly ever have ([`Run`]), or a
-//!   share that has shrunk to nothing, ejects the worker: it gets a trickle and its past is forgotten.
+//!   silence while they answer, or a share that has shrunk to nothing, ejects the worker: it gets a trickle and its
+//!   past is forgotten.
 //! - *Back*: [`GOOD_TO_RETURN`] outcomes in a row that are good and in time, or a long time without any outcome. Slow
 //!   start bounds what a mistake costs, and a shorter run ejects it again until it has proved itself.
 
@@ -80,7 +81,10 @@ pub fn verdict(status: StatusCode) -> Verdict {
 #[derive(Clone, Debug)]
 pub struct Score {
     sums: Sums,
+    /// What it has done, as far as it was looked at.
+    own: Tally,
     run: Run,
+    silence: Silence,
     ejected: Option<Ejected>,
     /// Ejections without a proof of health between them.
     ejections: u32,
@@ -92,11 +96,30 @@ pub struct Score {
 }
 
 /// Failures without a success between them, as far as one look at the counts can tell.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Run {
     length: u64,
-    /// What all workers had done when it began.
-    began: Tally,
+    /// When it began.
+    began: Mark,
+    /// What all had done at its newest failure: what siblings did since says nothing of that time. None: that failure
+    /// is so new that it is not yet known.
+    ended: Option<Tally>,
+}
+
+/// What had been done at some moment: from there on the siblings' outcomes are counted.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    total: Tally,
+    own: Tally,
+}
+
+/// The time without an answer although something waits.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    since: Moment,
+    began: Mark,
+    /// Answers in a second before.
+    rate: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +135,9 @@ impl Score {
     pub const fn new(now: Moment) -> Self {
         Self {
             sums: Sums::NONE,
-            run: Run { length: 0, began: Tally { good: 0, bad: 0 } },
+            own: Tally { good: 0, bad: 0 },
+            run: Run::NONE,
+            silence: Silence { since: now, began: Mark::NONE, rate: 0.0 },
             ejected: None,
             ejections: 0,
             proof: PROOF,
@@ -133,12 +158,18 @@ impl Score {
     ) -> Tally {
         let news = self.sums.look(look, passed, reference);
         let Tally { good, bad } = news.outcomes;
+        // Both without what is new: the siblings' outcomes of this look count, and its own are known.
+        let mark = Mark { total, own: self.own };
+        self.own = self.own.plus(news.outcomes);
+        if news.answers > 0 || !self.sums.is_anything_waiting() {
+            self.silence = Silence { since: now, began: mark, rate: self.sums.rate() };
+        }
         if good > 0 {
             // Of failures and successes in any order, so many are behind the last success on average.
-            self.run = Run { length: bad / (good + 1), began: total };
+            self.run = Run { length: bad / (good + 1), began: mark, ended: None };
         } else if bad > 0 {
-            let began = if self.run.length == 0 { total } else { self.run.began };
-            self.run = Run { length: self.run.length.saturating_add(bad), began };
+            let began = if self.run.length == 0 { mark } else { self.run.began };
+            self.run = Run { length: self.run.length.saturating_add(bad), began, ended: None };
         }
         if let Some(ejected) = &mut self.ejected
             && good + bad > 0
@@ -162,7 +193,7 @@ impl Score {
             }
             return;
         }
-        if let Some(why) = self.unlikely_run(total) {
+        if let Some(why) = self.unlikely_run(total).or_else(|| self.hangs(reference, total, now)) {
             return self.eject(why, now);
         }
         let share = share(&self.sums, reference);
@@ -188,7 +219,7 @@ impl Score {
     pub fn pardon(&mut self, now: Moment) {
         if self.ejected.is_some() || self.share != FULL_SHARE {
             let sums = self.sums.cleared();
-            *self = Self { sums, ..Self::new(now) };
+            *self = Self { sums, own: self.own, ..Self::new(now) };
         }
     }
 
@@ -231,16 +262,16 @@ impl Score {
 
     /// What siblings are compared with: the part that was good, and the seconds to an answer; none if it is ejected,
     /// or too little is known.
-    pub fn evidence(&self) -> (Option<f64>, Option<f64>) {
-        if self.is_out() { (None, None) } else { (self.sums.success(), self.sums.latency()) }
+    pub fn evidence(&self, reference: &Reference) -> (Option<f64>, Option<f64>) {
+        if self.is_out() { (None, None) } else { (self.sums.success(), self.sums.comparable(reference)) }
     }
 
     /// Why the run of failures ejects it, if it does.
-    fn unlikely_run(&self, total: Tally) -> Option<String> {
+    fn unlikely_run(&mut self, total: Tally) -> Option<String> {
+        let total = *self.run.ended.get_or_insert(total);
         let length = self.run.length;
         let needed = if self.proof < PROOF { RUN_AGAIN } else { RUN };
-        let good = total.good.wrapping_sub(self.run.began.good);
-        let bad = total.bad.wrapping_sub(self.run.began.bad).saturating_sub(length);
+        let Tally { good, bad } = self.run.began.siblings(total, self.own);
         if length < needed || good.saturating_add(bad) < SIBLINGS_SEEN {
             return None;
         }
@@ -251,6 +282,15 @@ impl Score {
                 good.saturating_add(bad)
             )
         })
+    }
+
+    /// Why its silence ejects it, if it does: the mean of its times still holds what it did before.
+    fn hangs(&self, reference: &Reference, total: Tally, now: Moment) -> Option<String> {
+        let silent = now.since(self.silence.since);
+        let Tally { good, bad } = self.silence.began.siblings(total, self.own);
+        let siblings = good.saturating_add(bad);
+        let hangs = self.sums.hangs(silent, siblings, self.silence.rate, reference);
+        hangs.then(|| format!("no answer for {:.1} s; its siblings gave {siblings}", silent.as_secs_f64()))
     }
 
     fn eject(&mut self, why: String, now: Moment) {
@@ -268,7 +308,26 @@ impl Score {
     fn start_anew(&mut self, why: String, now: Moment) {
         (self.why, self.since, self.share) = (why, now, FULL_SHARE);
         self.sums = self.sums.cleared();
-        self.run = Run::default();
+        self.run = Run::NONE;
+    }
+}
+
+impl Run {
+    const NONE: Self = Self { length: 0, began: Mark::NONE, ended: None };
+}
+
+impl Mark {
+    const NONE: Self = Self { total: Tally { good: 0, bad: 0 }, own: Tally { good: 0, bad: 0 } };
+
+    /// What the siblings of a worker have done since, if all and it have done this.
+    const fn siblings(&self, total: Tally, own: Tally) -> Tally {
+        Tally {
+            good: total
+                .good
+                .wrapping_sub(self.total.good)
+                .saturating_sub(own.good.wrapping_sub(self.own.good)),
+            bad: total.bad.wrapping_sub(self.total.bad).saturating_sub(own.bad.wrapping_sub(self.own.bad)),
+        }
     }
 }
 

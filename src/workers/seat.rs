@@ -11,12 +11,10 @@ use super::{Worker, Workers};
 pub struct Seat(Option<(Arc<Workers>, Arc<Worker>)>);
 
 impl Workers {
-    /// Takes a place at `worker`. None: it is full.
-    pub fn seat(self: &Arc<Self>, worker: &Arc<Worker>) -> Option<Seat> {
-        let most = self.seats_each.load(Relaxed);
-        if most == 0 {
-            return Some(Seat(None));
-        }
+    /// Takes a place at `worker`, of which there are `concurrent_per_worker`, and `part` if its part of the service's
+    /// places is bounded. None: it is full.
+    pub fn seat(self: &Arc<Self>, worker: &Arc<Worker>, part: Option<u32>) -> Option<Seat> {
+        let Some(most) = self.seats_each().into_iter().chain(part).min() else { return Some(Seat(None)) };
         let more = |taken| (taken < most).then_some(taken + 1);
         worker.seats.fetch_update(SeqCst, SeqCst, more).ok()?;
         Some(Seat(Some((Arc::clone(self), Arc::clone(worker)))))
@@ -29,9 +27,9 @@ impl Workers {
 }
 
 impl Worker {
-    /// Places that are taken.
+    /// Places that are taken. Who waits looks here first, so it is ordered as the queue asks for ([`crate::queue`]).
     pub fn seats_taken(&self) -> u32 {
-        self.seats.load(Relaxed)
+        self.seats.load(SeqCst)
     }
 }
 

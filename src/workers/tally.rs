@@ -21,6 +21,17 @@ const IMAGINED: f64 = 32.0;
 /// A single time counts for at most so many times the bound: together with [`IMAGINED`] one is never enough.
 const CLIP: f64 = 16.0;
 
+/// A time beyond the bound counts as far as it is more than so many standard errors beyond it: some requests wait long
+/// at any worker (long polls, streams without a first message), at one more of them and at another fewer.
+const DOUBT: f64 = 2.0;
+
+/// Without an answer for so long, and for [`CLIP`] times the bound, a worker hangs, if it should have answered
+/// [`MISSED`] requests by then, siblings have ended [`BUSY`], and [`HELD`] wait at it.
+const SILENT: Duration = Duration::from_secs(1);
+const MISSED: f64 = 16.0;
+const BUSY: u64 = 20;
+const HELD: u64 = 2;
+
 /// Between two looks at the counts waiting is taken for constant, for so long at most: nobody looks at an idle service.
 const LONGEST_STEP: Duration = Duration::from_secs(1);
 
@@ -60,6 +71,8 @@ pub struct Reference {
 pub struct News {
     /// Outcomes.
     pub outcomes: Tally,
+    /// Answers.
+    pub answers: u64,
     /// The answers took no longer than siblings may take.
     pub in_time: bool,
 }
@@ -73,6 +86,8 @@ pub struct Sums {
     /// Answers, and the seconds that they took, each at most [`CLIP`] times the bound.
     waited: f64,
     waited_seconds: f64,
+    /// Of each look the square of those seconds by the number of answers: how much the times differ.
+    squares: f64,
     /// Seconds that those have waited which wait still: what waiting adds up to (Little's law), less what ended. So a
     /// worker that hangs is seen before any of its requests has ended.
     pending_seconds: f64,
@@ -101,6 +116,7 @@ impl Sums {
         bad: 0.0,
         waited: 0.0,
         waited_seconds: 0.0,
+        squares: 0.0,
         pending_seconds: 0.0,
     };
 
@@ -109,7 +125,8 @@ impl Sums {
         let seen = std::mem::replace(&mut self.seen, look);
         let good = since(look.outcomes.good, seen.outcomes.good);
         let bad = since(look.outcomes.bad, seen.outcomes.bad);
-        let waited = since(look.waited, seen.waited) as f64;
+        let answers = since(look.waited, seen.waited);
+        let waited = answers as f64;
         let seconds = since(look.waited_nanos, seen.waited_nanos) as f64 / 1e9;
         let bound = reference.bound();
 
@@ -119,13 +136,15 @@ impl Sums {
         self.waited = self.waited.mul_add(kept, waited);
         let counted = bound.map_or(seconds, |bound| seconds.min(CLIP * bound * waited));
         self.waited_seconds = self.waited_seconds.mul_add(kept, counted);
+        let square = if answers > 0 { counted * counted / waited } else { 0.0 };
+        self.squares = self.squares.mul_add(kept, square);
         let waiting = f64::midpoint(look.waiting as f64, seen.waiting as f64);
         let step = passed.min(LONGEST_STEP).as_secs_f64();
         let pending = waiting.mul_add(step, self.pending_seconds * kept) - seconds;
         self.pending_seconds = if look.waiting == 0 { 0.0 } else { pending.max(0.0) };
 
         let in_time = bound.is_none_or(|bound| seconds <= bound * waited);
-        News { outcomes: Tally { good, bad }, in_time }
+        News { outcomes: Tally { good, bad }, answers, in_time }
     }
 
     /// The same counts seen, and nothing remembered.
@@ -148,6 +167,30 @@ impl Sums {
     /// Seconds to an answer. None: too few of them.
     pub fn latency(&self) -> Option<f64> {
         (self.waited >= FEWEST).then(|| self.waited_seconds / self.waited)
+    }
+
+    /// Seconds to an answer for siblings to be compared with: those that wait are counted as they are in the
+    /// comparison. None: too few.
+    pub fn comparable(&self, reference: &Reference) -> Option<f64> {
+        let (pending, waiting) = self.pending(reference.bound().unwrap_or(f64::INFINITY));
+        (self.waited >= FEWEST).then(|| (self.waited_seconds + pending) / (self.waited + waiting))
+    }
+
+    /// Answers in a second, of late.
+    pub fn rate(&self) -> f64 {
+        self.waited / WINDOW.as_secs_f64()
+    }
+
+    /// Whether a worker hangs that gave no answer for `silent`, while siblings ended `siblings` attempts and it
+    /// answered `rate` requests a second before.
+    pub fn hangs(&self, silent: Duration, siblings: u64, rate: f64, reference: &Reference) -> bool {
+        let Some(bound) = reference.bound() else { return false };
+        let seconds = silent.as_secs_f64();
+        self.seen.waiting >= HELD
+            && siblings >= BUSY
+            && silent > SILENT
+            && seconds > CLIP * bound
+            && rate * seconds >= MISSED
     }
 
     /// Whether anything waits for an answer.
@@ -176,14 +219,28 @@ impl Sums {
         format!("fails {} % of its requests, its siblings {} %", percent(success), percent(usual))
     }
 
-    /// Seconds to an answer, those that wait included, tempered by imagined answers in the siblings' time.
+    /// Seconds to an answer, those that wait included, tempered by imagined answers in the siblings' time and by how
+    /// much the times differ.
     fn compared(&self, reference: &Reference) -> Option<f64> {
         let (median, bound) = (reference.latency?, reference.bound()?);
-        let most = self.seen.waiting as f64 * CLIP * bound;
-        let pending = self.pending_seconds.min(most);
-        let waiting = if pending > 0.0 { self.seen.waiting as f64 } else { 0.0 };
-        let seconds = IMAGINED.mul_add(median, self.waited_seconds + pending);
-        Some(seconds / (self.waited + waiting + IMAGINED))
+        let (pending, waiting) = self.pending(bound);
+        let (seconds, answers) = (self.waited_seconds + pending, self.waited + waiting);
+        let mut squares = self.squares;
+        if waiting > 0.0 {
+            squares += pending * pending / waiting;
+        }
+        let variance = if answers > 0.0 { squares - seconds * seconds / answers } else { 0.0 };
+        let doubt = DOUBT * variance.max(0.0).sqrt();
+        Some((IMAGINED.mul_add(median, seconds) - doubt) / (answers + IMAGINED))
+    }
+
+    /// Seconds that those have waited which wait still, each at most [`CLIP`] times the bound, and their number.
+    fn pending(&self, bound: f64) -> (f64, f64) {
+        if self.pending_seconds <= 0.0 || self.seen.waiting == 0 {
+            return (0.0, 0.0);
+        }
+        let waiting = self.seen.waiting as f64;
+        (self.pending_seconds.min(waiting * CLIP * bound), waiting)
     }
 }
 

@@ -16,6 +16,10 @@ pub struct Terms {
     pub slow_start: Duration,
     /// `workers.concurrent_per_worker`; 0: no bound.
     pub seats_each: u32,
+    /// `capacity.concurrent`; 0: no bound.
+    pub concurrent: u32,
+    /// `workers.balance` is `ring`.
+    pub by_ring: bool,
     /// Whether there is a `health.check`.
     pub checked: bool,
     /// `health.check.required_at_start`.
@@ -35,6 +39,8 @@ impl Terms {
             max_ejected: service.health.max_ejected,
             slow_start: service.slow_start,
             seats_each: service.concurrent_per_worker.map_or(0, NonZeroU32::get),
+            concurrent: service.capacity.concurrent.map_or(0, NonZeroU32::get),
+            by_ring: matches!(service.balance, config::Balance::Ring(_)),
             checked: check.is_some(),
             required_at_start: check.is_some_and(|check| check.required_at_start),
             healthy_after: check.map_or(1, |check| check.healthy_after),
@@ -51,6 +57,8 @@ impl Default for Terms {
             max_ejected: health.max_ejected,
             slow_start: Duration::ZERO,
             seats_each: 0,
+            concurrent: 0,
+            by_ring: false,
             checked: false,
             required_at_start: false,
             healthy_after: 1,

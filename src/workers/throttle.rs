@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use crate::shard::{Count, PerShard};
 
-/// The time constant of the window: short enough that a service which recovers is asked in full within a second.
-const WINDOW: Duration = Duration::from_secs(2);
+/// The time constant of the window: short enough that a service which recovers is asked in full within a second,
+/// however long it was ill. That takes half the window at worst (an outage of three windows, any rate), and what the
+/// first answers and judgements take on top.
+const WINDOW: Duration = Duration::from_millis(1_500);
 
 /// So many requests are let through for each that goes well (K of the book): nothing is rejected while at least half
 /// of them do.

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use rustix::process::Pid;
 use serde_json::Value;
 
 /// How long one program may run: a full list of cases takes some seconds on a quiet machine.
@@ -37,6 +38,11 @@ impl Server {
         Self { port: port.unwrap_or_else(|| panic!("{script} told {told}")), program }
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.program.child.id()).unwrap()).unwrap()
+    }
+
     /// `127.0.0.1:PORT`.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -52,6 +58,12 @@ impl Server {
 #[track_caller]
 pub(crate) fn run(script: &str, arguments: &[&str]) -> Value {
     Program::start(script, arguments).line(LONGEST_RUN)
+}
+
+/// The same, by this command, which gets the interpreter's command line behind its own arguments.
+#[track_caller]
+pub(crate) fn run_by(command: &[&str], script: &str, arguments: &[&str]) -> Value {
+    Program::start_by(command, script, arguments).line(LONGEST_RUN)
 }
 
 /// Runs a list of cases and returns what each saw; panics with all that failed.
@@ -89,7 +101,13 @@ struct Program {
 
 impl Program {
     fn start(script: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(interpreter())
+        Self::start_by(&[], script, arguments)
+    }
+
+    fn start_by(command: &[&str], script: &str, arguments: &[&str]) -> Self {
+        let line: Vec<_> = command.iter().map(Path::new).chain([interpreter()]).collect();
+        let mut child = Command::new(line[0])
+            .args(&line[1..])
             .arg(folder().join(script))
             .args(arguments)
             .env("PYTHONDONTWRITEBYTECODE", "1")

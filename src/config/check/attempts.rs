@@ -84,7 +84,13 @@ impl Checker<'_> {
             let message = format!("`on`, and `attempts: 1` at {place} never tries again");
             self.error(Code::Contradiction, at.at, message, "write `attempts: 2`, or remove `on`");
         }
-        Retries { attempts, budget: share(&written.budget, default.budget), on }
+        let budget = share(&written.budget, default.budget);
+        if let (true, Some(at), Some(of)) = (budget <= 0.0 && !on.is_empty(), &written.on, &written.budget) {
+            let place = self.problems.place(of.at);
+            let message = format!("`on`, and `budget: 0%` at {place} never tries again");
+            self.error(Code::Contradiction, at.at, message, "write `budget: 20%`, or remove `on`");
+        }
+        Retries { attempts, budget, on }
     }
 
     fn retried_statuses(&mut self, field: &Field<file::List<u16>>) -> Vec<StatusCode> {

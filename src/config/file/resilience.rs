@@ -39,8 +39,8 @@ pub(in crate::config) struct Health {
     /// A worker that fails or is slow, compared with its siblings, gets a smaller share of the requests, and a service
     /// whose workers all fail is asked less. Default true.
     pub(in crate::config) passive: Field<bool>,
-    /// If a greater part of the workers of one priority is ejected, all of them are used: bad workers are better than
-    /// none. Default `50%`, from 0% to 100%.
+    /// If a greater part of the workers of one priority is ejected and no other priority has a usable one, all of them
+    /// are used: bad workers are better than none. Default `50%`, from 0% to 100%.
     pub(in crate::config) max_ejected: Field<ShareText>,
     /// Workers are asked how they are, on connections of their own. Default: they are not asked.
     pub(in crate::config) check: Field<Check>,
@@ -110,7 +110,8 @@ pub(in crate::config) struct Retries {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(in crate::config) struct Capacity {
-    /// Requests in progress, over all shards, until the last byte of the answer. From 1 to 1000000.
+    /// Requests in progress, over all shards, until the last byte of the answer. While several workers are used, each
+    /// of them holds at most 1.5 times its part of these places. From 1 to 1000000.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(in crate::config) concurrent: Field<u32>,
     /// How long a request may wait for a place, in this bound or at a worker. Default 0s, from 0s to 1m. If

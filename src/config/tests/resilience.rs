@@ -63,7 +63,7 @@ fn every_key_means_what_it_says() {
          \x20   host: playlist.example.test:80\n    status: [200, 204-299]\n    body: '\"ok\"'\n    interval: 1s\n\
          \x20   timeout: 1s\n    healthy_after: 4\n    unhealthy_after: 5\n    required_at_start: true\n\
          timeouts: { total: 5s, deadline_header: X-Timeout-Ms }\n\
-         retry: { attempts: 10, budget: 0%, on: [502, 503] }\ncapacity: { concurrent: 2, wait: 5s }\n\
+         retry: { attempts: 10, budget: 10%, on: [502, 503] }\ncapacity: { concurrent: 2, wait: 5s }\n\
          fallback: { status: 203, headers: { Content-Type: application/json, x-count: 0 }, body: '[]' }",
     );
     assert_eq!((service.balance, service.slow_start), (Balance::LeastRequests, Duration::ZERO));
@@ -79,7 +79,7 @@ fn every_key_means_what_it_says() {
     assert_eq!((&check.kind, check.timeout, check.required_at_start), (&kind, SECOND, true));
     assert_eq!((check.healthy_after, check.unhealthy_after), (4, 5));
     assert_eq!(service.deadline_header.unwrap(), "x-timeout-ms");
-    assert_eq!((service.retries.attempts, service.retries.budget), (10, 0.0));
+    assert_eq!((service.retries.attempts, service.retries.budget), (10, 0.1));
     assert_eq!(service.retries.on, [502, 503].map(|status| http::StatusCode::from_u16(status).unwrap()));
     assert_eq!((service.capacity.concurrent.unwrap().get(), service.capacity.wait), (2, 5 * SECOND));
     let fallback = service.fallback.unwrap();
@@ -364,6 +364,11 @@ fn retries_are_written_once_and_of_failures() {
             "retries: { attempts: 1, on: [502] }",
             "6:33: `on`, and `attempts: 1` at t.yaml:6:26 never tries again",
             "write `attempts: 2`",
+        ),
+        (
+            "retries: { budget: 0%, on: [502] }",
+            "6:32: `on`, and `budget: 0%` at t.yaml:6:24 never tries again",
+            "write `budget: 20%`",
         ),
         ("retrys: {}", "6:5: unknown key `retrys`", "did you mean `retry`?"),
         (

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::{self, Balance, RingKey};
 use crate::workers::{Wanted, Workers};
 
 const SHARD: ShardId = ShardId(0);
@@ -34,12 +35,16 @@ const NOTHING: Told = Told { good: 0, bad: 0, failures: 0, served: 0, unserved: 
 
 impl Way {
     fn new() -> Self {
+        Self::balanced(Balance::Weighted)
+    }
+
+    fn balanced(balance: Balance) -> Self {
         let clock = ShardClock::new();
         let workers = Workers::new(1);
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into();
         workers.replace(vec![Wanted { address, priority: 0, weight: 1 }], None, clock.now());
         let place = (SHARD, Rc::clone(&clock));
-        let service = crate::config::plain_service();
+        let service = config::Service { balance, ..config::plain_service() };
         let route = Route::new(Arc::clone(&workers), Arc::default(), &service, place, None);
         let worker = Arc::clone(&workers.load().members[0].worker);
         let lane = Rc::new(Lane::new(Arc::clone(&workers), worker, SHARD));
@@ -47,7 +52,11 @@ impl Way {
     }
 
     fn begin(&self) -> Active {
-        Active::begin(&self.lane, &self.route, Seat::default(), None)
+        self.begin_by(Fair::default())
+    }
+
+    fn begin_by(&self, fair: Fair) -> Active {
+        Active::begin(&self.lane, &self.route, Seat::default(), fair)
     }
 
     fn now(&self) -> Moment {
@@ -200,18 +209,75 @@ fn an_answer_that_another_attempt_replaces_says_nothing_of_the_service() {
 }
 
 #[test]
-fn nobody_is_blamed_for_the_haste_of_a_client() {
+fn who_was_waited_for_through_half_of_the_time_is_to_blame_for_its_end() {
+    let begun = Moment::at(5_000_000_000);
+    let at = |millis| begun.plus(Duration::from_millis(millis));
+    let until = Some(Instant::from_std(at(1000).instant()));
+    let fair = Fair::new(begun, until, false);
+    assert!(!fair.is_over(at(999)) && fair.is_over(at(1000)));
+    assert!(fair.excuses(Duration::from_millis(499)) && !fair.excuses(Duration::from_millis(500)));
+    let hasty = Fair::new(begun, until, true);
+    assert!(hasty.excuses(Duration::from_secs(3600)), "the client chose the time");
+    let endless = Fair::new(begun, None, false);
+    assert!(!endless.is_over(at(1 << 40)) && !endless.excuses(Duration::ZERO));
+}
+
+/// What is told of an attempt that fails when its time is over, if a worker that was waited for less than `least` is
+/// not to blame for that.
+fn when_time_is_over(least: Duration, go: impl FnOnce(&Active)) -> Told {
     let way = Way::new();
-    let past = Some(Instant::from_std(Moment::at(1).instant()));
-    let active = Active::begin(&way.lane, &way.route, Seat::default(), past);
+    let active = way.begin_by(Fair { until: Some(Instant::from_std(Moment::at(1).instant())), least });
     active.sent(way.now());
-    active.failed();
+    go(&active);
+    let is_blamed = active.failed();
     drop(active);
-    assert_eq!((way.told(), way.gauges()), (NOTHING, (0, 0)));
-    let far = Some(Instant::from_std(Moment::read().plus(Duration::from_secs(600)).instant()));
-    let active = Active::begin(&way.lane, &way.route, Seat::default(), far);
-    active.failed();
-    assert_eq!(way.told(), Told { bad: 1, failures: 1, ..NOTHING }, "there was time left");
+    assert_eq!((is_blamed, way.gauges()), (way.told().failures == 1, (0, 0)));
+    way.told()
+}
+
+#[test]
+fn a_worker_is_to_blame_for_the_end_of_the_time_only_if_it_took_its_part_of_it() {
+    const BLAMED: Told = Told { bad: 1, failures: 1, ..NOTHING };
+    let (hour, instant) = (Duration::from_secs(3600), Duration::from_nanos(1));
+    assert_eq!(when_time_is_over(hour, |_| {}), NOTHING);
+    assert_eq!(when_time_is_over(instant, |_| {}), BLAMED);
+    // The client sent the last piece just now.
+    assert_eq!(when_time_is_over(instant, |active| active.moved(Moment::read().plus(hour))), NOTHING);
+    // After the head only its own silence counts. Clocks begin at one second.
+    let head = |active: &Active| active.head(StatusCode::OK, None);
+    assert_eq!(when_time_is_over(instant, head), NOTHING);
+    let silent = |active: &Active| {
+        head(active);
+        active.was_silent(Moment::at(1));
+    };
+    assert_eq!(when_time_is_over(Duration::from_millis(900), silent), BLAMED);
+}
+
+#[test]
+fn while_there_is_time_left_the_worker_is_to_blame() {
+    let way = Way::new();
+    let far = Moment::read().plus(Duration::from_secs(600));
+    let active = way.begin_by(Fair::new(way.now(), Some(Instant::from_std(far.instant())), true));
+    assert!(active.failed());
+    assert_eq!(way.told(), Told { bad: 1, failures: 1, ..NOTHING });
+}
+
+#[test]
+fn on_a_ring_no_answer_speaks_against_the_worker_and_what_breaks_does() {
+    let way = Way::balanced(Balance::Ring(RingKey::Caller));
+    let active = way.begin();
+    active.sent(way.now());
+    assert_eq!(way.gauges(), (1, 0), "its time is not looked at");
+    active.head(StatusCode::SERVICE_UNAVAILABLE, None);
+    active.decides(Verdict::Bad, GROUP);
+    active.complete();
+    drop(active);
+    assert_eq!(way.told(), Told { good: 1, unserved: 1, ..NOTHING });
+    let cut = way.begin();
+    cut.head(StatusCode::OK, None);
+    cut.failed();
+    drop(cut);
+    assert_eq!((way.told().bad, way.told().failures, way.gauges()), (1, 1, (0, 0)));
 }
 
 #[test]
@@ -270,7 +336,9 @@ proptest! {
                 match step {
                     0 => active.goes_on(),
                     1 => active.complete(),
-                    2 => active.failed(),
+                    2 => {
+                        active.failed();
+                    }
                     _ => active.excused(),
                 }
             }

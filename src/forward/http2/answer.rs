@@ -10,7 +10,7 @@ use http_body::{Frame, SizeHint};
 
 use super::super::Active;
 use super::super::alarm::Alarm;
-use super::super::answer::Silence;
+use super::super::answer::{Silence, late};
 use super::super::upload::UploadWatch;
 use super::connection::Slot;
 use super::pump::Pump;
@@ -73,19 +73,19 @@ impl Streaming {
         let polled = live.poll_frame(cx);
         if self.uploaded != self.upload.bytes() {
             self.uploaded = self.upload.bytes();
-            self.silence.interrupted();
+            self.silence.interrupted(&self.active);
         }
         match polled {
             Poll::Pending if self.alarm.is_late(cx, self.silence.end()) => {
                 if let Some(live) = &self.live {
                     live.slot.timed_out(self.idle);
                 }
-                let detail = "the worker stopped in the middle of its body";
-                Poll::Ready(Some(Err(self.cut(Refusal::new(Reason::WorkerTimeout, detail)))))
+                self.silence.interrupted(&self.active);
+                Poll::Ready(Some(Err(self.cut_late("the worker stopped in the middle of its body"))))
             }
             Poll::Pending => Poll::Pending,
             Poll::Ready(piece) => {
-                self.silence.interrupted();
+                self.silence.interrupted(&self.active);
                 Poll::Ready(self.take(piece))
             }
         }
@@ -111,8 +111,7 @@ impl Streaming {
             Some(Err(error)) => Some(Err(self.cut(broken(&error)))),
             Some(Ok(frame)) => {
                 if self.silence.is_over(self.active.clock.now()) && !ended {
-                    let detail = "the answer was not complete within its time";
-                    return Some(Err(self.cut(Refusal::new(Reason::WorkerTimeout, detail))));
+                    return Some(Err(self.cut_late("the answer was not complete within its time")));
                 }
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 self.left = self.left.map(|left| left.saturating_sub(length));
@@ -139,6 +138,11 @@ impl Streaming {
         }
         self.active.failed();
         refusal
+    }
+
+    fn cut_late(&mut self, detail: &'static str) -> Refusal {
+        self.live = None;
+        late(&self.active, &self.upload, detail)
     }
 
     pub(in super::super) fn is_end_stream(&self) -> bool {

@@ -14,7 +14,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use super::super::Active;
 use super::super::alarm::Alarm;
 use super::super::early::Early;
-use super::super::exchange::{CONTINUE_WAIT, Patience, too_slow};
+use super::super::exchange::{CONTINUE_WAIT, Late, Patience, starved, too_slow};
 use super::super::headers;
 use super::super::retry::Reached;
 use super::super::upload::{Upload, UploadWatch};
@@ -35,12 +35,19 @@ pub(super) struct Broken {
     pub(super) reached: Reached,
     /// The request's body, if it came back whole.
     pub(super) body: Option<Upload>,
+    /// It says nothing of the worker.
+    pub(super) excused: bool,
     pub(super) refusal: Refusal,
 }
 
 impl Broken {
     const fn new(reached: Reached, refusal: Refusal) -> Self {
-        Self { reached, body: None, refusal }
+        Self { reached, body: None, excused: false, refusal }
+    }
+
+    /// What is the client's doing, or ours.
+    const fn beside_the_worker(refusal: Refusal) -> Self {
+        Self { reached: Reached::TooFar, body: None, excused: true, refusal }
     }
 }
 
@@ -53,13 +60,14 @@ pub(super) async fn exchange(
     (patience, early): (Patience, Option<&Early>),
 ) -> Result<Begun, Broken> {
     let wanted = body.wanted();
-    let head = head(parts).map_err(|refusal| Broken::new(Reached::TooFar, refusal))?;
+    let head = head(parts).map_err(Broken::beside_the_worker)?;
     let (response, mut pump) = match slot.sender().send_request(head, body.is_none()) {
         Ok((response, stream)) => (response, Pump::new(stream, body)),
         Err(error) if error.is_go_away() || error.is_io() => {
-            return Err(Broken { reached: Reached::Unsent, body: Some(body), refusal: gone() });
+            let (body, refusal) = (Some(body), gone());
+            return Err(Broken { reached: Reached::Unsent, body, excused: false, refusal });
         }
-        Err(_) => return Err(Broken::new(Reached::TooFar, unfit())),
+        Err(_) => return Err(Broken::beside_the_worker(unfit())),
     };
     if upload.ended() {
         active.sent(patience.from);
@@ -92,7 +100,8 @@ pub(super) async fn exchange(
             Ok((response, pump))
         }
         Err(Met::End(refusal)) => Err(Broken::new(Reached::TooFar, refusal)),
-        Err(Met::Late) => {
+        Err(Met::Late(Late::Client)) => Err(Broken::beside_the_worker(starved())),
+        Err(Met::Late(Late::Worker)) => {
             slot.timed_out(patience.response);
             Err(Broken::new(Reached::Silent, too_slow()))
         }
@@ -101,7 +110,7 @@ pub(super) async fn exchange(
             // What was not looked at can be sent again although some of its body went: so much of it is kept.
             let body =
                 if matches!(reached, Reached::Unsent | Reached::Refused) { pump.whole() } else { None };
-            Err(Broken { reached, body, refusal })
+            Err(Broken { reached, body, excused: false, refusal })
         }
     }
 }
@@ -109,7 +118,7 @@ pub(super) async fn exchange(
 /// What a wait for an answer can meet instead of one.
 enum Met {
     End(Refusal),
-    Late,
+    Late(Late),
     Fault(h2::Error),
 }
 
@@ -159,6 +168,7 @@ impl Waiting {
         if self.seen != seen {
             self.seen = seen;
             let now = Moment::read();
+            active.moved(now);
             if upload.ended() {
                 active.sent(now);
             }
@@ -166,8 +176,8 @@ impl Waiting {
         }
         while self.alarm.is_late(cx, self.deadline) {
             let now = Moment::read();
-            if patience.is_over(upload, now) {
-                return Poll::Ready(Err(Met::Late));
+            if let Some(late) = patience.late(upload, now) {
+                return Poll::Ready(Err(Met::Late(late)));
             }
             upload.release();
             self.deadline = patience.end(now, patience.response);

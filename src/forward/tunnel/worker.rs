@@ -14,7 +14,7 @@ use crate::forward::proxy_header::Spoken;
 use crate::forward::refused::{beside_the_worker, not_connected};
 use crate::forward::tries::{Failed, Tries};
 use crate::forward::upgrade::Wish;
-use crate::forward::{ATTEMPTS_MAX, Active, Route, headers, unasked};
+use crate::forward::{ATTEMPTS_MAX, Active, Fair, Reserved, Route, headers, unasked};
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 use crate::socket::Socket;
@@ -42,7 +42,7 @@ impl WorkerSide {
 }
 
 impl Route {
-    /// Connects to a worker for a client that gets it whole, one worker after another; `key` and `group` are as in
+    /// Connects to a worker for a client that gets it whole, to the one that was `reserved` first; `key` and `group` are as in
     /// [`crate::forward::Call`].
     ///
     /// # Errors
@@ -50,13 +50,18 @@ impl Route {
     pub async fn open(
         &self,
         spoken: Spoken,
+        mut reserved: Reserved,
         (key, group): (u64, CallerGroup),
         outcome: &mut Outcome,
     ) -> Result<WorkerSide, Refusal> {
         let spoken = self.tells.then_some(spoken);
         let mut tries = Tries::begin(self.clock.refresh());
         for _ in 0..ATTEMPTS_MAX {
-            let Some(chosen) = self.next(&mut tries, key, None, outcome).await else { break };
+            let chosen = match reserved.take() {
+                Some(chosen) => Some(chosen),
+                None => self.next(&mut tries, key, None, outcome).await,
+            };
+            let Some(chosen) = chosen else { break };
             let lane = Rc::clone(&chosen.lane);
             outcome.attempt(&lane.worker.name, chosen.priority);
             match lane.open(&self.open, self.terms(spoken)).await {
@@ -64,7 +69,7 @@ impl Route {
                     let connected = self.clock.refresh();
                     outcome.connected(connected.since(tries.now));
                     self.workers.connected(&lane.worker, connected);
-                    let active = Active::begin(&lane, self, chosen.seat, None);
+                    let active = Active::begin(&lane, self, chosen.seat, Fair::default());
                     active.connected(group);
                     return Ok(WorkerSide::new(socket, Vec::new(), active, open));
                 }
@@ -76,8 +81,9 @@ impl Route {
                 }
             }
         }
+        let blamed = tries.is_any_blamed();
         let refusal = tries.into_refusal();
-        self.gave_up(&refusal, None, group);
+        self.gave_up(&refusal, blamed, group);
         Err(refusal)
     }
 }

@@ -298,3 +298,14 @@ fn jitter_is_a_tenth_either_way() {
     assert_eq!(jittered(whole, 0.5), whole);
     assert_eq!(jittered(whole, 1.0), Duration::from_secs(11));
 }
+
+#[test]
+fn a_worker_that_is_not_ready_is_asked_sooner() {
+    let check = |interval, timeout| Check { interval, timeout, ..(*http(200..=299, None).check).clone() };
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let rare = check(minute, second);
+    assert_eq!(interval_of(&rare, Use::Unready), UNREADY_INTERVAL);
+    assert_eq!(interval_of(&rare, Use::Share(64)), minute);
+    assert_eq!(interval_of(&check(minute, 5 * second), Use::Unready), 5 * second);
+    assert_eq!(interval_of(&check(second / 20, second / 20), Use::Unready), second / 20);
+}

@@ -108,3 +108,21 @@ proptest! {
         prop_assert!(after + 1 >= before, "{} {}", before, after);
     }
 }
+
+#[test]
+fn what_siblings_do_after_a_run_of_failures_makes_it_no_more_unlikely() {
+    let reference = Reference::default();
+    let tally = |good, bad| Tally { good, bad };
+    let looks_at = |score: &mut Score, before, after| {
+        let look = Look { outcomes: tally(0, 12), ..Look::default() };
+        score.look(look, Duration::from_millis(50), (&reference, before), Moment::at(1));
+        score.judge(&reference, after, Moment::at(1));
+        score.is_out()
+    };
+    let mut failed_with_all = Score::new(Moment::at(0));
+    assert!(!looks_at(&mut failed_with_all, tally(0, 0), tally(0, 40)));
+    // It is asked no more, and the others are well again.
+    assert!(!looks_at(&mut failed_with_all, tally(0, 40), tally(1_000, 40)));
+    let mut failed_alone = Score::new(Moment::at(0));
+    assert!(looks_at(&mut failed_alone, tally(0, 0), tally(40, 12)));
+}
