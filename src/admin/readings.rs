@@ -68,6 +68,7 @@ fn read_room(service: &ServiceView, now: Moment) -> RoomReading {
         effective: reading.effective.unwrap_or(limit),
         in_use: reading.in_use,
     });
+    let acceptance = service.workers.throttle_reading(now).acceptance;
     RoomReading { capacity, waiting: waiting(service), acceptance }
 }
 

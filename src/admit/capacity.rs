@@ -98,9 +98,9 @@ impl Entrance {
         self.take(acceptance)
     }
 
-    /// Waits in line for a place, at most until `until`. `acceptance` is asked whenever a place may be free: that it rises
-    /// is seen with the next place that is given back, which is soon, since a waiter means requests in progress. Dropping
-    /// the future leaves the line.
+    /// Waits in line for a place, at most until `until`. `acceptance` is asked whenever a place may be free: that
+    /// it rises is seen with the next place that is given back, which is soon, since a waiter means requests in
+    /// progress. Dropping the future leaves the line.
     ///
     /// # Errors
     /// There was none in time, or too many wait already.

@@ -185,8 +185,8 @@ impl Active {
         }
     }
 
-    /// The worker failed: no answer, or one that is not whole. False: the request's time is over, and it is not to blame
-    /// for that.
+    /// The worker failed: no answer, or one that is not whole. False: the request's time is over, and it is not to
+    /// blame for that.
     pub(super) fn failed(&self) -> bool {
         let now = Moment::read();
         if self.fair.is_over(now) && self.fair.excuses(self.had(now)) {

@@ -49,9 +49,9 @@ enum Choice {
 }
 
 impl Route {
-    /// Chooses the first worker ahead of [`Route::send`] and takes a place there; waits for one if all are taken, for what
-    /// is left of `capacity.wait` and no longer than `until`. To be asked before the request is charged, if there is a
-    /// bound (`workers.concurrent_per_worker`).
+    /// Chooses the first worker ahead of [`Route::send`] and takes a place there; waits for one if all are taken, for
+    /// what is left of `capacity.wait` and no longer than `until`. To be asked before the request is charged, if there
+    /// is a bound (`workers.concurrent_per_worker`).
     ///
     /// # Errors
     /// 503 `overload`: no place was free in time.
@@ -70,9 +70,9 @@ impl Route {
         if refusal.reason == Reason::Overload { Err(refusal) } else { Ok(Reserved(None)) }
     }
 
-    /// The worker for the next attempt. If all places are taken, a request that was sent to nobody yet waits for one, for
-    /// what is left of `capacity.wait` and no longer than `until`. None: there is nobody, and `tries` knows what the
-    /// client is told.
+    /// The worker for the next attempt. If all places are taken, a request that was sent to nobody yet waits for one,
+    /// for what is left of `capacity.wait` and no longer than `until`. None: there is nobody, and `tries` knows what
+    /// the client is told.
     ///
     /// One that was sent wants others than those that had it: at the head of the line it would hold up everybody for a
     /// place that only it does not want. So it takes one that is free now, or gives up.

@@ -61,8 +61,10 @@ impl Workers {
         judge.judge(self, &set, now);
     }
 
-    /// The part of requests that may go on to the workers now, 0.01 to 1: less than 1 while most of them fail. Judges
-    /// the newest outcomes first, if it is time.
+    /// The part of requests that may go on to the workers now, 0.01 to 1: less than 1 while most of them fail, but for
+    /// the callers who fail most. What the service's places go by; what becomes of requests is
+    /// [`Self::acceptance_of`], and for people [`Self::throttle_reading`]. Judges the newest outcomes first, if it is
+    /// time.
     pub fn acceptance(&self, now: Moment) -> f64 {
         self.judge_if_due(now);
         f64::from_bits(self.accepted.load(Relaxed))
@@ -74,9 +76,11 @@ impl Workers {
         f64::from_bits(self.accepted_of[group.index()].load(Relaxed))
     }
 
-    /// How the newest requests went, and what follows, for people.
-    pub fn throttle_reading(&self) -> ThrottleReading {
-        held(&self.judge).throttle.reading(f64::from_bits(self.accepted.load(Relaxed)))
+    /// How the newest requests went, and what follows, for people. Judges them first, if it is time.
+    pub fn throttle_reading(&self, now: Moment) -> ThrottleReading {
+        self.judge_if_due(now);
+        let of_group = |group: CallerGroup| f64::from_bits(self.accepted_of[group.index()].load(Relaxed));
+        held(&self.judge).throttle.reading(of_group)
     }
 }
 
@@ -107,6 +111,8 @@ impl Judge {
         };
         let acceptance = self.throttle.decide(publish);
         let acceptance = if passive { acceptance } else { 1.0 };
+        // More places may be open than a moment ago. Who waits in the line of the capacity is not told, which is meant:
+        // the line is not known here, whoever gives a place back wakes it, and nobody joins it while this is below 1.
         workers.accepted.store(acceptance.to_bits(), Relaxed);
     }
 

@@ -154,6 +154,8 @@ impl Workers {
                 self.load().ring();
             }
             self.terms.store(Arc::new(terms));
+            // Whoever looks next, a request or people, sees what follows for each worker: a check that is gone.
+            self.judge_due.store(0, Ordering::Relaxed);
             self.changed();
         }
     }

@@ -42,8 +42,7 @@ pub struct ThrottleReading {
     pub requests: f64,
     /// Those of them that went well.
     pub good: f64,
-    /// The part of new requests that may go on to the workers, 0.01 to 1; less for callers whose own requests fail
-    /// while those of most others do not.
+    /// The part of new requests, of all callers together, that may go on to the workers, 0.01 to 1.
     pub acceptance: f64,
 }
 
@@ -127,17 +126,23 @@ impl Throttle {
             |indices: &[usize]| indices.iter().fold(Newest::default(), |sum, index| sum.plus(groups[*index]));
         self.total = sum(&self.present);
         let heard = sum(self.present.get(unheard..).unwrap_or_default()).acceptance();
-        for index in 0..GROUPS {
+        for (index, group) in groups.iter().enumerate() {
             let alone = self.present.iter().take(unheard).any(|worst| *worst == index);
-            let own = if alone { groups[index].acceptance() } else { 1.0 };
+            let own = if alone { group.acceptance() } else { 1.0 };
             of_group(CallerGroup(index as u8), own.min(heard));
         }
         heard
     }
 
-    /// The counts, for people.
-    pub const fn reading(&self, acceptance: f64) -> ThrottleReading {
-        ThrottleReading { requests: self.total.requests, good: self.total.good, acceptance }
+    /// The counts, for people; `of_group` is the part of each group's requests that may go on. The part of all of them
+    /// is that of each weighed by what it wants: of a group that is held to a tenth, ten times what went on.
+    pub fn reading(&self, of_group: impl Fn(CallerGroup) -> f64) -> ThrottleReading {
+        let wanted =
+            |index: &usize| self.groups[*index].requests / of_group(CallerGroup(*index as u8)).max(LEAST);
+        let wanted: f64 = self.present.iter().map(wanted).sum();
+        let Newest { requests, good } = self.total;
+        let acceptance = if wanted > 0.0 { (requests / wanted).clamp(LEAST, 1.0) } else { 1.0 };
+        ThrottleReading { requests, good, acceptance }
     }
 }
 
@@ -265,6 +270,18 @@ mod tests {
         // Thirty-two callers with a little each are a lot together.
         let (each, all) = decided(&[(0, 4); 32]);
         assert!(each.iter().all(|one| *one < 0.2) && all < 0.2, "{each:?} {all}");
+    }
+
+    #[test]
+    fn the_part_of_all_requests_is_that_of_what_callers_want() {
+        let mut throttle = Throttle::default();
+        throttle.groups[0] = Newest { requests: 100.0, good: 0.0 };
+        throttle.groups[1] = Newest { requests: 1_000.0, good: 1_000.0 };
+        throttle.decide(|_, _| {});
+        // The first wants a thousand and is let through with a hundred.
+        let reading = throttle.reading(|group| if group == CallerGroup::of(0) { 0.1 } else { 1.0 });
+        assert!((reading.acceptance - 0.55).abs() < 1e-9, "{reading:?}");
+        assert_eq!(Throttle::default().reading(|_| 0.1).acceptance, 1.0);
     }
 
     #[test]

@@ -2,11 +2,10 @@
 //! want of room takes nothing from anybody. Also what is told instead (`fallback`) and how much time is left.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use crate::python::{self, Server};
 use crate::world::http2::{END_HEADERS, END_STREAM, HEADERS, Http2, RST_STREAM, ask, frame, stream};
-use crate::world::{Buckler, Raw, Response, Step, World, eventually, get, linger, one_service, request};
+use crate::world::{Buckler, Raw, Response, Step, World, eventually, get, one_service, request};
 
 /// One place, and nobody waits for it.
 const ONE: &str = "capacity: { concurrent: 1 }";
@@ -21,12 +20,12 @@ fn in_progress(buckler: &Buckler) -> f64 {
 }
 
 #[track_caller]
-fn eventually_in_progress(buckler: &Buckler, count: f64) {
+pub(crate) fn eventually_in_progress(buckler: &Buckler, count: f64) {
     eventually(&format!("{count} in progress"), || in_progress(buckler) == count);
 }
 
 /// A request that is at the worker and stays there until its gate opens.
-fn held(world: &World, buckler: &Buckler) -> Raw {
+pub(crate) fn held(world: &World, buckler: &Buckler) -> Raw {
     let worker = world.worker("a");
     let before = worker.count();
     worker.once(&[Step::TakeBody, Step::Gate, Step::Echo]);
@@ -37,7 +36,7 @@ fn held(world: &World, buckler: &Buckler) -> Raw {
 }
 
 #[track_caller]
-fn is_overload(answer: Response) -> Response {
+pub(crate) fn is_overload(answer: Response) -> Response {
     let answer = answer.is(503);
     assert_eq!(answer.reason(), "overload", "{}", answer.head);
     assert_eq!(answer.field("retry-after"), Some("1"), "{}", answer.head);
@@ -356,54 +355,4 @@ fn while_all_requests_fail_many_are_refused_and_all_pass_once_the_worker_is_well
     assert!(buckler.refused("workers_failing") > 30.0);
     worker.always(&[Step::TakeBody, Step::Echo]);
     eventually("all pass again", || refused(100) == 0);
-}
-
-/// One place at the worker `a`.
-fn one_seat(more: &str) -> String {
-    one_service(more).replace("      addresses:", "      concurrent_per_worker: 1\n      addresses:")
-}
-
-#[test]
-fn a_refusal_for_want_of_a_workers_place_takes_nothing_from_anybody() {
-    let world = World::new();
-    let limits = "limits: { default: { rate: 1/h, burst: 3 }, total: { rate: 1/h, burst: 10 } }";
-    let buckler = world.buckler(&one_seat(&format!("capacity: {{ wait: 1ms }}\n{limits}")));
-    let mut first = held(&world, &buckler);
-    for _ in 0..20 {
-        is_overload(buckler.answer(get("/")));
-    }
-    world.worker("a").open_gate();
-    first.read_response().is(200);
-    for _ in 0..2 {
-        eventually_in_progress(&buckler, 0.0);
-        buckler.answer(get("/")).is(200);
-    }
-    eventually_in_progress(&buckler, 0.0);
-    assert_eq!(buckler.answer(get("/")).is(429).reason(), "caller_rate");
-}
-
-#[test]
-fn who_would_be_refused_by_its_limit_does_not_wait_for_a_worker() {
-    let world = World::new();
-    let limits = "limits: { default: { concurrent: 1 } }";
-    let buckler = world.buckler(&one_seat(&format!("capacity: {{ wait: 60s }}\n{limits}")));
-    let _first = held(&world, &buckler);
-    assert_eq!(buckler.answer(get("/")).is(429).reason(), "caller_concurrency");
-}
-
-#[test]
-fn the_worker_is_told_what_the_wait_for_it_left() {
-    let world = World::new();
-    let more = "capacity: { wait: 60s }\ntimeouts: { total: 100s, deadline_header: x-timeout-ms }";
-    let buckler = world.buckler(&one_seat(more));
-    let mut first = held(&world, &buckler);
-    let mut second = buckler.connect();
-    second.send(get("/second").bytes());
-    eventually_in_progress(&buckler, 2.0);
-    linger(Duration::from_millis(500));
-    world.worker("a").open_gate();
-    first.read_response().is(200);
-    second.read_response().is(200);
-    let told: u64 = world.worker("a").last().field("x-timeout-ms").unwrap().parse().unwrap();
-    assert!(told <= 99_500, "{told}");
 }

@@ -43,6 +43,7 @@ mod proxy_protocol;
 mod python;
 mod reloads;
 mod retries;
+mod seats;
 mod seen;
 mod seen_health;
 mod several_limits;

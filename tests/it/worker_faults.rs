@@ -203,15 +203,12 @@ fn a_worker_is_not_blamed_for_time_that_another_used_up() {
 #[test]
 fn the_deadline_of_the_whole_request_ends_an_answer_that_never_pauses() {
     let world = World::new();
-    let worker = world.worker("a");
-    let size = 512 * 1024 * 1024_u64;
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n");
-    worker.always(&[Step::TakeBody, Step::send(&head), Step::Fill(size)]);
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 536870912\r\n\r\n";
+    world.worker("a").always(&[Step::TakeBody, Step::send(head), Step::Fill(512 << 20)]);
     let buckler = world.one_service("timeouts: { total: 500ms }");
     let mut raw = buckler.connect();
     raw.send(get("/long").bytes());
-    // So slow that the worker always has more to give, which is then the client's doing, and so steady that
-    // `timeouts.send` never rings.
+    // So slow that the worker always has more to give, and so steady that `timeouts.send` never rings.
     assert!(raw.sip(Duration::from_millis(5), 1000).is_some(), "the answer went on");
     buckler.logged("the cut", |line| line["path"] == "/long" && line["reason"] == "client_timeout");
 }

@@ -36,7 +36,7 @@ struct FactsStatus {
 
 #[derive(Serialize)]
 pub(super) struct ThrottleStatus {
-    /// The part of requests that may go on to the workers, 0 to 1.
+    /// The part of requests, of all callers together, that may go on to the workers, 0 to 1.
     acceptance: f64,
     /// Of the newest requests, faded by their age: how many went to workers, and how many of these went well.
     requests: f64,
@@ -76,8 +76,7 @@ pub(super) fn read_capacity(service: &ServiceView, now: Moment) -> Option<Capaci
 }
 
 pub(super) fn read_throttle(service: &ServiceView, now: Moment) -> ThrottleStatus {
-    service.workers.judge_if_due(now);
-    let reading = service.workers.throttle_reading();
+    let reading = service.workers.throttle_reading(now);
     ThrottleStatus { acceptance: reading.acceptance, requests: reading.requests, good: reading.good }
 }
 

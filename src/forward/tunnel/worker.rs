@@ -42,8 +42,8 @@ impl WorkerSide {
 }
 
 impl Route {
-    /// Connects to a worker for a client that gets it whole, to the one that was `reserved` first; `key` and `group` are as in
-    /// [`crate::forward::Call`].
+    /// Connects to a worker for a client that gets it whole, to the one that was `reserved` first; `key` and `group`
+    /// are as in [`crate::forward::Call`].
     ///
     /// # Errors
     /// The refusal that is recorded: 502, 503 or 504.

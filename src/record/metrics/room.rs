@@ -16,7 +16,7 @@ pub struct RoomReading {
     pub capacity: Option<CapacityReading>,
     /// Requests that wait for a place, the service's or a worker's.
     pub waiting: u64,
-    /// The part of requests that may go on to the workers, 0 to 1.
+    /// The part of requests, of all callers together, that may go on to the workers, 0 to 1.
     pub acceptance: f64,
 }
 
@@ -47,7 +47,7 @@ impl Scrape {
         for service in &self.services {
             family.histogram(&[("service", service.name())], &service.counts.queued())?;
         }
-        let help = "The part of requests that may go on to the workers, 0 to 1";
+        let help = "The part of requests, of all callers together, that may go on to the workers, 0 to 1";
         let mut family = page.gauge("buckler_acceptance_ratio", help)?;
         for service in &self.services {
             family.gauge_f64(&[("service", service.name())], service.room.acceptance)?;

@@ -412,7 +412,7 @@ fn threads_that_judge_and_change_at_once_leave_everything_well() {
             });
         }
     });
-    assert!(workers.throttle_reading().requests > 0.0);
+    assert!(workers.throttle_reading(at(2_000)).requests > 0.0);
     // The longest back-off and its jitter are over: whoever is away is tried, and each in turn is well again.
     let later = at(100_000);
     for member in &workers.load().members {
@@ -423,4 +423,37 @@ fn threads_that_judge_and_change_at_once_leave_everything_well() {
     for member in &workers.load().members {
         assert_eq!(member.worker.usable(at(200_000)), Use::Share(FULL_SHARE));
     }
+}
+
+#[test]
+fn a_check_that_is_taken_away_holds_nobody_back_from_then_on() {
+    let workers = Workers::new(1);
+    let checked = Terms { checked: true, required_at_start: true, ..Terms::default() };
+    workers.adopt(checked.clone());
+    workers.replace(vec![wanted(1), wanted(2)], None, at(0));
+    let set = Arc::clone(&workers.load());
+    let [waits, fails] = [&set.members[0].worker, &set.members[1].worker];
+    workers.checked(fails, Ok(()), at(0));
+    workers.checked(fails, Err("status 503".to_owned()), at(0));
+    workers.judge_if_due(at(1));
+    assert_eq!((waits.usable(at(1)), fails.usable(at(1))), (Use::Unready, Use::Ejected(0)));
+    workers.adopt(Terms { required_at_start: false, ..checked });
+    workers.judge_if_due(at(1));
+    assert_eq!((waits.usable(at(1)), fails.usable(at(1))), (Use::Share(FULL_SHARE), Use::Ejected(0)));
+    workers.adopt(Terms::default());
+    workers.judge_if_due(at(1));
+    assert_eq!(fails.usable(at(1)), Use::Share(FULL_SHARE));
+}
+
+#[test]
+fn people_are_shown_what_most_callers_get_while_places_go_by_the_others() {
+    let workers = Workers::new(1);
+    let (big, monitor) = (CallerGroup::of(1), CallerGroup::of(2));
+    let requests = workers.requests.of(SHARD);
+    requests.of(big).bad.add(1_000);
+    requests.of(monitor).bad.add(2);
+    assert_eq!(workers.acceptance(at(0)), 1.0);
+    assert!(workers.acceptance_of(big, at(0)) < 0.02);
+    let shown = workers.throttle_reading(at(0));
+    assert!(shown.acceptance < 0.02 && shown.requests == 1_002.0, "{shown:?}");
 }
