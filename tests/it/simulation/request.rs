@@ -9,9 +9,8 @@ use buckler::config::Endpoint;
 use buckler::forward::ATTEMPTS_MAX;
 use buckler::forward::retry::{self, Again, Attempted, Reached};
 use buckler::shard::ShardId;
-use buckler::workers::CallerGroup;
 use buckler::workers::seat::Seat;
-use buckler::workers::{Trial, Worker, WorkerCounts};
+use buckler::workers::{CallerGroup, Trial, Worker, WorkerCounts};
 
 use super::events::{Event, Run, SHARDS, number};
 use super::plan::{Fate, Ill, MILLI, TIMEOUT};
