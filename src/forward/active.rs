@@ -252,20 +252,4 @@ impl Drop for Active {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_was_waited_for_through_half_of_the_time_is_to_blame_for_its_end() {
-        let begun = Moment::at(5_000_000_000);
-        let at = |millis| begun.plus(Duration::from_millis(millis));
-        let until = Some(Instant::from_std(at(1000).instant()));
-        let fair = Fair::new(begun, until, false);
-        assert!(!fair.is_over(at(999)) && fair.is_over(at(1000)));
-        assert!(fair.excuses(Duration::from_millis(499)) && !fair.excuses(Duration::from_millis(500)));
-        let hasty = Fair::new(begun, until, true);
-        assert!(hasty.excuses(Duration::from_secs(3600)), "the client chose the time");
-        let endless = Fair::new(begun, None, false);
-        assert!(!endless.is_over(at(1 << 40)) && !endless.excuses(Duration::ZERO));
-    }
-}
+mod tests;

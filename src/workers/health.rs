@@ -334,3 +334,6 @@ impl Health {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

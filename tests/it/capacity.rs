@@ -340,7 +340,7 @@ fn the_worker_is_told_how_much_time_is_left_and_not_by_the_client() {
 }
 
 #[test]
-fn while_all_requests_fail_most_are_refused_and_all_pass_once_the_worker_is_well() {
+fn while_all_requests_fail_many_are_refused_and_all_pass_once_the_worker_is_well() {
     let world = World::new();
     let worker = world.worker("a");
     worker.answers("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n");
@@ -350,7 +350,8 @@ fn while_all_requests_fail_most_are_refused_and_all_pass_once_the_worker_is_well
         let is_ours = |answer: &Response| answer.status == 503 && answer.field("proxy-status").is_some();
         (0..of).filter(|_| is_ours(&raw.answer(&get("/")))).count()
     };
-    eventually("most are refused", || refused(100) > 30);
+    // How many depends on how fast this machine asks: the fewer a second, the more may go on.
+    eventually("many are refused", || refused(100) > 30);
     assert!(buckler.refused("workers_failing") > 30.0);
     worker.always(&[Step::TakeBody, Step::Echo]);
     eventually("all pass again", || refused(100) == 0);

@@ -58,11 +58,12 @@ fn is_healthy(buckler: &Buckler, address: &str) {
 fn goes_and_comes_back(buckler: &Buckler, a: &Worker) {
     a.answers_checks(SICK);
     is_ejected(buckler, &a.address(), "status 503");
-    let before = a.count();
-    for _ in 0..20 {
-        assert_eq!(buckler.answer(get("/")).is(200).worker(), Some("b"));
-    }
-    assert_eq!(a.count(), before);
+    // On a busy machine b's checks may be late too: for so long, both are used.
+    eventually("nothing goes to it", || {
+        let before = a.count();
+        (0..20).for_each(|_| drop(buckler.answer(get("/")).is(200)));
+        a.count() == before
+    });
     a.passes_checks();
     eventually("in use again", || buckler.answer(get("/")).is(200).worker() == Some("a"));
     is_healthy(buckler, &a.address());
@@ -98,7 +99,7 @@ fn status_and_body_are_as_the_check_wants_them() {
     assert!(b.checks().iter().all(|check| check.field("host") == Some("a.test")));
     b.answers_checks("HTTP/1.1 204 No Content\r\n\r\n");
     is_ejected(&buckler, &b.address(), "status 204");
-    assert_eq!(standing(&buckler, &world.worker("a").address()).0, "healthy");
+    is_healthy(&buckler, &world.worker("a").address());
 }
 
 #[test]

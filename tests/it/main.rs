@@ -10,6 +10,7 @@
 )]
 
 mod ages;
+mod agreed;
 mod balance;
 mod bind;
 mod blame;
@@ -31,11 +32,13 @@ mod http2_answers;
 mod http2_clients;
 mod http2_floods;
 mod http2_workers;
+mod illness;
 mod interim;
 mod lifecycle;
 mod limits;
 mod neighbours;
 mod permissions;
+mod places;
 mod proxy_protocol;
 mod python;
 mod reloads;
@@ -46,6 +49,7 @@ mod seen_health;
 mod several_limits;
 mod simulation;
 mod slow_clients;
+mod spread;
 mod srv_bind;
 mod streaming;
 mod strictness;

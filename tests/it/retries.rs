@@ -133,19 +133,64 @@ fn retries_are_no_more_than_their_budget() {
 #[test]
 fn all_attempts_have_one_deadline() {
     let world = World::new();
-    let names = ["a", "b", "c"];
-    for name in names {
-        world.worker(name).always(&[Step::TakeBody, Step::Hang]);
-    }
-    let more =
-        "timeouts: { response: 1s, total: 1500ms, deadline_header: x-left }\nretries: { attempts: 10 }";
-    let workers = ["a, priority: 1", "b, priority: 2", "c, priority: 3"];
-    let buckler = world.buckler(&service(&workers, more));
+    let pause = Duration::from_millis(1500);
+    world.worker("a").always(&[Step::TakeBody, Step::Pause(pause), Step::Reset]);
+    world.worker("b").always(&[Step::TakeBody, Step::Hang]);
+    let times = "timeouts: { response: 60s, total: 2500ms, deadline_header: x-timeout-ms }";
+    let buckler = in_order(&world, &format!("{times}\nretries: {{ attempts: 10 }}"));
     assert_eq!(buckler.answer(get("/")).is(504).reason(), "worker_timeout");
-    let asked = || names.map(|name| world.worker(name).count());
-    assert_eq!(asked(), [1, 1, 0], "the time is over before the second is given up");
-    let told: u64 = world.worker("b").last().field("x-left").unwrap().parse().unwrap();
-    assert!(told <= 500, "{told}");
+    let told =
+        |name: &str| -> u64 { world.worker(name).last().field("x-timeout-ms").unwrap().parse().unwrap() };
+    assert!(told("a") <= 2_500, "{}", told("a"));
+    assert!(told("b") <= 1_000, "what the first attempt left: {}", told("b"));
+    let line = buckler.logged("the request", |line| line["path"] == "/");
+    let took = line["t_total"].as_f64().unwrap();
+    // With a deadline for each attempt it would end after four seconds.
+    assert!((2.4..3.9).contains(&took), "{line}");
+    assert_eq!((&line["attempts"], world.worker("a").count(), world.worker("b").count()), (&2.into(), 1, 1));
+}
+
+#[test]
+fn who_did_not_answer_in_time_is_not_asked_again() {
+    let world = World::new();
+    world.worker("a").always(&[Step::TakeBody, Step::Hang]);
+    world.worker("b").always(&[Step::TakeBody, Step::Hang]);
+    let buckler = in_order(&world, "timeouts: { response: 200ms }\nretries: { attempts: 10, budget: 100% }");
+    assert_eq!(buckler.answer(get("/")).is(504).reason(), "worker_timeout");
+    assert_eq!((world.worker("a").count(), world.worker("b").count()), (1, 1));
+    world.worker("b").always(&[Step::TakeBody, Step::Echo]);
+    assert_eq!(buckler.answer(get("/")).is(200).worker(), Some("b"));
+}
+
+#[test]
+fn what_is_tried_again_and_what_the_budget_denies_is_counted() {
+    let world = World::new();
+    world.worker("a").always(&RESET);
+    let more = "health: { passive: false }\nretries: { budget: 20% }";
+    let config = service(&["a, priority: 1", "b, priority: 2"], more);
+    let buckler = world.buckler(&format!("{config}threads: 1\n"));
+    let mut raw = buckler.connect();
+    let ok = (0..40).filter(|_| raw.answer(&get("/")).status == 200).count() as u64;
+    assert_eq!((world.worker("a").count(), world.worker("b").count() as u64), (40, ok));
+    // The bucket is full at first, with ten, and gets a fifth for each request.
+    assert!((10..=19).contains(&ok), "{ok}");
+    let metrics = buckler.metrics();
+    assert_eq!(metrics.sum("buckler_retries_total", &[("service", "api")]) as u64, ok);
+    assert_eq!(metrics.sum("buckler_retries_denied_total", &[("service", "api")]) as u64, 40 - ok);
+    let told = buckler.status_json()["services"][0]["retries"].clone();
+    assert_eq!((told["sent"].as_u64(), told["denied"].as_u64()), (Some(ok), Some(40 - ok)), "{told}");
+}
+
+#[test]
+fn retry_is_another_name_of_retries() {
+    let world = World::new();
+    world.worker("a").always(&says(503, "mine"));
+    let buckler = in_order(&world, "retry: { attempts: 2, on: [502, 503] }");
+    assert_eq!(buckler.answer(get("/")).is(200).worker(), Some("b"));
+    assert_eq!(buckler.metrics().sum("buckler_retries_total", &[]), 1.0);
+    let both = service(&["a"], "retry: { attempts: 2 }\nretries: { attempts: 2 }");
+    let (code, said) = world.check(&both);
+    assert!(code == 78 && said.contains("retry"), "{code}: {said}");
 }
 
 #[test]
