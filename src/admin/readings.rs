@@ -1,6 +1,7 @@
 //! From what the process holds to the plain numbers that `record/metrics.rs` encodes.
 
 use super::{Desk, ServiceView, process};
+use crate::balance::panicked;
 use crate::clock::Moment;
 use crate::record::handshakes::TlsReading;
 use crate::record::metrics::{
@@ -69,7 +70,8 @@ fn read_room(service: &ServiceView, now: Moment) -> RoomReading {
         in_use: reading.in_use,
     });
     let acceptance = service.workers.throttle_reading(now).acceptance;
-    RoomReading { capacity, waiting: waiting(service), acceptance }
+    let panic = panicked(&service.workers, now).is_some();
+    RoomReading { capacity, waiting: waiting(service), acceptance, panic }
 }
 
 /// Requests of a service that wait for a place, its own or a worker's.

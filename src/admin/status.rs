@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Desk, LedgerReading, Left, ServiceView};
+use crate::balance::panicked;
 use crate::clock::Moment;
 use crate::config::{self, CertificateFiles, WorkerSource};
 use crate::record::callers::{OTHERS, Tally};
@@ -66,6 +67,9 @@ struct ServiceStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     capacity: Option<CapacityStatus>,
     throttle: ThrottleStatus,
+    /// The priority whose workers are all used although too many of them are ejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    panic: Option<u16>,
     retries: RetriesStatus,
     /// Requests that got the fallback.
     fallbacks: u64,
@@ -184,6 +188,7 @@ fn read_service(service: &ServiceView, callers: &config::Callers, now: Moment) -
         tls: service.tls.as_deref().map(read_tls),
         capacity: room::read_capacity(service, now),
         throttle: room::read_throttle(service, now),
+        panic: panicked(&service.workers, now),
         retries: room::read_retries(service),
         fallbacks: service.counts.fallbacks().iter().map(|(_, n)| n).sum(),
         balance: room::balance_word(&service.config.balance),

@@ -31,6 +31,16 @@ const NEXT_PHASE: u64 = 0x6A09_E667_F3BC_C908;
 /// So many turns are taken until one is at a worker that has room; only then all workers are looked at.
 const DRAWS: usize = 4;
 
+/// The priority whose workers are all used, the ejected too, since more than `health.max_ejected` of them are out and
+/// nobody else is well (the panic threshold). None: there is no need. For people: it looks at all workers.
+pub fn panicked(workers: &Workers, now: Moment) -> Option<u16> {
+    let set = Arc::clone(&workers.load());
+    let outlooks: Vec<Outlook> = set.members.iter().map(|member| member.worker.outlook(now)).collect();
+    let table = Table::of(&set, &outlooks, &workers.terms());
+    let first = table.first().filter(|_| table.panic)?;
+    Some(set.members[first].priority)
+}
+
 /// Chooses workers for one shard of one service.
 #[derive(Debug)]
 pub struct Picker {

@@ -37,6 +37,8 @@ pub(super) struct Table {
     tier: Range<usize>,
     /// Those of better priorities than the one that serves that want to be tried.
     probes: Vec<usize>,
+    /// Too many of those that serve are out, and nobody else is well: all of them are used.
+    pub(super) panic: bool,
     /// From this moment on (monotonic nanoseconds) time alone may have changed it.
     pub(super) changes_at: u64,
 }
@@ -122,6 +124,7 @@ impl Table {
     /// All of the tier get their whole weight: had those that were not ejected a smaller share, the ill would be
     /// preferred to the well. Those that take no connections would help nobody.
     fn use_whole(&mut self) {
+        self.panic = true;
         for place in self.tier.clone() {
             if matches!(self.ranks[place], Rank::Used | Rank::Trickle | Rank::Out) {
                 (self.ranks[place], self.shares[place]) = (Rank::Used, FULL_SHARE);
@@ -144,6 +147,11 @@ impl Table {
             let part = u32::try_from(part).unwrap_or(u32::MAX).clamp(1, concurrent);
             self.parts[place as usize] = Some(part);
         }
+    }
+
+    /// The first place of the priority that serves, if anybody may be used.
+    pub(super) fn first(&self) -> Option<usize> {
+        (!self.tier.is_empty()).then_some(self.tier.start)
     }
 
     /// How many of the service's places it may hold. None: all of them.

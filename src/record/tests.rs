@@ -387,6 +387,7 @@ fn under_pressure() -> (WorkerReading, RoomReading) {
         capacity: Some(CapacityReading { limit: 60, effective: 30, in_use: 12 }),
         waiting: 3,
         acceptance: 0.5,
+        panic: true,
     };
     (worker, room)
 }
@@ -438,6 +439,7 @@ fn the_metrics_page_names_what_happened_and_stays_well_formed() {
         r#"buckler_capacity_in_use{service="playlist"} 12"#,
         r#"buckler_capacity_waiting{service="playlist"} 3"#,
         r#"buckler_acceptance_ratio{service="playlist"} 0.5"#,
+        r#"buckler_panic{service="playlist"} 1"#,
         r#"buckler_dns_age_seconds{service="playlist"} 1.5"#,
         r#"buckler_dns_failures_total{service="playlist"} 4"#,
         r#"buckler_config_hash_info{hash="abc"} 1"#,

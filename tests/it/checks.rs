@@ -263,6 +263,11 @@ fn when_all_fail_all_are_used() {
         buckler.answer(get("/")).is(200);
     }
     assert!(a.count() > 0 && b.count() > 0, "{} and {}", a.count(), b.count());
+    assert_eq!(buckler.status_json()["services"][0]["panic"], 0, "the priority that is used whole");
+    assert!(buckler.metrics().sum("buckler_panic", &[]) > 0.5);
+    a.passes_checks();
+    eventually("one of two is well", || buckler.metrics().sum("buckler_panic", &[]) < 0.5);
+    assert!(buckler.status_json()["services"][0]["panic"].is_null());
 }
 
 #[test]

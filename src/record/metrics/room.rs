@@ -18,6 +18,8 @@ pub struct RoomReading {
     pub waiting: u64,
     /// The part of requests, of all callers together, that may go on to the workers, 0 to 1.
     pub acceptance: f64,
+    /// All workers of a priority are used, since too many of them are ejected.
+    pub panic: bool,
 }
 
 /// The places of a service.
@@ -51,6 +53,11 @@ impl Scrape {
         let mut family = page.gauge("buckler_acceptance_ratio", help)?;
         for service in &self.services {
             family.gauge_f64(&[("service", service.name())], service.room.acceptance)?;
+        }
+        let help = "1 while all workers of a priority are used, since too many of them are ejected";
+        let mut family = page.gauge("buckler_panic", help)?;
+        for service in &self.services {
+            family.gauge(&[("service", service.name())], u64::from(service.room.panic))?;
         }
         self.sums(page, "buckler_retries", "Attempts after a request's first", |shard| &shard.retries)?;
         self.sums(page, "buckler_retries_denied", "Attempts that the budget did not allow", |shard| {
