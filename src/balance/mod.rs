@@ -146,7 +146,7 @@ impl Picker {
     ///
     /// Judges the newest outcomes first, if it is time.
     ///
-    /// The first choice of a request (`tried` empty) costs the same for any number of workers, unless [`DRAWS`] turns
+    /// The first choice of a request (`tried` empty) costs the same for any number of workers, unless `DRAWS` turns
     /// in a row are at full ones; a further one looks at all of them.
     ///
     /// An ejected worker gets its trickle only while it has nothing to do, and one that wants to be tried is tried

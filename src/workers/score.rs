@@ -1,12 +1,12 @@
 //! The score of one worker: what an answer says of it, how its outcomes are remembered, and what they make of its share
 //! against its siblings. When that is looked at, and who the siblings are, stands in `judge.rs`.
 //!
-//! - *Smoothly*: failures and times over about [`WINDOW`] lessen the share ([`share`]). What all workers do alike
-//!   lessens nobody's.
-//! - *At once*: a run of failures that siblings, as they did during that run, would hardly ever have ([`Run`]), or a
+//! - *Smoothly*: failures and times over about the window of `tally.rs` lessen the share (`share`). What all workers
+//!   do alike lessens nobody's.
+//! - *At once*: a run of failures that siblings, as they did during that run, would hardly ever have (`Run`), or a
 //!   silence while they answer, or a share that has shrunk to nothing, ejects the worker: it gets a trickle and its
 //!   past is forgotten.
-//! - *Back*: [`GOOD_TO_RETURN`] outcomes in a row that are good and in time, or a long time without any outcome. Slow
+//! - *Back*: `GOOD_TO_RETURN` outcomes in a row that are good and in time, or a long time without any outcome. Slow
 //!   start bounds what a mistake costs, and a shorter run ejects it again until it has proved itself.
 
 use std::time::Duration;
