@@ -296,7 +296,6 @@ impl Journey<'_> {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             visitor.part(Parting::Asked);
         }
-        visitor.begin_answer(self.version);
         self.upload.answer_begins();
         let grpc = self.grpc.is_some();
         if grpc {

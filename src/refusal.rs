@@ -216,25 +216,4 @@ impl fmt::Display for Refusal {
     }
 }
 
-// A refusal can travel inside an `io::Error` through hyper: from the socket, which sees what is wrong with a body,
-// to the step that is reading that body.
 impl std::error::Error for Refusal {}
-
-impl Refusal {
-    /// Finds the refusal that an error was made of, however deep hyper wrapped it.
-    pub fn within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
-        let mut error = Some(error);
-        while let Some(e) = error {
-            if let Some(refusal) = e.downcast_ref::<Self>() {
-                return Some(refusal);
-            }
-            // An io::Error's `source` skips the error it was made of, so that one is asked for by name.
-            let inner = e.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            if let Some(refusal) = inner.and_then(|inner| inner.downcast_ref::<Self>()) {
-                return Some(refusal);
-            }
-            error = e.source();
-        }
-        None
-    }
-}

@@ -42,6 +42,17 @@ impl Socket {
         }
     }
 
+    /// Whether there is something to read, be it the end.
+    ///
+    /// # Errors
+    /// The runtime is going.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
     /// From now on a close resets the connection instead of ending it, so that nobody takes what was sent for whole.
     pub fn reset_on_close(&self) {
         // Without lingering, close sends RST (see socket(7)); if it cannot be set, the close is a plain one. A Unix

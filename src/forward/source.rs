@@ -1,6 +1,6 @@
 //! A request's body as it comes from the client, over HTTP/1.1 or HTTP/2, and what is wrong with it if it breaks.
 
-use std::error::Error;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -8,7 +8,6 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::early::Early;
@@ -19,12 +18,24 @@ use crate::refusal::{Reason, Refusal};
 /// A body under way.
 #[derive(Debug)]
 pub enum Source {
-    /// Over HTTP/1.1. The client's socket notices what takes too long.
-    Http1(Incoming),
+    /// Over HTTP/1.1. The client's connection notices what takes too long.
+    Http1(Box<dyn ClientBody>),
     /// Over HTTP/2.
     Http2(Box<Http2Source>),
-    /// There is none: what the client sends belongs to the protocol that it asks to go on with.
+    /// There is none, or what the client sends belongs to the protocol that it asks to go on with.
     None,
+}
+
+/// A body that comes over a connection of HTTP/1.1, whoever reads it from there.
+pub trait ClientBody: fmt::Debug {
+    /// The next piece, the trailers, or the end; what is wrong if the body is not complete.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>>;
+
+    /// Whether nothing follows any more.
+    fn is_end_stream(&self) -> bool;
+
+    /// How many bytes are still to come, if that is known.
+    fn size_hint(&self) -> SizeHint;
 }
 
 /// A body under way on a stream of HTTP/2.
@@ -119,7 +130,7 @@ impl Http2Source {
 }
 
 impl Source {
-    /// From now on the client may take as long as it likes. Over HTTP/1.1 its socket knows that by itself.
+    /// From now on the client may take as long as it likes. Over HTTP/1.1 its connection knows that by itself.
     pub(super) fn take_your_time(&mut self) {
         if let Self::Http2(body) = self {
             body.patience = None;
@@ -133,10 +144,7 @@ impl Body for Source {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
         match self.get_mut() {
-            Self::Http1(body) => {
-                let polled = ready!(Pin::new(body).poll_frame(cx));
-                Poll::Ready(polled.map(|frame| frame.map_err(|error| cause(&error))))
-            }
+            Self::Http1(body) => body.poll_frame(cx),
             Self::Http2(body) => body.poll_frame(cx),
             Self::None => Poll::Ready(None),
         }
@@ -171,12 +179,7 @@ fn sound(trailers: HeaderMap) -> Result<HeaderMap, Refusal> {
     Ok(trailers)
 }
 
-/// What a broken body means: the socket's own verdict if it gave one, otherwise the client is gone.
-fn cause(error: &(dyn Error + 'static)) -> Refusal {
-    Refusal::within(error).cloned().unwrap_or_else(gone)
-}
-
-/// The same on a stream: a fault that h2 found in it is the client's, and anything else says that it left.
+/// What a broken body means: a fault that h2 found in it is the client's, and anything else says that it left.
 fn broken(error: &h2::Error) -> Refusal {
     if error.is_library() && error.reason() == Some(h2::Reason::PROTOCOL_ERROR) {
         return Refusal::new(Reason::BadRequest, "the request's body is not as HTTP/2 wants it");
@@ -184,7 +187,8 @@ fn broken(error: &h2::Error) -> Refusal {
     gone()
 }
 
-const fn gone() -> Refusal {
+/// What is said of a client whose connection broke inside a body.
+pub const fn gone() -> Refusal {
     Refusal::new(Reason::ClientClosed, "the client left before its body was complete")
 }
 

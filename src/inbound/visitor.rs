@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderValue, Version};
+use http::HeaderValue;
 
 use crate::admit::caller::{CachedCaller, Caller, Peer, Who};
 use crate::clock::{Moment, ShardClock};
@@ -74,9 +74,6 @@ pub struct Visitor {
     /// Requests so far.
     begun: Cell<u64>,
     busy: Cell<u32>,
-    answering: Cell<bool>,
-    /// The engine is about to write the head of an answer as HTTP/1.0.
-    says_http10: Cell<bool>,
     rested_at: Cell<u64>,
     parting: Cell<Parting>,
 }
@@ -111,8 +108,6 @@ impl Visitor {
             jitter: anywhere(),
             begun: Cell::new(0),
             busy: Cell::new(0),
-            answering: Cell::new(false),
-            says_http10: Cell::new(false),
             rested_at: Cell::new(now),
             parting: Cell::default(),
         })
@@ -214,16 +209,6 @@ impl Visitor {
         self.busy.get() > 0
     }
 
-    /// Whether the answer to the request in progress has begun.
-    pub fn is_answering(&self) -> bool {
-        self.answering.get()
-    }
-
-    /// Whether what the engine writes next is the head of an answer to HTTP/1.0. Told once.
-    pub fn is_head_of_http10(&self) -> bool {
-        self.says_http10.take()
-    }
-
     /// When the last request ended, in nanoseconds of [`Moment`].
     pub fn rested_at(&self) -> u64 {
         self.rested_at.get()
@@ -294,11 +279,6 @@ impl Visitor {
         self.begun.set(self.begun.get() + 1);
         Busy(Rc::clone(self))
     }
-
-    pub(super) fn begin_answer(&self, asked_in: Version) {
-        self.answering.set(true);
-        self.says_http10.set(asked_in == Version::HTTP_10);
-    }
 }
 
 /// A request in progress on a connection; given back on drop, also if it never comes to an answer.
@@ -316,7 +296,6 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let visitor = &self.0;
         visitor.busy.set(visitor.busy.get().saturating_sub(1));
-        visitor.answering.set(false);
         visitor.rested_at.set(visitor.now().nanos);
     }
 }

@@ -45,6 +45,18 @@ impl Transport {
         matches!(self, Self::Tls(_))
     }
 
+    /// Whether there is something to read, be it the end; under TLS, that something came. For a connection of which all
+    /// that had come was read.
+    ///
+    /// # Errors
+    /// The runtime is going.
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(begun) => begun.socket.poll_read_ready(cx),
+            Self::Tls(stream) => stream.get_ref().0.socket.poll_read_ready(cx),
+        }
+    }
+
     /// From now on a close resets the connection, so that nobody takes what was sent for whole; TLS says no goodbye.
     pub(super) fn reset_on_close(&self) {
         match self {

@@ -91,6 +91,49 @@ pub enum MethodKind {
     Other,
 }
 
+/// Where the parts of a section stand, counted from the first byte of the part that passed: of a head (with an empty
+/// line before it, if there is one) or of a trailer section.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spans {
+    /// The method; of a head only.
+    pub method: Range<usize>,
+    /// The target; of a head only.
+    pub target: Range<usize>,
+    /// The fields, in order.
+    pub fields: Vec<FieldSpan>,
+}
+
+/// Where a field stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldSpan {
+    /// Its name.
+    pub name: Range<usize>,
+    /// Its value, without the blanks around it.
+    pub value: Range<usize>,
+}
+
+/// One part of a body, as [`Wire::part`] finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// So many leading bytes are this part. None: more bytes are needed.
+    pub taken: usize,
+    /// What they are.
+    pub kind: PartKind,
+    /// The message ends with it.
+    pub ends: bool,
+}
+
+/// What a part of a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartKind {
+    /// Bytes of the content.
+    Content,
+    /// What stands around them.
+    Framing,
+    /// The trailer section, whose fields [`Wire::spans`] tells.
+    Trailers,
+}
+
 /// The answer to one question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scan {
@@ -144,6 +187,7 @@ pub struct Wire {
     state: State,
     /// Bytes of chunk extensions in this body so far.
     extensions: usize,
+    spans: Spans,
 }
 
 #[derive(Debug)]
@@ -183,7 +227,29 @@ impl Bad {
 impl Wire {
     /// The machine of a new connection.
     pub fn new(bounds: WireBounds) -> Self {
-        Self { bounds, state: State::Head(Head::default()), extensions: 0 }
+        Self { bounds, state: State::Head(Head::default()), extensions: 0, spans: Spans::default() }
+    }
+
+    /// Where the parts of the last section stand: of a head once its event came, of a trailer section once it passed.
+    pub const fn spans(&self) -> &Spans {
+        &self.spans
+    }
+
+    /// The same as [`scan`](Self::scan) for a body, but in parts: no further than one kind of bytes goes.
+    ///
+    /// # Errors
+    ///
+    /// The first fault of the stream; it stays, and nothing of `held` passes.
+    pub fn part(&mut self, held: &[u8]) -> Result<Part, Fault> {
+        let kind = match &self.state {
+            State::Length(_) | State::Data(_) => PartKind::Content,
+            State::Trailers(_) => PartKind::Trailers,
+            _ => PartKind::Framing,
+        };
+        match self.step(held) {
+            Ok(Stride { taken, event }) => Ok(Part { taken, kind, ends: event == Some(Event::End) }),
+            Err(bad) => Err(self.fail(bad, 0)),
+        }
     }
 
     /// Where the stream stands after the last scan.
@@ -220,7 +286,9 @@ impl Wire {
     fn step(&mut self, rest: &[u8]) -> Result<Stride, Bad> {
         match &mut self.state {
             State::Head(head) => {
-                let Some((taken, facts)) = head.scan(rest, &self.bounds)? else { return Ok(Stride::NONE) };
+                let Some((taken, facts)) = head.scan(rest, &self.bounds, &mut self.spans)? else {
+                    return Ok(Stride::NONE);
+                };
                 self.extensions = 0;
                 self.state = match facts {
                     HeadFacts { chunked: true, .. } => State::Size(ChunkLine::default()),
@@ -239,7 +307,13 @@ impl Wire {
                 if self.extensions >= EXTENSION_BYTES {
                     return Err(Bad::request(taken - 1, "more chunk extensions than allowed"));
                 }
-                self.state = if size == 0 { State::Trailers(Trailers::default()) } else { State::Data(size) };
+                self.state = match size {
+                    0 => {
+                        self.spans.fields.clear();
+                        State::Trailers(Trailers::default())
+                    }
+                    _ => State::Data(size),
+                };
                 Ok(Stride { taken, event: None })
             }
             State::Data(left) => {
@@ -260,7 +334,9 @@ impl Wire {
                 }
             },
             State::Trailers(trailers) => {
-                let Some(taken) = trailers.scan(rest, &self.bounds)? else { return Ok(Stride::NONE) };
+                let Some(taken) = trailers.scan(rest, &self.bounds, &mut self.spans)? else {
+                    return Ok(Stride::NONE);
+                };
                 Ok(self.end(taken))
             }
             State::End => {

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::bytes::{TOKEN, run, value_run};
-use super::{Bad, WireBounds};
+use super::{Bad, FieldSpan, Spans, WireBounds};
 use crate::forward::headers;
 use crate::refusal::Reason;
 
@@ -152,14 +152,19 @@ pub(super) struct Trailers {
 
 impl Trailers {
     /// The length of the section with its empty line; none if more bytes are needed.
-    pub(super) fn scan(&mut self, bytes: &[u8], bounds: &WireBounds) -> Result<Option<usize>, Bad> {
+    pub(super) fn scan(
+        &mut self,
+        bytes: &[u8],
+        bounds: &WireBounds,
+        spans: &mut Spans,
+    ) -> Result<Option<usize>, Bad> {
         let window = &bytes[..bytes.len().min(bounds.head_bytes)];
         loop {
             match self.fields.next(window, &mut self.looked, bounds.head_fields)? {
                 Found::Field { name, .. } if headers::is_no_trailer(&window[name.clone()]) => {
                     return Err(Bad::request(name.start, "a header that may not stand in a trailer section"));
                 }
-                Found::Field { .. } => {}
+                Found::Field { name, value } => spans.fields.push(FieldSpan { name, value }),
                 Found::End => return Ok(Some(self.looked)),
                 Found::More if window.len() == bounds.head_bytes => {
                     let detail = "the trailer section is longer than allowed";

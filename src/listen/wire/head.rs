@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::bytes::{TOKEN, UNWISE, run, target_run};
 use super::fields::{Fields, Found};
-use super::{Bad, HeadFacts, MethodKind, WireBounds};
+use super::{Bad, FieldSpan, HeadFacts, MethodKind, Spans, WireBounds};
 use crate::refusal::Reason;
 
 /// The longest body that a head may announce. The parser behind this file keeps the largest numbers for itself and
@@ -83,13 +83,20 @@ impl Head {
         &mut self,
         bytes: &[u8],
         bounds: &WireBounds,
+        spans: &mut Spans,
     ) -> Result<Option<(usize, HeadFacts)>, Bad> {
         let window = &bytes[..bytes.len().min(bounds.head_bytes)];
+        let in_line = !matches!(self.place, Place::Fields);
         if self.scan_line(window, bounds)? {
+            if in_line {
+                (spans.method, spans.target) = (self.method(), self.target());
+                spans.fields.clear();
+            }
             loop {
                 match self.fields.next(window, &mut self.looked, bounds.head_fields)? {
                     Found::Field { name, value } => {
-                        self.framing.note(&window[name], &window[value.clone()], value.start)?;
+                        self.framing.note(&window[name.clone()], &window[value.clone()], value.start)?;
+                        spans.fields.push(FieldSpan { name, value });
                     }
                     Found::End => return self.finish(window).map(Some),
                     Found::More => break,

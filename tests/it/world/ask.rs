@@ -74,7 +74,7 @@ impl Ask {
         }
         text.push_str("\r\n");
         let mut bytes = text.into_bytes();
-        bytes.extend(self.body.iter().flatten());
+        bytes.extend_from_slice(self.body.as_deref().unwrap_or_default());
         bytes
     }
 }

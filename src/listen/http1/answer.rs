@@ -1,0 +1,272 @@
+//! An answer on its way out: its head and what is here of its body go in one write; what the client does not take at
+//! once is kept, and nothing more is asked of the worker until it is gone.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, Response};
+use http_body::Body;
+use tokio::io::AsyncWrite;
+
+use super::head::{self, Course, Framing};
+use super::line::{BodyMarks, Io, Line, Phase};
+use super::request::Asked;
+use super::{End, scratch};
+use crate::inbound::Reply;
+
+/// Pieces up to this size are put together before they are sent; larger ones go out from where they are. In bytes.
+const COPIED: usize = 16 * 1024;
+
+const CHUNK_END: &[u8] = b"\r\n";
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+const CHUNK_END_AND_LAST: &[u8] = b"\r\n0\r\n\r\n";
+
+/// An answer whose head is written.
+struct Sending {
+    /// None: all of it was taken. Its record is written then, before the client can know.
+    reply: Option<Reply>,
+    course: Course,
+    /// A large piece under way.
+    piece: Bytes,
+    /// What comes behind it.
+    tail: &'static [u8],
+}
+
+/// The answer could not be completed: the client must be able to see that.
+struct Cut;
+
+/// Sends an answer. Whether another request may follow.
+pub(super) async fn send(line: &Line, answer: Response<Reply>, asked: &Asked) -> Result<bool, End> {
+    let in_the_way = poll_fn(|cx| Poll::Ready(line.begin_answer(cx))).await;
+    let mut out = Out::take(&mut line.io.borrow_mut());
+    let now = line.visitor.now();
+    let course = head::write(&answer, asked, asked.keep_alive && !in_the_way, now, &mut out.bytes);
+    // Nobody asks for a body that is empty, or that HEAD does not want.
+    let reply = Some(answer.into_body()).filter(|_| course.framing != Framing::Length(0));
+    let mut sending = Sending { reply, course, piece: Bytes::new(), tail: &[] };
+    // With the head in it this once; later ones take the buffer anew.
+    let mut first = Some(out);
+    poll_fn(|cx| {
+        let mut out = first.take().unwrap_or_else(|| Out::take(&mut line.io.borrow_mut()));
+        let polled = sending.poll(cx, line, &mut out);
+        out.keep(&mut line.io.borrow_mut());
+        polled
+    })
+    .await
+}
+
+impl Line {
+    /// The head of an answer follows. Whether what the client still has to say stands between this answer and its next
+    /// request.
+    fn begin_answer(&self, cx: &mut Context<'_>) -> bool {
+        let io = &mut *self.io.borrow_mut();
+        io.phase = Phase::Answering;
+        // Hints that came with the head belong before it.
+        let early = self.visitor.early();
+        if early.is_waiting() {
+            early.take().iter().for_each(|hint| head::write_interim(hint, &mut io.out));
+        }
+        io.is_in_body() && !io.body.open && !io.drain_body(cx)
+    }
+
+    /// The answer is complete: whether the next request can be read.
+    pub(super) fn settle(&self, cx: &mut Context<'_>) -> bool {
+        let io = &mut *self.io.borrow_mut();
+        io.phase = Phase::Listening;
+        io.since = self.visitor.now().nanos;
+        if io.is_in_body() && (io.body.open || !io.drain_body(cx)) {
+            return false;
+        }
+        io.body = BodyMarks::default();
+        if io.held.is_empty() {
+            io.held = BytesMut::new();
+        }
+        true
+    }
+}
+
+impl Sending {
+    fn poll(&mut self, cx: &mut Context<'_>, line: &Line, out: &mut Out) -> Poll<Result<bool, End>> {
+        loop {
+            // No borrow of the connection here: the answer may want the request's body.
+            let filled = self.fill(cx, &mut out.bytes);
+            let written = {
+                let io = &mut *line.io.borrow_mut();
+                let written = self.poll_write(cx, io, line, out);
+                match written {
+                    Poll::Ready(Ok(())) => io.poll_flush(cx, &line.visitor),
+                    written => written,
+                }
+            };
+            match (filled, written) {
+                (Err(Cut), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(Err(End::Broken)),
+                (Ok(_), Poll::Pending) => {
+                    // Meanwhile its request goes on: the client may read nothing before it has said all of it.
+                    if let Some(reply) = &mut self.reply {
+                        Pin::new(reply).drive(cx);
+                    }
+                    return Poll::Pending;
+                }
+                (Ok(Poll::Pending), Poll::Ready(Ok(()))) => return Poll::Pending,
+                (Ok(Poll::Ready(())), Poll::Ready(Ok(()))) if self.reply.is_none() => {
+                    return Poll::Ready(Ok(self.course.keep_alive));
+                }
+                (Ok(Poll::Ready(())), Poll::Ready(Ok(()))) => {}
+            }
+        }
+    }
+
+    /// Takes what is here of the answer, as much as goes out at once. Pending: there is more, and it is not here.
+    fn fill(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Result<Poll<()>, Cut> {
+        while out.len() < COPIED && self.piece.is_empty() {
+            let Some(reply) = &mut self.reply else { break };
+            match Pin::new(&mut *reply).poll_frame(cx) {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(Some(Err(_))) => return Err(Cut),
+                Poll::Ready(None) => {
+                    self.end(out, LAST_CHUNK)?;
+                }
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => {
+                        let is_last = reply.is_end_stream();
+                        self.add(data, is_last, out)?;
+                    }
+                    Err(frame) => {
+                        if let Ok(trailers) = frame.into_trailers() {
+                            self.end_with(&trailers, out)?;
+                        }
+                    }
+                },
+            }
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    fn add(&mut self, mut data: Bytes, is_last: bool, out: &mut Vec<u8>) -> Result<(), Cut> {
+        let mut tail: &'static [u8] = &[];
+        let mut is_over = is_last;
+        match &mut self.course.framing {
+            Framing::Length(left) => {
+                // Never more than was promised.
+                data.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= data.len() as u64;
+                is_over |= *left == 0;
+            }
+            Framing::Chunked if data.is_empty() => tail = if is_last { LAST_CHUNK } else { &[] },
+            Framing::Chunked => {
+                write_size(data.len(), out);
+                tail = if is_last { CHUNK_END_AND_LAST } else { CHUNK_END };
+            }
+            Framing::Close => {}
+        }
+        if data.len() > COPIED {
+            (self.piece, self.tail) = (data, tail);
+        } else {
+            out.extend_from_slice(&data);
+            out.extend_from_slice(tail);
+        }
+        if is_over { self.end(out, &[]) } else { Ok(()) }
+    }
+
+    fn end_with(&mut self, trailers: &HeaderMap, out: &mut Vec<u8>) -> Result<(), Cut> {
+        if self.course.framing == Framing::Chunked {
+            head::write_trailers(trailers, &self.course.trailers, out);
+        }
+        self.end(out, &[])
+    }
+
+    /// The body is complete, and `last` says so where that is to be said.
+    fn end(&mut self, out: &mut Vec<u8>, last: &[u8]) -> Result<(), Cut> {
+        self.reply = None;
+        match self.course.framing {
+            Framing::Length(1..) => return Err(Cut),
+            Framing::Chunked => out.extend_from_slice(last),
+            Framing::Length(0) | Framing::Close => {}
+        }
+        Ok(())
+    }
+
+    /// Sends what was taken, all of it.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        line: &Line,
+        out: &mut Out,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let small = &out.bytes[out.sent..];
+            let socket = Pin::new(&mut io.transport);
+            let polled = match (small.is_empty(), self.piece.is_empty()) {
+                (true, true) => {
+                    out.clear();
+                    return Poll::Ready(Ok(()));
+                }
+                (false, true) => socket.poll_write(cx, small),
+                (_, false) => {
+                    let slices = [IoSlice::new(small), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
+                    socket.poll_write_vectored(cx, &slices[usize::from(small.is_empty())..])
+                }
+            };
+            let taken = std::task::ready!(io.note_write(polled, &line.visitor))?;
+            self.taken(taken, out);
+        }
+    }
+
+    /// The client has taken so many bytes.
+    fn taken(&mut self, mut taken: usize, out: &mut Out) {
+        let small = taken.min(out.bytes.len() - out.sent);
+        out.sent += small;
+        taken -= small;
+        if self.piece.is_empty() {
+            return;
+        }
+        let large = taken.min(self.piece.len());
+        self.piece.advance(large);
+        if self.piece.is_empty() {
+            self.piece = Bytes::new();
+            out.clear();
+            out.bytes.extend_from_slice(&self.tail[taken - large..]);
+            self.tail = &[];
+        }
+    }
+}
+
+/// The shard's buffer for sending, with what this connection could not send before.
+struct Out {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Out {
+    fn take(io: &mut Io) -> Self {
+        let mut bytes = scratch::take();
+        if !io.out.is_empty() {
+            bytes.extend_from_slice(&std::mem::take(&mut io.out));
+        }
+        Self { bytes, sent: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.sent = 0;
+    }
+
+    /// What is left stays with the connection, and the buffer with the shard.
+    fn keep(self, io: &mut Io) {
+        if self.sent < self.bytes.len() {
+            io.out = self.bytes[self.sent..].to_vec();
+        }
+        scratch::give_back(self.bytes);
+    }
+}
+
+/// The first line of a chunk.
+fn write_size(size: usize, out: &mut Vec<u8>) {
+    let digits = (usize::BITS - size.leading_zeros()).div_ceil(4).max(1);
+    out.extend((0..digits).rev().map(|place| b"0123456789abcdef"[size >> (4 * place) & 15]));
+    out.extend_from_slice(CHUNK_END);
+}

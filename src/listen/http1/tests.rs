@@ -1,0 +1,357 @@
+//! Whole connections without a listener: what a client writes, in pieces of any size, and what comes of it.
+
+use std::io::{ErrorKind, Read, Write};
+use std::num::NonZeroUsize;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use http_body::Body;
+use bytes::BufMut;
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::LocalSet;
+
+use super::*;
+use crate::admit::caller::CallerBook;
+use crate::admit::ledger::Ledger;
+use crate::clock::ShardClock;
+use crate::config::{self, Verdict};
+use crate::inbound::Arrival;
+use crate::service::{Desk, Place, Service};
+use crate::shard::ShardId;
+use crate::socket::Socket;
+
+/// A service that refuses every request, and whose idle connections are closed after half a second.
+fn place() -> Rc<Place> {
+    let clock = ShardClock::new();
+    let callers = Arc::new(CallerBook::new(config::plain_callers()));
+    let ledger = Arc::new(Ledger::new(NonZeroUsize::new(64).unwrap()));
+    let mut service = config::plain_service();
+    service.permissions.default = Verdict::Deny;
+    service.timeouts.keep_alive = Duration::from_millis(500);
+    let service = Service::new((&Arc::new(service), None), &callers, &ledger, 1, None, clock.now());
+    Place::new(Desk::new(service, (ShardId(0), &clock), None, None), clock)
+}
+
+/// A connection, who comes over it, and its other end.
+fn connection(place: &Rc<Place>) -> (Transport, Rc<Visitor>, UnixStream) {
+    let (near, far) = UnixStream::pair().unwrap();
+    near.set_nonblocking(true).unwrap();
+    far.set_nonblocking(true).unwrap();
+    let socket = Socket::Unix(tokio::net::UnixStream::from_std(near).unwrap());
+    let arrival = Arrival::plain(([127, 0, 0, 1], 1).into());
+    (socket.into(), Visitor::new(arrival, Rc::clone(place)), far)
+}
+
+fn line() -> (Rc<Line>, UnixStream) {
+    let (transport, visitor, far) = connection(&place());
+    let since = visitor.now().nanos;
+    (Line::new(Rest { transport, since, heads: 0 }, &visitor), far)
+}
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, test)
+}
+
+/// A request as it was understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Understood {
+    method: Method,
+    target: String,
+    fields: Vec<(String, Vec<u8>)>,
+    content: Vec<u8>,
+    trailers: Vec<(String, Vec<u8>)>,
+}
+
+fn pairs(fields: &http::HeaderMap) -> Vec<(String, Vec<u8>)> {
+    fields.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
+}
+
+/// Reads requests until the connection ends.
+async fn understand(line: &Rc<Line>) -> Vec<Understood> {
+    let mut all = Vec::new();
+    while let Ok((request, _)) = poll_fn(|cx| line.poll_head(cx)).await {
+        let (head, mut body) = request.into_parts();
+        let (mut content, mut trailers) = (Vec::new(), Vec::new());
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            match frame.unwrap().into_data() {
+                Ok(data) => content.extend_from_slice(&data),
+                Err(frame) => trailers = pairs(&frame.into_trailers().unwrap()),
+            }
+        }
+        assert!(body.is_end_stream());
+        drop(body);
+        assert!(poll_fn(|cx| Poll::Ready(line.settle(cx))).await, "the next request follows");
+        assert!(!line.io.borrow().held.is_empty() || line.io.borrow().held.capacity() == 0);
+        let (method, target) = (head.method, head.uri.to_string());
+        all.push(Understood { method, target, fields: pairs(&head.headers), content, trailers });
+    }
+    all
+}
+
+/// What is understood of a stream that comes in these pieces.
+fn understood(stream: &[u8], cuts: &[usize]) -> Vec<Understood> {
+    run(async {
+        let (line, far) = line();
+        let writing = async {
+            let mut far = tokio::net::UnixStream::from_std(far).unwrap();
+            let (mut rest, mut cuts) = (stream, cuts.iter().cycle());
+            while !rest.is_empty() {
+                let (piece, behind) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+                far.write_all(piece).await.unwrap();
+                // The other side looks at what came before the next piece does.
+                tokio::task::yield_now().await;
+                rest = behind;
+            }
+        };
+        tokio::join!(understand(&line), writing).0
+    })
+}
+
+fn a_request() -> impl Strategy<Value = (Vec<u8>, Understood)> {
+    let content = proptest::collection::vec(any::<u8>(), 0..300);
+    let chunks = proptest::collection::vec(1_usize..40, 1..5);
+    (any::<bool>(), any::<bool>(), content, chunks, "[a-z]{0,90}", any::<bool>()).prop_map(
+        |(has_body, chunked, content, sizes, value, has_trailer)| {
+            let mut fields = vec![("host".to_owned(), b"a".to_vec()), ("x-own".to_owned(), value.clone().into_bytes())];
+            let mut bytes = format!("PUT /a?{value} HTTP/1.1\r\nHost: a\r\nX-Own:  {value} \r\n").into_bytes();
+            let mut trailers = Vec::new();
+            let mut sent = Vec::new();
+            if has_body && chunked {
+                fields.push(("transfer-encoding".to_owned(), b"chunked".to_vec()));
+                bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
+                let (mut rest, mut sizes) = (content.as_slice(), sizes.iter().cycle());
+                while !rest.is_empty() {
+                    let (chunk, behind) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
+                    bytes.extend_from_slice(format!("{:x};x=y\r\n", chunk.len()).as_bytes());
+                    bytes.extend_from_slice(chunk);
+                    bytes.extend_from_slice(b"\r\n");
+                    rest = behind;
+                }
+                bytes.extend_from_slice(b"0\r\n");
+                if has_trailer {
+                    bytes.extend_from_slice(b"X-Sum: 7\r\n");
+                    trailers.push(("x-sum".to_owned(), b"7".to_vec()));
+                }
+                bytes.extend_from_slice(b"\r\n");
+                sent = content;
+            } else if has_body {
+                fields.push(("content-length".to_owned(), content.len().to_string().into_bytes()));
+                bytes.extend_from_slice(format!("Content-Length: {}\r\n\r\n", content.len()).as_bytes());
+                bytes.extend_from_slice(&content);
+                sent = content;
+            } else {
+                bytes.extend_from_slice(b"\r\n");
+            }
+            let target = format!("/a?{value}");
+            (bytes, Understood { method: Method::PUT, target, fields, content: sent, trailers })
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn cuts_change_nothing_of_the_requests(
+        requests in proptest::collection::vec(a_request(), 1..6),
+        cuts in proptest::collection::vec(1_usize..200, 1..8),
+    ) {
+        let (streams, expected): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
+        prop_assert_eq!(understood(&streams.concat(), &cuts), expected);
+    }
+}
+
+#[test]
+fn a_body_of_megabytes_comes_through_whole() {
+    let content = vec![b'x'; 3 << 20];
+    let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", content.len());
+    let next = b"GET /next HTTP/1.1\r\nhost: a\r\n\r\n";
+    let stream = [head.as_bytes(), &content, next].concat();
+    let all = understood(&stream, &[100_000, 7, 300_000]);
+    assert_eq!(all.len(), 2);
+    assert!(all[0].content == content, "{} bytes", all[0].content.len());
+    assert_eq!(all[1].target, "/next");
+}
+
+#[test]
+fn the_client_is_told_to_go_on_once_its_body_is_wanted() {
+    run(async {
+        let (line, mut far) = line();
+        far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n").unwrap();
+        let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+        let mut answer = [0; 64];
+        assert_eq!(far.read(&mut answer).unwrap_err().kind(), ErrorKind::WouldBlock, "nobody wants it yet");
+        let mut body = request.into_body();
+        for _ in 0..2 {
+            let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx).is_pending())).await;
+            assert!(polled);
+        }
+        let n = far.read(&mut answer).unwrap();
+        assert_eq!(&answer[..n], b"HTTP/1.1 100 Continue\r\n\r\n", "once");
+        far.write_all(b"ok").unwrap();
+        let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "ok");
+        assert!(body.is_end_stream());
+    });
+}
+
+#[test]
+fn a_body_that_is_cut_short_says_so_and_no_other_request_follows() {
+    run(async {
+        let (line, mut far) = line();
+        far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhal").unwrap();
+        let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+        drop(far);
+        let mut body = request.into_body();
+        let first = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
+        assert_eq!(first.into_data().unwrap(), "hal");
+        let refusal = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap_err();
+        assert_eq!(refusal.reason, Reason::BadRequest);
+        drop(body);
+        assert!(!poll_fn(|cx| Poll::Ready(line.settle(cx))).await);
+        assert!(line.io.borrow().is_unread());
+    });
+}
+
+#[test]
+fn a_body_that_nobody_reads_is_taken_away_if_it_is_here() {
+    run(async {
+        for (sent, follows) in [(&b"whole"[..], true), (b"hal", false)] {
+            let (line, mut far) = line();
+            far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n").unwrap();
+            let heard = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+            far.write_all(sent).unwrap();
+            drop(heard);
+            // What was sent is seen once the runtime has looked.
+            tokio::task::yield_now().await;
+            assert_eq!(poll_fn(|cx| Poll::Ready(line.settle(cx))).await, follows, "{sent:?}");
+        }
+    });
+}
+
+#[test]
+fn hints_go_before_the_head_of_their_answer() {
+    run(async {
+        let (line, mut far) = line();
+        far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        let (request, asked) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+        let answer = inbound::serve(&line.visitor, request, line.visitor.early()).await;
+        line.visitor.early().tell(StatusCode::EARLY_HINTS, &http::HeaderMap::new());
+        assert!(answer::send(&line, answer, &asked).await.ok().unwrap());
+        let mut bytes = [0; 4096];
+        let n = far.read(&mut bytes).unwrap();
+        let text = String::from_utf8_lossy(&bytes[..n]);
+        assert!(text.starts_with("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 Forbidden\r\n"), "{text}");
+    });
+}
+
+/// Serves a connection beside what its client does.
+fn with_client<T, F: Future<Output = T>>(client: impl FnOnce(tokio::net::UnixStream) -> F) -> T {
+    run(async {
+        let (transport, visitor, far) = connection(&place());
+        let served = tokio::task::spawn_local(async move {
+            assert!(matches!(serve(transport, visitor).await, Left::Nothing));
+        });
+        let found = client(tokio::net::UnixStream::from_std(far).unwrap()).await;
+        served.await.unwrap();
+        found
+    })
+}
+
+fn count(bytes: &[u8], what: &str) -> usize {
+    String::from_utf8_lossy(bytes).matches(what).count()
+}
+
+#[test]
+fn pipelined_requests_are_answered_one_by_one_and_in_order() {
+    let bytes = with_client(|mut far| async move {
+        let stream = "GET /a HTTP/1.1\r\nhost: a\r\n\r\n\
+            PUT /b HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc\
+            HEAD /c HTTP/1.1\r\nhost: a\r\n\r\n\
+            GET /d HTTP/1.0\r\n\r\n";
+        far.write_all(stream.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        far.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    });
+    assert_eq!(count(&bytes, "HTTP/1.1 403 "), 4, "{}", String::from_utf8_lossy(&bytes));
+    assert_eq!(count(&bytes, "connection: "), 0, "HTTP/1.0 closes without a word");
+}
+
+#[test]
+fn a_client_that_reads_late_misses_nothing() {
+    const REQUESTS: usize = 3_000;
+    let bytes = with_client(|far| async move {
+        let (mut reading, mut writing) = far.into_split();
+        let asking = async {
+            writing.write_all(&b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(REQUESTS)).await.unwrap();
+            writing.shutdown().await.unwrap();
+        };
+        let hearing = async {
+            let mut bytes = Vec::new();
+            // In small pieces, so that its socket is full most of the time.
+            while reading.read_buf(&mut (&mut bytes).limit(100)).await.unwrap() > 0 {
+                tokio::task::yield_now().await;
+            }
+            bytes
+        };
+        tokio::join!(asking, hearing).1
+    });
+    assert_eq!(count(&bytes, "HTTP/1.1 403 Forbidden\r\n"), REQUESTS);
+    let lengths = String::from_utf8_lossy(&bytes);
+    let first = lengths.find("HTTP/1.1 403").unwrap();
+    assert_eq!(first, 0, "nothing stands before the first answer");
+}
+
+#[test]
+fn a_parked_connection_goes_on_as_if_nothing_had_been() {
+    run(async {
+        let (transport, visitor, mut far) = connection(&place());
+        let mut sleep = pin!(sleep_until(Instant::now() + Duration::from_secs(86_400)));
+        let mut timer = Timer { sleep: sleep.as_mut(), rings_at: u64::MAX };
+        // It has been silent for long.
+        let rest = Rest { transport, since: 0, heads: 0 };
+        let (io, end) = converse(rest, &visitor, &mut timer).await.unwrap();
+        assert!(matches!(end, End::Parked));
+        let rest = Rest { transport: io.transport, since: io.since, heads: io.heads };
+        assert!(poll_fn(|cx| Poll::Ready(rest.poll_woken(cx, &visitor, &mut timer).is_pending())).await);
+        far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        assert!(poll_fn(|cx| rest.poll_woken(cx, &visitor, &mut timer)).await.is_none());
+        let line = Line::new(rest, &visitor);
+        let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+        assert_eq!(request.uri(), "/");
+    });
+}
+
+#[test]
+fn a_parked_connection_is_closed_after_keep_alive_and_in_a_drain() {
+    run(async {
+        let mut sleep = pin!(sleep_until(Instant::now() + Duration::from_secs(86_400)));
+        let mut timer = Timer { sleep: sleep.as_mut(), rings_at: u64::MAX };
+        let (transport, visitor, _far) = connection(&place());
+        let since = visitor.refresh_clock().nanos;
+        let rest = Rest { transport, since, heads: 1 };
+        let end = poll_fn(|cx| rest.poll_woken(cx, &visitor, &mut timer)).await;
+        assert!(matches!(end, Some(End::Idle)));
+        assert!(visitor.refresh_clock().nanos - since >= 500_000_000, "too early");
+        // One that has said nothing yet has `timeouts.head`, unless the service drains.
+        let place = place();
+        let (transport, visitor, _far) = connection(&place);
+        let rest = Rest { transport, since: 0, heads: 0 };
+        assert!(poll_fn(|cx| Poll::Ready(rest.poll_woken(cx, &visitor, &mut timer).is_pending())).await);
+        place.drain();
+        let end = poll_fn(|cx| rest.poll_woken(cx, &visitor, &mut timer)).await;
+        assert!(matches!(end, Some(End::Idle)));
+    });
+}
+
+#[test]
+fn what_is_there_for_every_connection_is_small() {
+    run(async {
+        let (transport, visitor, _far) = connection(&place());
+        let size = size_of_val(&serve(transport, visitor));
+        assert!(size <= 512, "{size} bytes");
+    });
+}
