@@ -53,6 +53,17 @@ impl Socket {
         }
     }
 
+    /// Reads what is here already. Where nothing came since all was read, this is no system call.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is here, and those of read(2).
+    pub fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read(bytes),
+            Self::Unix(stream) => stream.try_read(bytes),
+        }
+    }
+
     /// From now on a close resets the connection instead of ending it, so that nobody takes what was sent for whole.
     pub fn reset_on_close(&self) {
         // Without lingering, close sends RST (see socket(7)); if it cannot be set, the close is a plain one. A Unix

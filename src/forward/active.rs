@@ -206,8 +206,11 @@ impl Active {
         self.stage.set(Stage::Over);
     }
 
-    pub(super) fn give_back(&self, link: Link) {
-        self.lane.give_back(link, self.clock.now());
+    /// The connection can carry another request, if nothing came on it behind the answer.
+    pub(super) fn give_back(&self, link: Box<Link>) {
+        if link.is_at_rest() {
+            self.lane.give_back(link, self.clock.now());
+        }
     }
 
     fn tell_bad(&self) {

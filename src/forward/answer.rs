@@ -1,15 +1,17 @@
 //! A worker's answer on its way to the client: its body, the connection that brings it, and the time it may be
-//! silent. Whoever asks for the next piece drives the connection; at the end it goes back to its lane.
+//! silent. Whoever asks for the next piece moves the bytes; at the end the connection goes back to its lane.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::exchange::Rest;
+use super::http1::body::{self, Step};
+use super::http1::outgoing::Stop;
 use super::pool::Link;
 use super::tunnel::WorkerSide;
 use super::upload::UploadWatch;
@@ -20,7 +22,7 @@ use crate::refusal::{Reason, Refusal};
 /// The body of an answer: Buckler's own, or a worker's.
 #[derive(Debug)]
 pub enum Answer {
-    /// A page of Buckler's own.
+    /// A page of Buckler's own, or one that a worker has sent.
     Own(Option<Bytes>),
     /// What a worker sends, on a connection of its own.
     Worker(Box<Streaming>),
@@ -33,11 +35,15 @@ pub enum Answer {
 /// A worker's body under way.
 #[derive(Debug)]
 pub struct Streaming {
-    body: Incoming,
+    body: body::Body,
     /// A piece that came with the head: it goes out first.
     first: Option<Frame<Bytes>>,
     /// None once the connection went back to its lane or was dropped.
-    link: Option<Link>,
+    link: Option<Box<Link>>,
+    /// Whether the worker keeps it for another request.
+    keeps: bool,
+    /// What is left of the request; none once all of it is gone.
+    rest: Option<Box<Rest>>,
     upload: UploadWatch,
     silence: Silence,
     active: Active,
@@ -83,26 +89,26 @@ impl Silence {
 }
 
 impl Streaming {
-    /// The rest of an answer whose head has just come over `link`.
+    /// The rest of an answer whose head has just come.
     pub(super) fn new(
-        body: Incoming,
-        link: Link,
-        upload: UploadWatch,
+        body: body::Body,
+        (link, keeps): (Box<Link>, bool),
+        (rest, upload): (Option<Box<Rest>>, UploadWatch),
         active: Active,
         silence: Silence,
     ) -> Self {
-        Self { body, first: None, link: Some(link), upload, silence, active }
+        Self { body, first: None, link: Some(link), keeps, rest, upload, silence, active }
     }
 
-    /// Looks whether the body begins as it should, as long as the client knows nothing of the answer yet.
+    /// Looks whether the body begins as it should, as long as the client knows nothing of the answer yet: at what came
+    /// with the head.
     ///
     /// # Errors
     /// It is broken already: that can still be said in plain words.
-    pub(super) fn look(&mut self, cx: &Context<'_>) -> Result<(), Refusal> {
-        match self.poll_piece(cx) {
-            Poll::Ready(Some(piece)) => self.first = Some(piece?),
-            Poll::Ready(None) | Poll::Pending => {}
-        }
+    pub(super) fn look(&mut self) -> Result<(), Refusal> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let step = self.body.next(&mut link.inflow.ahead).map_err(|_| self.broken())?;
+        self.first = self.frame(step);
         Ok(())
     }
 
@@ -111,81 +117,115 @@ impl Streaming {
         &self.active
     }
 
-    /// The whole of the body, if it is here already, and nothing of the connection is held any more.
-    fn is_here(&self) -> bool {
-        self.link.is_none() && self.body.is_end_stream() && self.first.as_ref().is_none_or(Frame::is_data)
+    /// The answer; one that is all here already needs nothing more of the worker.
+    pub(super) fn into_answer(mut self) -> Answer {
+        if self.is_here() { Answer::Own(self.page()) } else { Answer::Worker(Box::new(self)) }
     }
 
-    fn poll_piece(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+    /// All of a body that is here.
+    fn page(&mut self) -> Option<Bytes> {
+        self.first.take().and_then(|frame| frame.into_data().ok())
+    }
+
+    /// The whole of the body, if it is here already, and nothing of the connection is held any more.
+    fn is_here(&self) -> bool {
+        self.link.is_none() && self.first.as_ref().is_none_or(Frame::is_data)
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
-        let (body, silence) = (&mut self.body, &mut self.silence);
-        let Some(link) = &mut self.link else { return Poll::Ready(None) };
-        let polled = link.advance(cx, |link, own| match Pin::new(&mut *body).poll_frame(own) {
-            Poll::Pending if link.is_late(own, silence.end()) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(piece) => Poll::Ready(Some(piece)),
-        });
-        if polled.is_ready() {
-            self.silence.interrupted(&self.active);
+        if !self.send_on(cx) {
+            return Poll::Ready(Some(Err(self.broken())));
         }
+        let polled = self.poll_body(cx);
+        let Some(link) = &mut self.link else { return Poll::Ready(None) };
         match polled {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(Some(Ok(frame)))) => {
-                if self.silence.is_over(self.active.clock.now()) && !self.body.is_end_stream() {
-                    let detail = "the answer was not complete within `timeouts.total`";
-                    return Poll::Ready(Some(Err(self.cut_late(detail))));
-                }
-                self.active.goes_on();
-                // hyper does not ask again once it has all bytes of a known length, or the trailers.
-                if frame.is_trailers() || self.body.is_end_stream() {
-                    self.finish(cx);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(None)) => {
-                self.finish(cx);
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Some(Err(_)))) => {
-                let detail = "the worker's body ended before it was complete";
-                Poll::Ready(Some(Err(self.cut(Reason::WorkerReset, detail))))
-            }
-            Poll::Ready(None) => {
+            Poll::Pending if link.alarm.is_late(cx, self.silence.end()) => {
+                self.silence.interrupted(&self.active);
                 let detail = "the worker stopped in the middle of its body";
                 Poll::Ready(Some(Err(self.cut_late(detail))))
             }
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(step) => {
+                self.silence.interrupted(&self.active);
+                Poll::Ready(self.passed_on(step))
+            }
         }
     }
 
-    /// Moves what is left of the request; of the answer no more than one piece comes meanwhile.
-    fn drive(&mut self, cx: &Context<'_>) {
-        if let (false, Some(link)) = (self.upload.ended(), &mut self.link) {
-            let _ = link.advance(cx, |_, _| Poll::<()>::Pending);
+    /// What comes next, from the socket if it must be. None: the connection broke, or the body is faulty.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Step>> {
+        let Some(link) = &mut self.link else { return Poll::Ready(Some(Step::End)) };
+        loop {
+            match self.body.next(&mut link.inflow.ahead) {
+                Ok(Step::More) => {}
+                step => return Poll::Ready(step.ok()),
+            }
+            match ready!(link.inflow.poll_fill(cx, &mut link.socket)) {
+                Ok(true) => {}
+                Ok(false) if self.body.ends_with_connection() => return Poll::Ready(Some(Step::End)),
+                Ok(false) | Err(_) => return Poll::Ready(None),
+            }
         }
+    }
+
+    fn passed_on(&mut self, step: Option<Step>) -> Option<Result<Frame<Bytes>, Refusal>> {
+        let Some(step) = step else { return Some(Err(self.broken())) };
+        let goes_on = !matches!(step, Step::End) && !self.body.has_ended();
+        if goes_on && self.silence.is_over(self.active.clock.now()) {
+            let detail = "the answer was not complete within `timeouts.total`";
+            return Some(Err(self.cut_late(detail)));
+        }
+        self.frame(step).map(Ok)
+    }
+
+    /// The next frame; and the end, if it is known with that.
+    fn frame(&mut self, step: Step) -> Option<Frame<Bytes>> {
+        let frame = match step {
+            Step::Data(data) => Some(Frame::data(data)),
+            Step::Trailers(trailers) => Some(Frame::trailers(trailers)),
+            Step::More => return None,
+            Step::End => None,
+        };
+        if frame.is_some() {
+            self.active.goes_on();
+        }
+        if frame.is_none() || self.body.has_ended() {
+            self.finish();
+        }
+        frame
+    }
+
+    /// Moves what is left of the request. False: the client's part of it broke.
+    fn send_on(&mut self, cx: &mut Context<'_>) -> bool {
+        let (Some(rest), Some(link)) = (&mut self.rest, &mut self.link) else { return true };
+        match rest.poll(cx, link) {
+            Poll::Ready(Ok(())) => self.rest = None,
+            Poll::Ready(Err(Stop::Client)) => return false,
+            // A worker may take no more of it and answer all the same.
+            Poll::Ready(Err(Stop::Worker)) | Poll::Pending => {}
+        }
+        true
     }
 
     /// The answer is complete: the connection goes back if it is at rest, and if the request is complete too.
-    pub(super) fn finish(&mut self, cx: &Context<'_>) {
+    fn finish(&mut self) {
         self.active.complete();
-        if let Some(mut link) = self.link.take()
-            && self.upload.ended()
-            && link.at_rest(cx)
-        {
+        let (link, rest) = (self.link.take(), self.rest.take());
+        if let (Some(link), None, true) = (link, rest, self.keeps) {
             self.active.give_back(link);
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         let held = self.first.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
-        match self.body.size_hint().exact() {
-            Some(left) => SizeHint::with_exact(left + held),
-            None => SizeHint::default(),
-        }
+        self.body.left().map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + held))
     }
 
-    fn cut(&mut self, reason: Reason, detail: &'static str) -> Refusal {
+    /// The connection broke, or the body on it, or the client's own.
+    fn broken(&mut self) -> Refusal {
         self.link = None;
         // What the client did to its own upload is not the worker's fault.
         if let Some(failure) = self.upload.failure() {
@@ -193,7 +233,7 @@ impl Streaming {
             return failure;
         }
         self.active.failed();
-        Refusal::new(reason, detail)
+        Refusal::new(Reason::WorkerReset, "the worker's body ended before it was complete")
     }
 
     fn cut_late(&mut self, detail: &'static str) -> Refusal {
@@ -223,9 +263,7 @@ impl Answer {
     /// The same without anything of the worker's, if all of it is here.
     pub(super) fn settled(self) -> Self {
         match self {
-            Self::Worker(mut streaming) if streaming.is_here() => {
-                Self::Own(streaming.first.take().and_then(|frame| frame.into_data().ok()))
-            }
+            Self::Worker(mut streaming) if streaming.is_here() => Self::Own(streaming.page()),
             Self::Shared(streaming) if streaming.is_end_stream() => Self::Own(None),
             answer => answer,
         }
@@ -235,7 +273,8 @@ impl Answer {
     pub fn drive(&mut self, cx: &mut Context<'_>) {
         match self {
             Self::Own(_) | Self::Switched(_) => {}
-            Self::Worker(streaming) => streaming.drive(cx),
+            // What breaks it is told with the next piece.
+            Self::Worker(streaming) => drop(streaming.send_on(cx)),
             Self::Shared(streaming) => streaming.drive(cx),
         }
     }
@@ -263,7 +302,7 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(page) => page.as_ref().is_none_or(Bytes::is_empty),
-            Self::Worker(streaming) => streaming.first.is_none() && streaming.body.is_end_stream(),
+            Self::Worker(streaming) => streaming.first.is_none() && streaming.link.is_none(),
             Self::Switched(_) => true,
             Self::Shared(streaming) => streaming.is_end_stream(),
         }

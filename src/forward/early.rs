@@ -2,8 +2,8 @@
 //! cannot be passed on in time is dropped, and none is ever taken for the answer itself. `100 Continue` is not among
 //! them, since each hop says that for itself, nor is `101 Switching Protocols`, which is an answer.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use http::{Response, StatusCode, Version};
 
@@ -14,59 +14,63 @@ pub const EARLY_MAX: u32 = 16;
 
 /// The interim answers of one request, or of one request after another.
 #[derive(Clone, Debug, Default)]
-pub struct Early(Arc<Waiting>);
+pub struct Early(Rc<Waiting>);
 
-// Shared across threads only as far as hyper asks for it; in truth everything happens on one shard.
 #[derive(Debug, Default)]
 struct Waiting {
-    any: AtomicBool,
+    any: Cell<bool>,
     /// How many this request has had.
-    told: AtomicU32,
-    answers: Mutex<Vec<Response<()>>>,
+    told: Cell<u32>,
+    answers: RefCell<Vec<Response<()>>>,
 }
 
 impl Early {
     /// Another request begins: what an earlier one left behind is none of its own.
     pub fn begin(&self) {
-        if self.0.told.load(Relaxed) > 0 {
-            self.0.told.store(0, Relaxed);
+        if self.0.told.replace(0) > 0 {
             drop(self.take());
         }
     }
 
     /// Keeps an interim answer for the client, made fit for its hop.
     pub fn tell(&self, status: StatusCode, fields: &http::HeaderMap) {
-        if !passes(status) || self.0.told.fetch_add(1, Relaxed) >= EARLY_MAX {
+        if !passes(status) || self.count() >= EARLY_MAX {
             return;
         }
-        let mut answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut answer = Response::new(());
         *answer.status_mut() = status;
         *answer.version_mut() = Version::HTTP_11;
         *answer.headers_mut() = fields.clone();
         headers::to_client_early(answer.headers_mut());
-        answers.push(answer);
-        self.0.any.store(true, Relaxed);
+        self.0.answers.borrow_mut().push(answer);
+        self.0.any.set(true);
     }
 
     /// Keeps Buckler's own `100 Continue` for a client that waits for it.
     pub fn tell_continue(&self) {
         let mut answer = Response::new(());
         *answer.status_mut() = StatusCode::CONTINUE;
-        self.0.told.fetch_add(1, Relaxed);
-        self.0.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(0, answer);
-        self.0.any.store(true, Relaxed);
+        self.count();
+        self.0.answers.borrow_mut().insert(0, answer);
+        self.0.any.set(true);
     }
 
     /// Whether any waits.
     pub fn is_waiting(&self) -> bool {
-        self.0.any.load(Relaxed)
+        self.0.any.get()
     }
 
     /// Takes those that wait, oldest first.
     pub fn take(&self) -> Vec<Response<()>> {
-        self.0.any.store(false, Relaxed);
-        std::mem::take(&mut *self.0.answers.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.any.set(false);
+        self.0.answers.take()
+    }
+
+    /// Counts one more; how many there were before it.
+    fn count(&self) -> u32 {
+        let told = self.0.told.get();
+        self.0.told.set(told.saturating_add(1));
+        told
     }
 }
 

@@ -1,21 +1,20 @@
-//! One exchange over one connection: the request goes out and the head of the answer comes in, within the time that
-//! there is. The connection is driven meanwhile, by nobody else.
+//! One exchange over one connection of HTTP/1.1: the request goes out and the head of the answer comes in, within the
+//! time that there is. Whoever waits for it moves the bytes, and nobody else.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
+use bytes::BytesMut;
+use http::StatusCode;
 use tokio::time::Instant;
 
-use super::Active;
 use super::early::Early;
+use super::http1::head::{self, Bad, Head};
+use super::http1::outgoing::{Outgoing, Stop};
 use super::pool::Link;
 use super::retry::Reached;
 use super::upload::{Upload, UploadWatch};
+use super::{Active, Order};
 use crate::clock::Moment;
 use crate::refusal::{Reason, Refusal};
 
@@ -26,8 +25,6 @@ pub(super) const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 /// How an exchange broke.
 pub(super) struct Broken {
     pub(super) reached: Reached,
-    /// The request, if it came back whole.
-    pub(super) order: Option<Box<Request<Upload>>>,
     /// It says nothing of the worker.
     pub(super) excused: bool,
     pub(super) refusal: Refusal,
@@ -69,92 +66,183 @@ impl Patience {
     }
 }
 
-/// Sends a request over a connection and waits for the head of the answer. `active` is told when the worker has all of
-/// the request.
-pub(super) async fn exchange(
-    link: &mut Link,
-    order: Request<Upload>,
-    (upload, active): (&UploadWatch, &Active),
+/// A request on its way out over a connection, and the wait for the head of its answer.
+pub(super) struct Exchange<'a> {
+    link: &'a mut Link,
+    order: &'a mut Order,
+    outgoing: Outgoing,
+    upload: &'a UploadWatch,
+    /// Told when the worker has all of the request.
+    active: &'a Active,
+    early: Option<&'a Early>,
     patience: Patience,
-) -> Result<Response<Incoming>, Broken> {
-    let first = if upload.is_held() { CONTINUE_WAIT } else { patience.response };
-    let mut deadline = patience.end(patience.from, first);
-    let mut seen = (upload.bytes(), upload.ended());
-    if upload.ended() {
-        active.sent(patience.from);
+    deadline: Instant,
+    /// Bytes of the body that were taken, and whether that was all, when last looked at.
+    seen: (u64, bool),
+    /// The beginning of a head that is not complete, and how much of it was looked at.
+    partial: BytesMut,
+    head_bytes: usize,
+}
+
+impl<'a> Exchange<'a> {
+    /// Begins to send this request. The head of the answer may have `head_bytes`.
+    pub(super) fn begin(
+        link: &'a mut Link,
+        order: &'a mut Order,
+        (upload, active): (&'a UploadWatch, &'a Active),
+        (patience, early): (Patience, Option<&'a Early>),
+        head_bytes: usize,
+    ) -> Self {
+        let first = if upload.is_held() { CONTINUE_WAIT } else { patience.response };
+        if upload.ended() {
+            active.sent(patience.from);
+        }
+        Self {
+            link,
+            outgoing: Outgoing::new(order),
+            order,
+            upload,
+            active,
+            early,
+            patience,
+            deadline: patience.end(patience.from, first),
+            seen: (upload.bytes(), upload.ended()),
+            partial: BytesMut::new(),
+            head_bytes,
+        }
     }
-    let mut answer = pin!(link.begin(order));
-    poll_fn(|cx| {
-        link.advance(cx, |link, own| {
-            if let Poll::Ready(done) = answer.as_mut().poll(own) {
-                return Poll::Ready(done.map_err(|mut error| match error.take_message() {
-                    Some(order) => {
-                        let order = Some(Box::new(order));
-                        Broken { reached: Reached::Unsent, order, excused: false, refusal: reset() }
-                    }
-                    None => broken(error.error()),
-                }));
+
+    /// What is left of the request, if the answer began before all of it was gone: it goes on beside the answer.
+    pub(super) fn rest(self) -> Option<Box<Rest>> {
+        let Self { outgoing, order, .. } = self;
+        (!outgoing.is_done()).then(|| Box::new(Rest { outgoing, body: std::mem::take(order.body_mut()) }))
+    }
+
+    /// Moves bytes in both directions until the head of the answer is here.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Box<Broken>>> {
+        loop {
+            self.poll_send(cx)?;
+            if let Poll::Ready(head) = self.poll_head(cx)? {
+                return Poll::Ready(Ok(head));
             }
-            if upload.is_held() && upload.is_wanted() {
-                upload.release();
-                // The second that the body would have waited is no limit for the answer.
-                deadline = patience.end(Moment::read(), patience.response);
+            if !(self.upload.is_held() && self.upload.is_wanted()) {
+                break;
             }
-            let now_seen = (upload.bytes(), upload.ended());
-            if seen != now_seen {
-                seen = now_seen;
-                let now = Moment::read();
-                active.moved(now);
-                if upload.ended() {
-                    active.sent(now);
+            self.upload.release();
+            // The second that the body would have waited is no limit for the answer.
+            self.deadline = self.patience.end(Moment::read(), self.patience.response);
+        }
+        let seen = (self.upload.bytes(), self.upload.ended());
+        if self.seen != seen {
+            self.seen = seen;
+            let now = Moment::read();
+            self.active.moved(now);
+            if self.upload.ended() {
+                self.active.sent(now);
+            }
+            self.deadline = self.patience.end(now, self.patience.response);
+        }
+        while self.link.alarm.is_late(cx, self.deadline) {
+            let now = Moment::read();
+            if let Some(late) = self.patience.late(self.upload, now) {
+                return Poll::Ready(Err(given_up(late)));
+            }
+            self.upload.release();
+            self.deadline = self.patience.end(now, self.patience.response);
+        }
+        Poll::Pending
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Box<Broken>> {
+        // A connection that ended, or on which something was said, before the request came.
+        if !self.outgoing.has_begun() && !self.link.is_at_rest() {
+            return Err(self.unsent());
+        }
+        match self.outgoing.poll(cx, &mut self.link.socket, self.order.body_mut()) {
+            Poll::Ready(Err(Stop::Worker)) if !self.outgoing.has_begun() => Err(self.unsent()),
+            Poll::Ready(Err(Stop::Client)) => Err(broken()),
+            // A worker that takes nothing more may have answered before.
+            Poll::Ready(Ok(()) | Err(Stop::Worker)) | Poll::Pending => Ok(()),
+        }
+    }
+
+    /// The socket took nothing of it: it can go out by another one.
+    fn unsent(&mut self) -> Box<Broken> {
+        self.outgoing.take_back(self.order.body_mut());
+        Box::new(Broken { reached: Reached::Unsent, excused: false, refusal: reset() })
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Box<Broken>>> {
+        loop {
+            while let Some(head) = self.take_head().map_err(wrong)? {
+                if !head.is_interim() {
+                    return Poll::Ready(Ok(head));
                 }
-                deadline = patience.end(now, patience.response);
-            }
-            while link.is_late(own, deadline) {
-                let now = Moment::read();
-                if let Some(late) = patience.late(upload, now) {
-                    return Poll::Ready(Err(given_up(late)));
+                if head.status == StatusCode::CONTINUE {
+                    self.upload.said_continue();
+                } else if let Some(early) = self.early {
+                    early.tell(head.status, &head.fields);
                 }
-                upload.release();
-                deadline = patience.end(now, patience.response);
             }
-            Poll::Pending
-        })
-    })
-    .await
-}
-
-/// Has hyper tell of interim answers: the worker's `100 Continue`, if the body waits for it, and hints for the client.
-pub(super) fn notice_early(order: &mut Request<Upload>, early: Option<&Early>) {
-    let wanted = order.body().wanted();
-    if wanted.is_none() && early.is_none() {
-        return;
+            match ready!(self.link.inflow.poll_fill(cx, &mut self.link.socket)) {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Poll::Ready(Err(broken())),
+            }
+        }
     }
-    let early = early.cloned();
-    hyper::ext::on_informational(order, move |response| match (response.status(), &wanted, &early) {
-        (StatusCode::CONTINUE, Some(wanted), _) => wanted.store(true, Relaxed),
-        (status, _, Some(early)) => early.tell(status, response.headers()),
-        _ => {}
-    });
-}
 
-/// What an error of hyper's client says of the worker.
-fn broken(error: &hyper::Error) -> Broken {
-    if error.is_parse() || error.is_parse_too_large() {
-        let detail =
-            "the worker's answer is not HTTP/1.1, or its head is longer than `bounds.response_head_bytes`";
-        let refusal = Refusal::new(Reason::WorkerProtocol, detail);
-        return Broken { reached: Reached::TooFar, order: None, excused: false, refusal };
+    /// The next head, if all of it is here. One that comes byte by byte is not parsed before its end has come.
+    fn take_head(&mut self) -> Result<Option<Head>, Bad> {
+        let ahead = &mut self.link.inflow.ahead;
+        if !self.partial.is_empty() {
+            let known = self.partial.len();
+            self.partial.extend_from_slice(&std::mem::take(ahead));
+            if !head::has_end(&self.partial, known) && self.partial.len() <= self.head_bytes {
+                return Ok(None);
+            }
+            *ahead = self.partial.split().freeze();
+        }
+        if ahead.is_empty() {
+            return Ok(None);
+        }
+        let head = head::take(ahead, self.order.method(), self.head_bytes)?;
+        if head.is_none() {
+            self.partial = BytesMut::from(std::mem::take(ahead));
+        }
+        Ok(head)
     }
-    Broken { reached: Reached::MaybeSent, order: None, excused: false, refusal: reset() }
 }
 
-fn given_up(late: Late) -> Broken {
+/// What is left of a request whose answer has begun.
+#[derive(Debug)]
+pub(super) struct Rest {
+    outgoing: Outgoing,
+    body: Upload,
+}
+
+impl Rest {
+    /// Sends what the worker takes of it. Ready when all is gone, or nothing more will go.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link) -> Poll<Result<(), Stop>> {
+        self.outgoing.poll(cx, &mut link.socket, &mut self.body)
+    }
+}
+
+fn wrong(Bad(detail): Bad) -> Box<Broken> {
+    let refusal = Refusal::new(Reason::WorkerProtocol, detail);
+    Box::new(Broken { reached: Reached::TooFar, excused: false, refusal })
+}
+
+/// The connection is over. Nobody knows what the worker has read.
+fn broken() -> Box<Broken> {
+    Box::new(Broken { reached: Reached::MaybeSent, excused: false, refusal: reset() })
+}
+
+fn given_up(late: Late) -> Box<Broken> {
     let (reached, excused, refusal) = match late {
         Late::Worker => (Reached::Silent, false, too_slow()),
         Late::Client => (Reached::TooFar, true, starved()),
     };
-    Broken { reached, order: None, excused, refusal }
+    Box::new(Broken { reached, excused, refusal })
 }
 
 const fn reset() -> Refusal {

@@ -1,61 +1,75 @@
 //! Requests to workers over HTTP/1.1: one attempt, over a connection that carries nothing else meanwhile. Which worker
 //! gets it and whether there is another attempt is decided above; how the exchange goes stands in `exchange.rs`.
 
+pub mod body;
+pub mod head;
+mod inflow;
+pub(super) mod outgoing;
+
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 
+use self::body::Body;
+use self::head::Head;
+pub(super) use self::inflow::Inflow;
 use super::answer::{Answer, Silence, Streaming};
 use super::choice::Chosen;
-use super::exchange::{Patience, exchange, notice_early};
+use super::exchange::{Exchange, Patience, Rest};
 use super::pool::{ConnectFailure, Lane, Link};
 use super::proxy_header::Spoken;
 use super::retry::Reached;
 use super::tries::{Failed, Tries};
 use super::upload::UploadWatch;
-use super::{Active, Call, Fair, Order, Route, copy, headers, in_time, tunnel};
+use super::{Active, Call, Fair, Order, Route, headers, in_time, tunnel};
 use crate::clock::Moment;
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 
 impl Route {
-    /// One attempt at the chosen worker.
+    /// One attempt at the chosen worker. The request stays with the caller, who has it whole again if it can be sent
+    /// once more.
     pub(super) async fn attempt_http1(
         &self,
         chosen: &mut Chosen,
-        mut order: Order,
+        order: &mut Order,
         (tries, call): (&Tries, Call<'_>),
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Box<Failed>> {
         let lane = Rc::clone(&chosen.lane);
-        let mut link = match self.link(&lane, (tries, call), outcome).await {
-            Ok(link) => link,
-            Err(failure) => return Err(Failed::unconnected(order, failure)),
+        let spoken = self.tells.then_some(call.spoken);
+        let idle = if tries.fresh { None } else { lane.idle(tries.now, spoken) };
+        let mut link = match idle {
+            Some(link) => link,
+            None => {
+                // In a box: connecting is rare, and its state would make every request's larger.
+                let fair = (call.fair(outcome), tries.now);
+                let link = Box::pin(self.connect(&lane, spoken, fair)).await.map_err(Failed::unconnected)?;
+                outcome.connected(self.clock.refresh().since(tries.now));
+                link
+            }
         };
         let active = Active::begin(&lane, self, std::mem::take(&mut chosen.seat), call.fair(outcome));
-        self.tell_deadline(&mut order, call.until);
-        let reused = link.reused();
-        let upload = order.body().watch();
-        // hyper takes the head apart as it writes it, so what may have to be sent again is copied first; and it keeps
-        // the body, which comes back from it untouched if it is still whole.
-        let may = reused || tries.sent() + 1 < self.retries.attempts;
-        let spare = (may && headers::idempotent(order.method())).then(|| copy(&order));
-        upload.keep(spare.is_some());
-        notice_early(&mut order, call.early);
+        self.tell_deadline(order, call.until);
+        let (upload, idempotent) = (order.body().watch(), headers::idempotent(order.method()));
+        let may = link.reused() || tries.sent() + 1 < self.retries.attempts;
+        upload.keep(may && idempotent);
         let patience =
             Patience { from: self.clock.now(), response: self.timeouts.response, until: call.until };
-        let broken = match exchange(&mut link, order, (&upload, &active), patience).await {
-            Ok(response) => {
+        let (told, most) = ((patience, call.early), self.bounds.response_head_bytes);
+        let mut exchange = Exchange::begin(&mut link, order, (&upload, &active), told, most);
+        let broken = match poll_fn(|cx| exchange.poll(cx)).await {
+            Ok(head) => {
+                let rest = exchange.rest();
                 let now = self.clock.refresh();
                 if outcome.is_logged() {
                     outcome.first_byte(now);
                 }
                 self.workers.connected(&lane.worker, now);
-                let answer = self.begin_answer((link, active), response, &upload, call).await?;
-                return self.unless_unwanted(answer, || restored(spare, &upload), &upload);
+                let answer = self.begin_answer((link, active), head, (rest, &upload), call)?;
+                let whole = || may && idempotent && restored(order, &upload);
+                return self.unless_unwanted(answer, whole, &upload);
             }
             Err(broken) => broken,
         };
@@ -63,31 +77,13 @@ impl Route {
             active.excused();
             return Err(Failed::end(refusal));
         }
-        // With it goes what hyper has of the body.
+        let reused = link.reused();
         drop(link);
-        let order = broken.order.map(|order| *order).or_else(|| restored(spare, &upload));
         let (reached, last) = (broken.reached, Err(broken.refusal));
-        let failed = Failed { reached, reused, order, blamed: false, last };
+        // What was never sent stays as it is.
+        let whole = reached == Reached::Unsent || (may && idempotent && restored(order, &upload));
+        let failed = Failed { reached, reused, whole, idempotent, blamed: false, last };
         Err(tries.judged(&active, failed, broken.excused))
-    }
-
-    /// A connection to this worker: one that is idle, or a new one.
-    async fn link(
-        &self,
-        lane: &Lane,
-        (tries, call): (&Tries, Call<'_>),
-        outcome: &mut Outcome,
-    ) -> Result<Link, ConnectFailure> {
-        let spoken = self.tells.then_some(call.spoken);
-        let idle = if tries.fresh { None } else { lane.idle(tries.now, spoken).await };
-        if let Some(link) = idle {
-            return Ok(link);
-        }
-        // In a box: connecting is rare, and its state would make every request's larger.
-        let fair = (call.fair(outcome), tries.now);
-        let link = Box::pin(self.connect(lane, spoken, fair)).await?;
-        outcome.connected(self.clock.refresh().since(tries.now));
-        Ok(link)
     }
 
     async fn connect(
@@ -95,7 +91,7 @@ impl Route {
         lane: &Lane,
         spoken: Option<Spoken>,
         fair: (Fair, Moment),
-    ) -> Result<Link, ConnectFailure> {
+    ) -> Result<Box<Link>, ConnectFailure> {
         let terms = self.terms(spoken);
         match in_time(fair, lane.connect(&self.open, terms)).await {
             // All may be in use, or some idle at other workers: one of those makes room.
@@ -112,47 +108,31 @@ impl Route {
     }
 
     /// Checks the head of an answer and turns the rest into an [`Answer`].
-    async fn begin_answer(
+    fn begin_answer(
         &self,
-        (link, active): (Link, Active),
-        mut response: Response<Incoming>,
-        upload: &UploadWatch,
+        (link, active): (Box<Link>, Active),
+        mut head: Head,
+        (rest, upload): (Option<Box<Rest>>, &UploadWatch),
         call: Call<'_>,
     ) -> Result<Response<Answer>, Box<Failed>> {
-        let status = response.status();
+        let status = head.status;
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            return tunnel::switch(link, response, active, call.upgrade).await;
+            return tunnel::switch(*link, head, active, call.upgrade);
         }
         if status.as_u16() >= 600 {
             return Err(unasked(&active));
         }
-        if !headers::is_plainly_framed(response.headers()) {
-            active.failed();
-            let detail = "the worker's answer has a transfer coding besides `chunked`, or a list of lengths";
-            return Err(Failed::end(Refusal::new(Reason::WorkerProtocol, detail)));
-        }
         active.head(status, None);
-        if let Some(seconds) = headers::keep_alive_timeout(response.headers()) {
+        if let Some(seconds) = headers::keep_alive_timeout(&head.fields) {
             active.lane.keep_alive_said(seconds);
         }
-        let version = response.version();
-        headers::to_client(response.headers_mut(), status, version);
-        *response.version_mut() = http::Version::HTTP_11;
+        headers::to_client(&mut head.fields, status, head.version);
+        let (body, keeps) = (Body::new(head.framing, self.bounds.response_head_bytes), head.keeps);
         let silence = Silence::new(self.timeouts.idle, call.until);
-        let (parts, body) = response.into_parts();
-        let ended = http_body::Body::is_end_stream(&body);
-        let mut streaming = Streaming::new(body, link, upload.clone(), active, silence);
-        poll_fn(|cx| {
-            if ended {
-                streaming.finish(cx);
-                return Poll::Ready(Ok(()));
-            }
-            Poll::Ready(streaming.look(cx))
-        })
-        .await
-        .map_err(Failed::end)?;
+        let mut streaming = Streaming::new(body, (link, keeps), (rest, upload.clone()), active, silence);
+        streaming.look().map_err(Failed::end)?;
         streaming.active().answered(status);
-        Ok(Response::from_parts(parts, Answer::Worker(Box::new(streaming))))
+        Ok(head.with(streaming.into_answer()))
     }
 
     /// The answer, unless its status is one of `retries.on` and the request can be sent once more: then it is what the
@@ -161,7 +141,7 @@ impl Route {
     pub(super) fn unless_unwanted(
         &self,
         answer: Response<Answer>,
-        order: impl FnOnce() -> Option<Order>,
+        whole: impl FnOnce() -> bool,
         upload: &UploadWatch,
     ) -> Result<Response<Answer>, Box<Failed>> {
         if self.retries.on.is_empty() || !self.retries.on.contains(&answer.status()) {
@@ -169,27 +149,27 @@ impl Route {
             return Ok(answer);
         }
         let answer = answer.map(Answer::settled);
-        match order() {
-            None => {
-                upload.keep(false);
-                Ok(answer)
-            }
-            order => Err(Box::new(Failed {
-                reached: Reached::Answered,
-                reused: false,
-                order,
-                blamed: false,
-                last: Ok(answer),
-            })),
+        if !whole() {
+            upload.keep(false);
+            return Ok(answer);
         }
+        Err(Box::new(Failed {
+            reached: Reached::Answered,
+            reused: false,
+            whole: true,
+            // Of another one nothing is kept.
+            idempotent: true,
+            blamed: false,
+            last: Ok(answer),
+        }))
     }
 }
 
-/// The request from the copy of its head, if its body is whole.
-fn restored(spare: Option<Order>, upload: &UploadWatch) -> Option<Order> {
-    let mut order = spare?;
-    *order.body_mut() = upload.take_back()?;
-    Some(order)
+/// Whether the request is whole again: nothing of its body was taken, and nobody else has it.
+fn restored(order: &mut Order, upload: &UploadWatch) -> bool {
+    // Whoever lets go of a body leaves it with those who watch it.
+    drop(std::mem::take(order.body_mut()));
+    upload.take_back().map(|body| *order.body_mut() = body).is_some()
 }
 
 /// The worker's status is not one that was asked for.

@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use h2::RecvStream;
 use http::header::CONTENT_LENGTH;
-use http::{Request, Response, Version};
+use http::{Response, Version};
 
 use self::answer::Streaming;
 use self::connection::{Settings, Slot};
@@ -29,7 +29,7 @@ use super::exchange::Patience;
 use super::pool::{ConnectFailure, Lane};
 use super::retry::Reached;
 use super::tries::{Failed, Tries};
-use super::upload::UploadWatch;
+use super::upload::{Upload, UploadWatch};
 use super::{Active, Answer, Call, Fair, Order, Route, headers, in_time, not_connected, unasked};
 use crate::clock::Moment;
 use crate::record::Outcome;
@@ -40,26 +40,26 @@ impl Route {
     pub(super) async fn attempt_http2(
         &self,
         chosen: &mut Chosen,
-        mut order: Order,
+        order: &mut Order,
         (tries, call): (&Tries, Call<'_>),
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Box<Failed>> {
         let lane = Rc::clone(&chosen.lane);
         let slot = match self.slot(&lane, call.fair(outcome), tries.now, outcome).await {
             Ok(slot) => slot,
-            Err(NoSlot::NotConnected(failure)) => return Err(Failed::unconnected(order, failure)),
-            Err(failure) => return Err(Failed::passed_over(order, no_slot(failure))),
+            Err(NoSlot::NotConnected(failure)) => return Err(Failed::unconnected(failure)),
+            Err(failure) => return Err(Failed::passed_over(no_slot(failure))),
         };
         let active = Active::begin(&lane, self, std::mem::take(&mut chosen.seat), call.fair(outcome));
-        self.tell_deadline(&mut order, call.until);
+        self.tell_deadline(order, call.until);
         let reused = slot.reused();
         let upload = order.body().watch();
         let idempotent = headers::idempotent(order.method());
         upload.keep(idempotent);
-        let (parts, body) = order.into_parts();
+        let body = std::mem::take(order.body_mut());
         let patience =
             Patience { from: self.clock.now(), response: self.timeouts.response, until: call.until };
-        let met = exchange(&slot, (&parts, body), (&upload, &active), (patience, call.early)).await;
+        let met = exchange(&slot, (order, body), (&upload, &active), (patience, call.early)).await;
         let broken = match met {
             Ok((response, pump)) => {
                 let now = self.clock.refresh();
@@ -68,11 +68,8 @@ impl Route {
                 }
                 self.workers.connected(&lane.worker, now);
                 let answer = self.begin_answer_http2((slot, pump), response, &upload, active, call)?;
-                let order = || {
-                    let body = if idempotent { upload.take_back()? } else { return None };
-                    Some(Request::from_parts(parts, body))
-                };
-                return self.unless_unwanted(answer, order, &upload);
+                let whole = || idempotent && put_back(order, upload.take_back());
+                return self.unless_unwanted(answer, whole, &upload);
             }
             Err(broken) => broken,
         };
@@ -86,8 +83,8 @@ impl Route {
             reached => reached,
         };
         let body = broken.body.or_else(|| if idempotent { upload.take_back() } else { None });
-        let order = body.map(|body| Request::from_parts(parts, body));
-        let failed = Failed { reached, reused, order, blamed: false, last: Err(broken.refusal) };
+        let whole = put_back(order, body);
+        let failed = Failed { reached, reused, whole, idempotent, blamed: false, last: Err(broken.refusal) };
         Err(tries.judged(&active, failed, broken.excused))
     }
 
@@ -164,6 +161,11 @@ impl Route {
         let streaming = Streaming::new((body, pump, slot), upload.clone(), length, active, silence);
         Ok(Response::from_parts(parts, Answer::Shared(Box::new(streaming))))
     }
+}
+
+/// Whether the request has its body back.
+fn put_back(order: &mut Order, body: Option<Upload>) -> bool {
+    body.map(|body| *order.body_mut() = body).is_some()
 }
 
 const fn no_slot(failure: NoSlot) -> Refusal {

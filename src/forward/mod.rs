@@ -9,7 +9,7 @@ mod choice;
 pub mod early;
 mod exchange;
 pub mod headers;
-mod http1;
+pub mod http1;
 pub mod http2;
 pub mod pace;
 pub mod pool;
@@ -22,7 +22,6 @@ pub mod tunnel;
 pub mod upgrade;
 pub mod upload;
 mod verdict;
-mod wake;
 pub mod websocket;
 
 use std::cell::{Cell, RefCell};
@@ -179,18 +178,17 @@ impl Route {
             outcome.attempt(&chosen.lane.worker.name, chosen.priority);
             let asking = (&tries, call);
             let attempt = match self.protocol {
-                WorkerProtocol::Http1 => self.attempt_http1(&mut chosen, order, asking, outcome).await,
+                WorkerProtocol::Http1 => self.attempt_http1(&mut chosen, &mut order, asking, outcome).await,
                 WorkerProtocol::Http2 => {
-                    Box::pin(self.attempt_http2(&mut chosen, order, asking, outcome)).await
+                    Box::pin(self.attempt_http2(&mut chosen, &mut order, asking, outcome)).await
                 }
             };
             let failed = match attempt {
                 Ok(answer) => return Ok(self.decided(answer, call.group)),
                 Err(failed) => failed,
             };
-            match self.once_more(&mut tries, (chosen, failed), call, outcome).await {
-                Some(back) => order = back,
-                None => break,
+            if !self.once_more(&mut tries, (chosen, failed), call, outcome).await {
+                break;
             }
         }
         let blamed = tries.is_any_blamed();
@@ -211,12 +209,7 @@ impl Route {
 
     /// What a new connection is held to.
     fn terms(&self, spoken: Option<Spoken>) -> ConnectTerms {
-        ConnectTerms {
-            timeout: self.timeouts.connect,
-            response_head_bytes: self.bounds.response_head_bytes,
-            most: self.bounds.worker_connections,
-            spoken,
-        }
+        ConnectTerms { timeout: self.timeouts.connect, most: self.bounds.worker_connections, spoken }
     }
 
     /// Writes how much time is left, for the worker that is about to get the request.
@@ -243,13 +236,4 @@ async fn in_time<T, E: From<ConnectFailure>>(
         Err(_) if fair.excuses(Moment::read().since(begun)) => Err(ConnectFailure::OutOfTime.into()),
         Err(_) => Err(ConnectFailure::TimedOut.into()),
     }
-}
-
-/// The head of a request once more; its body stays where it is.
-fn copy(order: &Order) -> Order {
-    let mut copy = Request::new(Upload::none());
-    *copy.method_mut() = order.method().clone();
-    *copy.uri_mut() = order.uri().clone();
-    *copy.headers_mut() = order.headers().clone();
-    copy
 }

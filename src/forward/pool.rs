@@ -2,26 +2,17 @@
 //! service; a connection never leaves its shard. Which worker gets a request is `balance`'s choice.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1};
-use hyper_util::rt::TokioIo;
-use tokio::time::Instant;
 
 use super::alarm::Alarm;
+use super::http1::Inflow;
 use super::http2::Connections;
 use super::proxy_header::{self, Spoken};
-use super::upload::Upload;
-use super::wake::LinkWaker;
 use crate::clock::Moment;
 use crate::shard::ShardId;
 use crate::socket::Socket;
@@ -34,12 +25,6 @@ pub const IDLE_PER_WORKER: usize = 256;
 pub const IDLE_TIME: Duration = Duration::from_secs(4);
 /// The longest time a connection is kept idle, whatever the worker says.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
-
-/// How often a connection is driven on before other connections have their turn.
-const ROUNDS: usize = 16;
-
-/// What comes of handing over a request: the answer's head, or an error that may bring the request back.
-pub(super) type Begun = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
 
 /// How many worker connections a service has open, over all shards, and how many it may have.
 #[derive(Debug)]
@@ -93,7 +78,7 @@ pub struct Lane {
 
 #[derive(Debug)]
 struct Idle {
-    link: Link,
+    link: Box<Link>,
     since: Moment,
 }
 
@@ -117,8 +102,6 @@ pub enum ConnectFailure {
 pub struct ConnectTerms {
     /// `timeouts.connect`.
     pub timeout: Duration,
-    /// `bounds.response_head_bytes`.
-    pub response_head_bytes: usize,
     /// `bounds.worker_connections`.
     pub most: u64,
     /// Whom it speaks for, if the worker is to be told.
@@ -141,14 +124,12 @@ impl Lane {
     /// The idle connection used last that is still alive and speaks for this client, or for nobody, if there is one.
     /// Each is looked at before it is handed out: one that the worker closed, or sent something unasked on (RFC 9112
     /// section 9.2), is dropped.
-    pub async fn idle(&self, now: Moment, spoken: Option<Spoken>) -> Option<Link> {
+    pub(super) fn idle(&self, now: Moment, spoken: Option<Spoken>) -> Option<Box<Link>> {
+        let mut idle = self.idle.borrow_mut();
         loop {
-            let Idle { mut link, since } = {
-                let mut idle = self.idle.borrow_mut();
-                let newest = idle.iter().rposition(|idle| idle.link.spoken == spoken)?;
-                idle.remove(newest)
-            };
-            if now.since(since) < self.idle_time.get() && link.is_usable().await {
+            let newest = idle.iter().rposition(|idle| idle.link.spoken == spoken)?;
+            let Idle { link, since } = idle.remove(newest);
+            if now.since(since) < self.idle_time.get() && link.is_at_rest() {
                 return Some(link);
             }
         }
@@ -158,27 +139,20 @@ impl Lane {
     ///
     /// # Errors
     /// Says why there is none; the worker's count of failures is kept here, its health by the caller.
-    pub async fn connect(
+    pub(super) async fn connect(
         &self,
         bound: &Arc<ConnectionBound>,
         terms: ConnectTerms,
-    ) -> Result<Link, ConnectFailure> {
+    ) -> Result<Box<Link>, ConnectFailure> {
         let (socket, open) = self.open(bound, terms).await?;
-        let mut builder = http1::Builder::new();
-        builder.max_header_size(terms.response_head_bytes);
-        builder.max_buf_size((terms.response_head_bytes + 16 * 1024).max(64 * 1024));
-        let (sender, connection) =
-            builder.handshake(TokioIo::new(socket)).await.map_err(|_| ConnectFailure::Refused)?;
-        Ok(Link {
-            sender,
-            connection: Box::new(connection),
-            waker: Rc::new(LinkWaker::new()),
+        Ok(Box::new(Link {
+            socket,
+            inflow: Inflow::default(),
             alarm: Alarm::new(IDLE_TIME_MAX),
-            closed: false,
             reused: false,
             spoken: terms.spoken,
             open,
-        })
+        }))
     }
 
     /// A connection was made and could not be used after all.
@@ -213,9 +187,9 @@ impl Lane {
     }
 
     /// Takes a connection back whose last answer is complete, if it can carry another.
-    pub fn give_back(&self, mut link: Link, now: Moment) {
+    pub(super) fn give_back(&self, mut link: Box<Link>, now: Moment) {
         link.reused = true;
-        link.waker.belongs_to_nobody();
+        link.inflow.rest();
         let mut idle = self.idle.borrow_mut();
         if idle.len() < IDLE_PER_WORKER {
             idle.push(Idle { link, since: now });
@@ -246,16 +220,16 @@ impl Lane {
     }
 }
 
-/// One connection to a worker. Nothing runs in the background for it: whoever uses it drives it, inside the request's
-/// own task. That saves two task switches a request, and back-pressure needs no channel.
-pub struct Link {
-    sender: http1::SendRequest<Upload>,
-    connection: Box<http1::Connection<TokioIo<Socket>, Upload>>,
-    waker: Rc<LinkWaker>,
+/// One connection to a worker. Nothing runs in the background for it: whoever uses it reads and writes, inside the
+/// request's own task. That saves two task switches a request, and back-pressure needs no channel.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) socket: Socket,
+    /// What came from the socket and was not taken yet.
+    pub(super) inflow: Inflow,
     /// Rings for whoever uses the connection. It is set again only when it would ring too late, so a request that is
     /// answered in time touches no timer.
-    alarm: Alarm,
-    closed: bool,
+    pub(super) alarm: Alarm,
     reused: bool,
     /// Whom the worker was told that it speaks for.
     spoken: Option<Spoken>,
@@ -282,91 +256,21 @@ impl Drop for Open {
     }
 }
 
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link")
-            .field("closed", &self.closed)
-            .field("reused", &self.reused)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Link {
     /// Whether it has carried a request before.
-    pub const fn reused(&self) -> bool {
+    pub(super) const fn reused(&self) -> bool {
         self.reused
     }
 
-    /// Hands a request to the connection; it goes out as the connection is driven.
-    pub(super) fn begin(&mut self, order: Request<Upload>) -> impl Future<Output = Begun> + use<> {
-        let waker = Rc::clone(&self.waker);
-        waker.inside(|_| self.sender.try_send_request(order))
+    /// Whether nothing came that nobody asked for: no byte, and no end.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let nothing = |read: std::io::Result<usize>| matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+        self.inflow.ahead.is_empty() && nothing(self.socket.try_read(&mut [0]))
     }
 
-    /// Moves bytes in both directions and asks `step`, as long as the one gives the other something to do. `cx` is of
-    /// the task that uses the connection; `step` gets the connection's own, which wakes that task from outside only.
-    pub(super) fn advance<T>(
-        &mut self,
-        cx: &Context<'_>,
-        mut step: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        let waker = Rc::clone(&self.waker);
-        waker.belongs_to(cx.waker());
-        // What woke it before this is seen in the first round.
-        waker.was_woken();
-        for _ in 0..ROUNDS {
-            let polled = waker.inside(|own| {
-                self.drive(own);
-                step(self, own)
-            });
-            let woken = waker.was_woken();
-            if polled.is_ready() || !woken {
-                return polled;
-            }
-        }
-        // There is more to do, and other connections have waited long enough.
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// Whether the time is over that a step may take; asked when the step has nothing to do. `cx` is what the step got.
-    pub(super) fn is_late(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
-        self.alarm.is_late(cx, deadline)
-    }
-
-    /// After a complete answer: whether the connection is at rest and can carry another request.
-    pub(super) fn at_rest(&mut self, cx: &Context<'_>) -> bool {
-        let ready = self.advance(cx, |link, own| match link.closed {
-            true => Poll::Ready(false),
-            false => link.sender.poll_ready(own).map(|ready| ready.is_ok()),
-        });
-        matches!(ready, Poll::Ready(true))
-    }
-
-    /// Takes the socket out of HTTP after the worker agreed to speak something else: with what it has sent already.
-    /// None: the connection is not done with its request.
-    pub(super) fn into_socket(mut self, cx: &Context<'_>) -> Option<(Socket, Bytes, Open)> {
-        // hyper ends its part with the head of the answer, in the poll that found it or the next one.
-        let done = self.advance(cx, |link, _| if link.closed { Poll::Ready(()) } else { Poll::Pending });
-        if done.is_pending() {
-            return None;
-        }
-        let parts = (*self.connection).into_parts();
-        Some((parts.io.into_inner(), parts.read_buf, self.open))
-    }
-
-    fn drive(&mut self, own: &mut Context<'_>) {
-        if !self.closed {
-            self.closed = Pin::new(&mut *self.connection).poll(own).is_ready();
-        }
-    }
-
-    async fn is_usable(&mut self) -> bool {
-        // It was at rest when it was given back, and nothing has come from its socket since.
-        if !self.waker.was_woken() {
-            return true;
-        }
-        poll_fn(|cx| Poll::Ready(self.at_rest(cx))).await
+    /// The socket, for something else than HTTP, with what the worker has sent already.
+    pub(super) fn into_socket(self) -> (Socket, Bytes, Open) {
+        (self.socket, self.inflow.ahead, self.open)
     }
 }
 

@@ -9,7 +9,7 @@ use super::choice::Chosen;
 use super::pool::ConnectFailure;
 use super::refused::{beside_the_worker, no_workers, not_connected};
 use super::retry::{self, Again, Attempted, Reached};
-use super::{Active, Call, Order, Route, headers, verdict};
+use super::{Active, Call, Route, verdict};
 use crate::clock::Moment;
 use crate::config::Endpoint;
 use crate::record::Outcome;
@@ -21,8 +21,10 @@ pub(super) struct Failed {
     pub(super) reached: Reached,
     /// Whether its connection had carried a request before.
     pub(super) reused: bool,
-    /// The request, if it is whole: what can be sent once more.
-    pub(super) order: Option<Order>,
+    /// Whether the request is whole: then it can be sent once more.
+    pub(super) whole: bool,
+    /// Whether its method is idempotent.
+    pub(super) idempotent: bool,
     /// Whether it is held against the worker.
     pub(super) blamed: bool,
     /// What the client gets if nothing better comes.
@@ -33,27 +35,26 @@ impl Failed {
     /// Nothing more can be done.
     pub(super) fn end(refusal: Refusal) -> Box<Self> {
         let (reached, last) = (Reached::TooFar, Err(refusal));
-        Box::new(Self { reached, reused: false, order: None, blamed: true, last })
+        Box::new(Self { reached, reused: false, whole: false, idempotent: false, blamed: true, last })
     }
 
     /// There was no connection for this request.
-    pub(super) fn unconnected(order: Order, failure: ConnectFailure) -> Box<Self> {
+    pub(super) fn unconnected(failure: ConnectFailure) -> Box<Self> {
         match beside_the_worker(&failure) {
             Some(refusal) => Box::new(Self { blamed: false, ..*Self::end(refusal) }),
-            None => Self::passed_over(order, not_connected(&failure)),
+            None => Self::passed_over(not_connected(&failure)),
         }
     }
 
     /// The worker took no connection, or none that can be used.
-    pub(super) fn passed_over(order: Order, refusal: Refusal) -> Box<Self> {
+    pub(super) fn passed_over(refusal: Refusal) -> Box<Self> {
         let (reached, last) = (Reached::NoConnection, Err(refusal));
-        Box::new(Self { reached, reused: false, order: Some(order), blamed: true, last })
+        Box::new(Self { reached, reused: false, whole: true, idempotent: false, blamed: true, last })
     }
 
     /// What may be done about it after these tries.
     fn again(&self, replayed: bool) -> Again {
-        let (reached, reused) = (self.reached, self.reused);
-        let repeatable = self.order.as_ref().is_some_and(|order| headers::idempotent(order.method()));
+        let (reached, reused, repeatable) = (self.reached, self.reused, self.whole && self.idempotent);
         retry::again(Attempted { reached, reused, repeatable, replayed })
     }
 }
@@ -134,7 +135,7 @@ impl Tries {
     /// Whether a failure says only that its connection was over before the request came: the worker closed it between
     /// two requests, which nobody is blamed for, and the request goes out once more.
     fn is_replay(&self, failed: &Failed) -> bool {
-        failed.order.is_some() && failed.again(self.replayed) == Again::Replay
+        failed.whole && failed.again(self.replayed) == Again::Replay
     }
 
     /// A failure with what it says of the worker, which is told: nothing if it is `excused` or a replay.
@@ -185,7 +186,7 @@ impl Tries {
 }
 
 impl Route {
-    /// What to do after an attempt failed: the request, when it is time to send it to the next worker. None: `tries`
+    /// What to do after an attempt failed: true when it is time to send the request to the next worker. False: `tries`
     /// knows what the client gets.
     pub(super) async fn once_more(
         &self,
@@ -193,10 +194,10 @@ impl Route {
         (chosen, failed): (Chosen, Box<Failed>),
         call: Call<'_>,
         outcome: &mut Outcome,
-    ) -> Option<Order> {
+    ) -> bool {
         let Chosen { lane, .. } = chosen;
         let again = failed.again(tries.replayed);
-        let Failed { reached, order, blamed, last, .. } = *failed;
+        let Failed { reached, whole, blamed, last, .. } = *failed;
         tries.now = self.clock.refresh();
         tries.keep(last);
         tries.blamed |= blamed;
@@ -204,9 +205,11 @@ impl Route {
         if again != Again::PassOver {
             tries.sent += 1;
         }
-        let order = order?;
+        if !whole {
+            return false;
+        }
         match again {
-            Again::Never => return None,
+            Again::Never => return false,
             Again::PassOver => self.leave_alone(tries, worker),
             Again::Replay => {
                 tries.fresh = true;
@@ -223,18 +226,16 @@ impl Route {
                     tries.bar(&worker.address);
                 }
                 if !self.may_retry(tries, outcome) {
-                    return None;
+                    return false;
                 }
                 if pause {
-                    self.pause(tries, call.until).await;
+                    // In a box: retries are rare, and a timer would make every request larger.
+                    Box::pin(self.pause(tries, call.until)).await;
                 }
             }
         }
         // The next worker would be given no time, and be blamed for that.
-        if call.until.is_some_and(|until| until <= Instant::from_std(tries.now.instant())) {
-            return None;
-        }
-        Some(order)
+        call.until.is_none_or(|until| until > Instant::from_std(tries.now.instant()))
     }
 
     /// Goes on to another worker from one that took no connection.

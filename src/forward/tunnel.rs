@@ -20,7 +20,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::clock::ShardClock;
 use crate::record::{Outcome, TunnelEnd};
 use crate::socket::Socket;
-use flow::{Broken, Flow, Stage, with_scratch};
+pub(super) use flow::with_scratch;
+use flow::{Broken, Flow, Stage};
 pub use worker::WorkerSide;
 pub(super) use worker::switch;
 

@@ -5,8 +5,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -17,7 +15,7 @@ use super::source::Source;
 use crate::refusal::{Reason, Refusal};
 
 /// A request's body.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Upload(Option<Under>);
 
 /// A body under way.
@@ -53,8 +51,10 @@ struct Progress {
     /// The answer has begun: how fast the rest of the body comes is between the client and the worker.
     answered: Cell<bool>,
     held: Cell<bool>,
-    /// The worker said `100 Continue`. hyper asks for something that could be shared between threads.
-    wanted: Option<Arc<AtomicBool>>,
+    /// It is held at first.
+    waits: bool,
+    /// The worker said `100 Continue`.
+    wanted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// Whoever lets go of the body leaves it here if nothing of it was taken.
     kept: Cell<bool>,
@@ -96,7 +96,14 @@ impl UploadWatch {
 
     /// Whether the worker has asked for the body that is held.
     pub fn is_wanted(&self) -> bool {
-        self.0.as_ref().and_then(|progress| progress.wanted.as_ref()).is_some_and(|said| said.load(Relaxed))
+        self.0.as_ref().is_some_and(|progress| progress.wanted.get())
+    }
+
+    /// The worker said `100 Continue`.
+    pub(super) fn said_continue(&self) {
+        if let Some(progress) = &self.0 {
+            progress.wanted.set(true);
+        }
     }
 
     /// Whether a body of which nothing was taken is kept for another attempt when somebody lets go of it.
@@ -114,10 +121,8 @@ impl UploadWatch {
     pub(super) fn take_back(&self) -> Option<Upload> {
         let Some(progress) = &self.0 else { return Some(Upload::none()) };
         let (body, most) = progress.untouched.take()?;
-        if let Some(wanted) = &progress.wanted {
-            wanted.store(false, Relaxed);
-        }
-        progress.held.set(progress.wanted.is_some());
+        progress.wanted.set(false);
+        progress.held.set(progress.waits);
         progress.starving.set(false);
         Some(Upload(Some(Under { body, most, again: None, progress: Rc::clone(progress) })))
     }
@@ -143,14 +148,9 @@ impl Upload {
         if body.is_end_stream() {
             return Self::none();
         }
-        let wanted = expects_continue.then(Arc::default);
-        let progress = Rc::new(Progress { held: Cell::new(expects_continue), wanted, ..Progress::default() });
+        let (held, waits) = (Cell::new(expects_continue), expects_continue);
+        let progress = Rc::new(Progress { held, waits, ..Progress::default() });
         Self(Some(Under { body, most, again: None, progress }))
-    }
-
-    /// What is to be set when the worker says `100 Continue`. None: the body does not wait for that.
-    pub fn wanted(&self) -> Option<Arc<AtomicBool>> {
-        self.0.as_ref()?.progress.wanted.clone()
     }
 
     /// How it stands, for the request that waits.
@@ -161,6 +161,13 @@ impl Upload {
     /// Whether there is no body at all.
     pub const fn is_none(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// Nothing more of it is to be sent, for this reason.
+    pub(super) fn break_off(&self, refusal: Refusal) {
+        if let Some(under) = &self.0 {
+            under.fail(refusal);
+        }
     }
 
     /// Makes the body whole again: what was taken of it, all from its beginning, comes first once more.
@@ -244,7 +251,7 @@ impl Body for Upload {
                         Refusal::new(Reason::BodyTooLarge, "the body is longer than `bounds.body_bytes`");
                     return Poll::Ready(Some(Err(under.fail(refusal))));
                 }
-                // hyper does not ask again once it has all bytes of a known length, or the trailers.
+                // Nobody asks again behind the trailers, or once all bytes of a known length are here.
                 progress.ended.set(frame.is_trailers() || under.body.is_end_stream());
                 Poll::Ready(Some(Ok(frame)))
             }

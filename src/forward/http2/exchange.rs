@@ -3,7 +3,6 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use h2::RecvStream;
@@ -11,13 +10,13 @@ use h2::client::ResponseFuture;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 
-use super::super::Active;
 use super::super::alarm::Alarm;
 use super::super::early::Early;
 use super::super::exchange::{CONTINUE_WAIT, Late, Patience, starved, too_slow};
 use super::super::headers;
 use super::super::retry::Reached;
 use super::super::upload::{Upload, UploadWatch};
+use super::super::{Active, Order};
 use super::connection::Slot;
 use super::pump::Pump;
 use crate::clock::Moment;
@@ -55,12 +54,11 @@ impl Broken {
 /// the request.
 pub(super) async fn exchange(
     slot: &Slot,
-    (parts, body): (&http::request::Parts, Upload),
+    (order, body): (&Order, Upload),
     (upload, active): (&UploadWatch, &Active),
     (patience, early): (Patience, Option<&Early>),
 ) -> Result<Begun, Broken> {
-    let wanted = body.wanted();
-    let head = head(parts).map_err(Broken::beside_the_worker)?;
+    let head = head(order).map_err(Broken::beside_the_worker)?;
     let (response, mut pump) = match slot.sender().send_request(head, body.is_none()) {
         Ok((response, stream)) => (response, Pump::new(stream, body)),
         Err(error) if error.is_go_away() || error.is_io() => {
@@ -81,16 +79,11 @@ pub(super) async fn exchange(
         seen: (upload.bytes(), upload.ended()),
     };
     let met = poll_fn(|cx| {
-        let said_continue = |status| {
-            if let (StatusCode::CONTINUE, Some(wanted)) = (status, &wanted) {
-                wanted.store(true, Relaxed);
-            }
-        };
         let sent = pump.poll(cx);
         if let Poll::Ready(Err(refusal)) = sent {
             return Poll::Ready(Err(Met::End(refusal)));
         }
-        waiting.poll(cx, (upload, active), (patience, early), said_continue)
+        waiting.poll(cx, (upload, active), (patience, early))
     })
     .await;
     match met {
@@ -137,7 +130,6 @@ impl Waiting {
         cx: &mut Context<'_>,
         (upload, active): (&UploadWatch, &Active),
         (patience, early): (Patience, Option<&Early>),
-        said_continue: impl Fn(StatusCode),
     ) -> Poll<Result<Response<RecvStream>, Met>> {
         while let Poll::Ready(Some(interim)) = self.response.poll_informational(cx) {
             let interim = match interim {
@@ -151,7 +143,9 @@ impl Waiting {
                 let detail = "the worker sent a flood of interim answers, or 101 over HTTP/2";
                 return Poll::Ready(Err(Met::End(Refusal::new(Reason::WorkerProtocol, detail))));
             }
-            said_continue(status);
+            if status == StatusCode::CONTINUE {
+                upload.said_continue();
+            }
             if let Some(early) = early {
                 early.tell(status, interim.headers());
             }
@@ -187,16 +181,16 @@ impl Waiting {
 }
 
 /// The request's head as HTTP/2 wants it.
-fn head(parts: &http::request::Parts) -> Result<Request<()>, Refusal> {
-    let mut fields = parts.headers.clone();
+fn head(order: &Order) -> Result<Request<()>, Refusal> {
+    let mut fields = order.headers().clone();
     let authority = headers::to_worker_http2(&mut fields);
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(Scheme::HTTP);
     uri.authority = authority.as_ref().and_then(authority_of);
-    let path = parts.uri.path_and_query().cloned();
+    let path = order.uri().path_and_query().cloned();
     uri.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     let mut head = Request::new(());
-    *head.method_mut() = parts.method.clone();
+    *head.method_mut() = order.method().clone();
     *head.uri_mut() = Uri::from_parts(uri).map_err(|_| unfit())?;
     *head.version_mut() = Version::HTTP_2;
     *head.headers_mut() = fields;

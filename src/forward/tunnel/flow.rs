@@ -46,7 +46,7 @@ pub(super) enum Broken {
 }
 
 /// Lends the shard's scratch buffer, within one poll.
-pub(super) fn with_scratch<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
+pub(in crate::forward) fn with_scratch<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.resize(SCRATCH_BYTES, 0);
         use_it(scratch)

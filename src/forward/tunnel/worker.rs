@@ -1,14 +1,12 @@
 //! The worker's end of a tunnel: how one is had, by a connection of its own or by an answer that switches protocols.
 
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 
+use http::Response;
 use http::header::UPGRADE;
-use http::{Response, Version};
-use hyper::body::Incoming;
 
 use crate::forward::answer::Answer;
+use crate::forward::http1::head::Head;
 use crate::forward::pool::{Link, Open};
 use crate::forward::proxy_header::Spoken;
 use crate::forward::refused::{beside_the_worker, not_connected};
@@ -89,32 +87,27 @@ impl Route {
 }
 
 /// Turns an answer that switches protocols into the worker's side of a tunnel, if that is what was asked for.
-pub(in crate::forward) async fn switch(
+pub(in crate::forward) fn switch(
     link: Link,
-    response: Response<Incoming>,
+    mut head: Head,
     active: Active,
     asked: Option<&Wish>,
 ) -> Result<Response<Answer>, Box<Failed>> {
-    let (mut head, body) = response.into_parts();
-    drop(body);
-    let granted = asked.is_some_and(|asked| asked.is_granted(head.status, &head.headers));
-    let (Some(protocol), true) = (head.headers.get(UPGRADE).cloned(), granted) else {
+    let granted = asked.is_some_and(|asked| asked.is_granted(head.status, &head.fields));
+    let (Some(protocol), true) = (head.fields.get(UPGRADE).cloned(), granted) else {
         return Err(unasked(&active));
     };
-    if asked.is_some_and(|asked| !asked.is_accepted(&head.headers)) {
+    if asked.is_some_and(|asked| !asked.is_accepted(&head.fields)) {
         active.failed();
         let detail = "the worker's `Sec-WebSocket-Accept` does not answer the key that it was sent";
         return Err(Failed::end(Refusal::new(Reason::WorkerProtocol, detail)));
     }
-    let mut link = Some(link);
-    let taken = poll_fn(|cx| Poll::Ready(link.take().and_then(|link| link.into_socket(cx)))).await;
-    let Some((socket, early, open)) = taken else { return Err(unasked(&active)) };
+    let (socket, early, open) = link.into_socket();
     active.head(head.status, None);
     active.answered(head.status);
     active.complete();
-    headers::to_client(&mut head.headers, head.status, head.version);
-    headers::ask_upgrade(&mut head.headers, &protocol);
-    head.version = Version::HTTP_11;
+    headers::to_client(&mut head.fields, head.status, head.version);
+    headers::ask_upgrade(&mut head.fields, &protocol);
     let side = WorkerSide::new(socket, early.into(), active, open);
-    Ok(Response::from_parts(head, Answer::Switched(Box::new(side))))
+    Ok(head.with(Answer::Switched(Box::new(side))))
 }

@@ -1,0 +1,315 @@
+//! The head of a worker's answer over HTTP/1.1, out of the bytes that came: one reading, and everything that could be
+//! read in two ways is refused (RFC 9112 sections 4, 5 and 6.3). The body behind it is `body.rs`'s business.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf, Bytes};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode, Version};
+use httparse::{ParserConfig, Status};
+use hyper::ext::ReasonPhrase;
+
+use super::body::Framing;
+use crate::forward::Answer;
+
+/// Fields that an answer's head may have.
+pub(super) const FIELDS_MOST: usize = 100;
+/// Room for the fields that are added on the way to the client.
+const ADDED: usize = 6;
+
+/// What a worker's bytes are if they are no answer: told to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bad(pub &'static str);
+
+pub(super) const NOT_HTTP: Bad =
+    Bad("the worker's answer is not HTTP/1.1, or its head is longer than `bounds.response_head_bytes`");
+const TWO_WAYS: Bad =
+    Bad("the worker's answer has a transfer coding besides `chunked`, or a list of lengths");
+
+/// The head of an answer.
+#[derive(Debug)]
+pub struct Head {
+    /// The status, from 100 to 999.
+    pub status: StatusCode,
+    /// 1.0 or 1.1.
+    pub version: Version,
+    /// The fields. They share the memory of the head that they came in.
+    pub fields: HeaderMap,
+    /// The words behind the status, if they are not those that everybody uses.
+    pub reason: Option<ReasonPhrase>,
+    /// How the body is framed.
+    pub framing: Framing,
+    /// Whether the worker keeps the connection for another request.
+    pub keeps: bool,
+}
+
+impl Head {
+    /// Whether another answer follows to the same request.
+    pub fn is_interim(&self) -> bool {
+        self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS
+    }
+
+    /// The answer, as the client gets it, with this for its body.
+    pub(in crate::forward) fn with(self, answer: Answer) -> Response<Answer> {
+        let mut response = Response::new(answer);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.fields;
+        if let Some(reason) = self.reason {
+            response.extensions_mut().insert(reason);
+        }
+        response
+    }
+}
+
+/// Takes a head off the front of `bytes`: an answer to a request of this `method`, of at most `most` bytes. None: it is
+/// not all here.
+///
+/// # Errors
+/// It is no head of HTTP/1.1, too long, or its framing can be read in two ways.
+pub fn take(bytes: &mut Bytes, method: &Method, most: usize) -> Result<Option<Head>, Bad> {
+    // A parser would skip empty lines here. They are for requests only (RFC 9112 section 2.2): in front of an answer
+    // they are the end of another one that was longer than it said.
+    if bytes.first().is_some_and(|first| *first != b'H') {
+        return Err(NOT_HTTP);
+    }
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MOST];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = ParserConfig::default();
+    let length = match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields) {
+        Ok(Status::Complete(length)) if length <= most => length,
+        Ok(Status::Partial) if bytes.len() <= most => return Ok(None),
+        Ok(_) | Err(_) => return Err(NOT_HTTP),
+    };
+    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(NOT_HTTP)?;
+    let reason = parsed.reason.filter(|reason| status.canonical_reason() != Some(reason));
+    let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+    let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    let mut map = HeaderMap::with_capacity(parsed.headers.len() + ADDED);
+    let mut said = Said::default();
+    for field in &*parsed.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| NOT_HTTP)?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_| NOT_HTTP)?;
+        if said.hear(&name, &value)? {
+            map.append(name, value);
+        }
+    }
+    let framing = said.framing(method, status, version)?;
+    let keeps =
+        framing != Framing::UntilClose && !said.close && (version == Version::HTTP_11 || said.keep_alive);
+    bytes.advance(length);
+    Ok(Some(Head { status, version, fields: map, reason, framing, keeps }))
+}
+
+/// Whether the end of a head is among these bytes, of which the first `known` were looked at before.
+pub(in crate::forward) fn has_end(bytes: &[u8], known: usize) -> bool {
+    let fresh = &bytes[known.saturating_sub(2).min(bytes.len())..];
+    // A line may end without its CR (RFC 9112 section 2.2).
+    fresh.windows(2).any(|two| two == b"\n\n") || fresh.windows(3).any(|three| three == b"\n\r\n")
+}
+
+/// What the fields say of the message itself.
+#[derive(Default)]
+struct Said {
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+}
+
+impl Said {
+    /// Takes notice of a field. False: it says what another one said before, and is left out.
+    fn hear(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, Bad> {
+        if *name == header::CONTENT_LENGTH {
+            return self.hear_length(value.as_bytes());
+        }
+        if *name == header::TRANSFER_ENCODING {
+            if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                return Err(TWO_WAYS);
+            }
+            self.chunked = true;
+        } else if *name == header::CONNECTION {
+            for option in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                self.close |= option.eq_ignore_ascii_case(b"close");
+                self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            }
+        }
+        Ok(true)
+    }
+
+    fn hear_length(&mut self, value: &[u8]) -> Result<bool, Bad> {
+        if value.contains(&b',') {
+            return Err(TWO_WAYS);
+        }
+        let length = digits(value).ok_or(NOT_HTTP)?;
+        match self.length.replace(length) {
+            Some(before) if before != length => Err(NOT_HTTP),
+            before => Ok(before.is_none()),
+        }
+    }
+
+    /// RFC 9112 section 6.3, in its order.
+    fn framing(&self, method: &Method, status: StatusCode, version: Version) -> Result<Framing, Bad> {
+        let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if *method == Method::HEAD || bodiless || status.is_informational() {
+            return Ok(Framing::None);
+        }
+        match (self.chunked, self.length) {
+            (true, _) if version == Version::HTTP_10 => Err(NOT_HTTP),
+            (true, _) => Ok(Framing::Chunked),
+            (false, Some(length)) => Ok(Framing::Length(length)),
+            (false, None) => Ok(Framing::UntilClose),
+        }
+    }
+}
+
+/// A number of decimal digits and nothing else, up to 2^63 - 1.
+fn digits(text: &[u8]) -> Option<u64> {
+    let digit = |sum: u64, byte: &u8| {
+        let value = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        sum.checked_mul(10)?.checked_add(value)
+    };
+    let number = text.iter().try_fold(0, digit).filter(|_| !text.is_empty())?;
+    (number <= i64::MAX as u64).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, method: &Method) -> Result<Option<Head>, Bad> {
+        take(&mut Bytes::copy_from_slice(text.as_bytes()), method, 1024)
+    }
+
+    fn framing(fields: &str) -> Result<Framing, Bad> {
+        let head = read(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n"), &Method::GET)?;
+        Ok(head.expect("it is complete").framing)
+    }
+
+    #[test]
+    fn a_head_is_taken_and_what_follows_it_stays() {
+        let mut bytes = Bytes::from_static(
+            b"HTTP/1.1 404 Gone Fishing\r\nX-A:  b \r\nset-cookie: 1\r\nset-cookie: 2\r\ncontent-length: 2\r\n\r\nhi",
+        );
+        let head = take(&mut bytes, &Method::GET, 1024).unwrap().unwrap();
+        assert_eq!((head.status.as_u16(), head.version, head.keeps), (404, Version::HTTP_11, true));
+        assert_eq!(head.fields["x-a"], "b");
+        assert_eq!(head.fields.get_all("set-cookie").iter().count(), 2);
+        assert_eq!(head.reason.unwrap().as_bytes(), b"Gone Fishing");
+        assert_eq!((head.framing, &bytes[..]), (Framing::Length(2), &b"hi"[..]));
+    }
+
+    #[test]
+    fn the_framing_is_that_of_the_standard() {
+        for (fields, expected) in [
+            ("content-length: 5", Framing::Length(5)),
+            ("content-length: 5\r\ncontent-length: 5", Framing::Length(5)),
+            ("transfer-encoding: chunked", Framing::Chunked),
+            ("Transfer-Encoding: Chunked\r\ncontent-length: 9", Framing::Chunked),
+            ("x: y", Framing::UntilClose),
+        ] {
+            assert_eq!(framing(fields), Ok(expected), "{fields}");
+        }
+        let text = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
+        assert_eq!(read(text, &Method::HEAD).unwrap().unwrap().framing, Framing::None);
+        for status in [101, 103, 204, 304] {
+            let text = format!("HTTP/1.1 {status} x\r\ncontent-length: 5\r\n\r\n");
+            assert_eq!(read(&text, &Method::GET).unwrap().unwrap().framing, Framing::None, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_length_that_stands_twice_goes_on_once() {
+        let text = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\n";
+        let head = read(text, &Method::GET).unwrap().unwrap();
+        assert_eq!(head.fields.get_all("content-length").iter().count(), 1);
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_is_refused() {
+        for fields in [
+            "content-length: 5\r\ncontent-length: 6",
+            "content-length: 5, 5",
+            "content-length: 5,",
+            "content-length:",
+            "content-length: +5",
+            "content-length: -5",
+            "content-length: 0x5",
+            "content-length: 5 5",
+            "content-length: 18446744073709551616",
+            "content-length: 9223372036854775808",
+            "transfer-encoding: gzip, chunked",
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+            "transfer-encoding: chunked,",
+            "transfer-encoding: identity",
+            "transfer-encoding:",
+            "x: a\0b",
+            "x: a\rb",
+            "x : a",
+            "x: a\r\n b",
+            "no colon",
+            ": a",
+        ] {
+            assert!(framing(fields).is_err(), "{fields:?}");
+        }
+        for text in [
+            "\r\nHTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/1.1 099 OK\r\n\r\n",
+            "HTTP/1.1 2000 OK\r\n\r\n",
+            "SSH-2.0-OpenSSH",
+            "Hello",
+        ] {
+            assert!(read(text, &Method::GET).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_kept_unless_one_of_its_words_is_close() {
+        let keeps = |version: &str, fields: &str| {
+            let text = format!("HTTP/{version} 200 OK\r\ncontent-length: 0\r\n{fields}\r\n\r\n");
+            read(&text, &Method::GET).unwrap().unwrap().keeps
+        };
+        assert!(
+            !read("HTTP/1.1 200 OK\r\n\r\n", &Method::GET).unwrap().unwrap().keeps,
+            "its close is the end"
+        );
+        assert!(
+            keeps("1.1", "x: y")
+                && keeps("1.1", "connection: x, y")
+                && keeps("1.0", "connection: Keep-Alive")
+        );
+        assert!(!keeps("1.0", "x: y") && !keeps("1.1", "connection: keep-alive\r\nconnection: x, Close"));
+        assert!(!keeps("1.0", "connection: close, keep-alive"));
+    }
+
+    #[test]
+    fn bytes_and_fields_are_bounded() {
+        let most = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(1024 - 24));
+        assert_eq!(most.len(), 1024);
+        assert!(read(&most, &Method::GET).unwrap().is_some());
+        let more = most.replace("x:", "xx:");
+        assert!(read(&more, &Method::GET).is_err());
+        assert!(read(&more[..1024], &Method::GET).unwrap().is_none());
+        assert!(read(&more[..1025], &Method::GET).is_err());
+        let fields = |count| format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(count));
+        assert!(read(&fields(FIELDS_MOST), &Method::GET).unwrap().is_some());
+        assert!(read(&fields(FIELDS_MOST + 1), &Method::GET).is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_found_wherever_it_is_cut() {
+        for head in
+            ["HTTP/1.1 200 OK\r\na: b\r\n\r\nbody", "HTTP/1.1 200 OK\na: b\n\nbody", "H\r\n\n", "H\n\r\n"]
+        {
+            let end = head.find("body").unwrap_or(head.len());
+            let mut known = 0;
+            for length in 1..=head.len() {
+                let found = has_end(&head.as_bytes()[..length], known);
+                assert!(found == (length == end) || length > end, "{head:?} {length}");
+                known = length;
+            }
+        }
+    }
+}

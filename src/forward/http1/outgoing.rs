@@ -1,0 +1,335 @@
+//! A request on its way out to a worker over HTTP/1.1: its head, and its body as the client sends it and the worker
+//! takes it. What is small leaves together in one write; nothing is kept but what the socket has not taken.
+
+use std::cell::Cell;
+use std::io::{IoSlice, Write as _};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http::header::{self, HeaderName};
+use http_body::{Body, Frame};
+use tokio::io::AsyncWrite;
+
+use crate::forward::Order;
+use crate::forward::headers;
+use crate::forward::upload::{Taken, Upload};
+use crate::refusal::{Reason, Refusal};
+use crate::socket::Socket;
+
+/// Up to so many bytes are put together for one write; a longer piece is written from where it is.
+const TOGETHER: usize = 16 * 1024;
+/// Pieces written before others have their turn.
+const ROUNDS: usize = 16;
+/// The end of a chunked body without trailers.
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+thread_local! {
+    /// Lent for as long as a write takes: a shard is one thread.
+    static LENT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A request on its way out.
+#[derive(Debug)]
+pub(in crate::forward) struct Outgoing {
+    framing: Framing,
+    stage: Stage,
+    /// Bytes that leave before the piece: the head, small pieces, what frames them.
+    front: Vec<u8>,
+    /// Of those, so many are gone.
+    gone: usize,
+    /// A piece of the body, and what frames its end.
+    piece: Bytes,
+    behind: &'static [u8],
+    /// The socket has taken something.
+    begun: bool,
+    /// Of the body, taken from the client before that: it can be put back.
+    first: Bytes,
+}
+
+/// How the body is framed.
+#[derive(Debug)]
+enum Framing {
+    /// So many bytes are still to come.
+    Length(u64),
+    /// In chunks; these trailers may follow.
+    Chunked(Vec<HeaderName>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The body goes on.
+    Open,
+    /// All of it was taken from the client.
+    Last,
+    /// All of it was taken by the socket.
+    Done,
+    /// It ended before that.
+    Stopped(Stop),
+}
+
+/// Why a request does not go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::forward) enum Stop {
+    /// The worker takes nothing more.
+    Worker,
+    /// The client's body broke; the upload knows why.
+    Client,
+}
+
+impl Outgoing {
+    /// A request of which nothing has gone out.
+    pub(in crate::forward) fn new(order: &Order) -> Self {
+        let mut front = LENT.take();
+        front.clear();
+        let framing = write_head(order, &mut front);
+        Self {
+            framing,
+            stage: if order.body().is_none() { Stage::Last } else { Stage::Open },
+            front,
+            gone: 0,
+            piece: Bytes::new(),
+            behind: b"",
+            begun: false,
+            first: Bytes::new(),
+        }
+    }
+
+    /// Whether the socket has taken any of it.
+    pub(in crate::forward) const fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Whether the socket has taken all of it.
+    pub(in crate::forward) const fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Done)
+    }
+
+    /// Writes what the socket takes of what the client sends. Ready when nothing more can be done: all of it is gone,
+    /// or nothing more will go. Asked again, it says the same.
+    pub(in crate::forward) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut Socket,
+        body: &mut Upload,
+    ) -> Poll<Result<(), Stop>> {
+        if self.front.capacity() == 0 {
+            self.front = LENT.take();
+        }
+        let polled = self.write_on(cx, socket, body);
+        if self.gone == self.front.len() {
+            self.front.clear();
+            self.gone = 0;
+            LENT.set(std::mem::take(&mut self.front));
+        }
+        polled
+    }
+
+    /// Puts what was taken of the body back where it came from: the socket has taken nothing of this request.
+    pub(in crate::forward) fn take_back(&mut self, body: &mut Upload) {
+        if !self.first.is_empty() {
+            let pieces = [std::mem::take(&mut self.first)].into();
+            body.put_back(Taken { pieces, trailers: None });
+        }
+    }
+
+    fn write_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut Socket,
+        body: &mut Upload,
+    ) -> Poll<Result<(), Stop>> {
+        for _ in 0..ROUNDS {
+            // Before the first write as much of the body is waited for as is here already.
+            let gathered =
+                if self.begun && !self.is_flushed() { Poll::Ready(()) } else { self.gather(cx, body) };
+            if let Stage::Stopped(stop) = self.stage {
+                return Poll::Ready(Err(stop));
+            }
+            ready!(self.flush(cx, socket))?;
+            if matches!(self.stage, Stage::Last | Stage::Done) {
+                self.stage = Stage::Done;
+                return Poll::Ready(Ok(()));
+            }
+            ready!(gathered);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.gone == self.front.len() && self.piece.is_empty() && self.behind.is_empty()
+    }
+
+    /// Takes as much of the body as goes into one write; pending if the client has none.
+    fn gather(&mut self, cx: &mut Context<'_>, body: &mut Upload) -> Poll<()> {
+        while self.stage == Stage::Open && self.piece.is_empty() && self.front.len() < TOGETHER {
+            // Of more than one piece nothing could be put back.
+            if !self.begun && !self.first.is_empty() {
+                break;
+            }
+            match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                None => self.end(body),
+                Some(Err(_)) => self.stage = Stage::Stopped(Stop::Client),
+                Some(Ok(frame)) => self.take(frame, body),
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn take(&mut self, frame: Frame<Bytes>, body: &mut Upload) {
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => return self.take_trailers(&frame.into_trailers().unwrap_or_default(), body),
+        };
+        if !self.begun {
+            self.first = data.clone();
+        }
+        let chunked = match &mut self.framing {
+            Framing::Length(left) => match left.checked_sub(data.len() as u64) {
+                Some(less) => {
+                    *left = less;
+                    false
+                }
+                None => return self.spoil(body),
+            },
+            Framing::Chunked(_) => true,
+        };
+        if !data.is_empty() {
+            if chunked {
+                // A Vec takes whatever is written to it.
+                let _ = write!(self.front, "{:x}\r\n", data.len());
+            }
+            let end: &[u8] = if chunked { b"\r\n" } else { b"" };
+            if self.front.is_empty() || self.front.len() + data.len() > TOGETHER {
+                (self.piece, self.behind) = (data, end);
+            } else {
+                self.front.extend_from_slice(&data);
+                self.front.extend_from_slice(end);
+            }
+        }
+        if body.is_end_stream() {
+            self.end(body);
+        }
+    }
+
+    /// Trailers go on if the client announced them, and only behind chunks.
+    fn take_trailers(&mut self, trailers: &HeaderMap, body: &Upload) {
+        let Framing::Chunked(announced) = &self.framing else { return self.end(body) };
+        let may =
+            |name: &HeaderName| announced.contains(name) && !headers::is_no_trailer(name.as_str().as_bytes());
+        self.front.extend_from_slice(b"0\r\n");
+        for (name, value) in trailers.iter().filter(|(name, _)| may(name)) {
+            write_field(name, value.as_bytes(), &mut self.front);
+        }
+        self.front.extend_from_slice(b"\r\n");
+        self.stage = Stage::Last;
+    }
+
+    /// The client's body is complete.
+    fn end(&mut self, body: &Upload) {
+        match &self.framing {
+            Framing::Length(0) => self.stage = Stage::Last,
+            Framing::Length(_) => self.spoil(body),
+            Framing::Chunked(_) if self.piece.is_empty() => {
+                self.front.extend_from_slice(LAST_CHUNK);
+                self.stage = Stage::Last;
+            }
+            Framing::Chunked(_) => {
+                self.behind = b"\r\n0\r\n\r\n";
+                self.stage = Stage::Last;
+            }
+        }
+    }
+
+    /// The body is not as long as its head said: nothing is sent that could be taken for something else.
+    fn spoil(&mut self, body: &Upload) {
+        let detail = "the body is not as long as its `Content-Length` says";
+        body.break_off(Refusal::new(Reason::BadRequest, detail));
+        self.stage = Stage::Stopped(Stop::Client);
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>, socket: &mut Socket) -> Poll<Result<(), Stop>> {
+        while !self.is_flushed() {
+            let front = &self.front[self.gone..];
+            let wrote = if self.piece.is_empty() && self.behind.is_empty() {
+                ready!(Pin::new(&mut *socket).poll_write(cx, front))
+            } else if front.is_empty() && self.behind.is_empty() {
+                ready!(Pin::new(&mut *socket).poll_write(cx, &self.piece))
+            } else {
+                let parts = [IoSlice::new(front), IoSlice::new(&self.piece), IoSlice::new(self.behind)];
+                ready!(Pin::new(&mut *socket).poll_write_vectored(cx, &parts))
+            };
+            let Ok(wrote @ 1..) = wrote else {
+                self.stage = Stage::Stopped(Stop::Worker);
+                return Poll::Ready(Err(Stop::Worker));
+            };
+            self.advance(wrote);
+        }
+        self.front.clear();
+        self.gone = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, wrote: usize) {
+        if !self.begun {
+            self.begun = true;
+            self.first = Bytes::new();
+        }
+        let of_front = wrote.min(self.front.len() - self.gone);
+        self.gone += of_front;
+        let of_piece = (wrote - of_front).min(self.piece.len());
+        self.piece.advance(of_piece);
+        self.behind = &self.behind[wrote - of_front - of_piece..];
+    }
+}
+
+/// Writes a request's head, and says how its body is framed. The fields decide that; a body that they say nothing of
+/// goes out in chunks.
+fn write_head(order: &Order, out: &mut Vec<u8>) -> Framing {
+    let target = order.uri().path_and_query().map_or("/", |target| target.as_str());
+    out.extend_from_slice(order.method().as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let framing = framing(order);
+    let chunked = matches!(framing, Framing::Chunked(_));
+    for (name, value) in order.headers() {
+        // Said below, where it is true; and beside it no length.
+        if *name == header::TRANSFER_ENCODING || (chunked && *name == header::CONTENT_LENGTH) {
+            continue;
+        }
+        write_field(name, value.as_bytes(), out);
+    }
+    if chunked {
+        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    framing
+}
+
+fn framing(order: &Order) -> Framing {
+    if order.body().is_none() {
+        return Framing::Length(0);
+    }
+    let fields = order.headers();
+    let length = fields.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    match length {
+        Some(length) if !fields.contains_key(header::TRANSFER_ENCODING) => Framing::Length(length),
+        _ => Framing::Chunked(announced(fields)),
+    }
+}
+
+fn write_field(name: &HeaderName, value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The names that `Trailer` lists.
+fn announced(fields: &HeaderMap) -> Vec<HeaderName> {
+    let lines = fields.get_all(header::TRAILER).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+}
