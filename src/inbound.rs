@@ -15,15 +15,16 @@ pub mod visitor;
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, Uri, Version};
 use http_body::Body;
 use tokio::time::Instant;
 
-use crate::admit::caller::Caller;
+use crate::admit::caller::{Caller, Keys, Who};
 use crate::admit::headers::Standing;
 use crate::admit::limit::Refused;
 use crate::admit::{Facts, Shadow, permission};
@@ -31,72 +32,95 @@ use crate::clock::Moment;
 use crate::config::{self, Credential, WorkerProtocol};
 use crate::forward::early::Early;
 use crate::forward::headers::{self, Told};
+use crate::forward::seen::{Has, Seen};
 use crate::forward::source::Source;
 use crate::forward::upgrade::Wish;
-use crate::forward::upload::{Upload, UploadWatch};
+use crate::forward::upload::Upload;
 use crate::forward::{Answer, Call, upgrade};
-use crate::record::{CallerNote, Outcome};
-use crate::refusal::page;
+use crate::lines::{Beside, Lines};
+use crate::record::{Asker, CallerNote};
 use crate::refusal::{self, Reason, Refusal};
 use crate::service::Desk;
 use crate::workers::CallerGroup;
 pub use refused::refuse_unread;
+use reply::Held;
 pub use reply::Reply;
-use room::{Admission, Asking};
-use visitor::Busy;
+use request_id::RequestId;
+use room::Asking;
 pub use visitor::{Arrival, Parting, Visitor};
+
+/// Room for the fields that Buckler adds to a head; more is made if they are longer.
+const LINES_BYTES: usize = 320;
 
 /// A request on its way, with what is learned of it.
 struct Journey<'a> {
     desk: &'a Desk,
     visitor: &'a Visitor,
     now: Moment,
-    /// In a box, since it goes along to the end of the answer and is large.
-    outcome: Box<Outcome>,
-    busy: Busy,
-    request_id: HeaderValue,
+    held: Box<Held>,
+    request_id: RequestId,
     caller: Option<Caller>,
     standing: Option<Standing>,
-    upload: UploadWatch,
+    /// Which fields its head has.
+    has: Has,
+    left: Left,
     refused: bool,
+    /// The answer is a worker's.
+    forwarded: bool,
     version: Version,
     /// The content type of a gRPC request over HTTP/2: a refusal is then one that gRPC reads.
     grpc: Option<HeaderValue>,
 }
 
-/// Serves one request, whatever becomes of it. Interim answers are left in `early`.
+/// Serves one request, whatever becomes of it. Interim answers are left in `early`. All fields of the answer's head are
+/// in its map.
 pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Early) -> Response<Reply> {
+    reply::settled(serve_lines(visitor, request, early).await)
+}
+
+/// The same for a writer of HTTP/1.1: what Buckler adds to the head of the answer is not in its map, but stands behind
+/// that as [`Reply::lines`].
+pub async fn serve_lines(visitor: &Rc<Visitor>, request: Request<Source>, early: &Early) -> Response<Reply> {
     let busy = visitor.begin_request();
     early.begin();
     let now = visitor.refresh_clock();
     let desk = Rc::clone(&visitor.desk());
     let (mut parts, body) = request.into_parts();
     let trusted = visitor.is_trusted();
+    let one_at_a_time = parts.version != Version::HTTP_2;
+    let outcome = desk.scribe.begin(now, visitor.arrival.peer);
     let mut journey = Journey {
-        busy,
         desk: &desk,
         visitor,
         now,
-        outcome: Box::new(desk.scribe.begin(now, visitor.arrival.peer)),
-        request_id: request_id::of(&parts.headers, trusted, now),
+        held: Held::begin(outcome, busy, one_at_a_time),
+        request_id: RequestId::of(&parts.headers, trusted, now),
         caller: None,
         standing: None,
-        upload: UploadWatch::default(),
+        has: Has::default(),
+        left: Left::default(),
         refused: false,
+        forwarded: false,
         version: parts.version,
-        grpc: (parts.version == Version::HTTP_2)
-            .then(|| refusal::grpc::content_type(&parts.headers))
-            .flatten(),
+        grpc: (!one_at_a_time).then(|| refusal::grpc::content_type(&parts.headers)).flatten(),
     };
-    journey.outcome.request(&parts.method, &parts.uri, parts.version, &parts.headers);
-    journey.outcome.request_id(journey.request_id.clone());
-    let (accept, method) = (refused::accepted(&parts.headers), parts.method.clone());
+    let outcome = &mut journey.held.outcome;
+    if outcome.is_logged() {
+        outcome.request(&parts.method, &parts.uri, parts.version, &parts.headers);
+        outcome.request_id(journey.request_id.value());
+    } else {
+        outcome.method(&parts.method);
+    }
     let passed = pass(&mut journey, &mut parts, body, (trusted, early)).await;
     let answered = match passed {
         Ok(answered) => answered,
-        Err(refusal) => (journey.refuse(&refusal, accept.as_ref()), None),
+        Err(refusal) => {
+            journey.held.admission = None;
+            std::mem::take(&mut journey.left).settle(&mut parts.headers);
+            journey.refuse(refusal, &parts)
+        }
     };
-    journey.finish(visitor, &method, answered)
+    journey.finish(&parts.method, answered)
 }
 
 /// The way itself: each step may refuse, and a refusal ends it.
@@ -105,67 +129,117 @@ async fn pass(
     parts: &mut Parts,
     body: Source,
     (trusted, early): (bool, &Early),
-) -> Result<(Response<Answer>, Option<Admission>), Refusal> {
+) -> Result<Response<Answer>, Refusal> {
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
     http2_head::judge(parts, &service.config.bounds)?;
     http2_head::judge_extended(parts, &service.config)?;
     let (until, haste) = journey.until(parts)?;
-    let asked = target::read(&parts.method, &parts.uri, &parts.headers)?;
+    let key_header = &service.callers.callers().api_key_header;
+    let seen = Seen::of(&parts.headers, key_header, trusted);
+    journey.has = seen.has;
+    let asked = target::read(&parts.method, &parts.uri, seen.host)?;
     visitor.is_directed_here(&asked.host)?;
 
     // Who is calling?
-    let caller =
-        service.callers.identify(visitor.credentials(), &parts.headers, &mut visitor.caller.borrow_mut())?;
-    journey.note_caller(&caller);
-    let name = service.callers.name(&caller);
+    let forwarded = seen.has.any(Has::FORWARDED_FOR).then_some(&parts.headers);
+    let mut known = visitor.caller.borrow_mut();
+    let caller = service.callers.identify_by(visitor.credentials(), keys(&seen), forwarded, &mut known);
+    drop(known);
+    let caller = &*journey.caller.insert(caller?);
+    let outcome = &mut journey.held.outcome;
+    outcome.client(caller.client);
+    outcome.caller(caller_note(caller));
+    let name = service.callers.name(caller);
 
     // May they? What is known to be too long is not charged for.
     let facts = Facts { method: &parts.method, host: &asked.host, path: asked.path() };
     let mut shadows = Vec::new();
-    let judged = permission::judge(&service.config.permissions, (&caller, name), &facts, now, &mut shadows);
-    let may = judged.and_then(|()| fits(&parts.headers, service.config.bounds.body_bytes));
+    let judged = permission::judge(&service.config.permissions, (caller, name), &facts, now, &mut shadows);
+    let may = judged.and_then(|()| fits(seen.length, service.config.bounds.body_bytes));
 
     // Is there room, and have they quota left?
     let key = key::of(&service.config.balance, &parts.headers, name);
-    let asking = Asking { desk, clock: visitor.clock(), caller: &caller, facts: &facts, key, until };
-    let admitted = match may {
-        Ok(()) => room::enter(&asking, now, &mut journey.outcome, &mut shadows).await,
+    let asking = Asking { desk, clock: visitor.clock(), caller, facts: &facts, key, until };
+    let admitted = match may.map(|()| room::enter_at_once(&asking, now, &mut shadows)) {
+        Ok(Some(admitted)) => admitted,
+        // In a box: waiting is rare, and its state would make every request's larger.
+        Ok(None) => Box::pin(room::enter(&asking, now, outcome, &mut shadows)).await,
         Err(refusal) => Err(Refused::without_standing(refusal)),
     };
-    journey.note_shadows(&shadows);
-    let mut admission = journey.stands(admitted)?;
+    for Shadow { rule, reason, .. } in &shadows {
+        outcome.shadow(rule, *reason);
+    }
+    let admission = match admitted {
+        Ok(admission) => journey.held.admission.insert(admission),
+        Err(refused) => {
+            journey.standing = refused.standing;
+            return Err(refused.refusal);
+        }
+    };
+    journey.standing = admission.grant.standing;
     let reserved = std::mem::take(&mut admission.reserved);
 
     // Which worker, and what does it say?
     let (uri, authority) = (asked.uri(&parts.uri)?, asked.authority.map(Cow::into_owned));
-    if let Some(answer) = hops::count_down(&parts.method, &mut parts.headers) {
-        return Ok((answer, Some(admission)));
-    }
+    let chunked = is_chunked(&body, &seen);
     // The key is the caller's secret and this door's business: the worker gets the name instead.
-    if service.callers.callers().identify.contains(&Credential::ApiKey) {
-        parts.headers.remove(&service.callers.callers().api_key_header);
+    let is_key = seen.key.is_some() && service.callers.callers().identify.contains(&Credential::ApiKey);
+    journey.left = Left::of(&seen, &parts.headers, journey.held.outcome.is_logged());
+    let seen = (seen.has, seen.length.is_some_and(|length| length != "0"));
+    if let Some(answer) = hops::count_down(&parts.method, &mut parts.headers) {
+        return Ok(answer);
     }
     let told = Told {
         peer: &visitor.peer_text,
         secure: visitor.is_secure(),
         certificate: service.config.forward_client_certificate.then(|| visitor.certificate_value()).flatten(),
         trusted,
-        caller: visitor.caller_value(&caller, name),
-        request_id: journey.request_id.clone(),
+        caller: &visitor.caller_value(caller, name),
+        request_id: journey.request_id.as_bytes(),
         version: parts.version,
         authority: authority.as_deref(),
-        chunked: is_chunked(parts, &body),
+        chunked,
         nameless_host: service.config.name.as_str(),
     };
-    let (order, upgrade) = order(parts, body, uri, &told, &service.config);
-    journey.upload = order.body().watch();
+    let mut lines = Lines::with_capacity(LINES_BYTES);
+    let (mut order, upgrade) = order(parts, (body, uri), seen, (&told, &mut lines), &service.config);
+    let beside =
+        beside((is_key.then_some(key_header), &lines), order.headers_mut(), service.config.worker_protocol);
+    journey.held.upload = order.body().watch();
     let early = (parts.version != Version::HTTP_10).then_some(early);
     let group = CallerGroup::of(caller.hash);
     let (spoken, upgrade) = (visitor.arrival.spoken(), upgrade.as_ref());
-    let call = Call { until, haste, key, group, early, spoken, upgrade };
-    let response = desk.route.send(order, reserved, call, &mut journey.outcome).await?;
-    Ok((unmisleading(parts, response)?, Some(admission)))
+    let call = Call { until, haste, key, group, early, spoken, beside, upgrade };
+    let response = desk.route.send(order, reserved, call, &mut journey.held.outcome).await?;
+    let response = unmisleading(parts, response)?;
+    journey.forwarded = true;
+    Ok(response)
+}
+
+/// What the key header says.
+fn keys<'a>(seen: &Seen<'a>) -> Keys<'a> {
+    match seen.key {
+        Some(key) if seen.keys == 1 => Keys::One(key.as_bytes()),
+        Some(_) => Keys::Several,
+        None => Keys::None,
+    }
+}
+
+/// What goes with the order's fields: lines, where the worker's protocol has such.
+fn beside<'a>(
+    (without, lines): (Option<&'a HeaderName>, &'a Lines),
+    fields: &mut HeaderMap,
+    protocol: WorkerProtocol,
+) -> Beside<'a> {
+    let beside = Beside { lines: lines.as_bytes(), without };
+    match protocol {
+        WorkerProtocol::Http1 => beside,
+        WorkerProtocol::Http2 => {
+            beside.settle(fields);
+            Beside::default()
+        }
+    }
 }
 
 /// The worker's answer, unless the client would take it for an agreement to go on with another protocol.
@@ -179,10 +253,10 @@ fn unmisleading(asked: &Parts, response: Response<Answer>) -> Result<Response<An
 }
 
 /// A body that says it is longer than allowed is refused before anything of it is sent.
-fn fits(headers: &HeaderMap, most: Option<u64>) -> Result<(), Refusal> {
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    match (length, most) {
-        (Some(length), Some(most)) if length > most => {
+fn fits(length: Option<&HeaderValue>, most: Option<u64>) -> Result<(), Refusal> {
+    let (Some(length), Some(most)) = (length, most) else { return Ok(()) };
+    match length.to_str().ok().and_then(|length| length.parse::<u64>().ok()) {
+        Some(length) if length > most => {
             Err(Refusal::new(Reason::BodyTooLarge, "`Content-Length` is more than `bounds.body_bytes`"))
         }
         _ => Ok(()),
@@ -190,40 +264,43 @@ fn fits(headers: &HeaderMap, most: Option<u64>) -> Result<(), Refusal> {
 }
 
 /// Whether the body's length is not known before its end.
-fn is_chunked(parts: &Parts, body: &Source) -> bool {
+fn is_chunked(body: &Source, seen: &Seen<'_>) -> bool {
     match body {
-        Source::Http1(_) => parts.headers.contains_key(TRANSFER_ENCODING),
+        Source::Http1(_) => seen.has.any(Has::TRANSFER_ENCODING),
         Source::None => false,
-        Source::Http2(_) => !body.is_end_stream() && !parts.headers.contains_key(CONTENT_LENGTH),
+        Source::Http2(_) => !body.is_end_stream() && seen.length.is_none(),
     }
 }
 
-/// The request as the worker gets it, and the protocol that it asks to go on with.
+/// The request as the worker gets it, and the protocol that it asks to go on with. `length`: `Content-Length` is there
+/// and not 0.
 fn order(
     parts: &mut Parts,
-    body: Source,
-    uri: Uri,
-    told: &Told<'_>,
+    (body, uri): (Source, Uri),
+    (has, length): (Has, bool),
+    (told, lines): (&Told<'_>, &mut Lines),
     service: &config::Service,
 ) -> (Request<Upload>, Option<Wish>) {
-    let continues = parts.version != Version::HTTP_10
+    let continues = has.any(Has::EXPECT)
+        && parts.version != Version::HTTP_10
         && parts
             .headers
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let asks = has.any(Has::UPGRADE) || parts.version == Version::HTTP_2;
     let upgrade = match service.worker_protocol {
-        WorkerProtocol::Http1 => upgrade::asked(parts, &service.upgrades),
+        WorkerProtocol::Http1 if asks => upgrade::asked(parts, &service.upgrades),
         // HTTP/2 has no upgrade (RFC 9113 section 8.6).
-        WorkerProtocol::Http2 => None,
+        WorkerProtocol::Http1 | WorkerProtocol::Http2 => None,
     };
-    headers::to_worker(&mut parts.headers, told);
+    headers::to_worker(&mut parts.headers, has, told, lines);
     if let Some(wish) = &upgrade {
         headers::ask_upgrade(&mut parts.headers, &wish.protocol);
     }
     let most = service.bounds.body_bytes.unwrap_or(u64::MAX);
     let upload = Upload::new(body, most, continues);
     // What frames the next hop is the body that is sent, never a client's word for it.
-    if upload.is_none() && parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0") {
+    if upload.is_none() && length {
         parts.headers.remove(CONTENT_LENGTH);
     }
     let mut order = Request::new(upload);
@@ -252,73 +329,72 @@ impl Journey<'_> {
         Ok((haste.or(total.and_then(at)), haste))
     }
 
-    fn note_caller(&mut self, caller: &Caller) {
-        self.outcome.client(caller.client);
-        self.outcome.caller(caller_note(self.desk, caller));
-        self.caller = Some(caller.clone());
-    }
-
-    /// Notes how the caller stands with its rate, admitted or not.
-    fn stands(&mut self, admitted: Result<Admission, Refused>) -> Result<Admission, Refusal> {
-        self.standing = match &admitted {
-            Ok(admission) => admission.grant.standing,
-            Err(refused) => refused.standing,
-        };
-        admitted.map_err(|refused| refused.refusal)
-    }
-
-    fn note_shadows(&mut self, shadows: &[Shadow]) {
-        for shadow in shadows {
-            self.outcome.shadow(&shadow.rule, shadow.reason);
-        }
-    }
-
     /// Completes the head of the answer, and ties to its body everything that ends with its last byte.
-    fn finish(
-        mut self,
-        visitor: &Rc<Visitor>,
-        method: &Method,
-        (response, admission): (Response<Answer>, Option<Admission>),
-    ) -> Response<Reply> {
-        let (mut head, answer) = response.into_parts();
-        let one_at_a_time = self.one_at_a_time();
-        head.headers.insert(page::REQUEST_ID, self.request_id);
-        if let (Some(standing), Some(caller)) = (&self.standing, &self.caller) {
-            let limits = &self.desk.service.limits;
-            limits.write_headers(caller, standing, self.refused, &mut head.headers);
+    fn finish(mut self, method: &Method, mut response: Response<Answer>) -> Response<Reply> {
+        let (visitor, one_at_a_time) = (self.visitor, self.one_at_a_time());
+        let limits = &self.desk.service.limits;
+        let standing = match (&self.standing, &self.caller) {
+            (Some(standing), Some(caller)) if limits.tells(caller, self.refused) => Some(standing),
+            _ => None,
+        };
+        let lines = &mut self.held.lines;
+        lines.reserve(LINES_BYTES);
+        let of = (self.forwarded, standing.is_some());
+        headers::to_client_lines(response.headers_mut(), self.request_id.as_bytes(), of, lines);
+        if let Some(standing) = standing {
+            limits.write_headers(standing, lines);
         }
         // What goes on with another protocol leaves in that protocol's own way.
-        let switched = matches!(answer, Answer::Switched(_));
+        let switched = matches!(response.body(), Answer::Switched(_));
         if switched && !one_at_a_time {
-            upgrade::say_in_http2(&mut head);
+            upgrade::say_in_http2(&mut response);
         }
         if one_at_a_time && !switched && visitor.is_to_leave() {
-            head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             visitor.part(Parting::Asked);
         }
-        self.upload.answer_begins();
+        self.held.upload.answer_begins();
         let grpc = self.grpc.is_some();
         if grpc {
-            self.outcome.grpc_status(refusal::grpc::told(&head.headers));
+            self.held.outcome.grpc_status(refusal::grpc::told(response.headers()));
+            // A length that was promised cannot be cut short by trailers.
+            self.held.grpc = !response.headers().contains_key(CONTENT_LENGTH);
         }
         // A refused gRPC request is told 200; the log and the metrics go on telling what the refusal means.
         if !(grpc && self.refused) {
-            self.outcome.status(head.status.as_u16());
+            self.held.outcome.status(response.status().as_u16());
         }
-        // A length that was promised cannot be cut short by trailers.
-        let grpc = grpc && !head.headers.contains_key(CONTENT_LENGTH);
-        let reply = Reply::new(answer, self.outcome, admission, self.upload, self.busy, method);
-        let reply = if grpc { reply.of_grpc() } else { reply };
-        Response::from_parts(head, reply)
+        let held = self.held;
+        response.map(|answer| Reply::new(answer, held, method))
     }
 }
 
-fn caller_note(desk: &Desk, caller: &Caller) -> CallerNote {
-    let callers = &desk.service.callers;
-    CallerNote {
-        name: callers.shared_name(caller),
-        known: caller.known(),
-        via: caller.via.word(),
-        tier: caller.tier.and_then(|tier| callers.callers().tiers.get(tier)).map(|tier| tier.name.clone()),
+/// What a late refusal needs of a request whose fields have gone to the worker.
+#[derive(Debug, Default)]
+struct Left {
+    host: Option<HeaderValue>,
+    accept: Option<HeaderValue>,
+}
+
+impl Left {
+    fn of(seen: &Seen<'_>, headers: &HeaderMap, logged: bool) -> Self {
+        let accept = if seen.has.any(Has::ACCEPT) { refused::accepted(headers) } else { None };
+        Self { host: seen.host.filter(|_| !logged).cloned(), accept }
     }
+
+    /// Gives it back to the request.
+    fn settle(self, headers: &mut HeaderMap) {
+        headers.extend(self.host.map(|host| (HOST, host)));
+        if let Some(accept) = self.accept {
+            headers.insert(ACCEPT, accept);
+        }
+    }
+}
+
+fn caller_note(caller: &Caller) -> CallerNote {
+    let who = match &caller.who {
+        Who::Known(number) => Asker::Known(*number),
+        Who::Other(name) => Asker::Other(Arc::clone(name)),
+    };
+    CallerNote { who, via: caller.via.word(), tier: caller.tier }
 }

@@ -28,6 +28,7 @@ pub mod config;
 pub mod forward;
 pub mod inbound;
 pub mod lifecycle;
+pub mod lines;
 pub mod listen;
 pub mod queue;
 pub mod record;

@@ -14,7 +14,7 @@ use crate::config::{
     UnknownKey,
 };
 use crate::record::labels::STATES;
-use crate::record::{CallerNote, End, Scribe};
+use crate::record::{Asker, CallerNote, End, Scribe};
 use crate::refusal::{Reason, Refusal, RuleRef};
 use crate::shard::ShardId;
 use crate::workers::Wanted;
@@ -96,10 +96,10 @@ impl World {
             http::Version::HTTP_11,
             &http::HeaderMap::new(),
         );
-        outcome.caller(CallerNote { name: "office".into(), known: Some(0), via: "address", tier: None });
+        outcome.caller(CallerNote { who: Asker::Known(0), via: "address", tier: None });
         let rule =
             RuleRef { name: "rules[2]".into(), at: "buckler.yaml:34".into(), reason: Some("staff".into()) };
-        outcome.refused(&Refusal::new(Reason::DeniedByRule, "a rule says no").by(Arc::new(rule)));
+        outcome.refused(Refusal::new(Reason::DeniedByRule, "a rule says no").by(Arc::new(rule)));
         outcome.ended(End::Complete);
     }
 

@@ -107,6 +107,17 @@ impl From<IpAddr> for Peer<'_> {
     }
 }
 
+/// What the key header of a request says.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys<'a> {
+    /// It is not there.
+    None,
+    /// The one value.
+    One(&'a [u8]),
+    /// It comes more than once.
+    Several,
+}
+
 /// What one connection remembers between requests, so that a keep-alive request hashes and allocates nothing. Empty
 /// at the start; a new [`CallerBook`] (after a reload) forgets what the old one knew.
 #[derive(Debug, Default)]
@@ -172,13 +183,34 @@ impl CallerBook {
         headers: &HeaderMap,
         cached: &mut CachedCaller,
     ) -> Result<Caller, Refusal> {
+        let mut keys = headers.get_all(&self.callers.api_key_header).iter();
+        let keys = match (keys.next(), keys.next()) {
+            (None, _) => Keys::None,
+            (Some(key), None) => Keys::One(key.as_bytes()),
+            (Some(_), Some(_)) => Keys::Several,
+        };
+        self.identify_by(peer, keys, Some(headers), cached)
+    }
+
+    /// The same, of a request whose key header was looked at. `forwarded`: the fields, if `X-Forwarded-For` is among
+    /// them.
+    ///
+    /// # Errors
+    /// As of [`Self::identify`].
+    pub fn identify_by(
+        &self,
+        peer: Peer<'_>,
+        keys: Keys<'_>,
+        forwarded: Option<&HeaderMap>,
+        cached: &mut CachedCaller,
+    ) -> Result<Caller, Refusal> {
         let memo = self.peer_memo(peer.address, cached);
-        let client = match memo.trusted && !peer.unknown && headers.contains_key(FORWARDED_FOR) {
-            true => {
+        let client = match forwarded.filter(|_| memo.trusted && !peer.unknown) {
+            Some(headers) => {
                 let lines = headers.get_all(FORWARDED_FOR).iter().map(http::HeaderValue::as_bytes);
                 parse_forwarded_for(memo.peer, lines, |address| self.is_trusted(address))
             }
-            false => memo.peer,
+            None => memo.peer,
         };
         for credential in &self.callers.identify {
             match credential {
@@ -188,7 +220,7 @@ impl CallerBook {
                     }
                 }
                 Credential::ApiKey => {
-                    if let Some(answer) = self.by_key(client, headers, cached) {
+                    if let Some(answer) = self.by_key(client, keys, cached) {
                         return answer;
                     }
                 }
@@ -234,6 +266,11 @@ impl CallerBook {
     /// Whether this peer's X-Forwarded-For, -Proto, -Host and X-Request-Id are believed.
     pub fn is_trusted(&self, peer: IpAddr) -> bool {
         self.trusted.longest(unmapped(peer)).is_some()
+    }
+
+    /// The same for the peer of a connection, which remembers it.
+    pub fn trusts(&self, peer: IpAddr, cached: &mut CachedCaller) -> bool {
+        self.peer_memo(peer, cached).trusted
     }
 
     /// What the book was made from.
@@ -297,14 +334,16 @@ impl CallerBook {
     fn by_key(
         &self,
         client: IpAddr,
-        headers: &HeaderMap,
+        keys: Keys<'_>,
         cached: &mut CachedCaller,
     ) -> Option<Result<Caller, Refusal>> {
-        let mut values = headers.get_all(&self.callers.api_key_header).iter();
-        let key = values.next()?.as_bytes().trim_ascii();
-        if values.next().is_some() {
-            return Some(Err(Refusal::new(Reason::BadRequest, "the key header comes more than once")));
-        }
+        let key = match keys {
+            Keys::None => return None,
+            Keys::One(key) => key.trim_ascii(),
+            Keys::Several => {
+                return Some(Err(Refusal::new(Reason::BadRequest, "the key header comes more than once")));
+            }
+        };
         if let Some((last, caller)) = &cached.key
             && constant_time::verify_slices_are_equal(last, key).is_ok()
         {

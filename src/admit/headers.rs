@@ -6,18 +6,16 @@
 //! RateLimit: "default";r=39;t=1            39 are left, all 40 are there in 1 second
 //! ```
 //!
-//! Written into one buffer on the stack; the only allocation is the header value's own.
 
-use http::{HeaderName, HeaderValue};
+use crate::lines::Lines;
 
 /// `RateLimit`: what is left.
-pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub const RATELIMIT: &str = "ratelimit";
 /// `RateLimit-Policy`: what was agreed.
-pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub const RATELIMIT_POLICY: &str = "ratelimit-policy";
 
-/// A longer name of a limit is cut, so that every value fits its buffer.
+/// A longer name of a limit is cut.
 const LONGEST_NAME: usize = 96;
-const LONGEST_VALUE: usize = LONGEST_NAME + 64;
 const NANOS: u64 = 1_000_000_000;
 
 /// How a caller stands with the limit that it is told about.
@@ -36,14 +34,14 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// The value of `RateLimit`. `name` is the limit's, from [`quoted`].
-    pub fn ratelimit(&self, name: &str) -> HeaderValue {
-        value(name, (";r=", u64::from(self.remaining)), (";t=", self.reset))
-    }
-
-    /// The value of `RateLimit-Policy`. `name` is the limit's, from [`quoted`].
-    pub fn policy(&self, name: &str) -> HeaderValue {
-        value(name, (";q=", u64::from(self.quota)), (";w=", self.window))
+    /// Adds both fields. `name` is the limit's, from [`quoted`].
+    pub fn write(&self, name: &str, lines: &mut Lines) {
+        lines.add_with("ratelimit: ", |out| {
+            value(out, name, (";r=", u64::from(self.remaining)), (";t=", self.reset));
+        });
+        lines.add_with("ratelimit-policy: ", |out| {
+            value(out, name, (";q=", u64::from(self.quota)), (";w=", self.window));
+        });
     }
 }
 
@@ -59,22 +57,12 @@ pub(super) const fn seconds_up(nanos: u64) -> u64 {
     nanos.div_ceil(NANOS)
 }
 
-fn value(name: &str, first: (&str, u64), second: (&str, u64)) -> HeaderValue {
-    let mut buffer = [0; LONGEST_VALUE];
-    let mut end = 0;
-    let mut push = |text: &[u8]| {
-        let room = &mut buffer[end..];
-        let length = text.len().min(room.len());
-        room[..length].copy_from_slice(&text[..length]);
-        end += length;
-    };
-    push(name.as_bytes());
+fn value(out: &mut Vec<u8>, name: &str, first: (&str, u64), second: (&str, u64)) {
+    out.extend_from_slice(name.as_bytes());
     for (key, number) in [first, second] {
-        push(key.as_bytes());
-        push(itoa::Buffer::new().format(number).as_bytes());
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
-    // Names come from `quoted`; one that does not is not worth a panic.
-    HeaderValue::from_bytes(&buffer[..end]).unwrap_or(HeaderValue::from_static(""))
 }
 
 #[cfg(test)]
@@ -84,17 +72,20 @@ mod tests {
     #[test]
     fn values_are_those_of_the_draft() {
         let standing = Standing { limit: 0, quota: 40, window: 2, remaining: 39, reset: 1 };
-        let name = quoted("default");
-        assert_eq!(standing.ratelimit(&name), "\"default\";r=39;t=1");
-        assert_eq!(standing.policy(&name), "\"default\";q=40;w=2");
+        let mut lines = Lines::default();
+        standing.write(&quoted("default"), &mut lines);
+        let want = "ratelimit: \"default\";r=39;t=1\r\nratelimit-policy: \"default\";q=40;w=2\r\n";
+        assert_eq!(lines.as_bytes(), want.as_bytes());
     }
 
     #[test]
-    fn the_longest_values_fit() {
+    fn the_longest_values_are_whole() {
         let standing =
             Standing { limit: 0, quota: u32::MAX, window: u64::MAX, remaining: u32::MAX, reset: u64::MAX };
         let name = quoted(&"n".repeat(1000));
-        assert!(standing.policy(&name).as_bytes().ends_with(b"\";q=4294967295;w=18446744073709551615"));
+        let mut lines = Lines::default();
+        standing.write(&name, &mut lines);
+        assert!(lines.as_bytes().ends_with(b"\";q=4294967295;w=18446744073709551615\r\n"));
     }
 
     #[test]

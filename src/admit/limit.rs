@@ -13,16 +13,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use http::HeaderMap;
-
 use crate::clock::Moment;
 use crate::config::{Callers, LimitHeaders, Mode, Service, Verdict};
+use crate::lines::Lines;
 use crate::refusal::{Reason, Refusal, RuleRef};
 
 use super::caller::{Caller, Who};
 use super::concurrency::Permit;
 use super::cost::Costs;
-use super::headers::{RATELIMIT, RATELIMIT_POLICY, Standing, seconds_up};
+use super::headers::{Standing, seconds_up};
 use super::ledger::{Account, Ledger, Region};
 use super::meter::{Denied, Level, Meter, Place};
 use super::permission::is_past;
@@ -201,21 +200,21 @@ impl LimitBook {
         self.limits.get(usize::from(number)).map_or("\"\"", |limit| &limit.name)
     }
 
-    /// Writes `RateLimit` and `RateLimit-Policy` where `limits.headers` wants them. `refused`: this answer is a
-    /// refusal, whatever the reason.
-    pub fn write_headers(&self, caller: &Caller, standing: &Standing, refused: bool, out: &mut HeaderMap) {
+    /// Whether `limits.headers` wants this caller to be told how it stands. `refused`: this answer is a refusal,
+    /// whatever the reason.
+    pub const fn tells(&self, caller: &Caller, refused: bool) -> bool {
         let named = matches!(caller.who, Who::Known(_));
-        let wanted = match self.headers {
+        match self.headers {
             LimitHeaders::Always => true,
             LimitHeaders::Named => named || refused,
             LimitHeaders::Refused => refused,
             LimitHeaders::Never => false,
-        };
-        if wanted {
-            let name = self.limit_name(standing.limit);
-            out.insert(RATELIMIT, standing.ratelimit(name));
-            out.insert(RATELIMIT_POLICY, standing.policy(name));
         }
+    }
+
+    /// Writes `RateLimit` and `RateLimit-Policy`.
+    pub fn write_headers(&self, standing: &Standing, lines: &mut Lines) {
+        standing.write(self.limit_name(standing.limit), lines);
     }
 
     /// The order is: look at the caller's own rate, count both as in progress, charge the total, charge the caller.

@@ -21,6 +21,7 @@ use crate::admit::permission::trace;
 use crate::admit::{self, Facts, host, path};
 use crate::clock::Moment;
 use crate::config::{ClientCertificate, Config, Service, ServiceName};
+use crate::lines::{Lines, settle};
 use crate::listen::wire::{Wire, WireBounds};
 use crate::refusal::{Reason, Refusal};
 use crate::tls::identity::Identity;
@@ -148,8 +149,10 @@ fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Re
     told.shadows(&shadows);
     let fields = |standing: Option<_>, is_refused| {
         let mut fields = HeaderMap::new();
-        if let Some(standing) = &standing {
-            limits.write_headers(&caller, standing, is_refused, &mut fields);
+        if let Some(standing) = standing.filter(|_| limits.tells(&caller, is_refused)) {
+            let mut told = Lines::default();
+            limits.write_headers(&standing, &mut told);
+            settle(told.as_bytes(), &mut fields);
         }
         fields
     };

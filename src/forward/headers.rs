@@ -6,7 +6,9 @@ use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
 
+use super::seen::Has;
 use crate::clock::Moment;
+use crate::lines::Lines;
 use crate::refusal::page::REQUEST_ID;
 
 /// The caller's name, told to the worker and never accepted from outside.
@@ -29,9 +31,9 @@ pub struct Told<'a> {
     /// Whether the peer's own X-Forwarded-* are believed and extended instead of replaced.
     pub trusted: bool,
     /// The caller's name.
-    pub caller: HeaderValue,
+    pub caller: &'a HeaderValue,
     /// The request's id.
-    pub request_id: HeaderValue,
+    pub request_id: &'a [u8],
     /// The version that the client spoke.
     pub version: Version,
     /// The authority from the request line, if it had one: it wins over `Host` (RFC 9112 section 3.2.2).
@@ -42,30 +44,34 @@ pub struct Told<'a> {
     pub nameless_host: &'a str,
 }
 
-/// How many fields are added to a request: room is made for them at once.
-const ADDED: usize = 8;
-
-/// Makes the fields of a request fit for the worker.
-pub fn to_worker(fields: &mut HeaderMap, told: &Told<'_>) {
-    let trailers = fields.contains_key(header::TE) && takes_trailers(fields);
-    remove(fields, |name| is_of_one_hop(name) || is_forged(name, told.trusted));
-    fields.reserve(ADDED);
+/// Makes the fields of a request, of which `has` tells, fit for the worker. What Buckler adds goes to `lines`.
+pub fn to_worker(fields: &mut HeaderMap, has: Has, told: &Told<'_>, lines: &mut Lines) {
+    let trailers = has.any(Has::TE) && takes_trailers(fields);
+    if has.any(Has::GOES) {
+        remove(fields, |name| is_of_one_hop(name) || is_forged(name, told.trusted));
+    }
+    if has.any(Has::REQUEST_ID) {
+        fields.remove(REQUEST_ID);
+    }
     if trailers {
         // RFC 9110 section 10.1.4: `TE` goes on only with its own connection option.
         fields.insert(header::TE, HeaderValue::from_static("trailers"));
         fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     if told.chunked {
-        // Without this field hyper's client sends a GET's body of unknown length as no body at all.
+        // Without this field a GET's body of unknown length would be taken for no body at all.
         fields.remove(header::CONTENT_LENGTH);
         fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    tell_origin(fields, told);
-    append(fields, header::VIA, &via(told.version));
-    fields.insert(REQUEST_ID, told.request_id.clone());
-    fields.insert(CALLER, told.caller.clone());
+    tell_origin(fields, has, told, lines);
+    match has.any(Has::VIA) {
+        true => append(fields, header::VIA, &via(told.version)),
+        false => lines.add("via: ", via(told.version).as_bytes()),
+    }
+    lines.add("x-request-id: ", told.request_id);
+    lines.add("x-buckler-caller: ", told.caller.as_bytes());
     if let Some(certificate) = &told.certificate {
-        fields.insert(FORWARDED_CLIENT_CERT, certificate.clone());
+        lines.add("x-forwarded-client-cert: ", certificate.as_bytes());
     }
 }
 
@@ -105,16 +111,57 @@ pub fn is_plainly_framed(fields: &HeaderMap) -> bool {
     coding && codings.next().is_none() && length
 }
 
-/// Makes the fields of a worker's answer fit for the client.
+/// Makes the fields of a worker's answer fit for the client. `Via` is left to [`to_client_lines`] where it says only
+/// what it nearly always does.
 pub fn to_client(fields: &mut HeaderMap, status: StatusCode, version: Version) {
-    let chunked = fields.contains_key(header::TRANSFER_ENCODING);
-    remove(fields, |name| is_of_one_hop(name) || *name == CALLER);
+    let (mut chunked, mut goes, mut passed) = (false, false, version != Version::HTTP_11);
+    for name in fields.keys() {
+        chunked |= *name == header::TRANSFER_ENCODING;
+        passed |= *name == header::VIA;
+        goes |= is_of_one_hop(name) || *name == CALLER;
+    }
+    if goes {
+        remove(fields, |name| is_of_one_hop(name) || *name == CALLER);
+    }
     if chunked || matches!(status, StatusCode::NO_CONTENT | StatusCode::SWITCHING_PROTOCOLS) {
         // RFC 9112 section 6.3: the chunks frame the message, so a length beside them is a lie; RFC 9110 section 8.6
         // forbids one with 204 and 1xx.
         fields.remove(header::CONTENT_LENGTH);
     }
-    append(fields, header::VIA, &via(version));
+    if passed {
+        append(fields, header::VIA, &via(version));
+    }
+}
+
+/// Adds to an answer what Buckler says with every one: the request's id, in the place of what others said it is, and, if
+/// the answer was `forwarded` and [`to_client`] has not said it, `Via`. With `limits`, a worker's fields about limits go,
+/// since the client is told of ours.
+pub fn to_client_lines(
+    fields: &mut HeaderMap,
+    request_id: &[u8],
+    (forwarded, limits): (bool, bool),
+    lines: &mut Lines,
+) {
+    let (mut passed, mut goes) = (!forwarded, false);
+    for name in fields.keys() {
+        passed |= *name == header::VIA;
+        goes |= is_ours(name, limits);
+    }
+    if goes {
+        remove(fields, |name| is_ours(name, limits));
+    }
+    if !passed {
+        lines.add("via: ", via(Version::HTTP_11).as_bytes());
+    }
+    lines.add("x-request-id: ", request_id);
+}
+
+fn is_ours(name: &HeaderName, limits: bool) -> bool {
+    match (name.as_str().len(), name.as_str()) {
+        (12, "x-request-id") => true,
+        (9, "ratelimit") | (16, "ratelimit-policy") => limits,
+        _ => false,
+    }
 }
 
 /// Makes the fields of a worker's interim answer fit for the client. It has no content (RFC 9110 section 15.2).
@@ -212,41 +259,55 @@ fn nominated(fields: &HeaderMap, gone: &mut Vec<HeaderName>) {
 
 /// Fields of one hop (RFC 9110 section 7.6.1), whether or not `Connection` names them. `Transfer-Encoding` is among
 /// them because hyper frames each hop anew; the credentials for a proxy are meant for this one (section 11.7).
-fn is_of_one_hop(name: &HeaderName) -> bool {
+pub(super) fn is_of_one_hop(name: &HeaderName) -> bool {
+    // By length first: most names are of none of these.
     matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-            | "http2-settings"
-            | "proxy-authorization"
-            | "proxy-authenticate"
+        (name.as_str().len(), name.as_str()),
+        (2, "te")
+            | (7, "upgrade")
+            | (10, "connection" | "keep-alive")
+            | (14, "http2-settings")
+            | (16, "proxy-connection")
+            | (17, "transfer-encoding")
+            | (18, "proxy-authenticate")
+            | (19, "proxy-authorization")
     )
 }
 
 /// What a client may not say about itself. A name with an underscore becomes the same CGI or WSGI variable as the one
 /// with a hyphen, so such names do not pass at all (as with nginx's default).
-fn is_forged(name: &HeaderName, trusted: bool) -> bool {
+pub(super) fn is_forged(name: &HeaderName, trusted: bool) -> bool {
     let name = name.as_str();
-    name.bytes().any(|b| b == b'_')
+    name.bytes().fold(false, |found, byte| found | (byte == b'_'))
         || name.starts_with("x-buckler-")
         || *name == *FORWARDED_CLIENT_CERT.as_str()
         || (!trusted && (name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-real-ip"))
 }
 
-fn tell_origin(fields: &mut HeaderMap, told: &Told<'_>) {
-    let host = match (told.authority, fields.get(header::HOST)) {
-        (None, Some(host)) => Some(host.clone()),
-        (authority, _) => HeaderValue::from_str(authority.unwrap_or(told.nameless_host)).ok(),
-    };
-    append(fields, FORWARDED_FOR, told.peer);
-    let scheme = if told.secure { "https" } else { "http" };
-    fields.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
-    if let Some(host) = host {
-        fields.entry(FORWARDED_HOST).or_insert_with(|| host.clone());
+/// Whom the request comes from and how. What a trusted proxy said of that has stayed; what a stranger said is gone.
+fn tell_origin(fields: &mut HeaderMap, has: Has, told: &Told<'_>, lines: &mut Lines) {
+    let stays = |of: Has, name: HeaderName| has.any(of) && fields.contains_key(name);
+    let origin = stays(Has::FORWARDED_FOR, FORWARDED_FOR);
+    let scheme = stays(Has::FORWARDED_PROTO, FORWARDED_PROTO);
+    let named = stays(Has::FORWARDED_HOST, FORWARDED_HOST);
+    match origin {
+        true => append(fields, FORWARDED_FOR, told.peer),
+        false => lines.add("x-forwarded-for: ", told.peer.as_bytes()),
+    }
+    if !scheme {
+        lines.add("x-forwarded-proto: ", if told.secure { b"https" } else { b"http" });
+    }
+    let given = fields.get(header::HOST).filter(|_| told.authority.is_none());
+    if let Some(host) = given {
+        if !named {
+            lines.add("x-forwarded-host: ", host.as_bytes());
+        }
+        return;
+    }
+    if let Ok(host) = HeaderValue::from_str(told.authority.unwrap_or(told.nameless_host)) {
+        if !named {
+            lines.add("x-forwarded-host: ", host.as_bytes());
+        }
         fields.insert(header::HOST, host);
     }
 }
@@ -280,6 +341,7 @@ const fn via(version: Version) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use super::super::seen::Seen;
     use super::*;
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -291,6 +353,18 @@ mod tests {
     }
 
     static PEER: HeaderValue = HeaderValue::from_static("192.0.2.7");
+    static CALLER_NAME: HeaderValue = HeaderValue::from_static("web");
+
+    /// The fields as the worker gets them. None that Buckler adds may be there already: they would come twice.
+    fn send(fields: &mut HeaderMap, trusted: bool) {
+        let has = Seen::of(fields, &HeaderName::from_static("x-api-key"), trusted).has;
+        let mut lines = Lines::default();
+        to_worker(fields, has, &told(trusted), &mut lines);
+        let mut added = HeaderMap::new();
+        crate::lines::settle(lines.as_bytes(), &mut added);
+        assert!(added.keys().all(|name| !fields.contains_key(name)), "{fields:?} and {added:?}");
+        fields.extend(added);
+    }
 
     fn told(trusted: bool) -> Told<'static> {
         Told {
@@ -298,8 +372,8 @@ mod tests {
             secure: false,
             certificate: None,
             trusted,
-            caller: HeaderValue::from_static("web"),
-            request_id: HeaderValue::from_static("id-1"),
+            caller: &CALLER_NAME,
+            request_id: b"id-1",
             version: Version::HTTP_11,
             authority: None,
             chunked: false,
@@ -317,7 +391,7 @@ mod tests {
             ("x-forwarded-for", "10.0.0.1"),
             ("keep-alive", "timeout=5"),
         ]);
-        to_worker(&mut fields, &told(true));
+        send(&mut fields, true);
         assert_eq!(fields[CALLER], "web");
         assert_eq!(fields[FORWARDED_FOR], "192.0.2.7");
         assert_eq!(fields[header::HOST], "a.test");
@@ -336,12 +410,12 @@ mod tests {
             ("x-real-ip", "10.0.0.1"),
         ];
         let mut stranger = map(&asked);
-        to_worker(&mut stranger, &told(false));
+        send(&mut stranger, false);
         assert_eq!(stranger[FORWARDED_FOR], "192.0.2.7");
         assert_eq!(stranger[FORWARDED_PROTO], "http");
         assert!(!stranger.contains_key("x-real-ip"));
         let mut trusted = map(&asked);
-        to_worker(&mut trusted, &told(true));
+        send(&mut trusted, true);
         assert_eq!(trusted[FORWARDED_FOR], "10.0.0.1, 10.0.0.2, 192.0.2.7");
         assert_eq!(trusted[FORWARDED_PROTO], "https");
         assert_eq!(trusted[FORWARDED_HOST], "a.test");
@@ -371,14 +445,14 @@ mod tests {
     fn look_alikes_with_underscores_do_not_pass() {
         let mut fields =
             map(&[("host", "a"), ("x_buckler_caller", "admin"), ("x_forwarded_for", "10.0.0.1")]);
-        to_worker(&mut fields, &told(true));
+        send(&mut fields, true);
         assert!(fields.keys().all(|name| !name.as_str().contains('_')));
     }
 
     #[test]
     fn trailers_are_asked_for_again_on_the_next_hop() {
         let mut fields = map(&[("host", "a"), ("te", "gzip;q=0.5, trailers"), ("connection", "te")]);
-        to_worker(&mut fields, &told(false));
+        send(&mut fields, false);
         assert_eq!(fields[header::TE], "trailers");
         assert_eq!(fields[header::CONNECTION], "te");
     }

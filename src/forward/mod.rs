@@ -16,6 +16,7 @@ pub mod pool;
 pub mod proxy_header;
 mod refused;
 pub mod retry;
+pub mod seen;
 pub mod source;
 mod tries;
 pub mod tunnel;
@@ -35,6 +36,7 @@ use tokio::time::Instant;
 use crate::balance::Picker;
 use crate::clock::{Moment, ShardClock};
 use crate::config::{Balance, Bounds, Retries, Timeouts, WorkerProtocol};
+use crate::lines::Beside;
 use crate::record::Outcome;
 use crate::refusal::Refusal;
 use crate::shard::ShardId;
@@ -98,6 +100,8 @@ pub struct Call<'a> {
     pub early: Option<&'a Early>,
     /// Whose it is, for workers that are told.
     pub spoken: Spoken,
+    /// What goes with the fields of the order.
+    pub beside: Beside<'a>,
     /// What the request asks to go on with; an answer that agrees becomes [`Answer::Switched`].
     pub upgrade: Option<&'a Wish>,
 }
@@ -168,6 +172,7 @@ impl Route {
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Refusal> {
         self.earn_retries();
+        call.beside.settle(order.headers_mut());
         let mut tries = Tries::begin(outcome.begun().plus(outcome.has_queued()));
         for _ in 0..ATTEMPTS_MAX {
             let chosen = match reserved.take() {

@@ -81,10 +81,10 @@ pub fn is_misleading(asked: &Parts, status: StatusCode) -> bool {
 }
 
 /// Makes the head of an answer that switches protocols one that says so in HTTP/2 (RFC 8441 section 5).
-pub fn say_in_http2(head: &mut http::response::Parts) {
-    head.status = StatusCode::OK;
+pub fn say_in_http2<T>(answer: &mut http::Response<T>) {
+    *answer.status_mut() = StatusCode::OK;
     for name in [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_ACCEPT] {
-        head.headers.remove(name);
+        answer.headers_mut().remove(name);
     }
 }
 

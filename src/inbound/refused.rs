@@ -4,30 +4,46 @@
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, HeaderMap, HeaderValue};
+use http::request::Parts;
 use http::{Method, Response, Version};
 
-use super::{Journey, Parting, Visitor, caller_note, request_id};
+use super::request_id::RequestId;
+use super::{Journey, Parting, Visitor, caller_note};
 use crate::forward::Answer;
+use crate::forward::seen::Has;
 use crate::record::End;
 use crate::refusal::page::{self, Asked};
 use crate::refusal::{self, Reason, Refusal, fallback};
 
 impl Journey<'_> {
     /// The answer to a refused request. One that broke after its head was sent has no other: it is cut.
-    pub(super) fn refuse(&mut self, refusal: &Refusal, accept: Option<&HeaderValue>) -> Response<Answer> {
-        self.outcome.refused(refusal);
+    pub(super) fn refuse(&mut self, refusal: Refusal, parts: &Parts) -> Response<Answer> {
         self.refused = true;
         if let (None, Some(caller)) = (&self.standing, &self.caller) {
             self.standing = self.desk.service.limits.peek_enforced(caller, self.now);
         }
+        let response = self.page(&refusal, parts);
+        let outcome = &mut self.held.outcome;
+        outcome.refused(refusal);
+        if outcome.is_turned_away() && outcome.has_queued().is_zero() {
+            outcome.over(self.now);
+        }
+        // Of a flood few are written down, and only for those the head is kept.
+        if outcome.is_kept() && !outcome.is_logged() {
+            outcome.request(&parts.method, &parts.uri, parts.version, &parts.headers);
+            outcome.request_id(self.request_id.value());
+        }
+        response
+    }
+
+    fn page(&mut self, refusal: &Refusal, parts: &Parts) -> Response<Answer> {
         let callers = &self.desk.service.callers;
         // Only who showed a credential is told its name: an address says nothing new to a stranger.
         let known = self.caller.as_ref().filter(|caller| caller.known().is_some());
         let asked = Asked {
-            request_id: self.request_id.to_str().unwrap_or(""),
-            plain: page::wants_plain(accept),
+            request_id: self.request_id.as_str(),
+            plain: self.has.any(Has::ACCEPT) && page::wants_plain(accepted(&parts.headers).as_ref()),
             caller: known.map(|caller| callers.name(caller)),
             key_header: Some(callers.callers().api_key_header.as_str()),
         };
@@ -37,11 +53,13 @@ impl Journey<'_> {
         if let Some(given) = &self.desk.service.config.fallback
             && fallback::stands_in_for(refusal.reason)
         {
-            self.outcome.fell_back();
+            self.held.outcome.fell_back();
             let given = (given.status, &given.headers, &given.body);
             return fallback::page(refusal, &asked, given).map(Answer::Own);
         }
-        let mut response = page::page(refusal, &asked).map(|bytes: Bytes| Answer::Own(Some(bytes)));
+        let body = page::write(refusal, &asked, &mut self.held.lines);
+        let mut response = Response::new(Answer::Own(Some(body)));
+        *response.status_mut() = page::status(refusal.reason);
         // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
         // comes behind it may be a part of the first one. Nor is who sends more than is read.
         if self.one_at_a_time() && is_doubtful(refusal.reason) {
@@ -76,24 +94,24 @@ pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target
     let now = visitor.refresh_clock();
     let desk = Rc::clone(&visitor.desk());
     let mut outcome = desk.scribe.begin(now, visitor.arrival.peer);
-    let request_id = request_id::new(now);
+    let request_id = RequestId::new(now);
     // What is left of the request line is logged if it makes sense at all.
     let uri = std::str::from_utf8(target).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
     if let Ok(method) = Method::from_bytes(method) {
         outcome.request(&method, &uri, Version::HTTP_11, &HeaderMap::new());
     }
-    outcome.request_id(request_id.clone());
+    outcome.request_id(request_id.value());
     if let Ok(caller) = desk.service.callers.identify(
         visitor.credentials(),
         &HeaderMap::new(),
         &mut visitor.caller.borrow_mut(),
     ) {
-        outcome.caller(caller_note(&desk, &caller));
+        outcome.caller(caller_note(&caller));
     }
-    outcome.refused(refusal);
+    outcome.refused(refusal.clone());
     outcome.status(refusal.reason.status());
     outcome.ended(End::Complete);
-    let asked = Asked { request_id: request_id.to_str().unwrap_or(""), ..Asked::default() };
+    let asked = Asked { request_id: request_id.as_str(), ..Asked::default() };
     let date = UNIX_EPOCH + Duration::from_micros(now.unix_micros);
     page::raw(refusal, &asked, date, method == Method::HEAD.as_str().as_bytes())
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, Response};
 use http_body::{Body, Frame, SizeHint};
 
 use super::room::Admission;
@@ -14,6 +14,7 @@ use super::visitor::Busy;
 use crate::forward::Answer;
 use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms};
 use crate::forward::upload::UploadWatch;
+use crate::lines::{Lines, settle};
 use crate::record::{End, Outcome};
 use crate::refusal::{self, Reason, Refusal};
 
@@ -21,40 +22,69 @@ use crate::refusal::{self, Reason, Refusal};
 #[derive(Debug)]
 pub struct Reply {
     answer: Answer,
+    held: Box<Held>,
+}
+
+/// What a request holds from its beginning to the last byte of its answer. In one box, since it goes along all the way.
+#[derive(Debug)]
+pub(super) struct Held {
     /// Held until the last byte: a slow reader still counts as a request in progress. Given back before the outcome is
     /// written: what is told to be over holds no place.
-    _admission: Option<Admission>,
-    outcome: Box<Outcome>,
-    upload: UploadWatch,
+    pub(super) admission: Option<Admission>,
+    pub(super) outcome: Outcome,
+    pub(super) upload: UploadWatch,
     /// The connection carries it until this goes.
-    busy: Busy,
+    pub(super) busy: Busy,
+    /// Fields of the answer's head beside those in its map.
+    pub(super) lines: Lines,
+    /// The connection carries no other request meanwhile.
+    pub(super) one_at_a_time: bool,
+    /// Nothing of the body was asked for yet.
+    pub(super) fresh: bool,
     /// A gRPC answer over HTTP/2: one that is cut ends with trailers that say why.
-    grpc: bool,
+    pub(super) grpc: bool,
     /// Those trailers have gone.
-    cut: bool,
+    pub(super) cut: bool,
+}
+
+impl Held {
+    /// A request whose head is there.
+    pub(super) fn begin(outcome: Outcome, busy: Busy, one_at_a_time: bool) -> Box<Self> {
+        Box::new(Self {
+            admission: None,
+            outcome,
+            upload: UploadWatch::default(),
+            busy,
+            lines: Lines::default(),
+            one_at_a_time,
+            fresh: true,
+            grpc: false,
+            cut: false,
+        })
+    }
+}
+
+/// The same answer with all its fields in the map.
+pub(super) fn settled(mut answer: Response<Reply>) -> Response<Reply> {
+    let lines = std::mem::take(&mut answer.body_mut().held.lines);
+    settle(lines.as_bytes(), answer.headers_mut());
+    answer
 }
 
 impl Reply {
-    pub(super) fn new(
-        answer: Answer,
-        mut outcome: Box<Outcome>,
-        admission: Option<Admission>,
-        upload: UploadWatch,
-        busy: Busy,
-        method: &Method,
-    ) -> Self {
-        // hyper never asks for a body that is empty, or that HEAD does not want.
+    pub(super) fn new(answer: Answer, mut held: Box<Held>, method: &Method) -> Self {
+        // Nobody asks for a body that is empty, or that HEAD does not want.
         let switched = matches!(answer, Answer::Switched(_));
         if (answer.is_end_stream() && !switched) || *method == Method::HEAD {
-            outcome.ended(End::Complete);
+            held.outcome.ended(End::Complete);
         }
-        Self { answer, outcome, _admission: admission, upload, busy, grpc: false, cut: false }
+        Self { answer, held }
     }
 
-    /// The same as an answer of gRPC.
-    pub(super) const fn of_grpc(mut self) -> Self {
-        self.grpc = true;
-        self
+    /// Fields of the answer's head beside those in its map, for whoever writes it: complete lines of HTTP/1.1, which
+    /// stand behind those of the map.
+    pub fn lines(&self) -> &[u8] {
+        self.held.lines.as_bytes()
     }
 }
 
@@ -75,10 +105,10 @@ impl Reply {
         let Answer::Switched(mut worker) = std::mem::replace(&mut self.answer, Answer::Own(None)) else {
             return;
         };
-        let visitor = Rc::clone(self.busy.visitor());
+        let visitor = Rc::clone(self.held.busy.visitor());
         let idle = visitor.timeouts().tunnel;
         let terms = TunnelTerms { idle, clock: visitor.clock(), drain: visitor.drain_begins() };
-        tunnel::carry(&mut client, &mut worker, opening, terms, &mut self.outcome).await;
+        tunnel::carry(&mut client, &mut worker, opening, terms, &mut self.held.outcome).await;
     }
 }
 
@@ -88,28 +118,34 @@ impl Body for Reply {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
         let this = self.get_mut();
-        if this.cut {
+        let held = &mut *this.held;
+        if held.cut {
             return Poll::Ready(None);
         }
+        let fresh = std::mem::take(&mut held.fresh);
         let mut polled = Pin::new(&mut this.answer).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                if let (true, Some(trailers)) = (this.grpc, frame.trailers_ref()) {
-                    this.outcome.grpc_status(refusal::grpc::told(trailers));
+                if let (true, Some(trailers)) = (held.grpc, frame.trailers_ref()) {
+                    held.outcome.grpc_status(refusal::grpc::told(trailers));
                 }
-                this.outcome.bytes_out(frame.data_ref().map_or(0, Bytes::len) as u64);
+                held.outcome.bytes_out(frame.data_ref().map_or(0, Bytes::len) as u64);
                 if frame.is_trailers() || this.answer.is_end_stream() {
-                    this.outcome.ended(End::Complete);
+                    held.outcome.ended(End::Complete);
+                    if fresh && held.one_at_a_time {
+                        // All of it came with its head, when the clock was read.
+                        held.outcome.over(held.busy.visitor().now());
+                    }
                 }
             }
-            Poll::Ready(None) => this.outcome.ended(End::Complete),
+            Poll::Ready(None) => held.outcome.ended(End::Complete),
             Poll::Ready(Some(Err(refusal))) => {
                 let gone = refusal.reason == Reason::ClientClosed;
-                this.outcome.ended(if gone { End::ClientClosed } else { End::Cut(refusal.reason) });
-                if this.grpc && !gone {
-                    this.cut = true;
+                held.outcome.ended(if gone { End::ClientClosed } else { End::Cut(refusal.reason) });
+                if held.grpc && !gone {
+                    held.cut = true;
                     let trailers = refusal::grpc::trailers(refusal);
-                    this.outcome.grpc_status(refusal::grpc::told(&trailers));
+                    held.outcome.grpc_status(refusal::grpc::told(&trailers));
                     polled = Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                 }
             }
@@ -119,7 +155,7 @@ impl Body for Reply {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.cut || self.answer.is_end_stream()
+        self.held.cut || self.answer.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -127,7 +163,7 @@ impl Body for Reply {
     }
 }
 
-impl Drop for Reply {
+impl Drop for Held {
     fn drop(&mut self) {
         self.outcome.bytes_in(self.upload.bytes());
     }

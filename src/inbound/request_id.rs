@@ -8,32 +8,79 @@ use crate::refusal::page::REQUEST_ID;
 /// The longest id that is believed, in characters.
 const LONGEST: usize = 128;
 
-/// The id that the request brings, if its peer is trusted and the id is one sane value; else a new one.
-pub(super) fn of(headers: &HeaderMap, trusted: bool, now: Moment) -> HeaderValue {
-    if !trusted {
-        return new(now);
-    }
-    let mut brought = headers.get_all(REQUEST_ID).iter();
-    match (brought.next(), brought.next()) {
-        (Some(value), None) if value.to_str().is_ok_and(is_sane) => value.clone(),
-        _ => new(now),
-    }
+/// The identity of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RequestId {
+    /// Made here: a UUID of version 7 as text.
+    Made([u8; 36]),
+    /// A trusted proxy's.
+    Brought(HeaderValue),
 }
 
-/// A new one: a UUID of version 7 (RFC 9562 section 5.7), so that ids sort by time.
-pub(super) fn new(now: Moment) -> HeaderValue {
-    let millis = u128::from(now.unix_micros / 1_000) & 0xffff_ffff_ffff;
-    let (high, low) = (u128::from(fastrand::u16(..)) & 0xfff, u128::from(fastrand::u64(..)) >> 2);
-    let uuid = (millis << 80) | (7 << 76) | (high << 64) | (2 << 62) | low;
-    let mut text = [b'-'; 36];
-    let mut place = 0;
-    for (number, byte) in uuid.to_be_bytes().into_iter().enumerate() {
-        place += usize::from(matches!(number, 4 | 6 | 8 | 10));
-        text[place] = b"0123456789abcdef"[usize::from(byte >> 4)];
-        text[place + 1] = b"0123456789abcdef"[usize::from(byte & 0xf)];
-        place += 2;
+/// Two digits for each byte.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [digits[byte >> 4], digits[byte & 0xf]];
+        byte += 1;
     }
-    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
+    table
+};
+
+impl RequestId {
+    /// The id that the request brings, if its peer is trusted and the id is one sane value; else a new one.
+    pub(super) fn of(headers: &HeaderMap, trusted: bool, now: Moment) -> Self {
+        if !trusted {
+            return Self::new(now);
+        }
+        let mut brought = headers.get_all(REQUEST_ID).iter();
+        match (brought.next(), brought.next()) {
+            (Some(value), None) if value.to_str().is_ok_and(is_sane) => Self::Brought(value.clone()),
+            _ => Self::new(now),
+        }
+    }
+
+    /// A new one: a UUID of version 7 (RFC 9562 section 5.7), so that ids sort by time.
+    pub(super) fn new(now: Moment) -> Self {
+        let millis = now.unix_micros / 1_000;
+        let high = (millis << 16) | (7 << 12) | (u64::from(fastrand::u16(..)) & 0xfff);
+        let low = (2 << 62) | (fastrand::u64(..) >> 2);
+        let (high, low) = (high.to_be_bytes(), low.to_be_bytes());
+        let mut text = [b'-'; 36];
+        // Where each byte's digits stand, around the hyphens.
+        let places = [[0, 2, 4, 6, 9, 11, 14, 16], [19, 21, 24, 26, 28, 30, 32, 34]];
+        for (bytes, places) in [high, low].into_iter().zip(places) {
+            for (byte, place) in bytes.into_iter().zip(places) {
+                let [first, second] = HEX[usize::from(byte)];
+                text[place] = first;
+                text[place + 1] = second;
+            }
+        }
+        Self::Made(text)
+    }
+
+    /// Its text: graphic ASCII.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Made(text) => text,
+            Self::Brought(value) => value.as_bytes(),
+        }
+    }
+
+    /// The same.
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The same as a field has it.
+    pub(super) fn value(&self) -> HeaderValue {
+        match self {
+            Self::Made(text) => HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static("")),
+            Self::Brought(value) => value.clone(),
+        }
+    }
 }
 
 fn is_sane(id: &str) -> bool {
@@ -46,12 +93,18 @@ mod tests {
 
     #[test]
     fn a_made_id_is_a_uuid_of_version_7() {
-        let id = new(Moment::at(1_700_000_000_000_000_000));
-        let text = id.to_str().unwrap();
+        let id = RequestId::new(Moment::at(1_700_000_000_000_000_000));
+        let text = id.as_str();
+        assert_eq!(id.value(), text);
         assert_eq!(text.len(), 36, "{text}");
         assert!(text.starts_with("018bcfe5-6800-7"), "{text}");
         assert!(matches!(text.as_bytes()[19], b'8' | b'9' | b'a' | b'b'), "{text}");
-        assert_ne!(text, new(Moment::at(1_700_000_000_000_000_000)).to_str().unwrap());
+        let digits = |(at, byte): (usize, u8)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+        };
+        assert!(text.bytes().enumerate().all(digits), "{text}");
+        assert_ne!(text, RequestId::new(Moment::at(1_700_000_000_000_000_000)).as_str());
     }
 
     #[test]
@@ -62,11 +115,12 @@ mod tests {
             headers
         };
         let now = Moment::at(5);
-        assert_eq!(of(&with("abc-1"), true, now), "abc-1");
-        assert_ne!(of(&with("abc-1"), false, now), "abc-1");
-        assert_ne!(of(&with("two words"), true, now), "two words");
+        let of = |headers: &HeaderMap, trusted| RequestId::of(headers, trusted, now).as_str().to_owned();
+        assert_eq!(of(&with("abc-1"), true), "abc-1");
+        assert_ne!(of(&with("abc-1"), false), "abc-1");
+        assert_ne!(of(&with("two words"), true), "two words");
         let mut doubled = with("abc-1");
         doubled.append(REQUEST_ID, http::HeaderValue::from_static("abc-2"));
-        assert_ne!(of(&doubled, true, now), "abc-1");
+        assert_ne!(of(&doubled, true), "abc-1");
     }
 }

@@ -46,10 +46,35 @@ pub(super) struct Admission {
     _permit: Permit,
 }
 
-/// Asks for room, and then charges. `now` is when the request came.
+/// Asks for room, and then charges, where nothing has to be waited for and places at workers are not bounded: nearly
+/// always. `now` is when the request came. None: to be asked in turn.
 ///
 /// # Errors
-/// 503 `workers_failing` or `overload`, which charged nothing; else what the limits said, and no place is taken.
+/// 503 `workers_failing`, which charged nothing; else what the limits said, and no place is taken.
+pub(super) fn enter_at_once(
+    asking: &Asking<'_>,
+    now: Moment,
+    shadows: &mut Vec<Shadow>,
+) -> Option<Result<Admission, Refused>> {
+    let desk = asking.desk;
+    let workers = &desk.service.workers;
+    let of_caller = workers.acceptance_of(CallerGroup::of(asking.caller.hash), now);
+    if of_caller < 1.0 && fastrand::f64() >= of_caller {
+        let detail = "most of the newest requests failed at the workers; a few go on, to see when that ends";
+        return Some(Err(no_room(Reason::WorkersFailing, detail)));
+    }
+    if workers.seats_each().is_some() {
+        return None;
+    }
+    let permit = desk.entrance.try_enter(workers.acceptance(now))?;
+    let charged = desk.service.limits.charge(asking.caller, asking.facts, now, shadows);
+    Some(charged.map(|grant| Admission { grant, reserved: Reserved::default(), _permit: permit }))
+}
+
+/// The same, waiting for what is not there at once.
+///
+/// # Errors
+/// 503 `overload`, which charged nothing; else what the limits said, and no place is taken.
 pub(super) async fn enter(
     asking: &Asking<'_>,
     now: Moment,
@@ -58,11 +83,6 @@ pub(super) async fn enter(
 ) -> Result<Admission, Refused> {
     let desk = asking.desk;
     let workers = &desk.service.workers;
-    let of_caller = workers.acceptance_of(CallerGroup::of(asking.caller.hash), now);
-    if of_caller < 1.0 && fastrand::f64() >= of_caller {
-        let detail = "most of the newest requests failed at the workers; a few go on, to see when that ends";
-        return Err(no_room(Reason::WorkersFailing, detail));
-    }
     let acceptance = workers.acceptance(now);
     let (permit, mut now) = match desk.entrance.try_enter(acceptance) {
         Some(permit) => (permit, now),
@@ -72,9 +92,8 @@ pub(super) async fn enter(
     if workers.seats_each().is_some() {
         // Nobody waits, or keeps others waiting, who would be refused afterwards.
         desk.service.limits.check(asking.caller, asking.facts, now)?;
-        // In a box: its state would make every request's larger.
-        let reserving = Box::pin(desk.route.reserve(asking.key, asking.until, outcome));
-        reserved = reserving.await.map_err(Refused::without_standing)?;
+        reserved =
+            desk.route.reserve(asking.key, asking.until, outcome).await.map_err(Refused::without_standing)?;
         now = asking.clock.now();
     }
     let grant = desk.service.limits.charge(asking.caller, asking.facts, now, shadows)?;

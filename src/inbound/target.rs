@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{HOST, HeaderMap};
+use http::header::HeaderValue;
 use http::{Method, Uri};
 
 use crate::admit::path::Target;
@@ -24,10 +24,14 @@ pub(super) struct Asked<'a> {
 /// # Errors
 /// 400 if they are not valid, or if there are two hosts and they differ: RFC 9112 section 3.2.2 lets the target win,
 /// but two readings of one request are what attacks are made of.
-pub(super) fn read<'a>(method: &Method, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Asked<'a>, Refusal> {
+pub(super) fn read<'a>(
+    method: &Method,
+    uri: &'a Uri,
+    host: Option<&'a HeaderValue>,
+) -> Result<Asked<'a>, Refusal> {
     let target = path::target(method, uri.path()).map_err(path::PathFault::refusal)?;
-    let field = match headers.get(HOST) {
-        Some(value) => Some(value.to_str().map_err(|_| bad("`Host` is not text"))?),
+    let field = match host {
+        Some(value) => Some(std::str::from_utf8(value.as_bytes()).map_err(|_| bad("`Host` is not text"))?),
         None => None,
     };
     let named = field.map(host::canonical).transpose().map_err(host::HostFault::refusal)?;

@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use http::{HeaderMap, Method};
 
+use super::request_id::RequestId;
 use super::room::{self, Admission, Asking};
-use super::{Visitor, caller_note, key, request_id};
+use super::{Visitor, caller_note, key};
 use crate::admit::{Facts, Shadow, permission};
 use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms, WorkerSide};
 use crate::record::{End, Outcome};
@@ -44,7 +45,7 @@ pub async fn open(visitor: Rc<Visitor>) -> Option<Opened> {
     match opened {
         Ok((worker, admission)) => Some(Opened { visitor, worker, outcome, _admission: admission }),
         Err(refusal) => {
-            refuse(outcome, &refusal);
+            refuse(outcome, refusal);
             None
         }
     }
@@ -64,14 +65,14 @@ impl Opened {
 /// is no protocol to tell it in.
 pub fn turn_away(visitor: &Visitor, refusal: &Refusal) {
     let desk = Rc::clone(&visitor.desk());
-    refuse(begin(visitor, &desk), refusal);
+    refuse(begin(visitor, &desk), refusal.clone());
 }
 
 fn begin(visitor: &Visitor, desk: &Desk) -> Box<Outcome> {
     let now = visitor.refresh_clock();
     let mut outcome = Box::new(desk.scribe.begin(now, visitor.arrival.peer));
     outcome.tcp();
-    outcome.request_id(request_id::new(now));
+    outcome.request_id(RequestId::new(now).value());
     outcome
 }
 
@@ -89,7 +90,7 @@ async fn admit(
         &mut visitor.caller.borrow_mut(),
     )?;
     outcome.client(caller.client);
-    outcome.caller(caller_note(desk, &caller));
+    outcome.caller(caller_note(&caller));
     let named = (&caller, service.callers.name(&caller));
     let key = key::of(&service.config.balance, &HeaderMap::new(), named.1);
     let mut shadows = Vec::new();
@@ -98,7 +99,11 @@ async fn admit(
         Ok(()) => {
             let clock = visitor.clock();
             let asking = Asking { desk, clock, caller: &caller, facts: &FACTS, key, until: None };
-            room::enter(&asking, now, outcome, &mut shadows).await.map_err(|refused| refused.refusal)
+            let admitted = match room::enter_at_once(&asking, now, &mut shadows) {
+                Some(admitted) => admitted,
+                None => room::enter(&asking, now, outcome, &mut shadows).await,
+            };
+            admitted.map_err(|refused| refused.refusal)
         }
         Err(refusal) => Err(refusal),
     };
@@ -108,7 +113,7 @@ async fn admit(
     admitted.map(|admission| (admission, (key, CallerGroup::of(caller.hash))))
 }
 
-fn refuse(mut outcome: Box<Outcome>, refusal: &Refusal) {
+fn refuse(mut outcome: Box<Outcome>, refusal: Refusal) {
     outcome.refused(refusal);
     outcome.ended(End::Complete);
 }

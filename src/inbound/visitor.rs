@@ -126,7 +126,8 @@ impl Visitor {
 
     /// Whether the fields that trusted proxies set are believed.
     pub(super) fn is_trusted(&self) -> bool {
-        !self.arrival.unknown && self.desk().service.callers.is_trusted(self.arrival.peer.ip())
+        !self.arrival.unknown
+            && self.desk().service.callers.trusts(self.arrival.peer.ip(), &mut self.caller.borrow_mut())
     }
 
     /// Whether it comes under TLS.
@@ -260,17 +261,16 @@ impl Visitor {
         }
     }
 
-    pub(super) fn caller_value(&self, caller: &Caller, name: &str) -> HeaderValue {
-        let mut kept = self.caller_value.borrow_mut();
-        match &*kept {
-            // A reload may give a number to somebody else, so the name is compared too.
-            Some((who, value)) if *who == caller.who && value == name => value.clone(),
-            _ => {
-                let value = HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("unnamed"));
-                *kept = Some((caller.who.clone(), value.clone()));
-                value
-            }
+    pub(super) fn caller_value(&self, caller: &Caller, name: &str) -> Ref<'_, HeaderValue> {
+        // A reload may give a number to somebody else, so the name is compared too.
+        let is_kept =
+            matches!(&*self.caller_value.borrow(), Some((who, value)) if *who == caller.who && value == name);
+        if !is_kept {
+            let value = HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("unnamed"));
+            self.caller_value.replace(Some((caller.who.clone(), value)));
         }
+        static UNNAMED: HeaderValue = HeaderValue::from_static("unnamed");
+        Ref::map(self.caller_value.borrow(), |kept| kept.as_ref().map_or(&UNNAMED, |(_, value)| value))
     }
 
     /// A request begins.

@@ -23,7 +23,12 @@ pub struct Durations {
 impl Durations {
     /// Counts one duration; only the owning shard may call it.
     pub fn observe(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.observe_nanos(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// The same, in nanoseconds.
+    pub fn observe_nanos(&self, took: u64) {
+        let micros = took / 1_000;
         let place = BOUNDS_MICROS.iter().position(|bound| micros <= *bound).unwrap_or(BUCKETS - 1);
         self.buckets[place].add(1);
         self.sum_micros.add(micros);

@@ -40,11 +40,11 @@ impl Line<'_> {
         shown(out, "client_ip", outcome.client);
         shown(out, "peer_ip", outcome.peer.ip());
         if let Some(caller) = &outcome.caller {
-            text(out, "caller", Some(&caller.name));
+            text(out, "caller", outcome.caller_name().map(|name| &**name));
             text(out, "caller_via", Some(caller.via));
-            text(out, "tier", caller.tier.as_deref());
+            text(out, "tier", outcome.tier_name());
         }
-        if let Some(head) = &outcome.head {
+        if let Some(head) = outcome.head() {
             text(out, "method", Some(head.method.as_str()));
             bytes(out, "host", head.host.as_ref());
             key(out, "path");
@@ -58,7 +58,7 @@ impl Line<'_> {
             number(out, "grpc_status", u64::from(status));
         }
         self.json_why(out);
-        if let Some((worker, priority)) = &outcome.worker {
+        if let Some((worker, priority)) = outcome.told.as_ref().and_then(|told| told.worker.as_ref()) {
             text(out, "worker", Some(worker));
             number(out, "worker_priority", u64::from(*priority));
         }
@@ -67,13 +67,13 @@ impl Line<'_> {
         number(out, "bytes_out", outcome.bytes_out);
         seconds(out, "t_total", Some(self.now.since(outcome.begun)));
         seconds(out, "t_queue", outcome.queued);
-        seconds(out, "t_connect", outcome.connect);
-        seconds(out, "t_ttfb", outcome.first_byte);
+        seconds(out, "t_connect", outcome.told.as_ref().and_then(|told| told.connect));
+        seconds(out, "t_ttfb", outcome.told.as_ref().and_then(|told| told.first_byte));
         text(out, "tunnel_end", outcome.tunnel.map(TunnelEnd::word));
         if outcome.tcp {
             text(out, "proto", Some("TCP"));
         }
-        if let Some(head) = &outcome.head {
+        if let Some(head) = outcome.head() {
             text(out, "proto", Some(protocol(head.version)));
             bytes(out, "user_agent", head.user_agent.as_ref());
         }
@@ -114,14 +114,14 @@ impl Line<'_> {
     fn combined(&self, query: bool, out: &mut Vec<u8>) {
         let outcome = self.outcome;
         let _ = write!(out, "{} - ", outcome.client);
-        match &outcome.caller {
-            Some(caller) => escape_combined(caller.name.as_bytes(), out),
+        match outcome.caller_name() {
+            Some(name) => escape_combined(name.as_bytes(), out),
             None => out.push(b'-'),
         }
         out.extend_from_slice(b" [");
         combined_time(self.now.unix_micros, out);
         out.extend_from_slice(b"] \"");
-        if let Some(head) = &outcome.head {
+        if let Some(head) = outcome.head() {
             escape_combined(head.method.as_str().as_bytes(), out);
             out.push(b' ');
             self.target(query, out, escape_combined);
@@ -134,7 +134,7 @@ impl Line<'_> {
             true => write!(out, "\" - {}", outcome.bytes_out),
             false => write!(out, "\" {} {}", outcome.final_status(), outcome.bytes_out),
         };
-        let head = outcome.head.as_ref();
+        let head = outcome.head();
         for field in
             [head.and_then(|head| head.referer.as_ref()), head.and_then(|head| head.user_agent.as_ref())]
         {
@@ -146,7 +146,7 @@ impl Line<'_> {
     }
 
     fn target(&self, query: bool, out: &mut Vec<u8>, escape: fn(&[u8], &mut Vec<u8>)) {
-        let Some(head) = &self.outcome.head else { return };
+        let Some(head) = self.outcome.head() else { return };
         let path = if head.method == Method::CONNECT { "" } else { head.uri.path() };
         escape(path.as_bytes(), out);
         if let (true, Some(query)) = (query, head.uri.query()) {

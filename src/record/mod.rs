@@ -35,7 +35,7 @@ use handshakes::Handshake;
 use sampler::Sampler;
 
 pub use line::timestamp;
-pub use outcome::{CallerNote, End, Outcome};
+pub use outcome::{Asker, CallerNote, End, Outcome};
 pub use tunnel::TunnelEnd;
 
 /// How many refusals of one caller are kept each second for `/api/v1/refusals` when there is no access log to say it.
@@ -47,6 +47,7 @@ pub struct Scribe {
     service: ServiceName,
     shard: ShardId,
     counts: Arc<ServiceCounts>,
+    callers: Arc<Callers>,
     named: Vec<Arc<PerShard<CallerCounts>>>,
     log: Option<Rc<ShardLog>>,
     sampler: RefCell<Sampler>,
@@ -54,18 +55,19 @@ pub struct Scribe {
 
 impl Scribe {
     /// A scribe that counts into `counts` and writes lines to `log`, if there is one. `callers` are those of the same
-    /// configuration as the numbers in [`CallerNote::known`]; a reload makes a new scribe over the same counts.
+    /// configuration as the numbers in [`Asker::Known`]; a reload makes a new scribe over the same counts.
     pub fn new(
         service: &ServiceName,
         counts: Arc<ServiceCounts>,
         shard: ShardId,
-        callers: &Callers,
+        callers: &Arc<Callers>,
         log: Option<Rc<ShardLog>>,
     ) -> Rc<Self> {
         let named = callers.known.iter().map(|known| counts.named(&known.name)).collect();
         let per_second = log.as_ref().map_or(KEPT_PER_SECOND, |log| log.refusals_per_second());
         let sampler = RefCell::new(Sampler::new(per_second));
-        Rc::new(Self { service: service.clone(), shard, counts, named, log, sampler })
+        let callers = Arc::clone(callers);
+        Rc::new(Self { service: service.clone(), shard, counts, callers, named, log, sampler })
     }
 
     /// Begins to record a request whose head arrived (or failed to) from `peer`. It counts as active until the outcome

@@ -23,14 +23,21 @@ const SHADOWS: usize = 8;
 /// Who asked, as the log tells it.
 #[derive(Clone, Debug)]
 pub struct CallerNote {
-    /// The caller's one name.
-    pub name: Arc<str>,
-    /// Its number in `callers.known` of the configuration that the scribe was made with, if it is named there.
-    pub known: Option<usize>,
+    /// Who it is.
+    pub who: Asker,
     /// How it was known: `api_key`, `address`.
     pub via: &'static str,
-    /// The name of its tier.
-    pub tier: Option<Arc<str>>,
+    /// Its tier, as an index into the `tiers` of the configuration that the scribe was made with.
+    pub tier: Option<usize>,
+}
+
+/// A caller: its name is looked up when it is told, so that shards do not meet at a count of who holds it.
+#[derive(Clone, Debug)]
+pub enum Asker {
+    /// Its number in `callers.known` of the configuration that the scribe was made with.
+    Known(usize),
+    /// The name of one that is not named there.
+    Other(Arc<str>),
 }
 
 /// How a request ended.
@@ -52,26 +59,39 @@ pub struct Outcome {
     pub(super) begun: Moment,
     pub(super) peer: SocketAddr,
     pub(super) client: IpAddr,
-    pub(super) head: Option<Head>,
-    pub(super) request_id: Option<HeaderValue>,
+    /// Its place among the methods that are counted.
+    method: u8,
+    /// None: nobody is told of it, as far as is known.
+    pub(super) told: Option<Box<Told>>,
     pub(super) caller: Option<CallerNote>,
     pub(super) refusal: Option<Refusal>,
+    /// Whether the refusal is written down, and how many were not before it, once that is decided.
+    sampled: Option<Option<u64>>,
     pub(super) status: Option<u16>,
     pub(super) grpc_status: Option<u16>,
     pub(super) shadows: Vec<(Arc<RuleRef>, Reason)>,
-    pub(super) worker: Option<(Arc<str>, u16)>,
     pub(super) attempts: u32,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) fallback: bool,
     pub(super) queued: Option<Duration>,
-    pub(super) connect: Option<Duration>,
-    pub(super) first_byte: Option<Duration>,
     /// Bytes are carried, or were: how that ended.
     pub(super) tunnel: Option<TunnelEnd>,
     /// It is a connection of `protocol: tcp`: no head, no status.
     pub(super) tcp: bool,
     pub(super) end: End,
+    /// When it was over, if that is known without another look at the clock.
+    over: Option<Moment>,
+}
+
+/// What only those want to know who read the log or look at refusals.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) head: Option<Head>,
+    pub(super) request_id: Option<HeaderValue>,
+    pub(super) worker: Option<(Arc<str>, u16)>,
+    pub(super) connect: Option<Duration>,
+    pub(super) first_byte: Option<Duration>,
 }
 
 /// What the log tells of a request's head.
@@ -88,36 +108,42 @@ pub(super) struct Head {
 impl Outcome {
     pub(super) fn new(scribe: Rc<Scribe>, begun: Moment, peer: SocketAddr) -> Self {
         Self {
+            told: scribe.log.is_some().then(Box::default),
             scribe,
             begun,
             peer,
             client: peer.ip(),
-            head: None,
-            request_id: None,
+            method: method_index(None),
             caller: None,
             refusal: None,
+            sampled: None,
             status: None,
             grpc_status: None,
             shadows: Vec::new(),
-            worker: None,
             attempts: 0,
             bytes_in: 0,
             bytes_out: 0,
             fallback: false,
             queued: None,
-            connect: None,
-            first_byte: None,
             tunnel: None,
             tcp: false,
             end: End::ClientClosed,
+            over: None,
         }
     }
 
-    /// The request's head; what is kept of it is shared with it, not copied.
+    /// The request's method: all that is counted of its head.
+    pub fn method(&mut self, method: &Method) {
+        self.method = method_index(Some(method));
+    }
+
+    /// The request's head, for those who are told of it ([`Self::is_logged`], [`Self::is_kept`]); what is kept is shared
+    /// with it, not copied.
     pub fn request(&mut self, method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) {
-        let logged = self.scribe.log.is_some();
+        let logged = self.is_logged();
         let of_log = |name| if logged { headers.get(name).cloned() } else { None };
-        self.head = Some(Head {
+        self.method(method);
+        self.told.get_or_insert_default().head = Some(Head {
             method: method.clone(),
             uri: uri.clone(),
             version,
@@ -127,14 +153,18 @@ impl Outcome {
         });
     }
 
-    /// The request's identity.
+    /// The request's identity, for those who are told of it.
     pub fn request_id(&mut self, id: HeaderValue) {
-        self.request_id = Some(id);
+        self.told.get_or_insert_default().request_id = Some(id);
     }
 
     /// The same as text.
     pub(super) fn id_text(&self) -> Option<&str> {
-        self.request_id.as_ref().and_then(|id| id.to_str().ok())
+        self.told.as_ref()?.request_id.as_ref().and_then(|id| id.to_str().ok())
+    }
+
+    pub(super) fn head(&self) -> Option<&Head> {
+        self.told.as_ref()?.head.as_ref()
     }
 
     /// The client's address where a trusted proxy told it; otherwise it is the peer's.
@@ -148,8 +178,16 @@ impl Outcome {
     }
 
     /// Buckler answers by itself. If that happens more than once, the last counts.
-    pub fn refused(&mut self, refusal: &Refusal) {
-        self.refusal = Some(refusal.clone());
+    pub fn refused(&mut self, refusal: Refusal) {
+        self.refusal = Some(refusal);
+    }
+
+    /// Whether the refusal is written down: not each one of a flood is. To be asked once there is one, and nothing is
+    /// tried any more.
+    pub fn is_kept(&mut self) -> bool {
+        let sampled =
+            *self.sampled.insert(if self.is_turned_away() { self.sample(self.begun) } else { Some(0) });
+        sampled.is_some()
     }
 
     /// The client gets the operator's `fallback` instead of the refusal.
@@ -180,7 +218,10 @@ impl Outcome {
     /// An attempt is sent to this worker; the last one called is the one that the log names.
     pub fn attempt(&mut self, worker: &Arc<str>, priority: u16) {
         self.attempts += 1;
-        self.worker = Some((Arc::clone(worker), priority));
+        // Only for who is told: all shards count at this name.
+        if let Some(told) = &mut self.told {
+            told.worker = Some((Arc::clone(worker), priority));
+        }
     }
 
     /// So many bytes of the request's body arrived.
@@ -210,7 +251,9 @@ impl Outcome {
 
     /// How long the worker's connection took to be made.
     pub fn connected(&mut self, took: Duration) {
-        self.connect = Some(took);
+        if let Some(told) = &mut self.told {
+            told.connect = Some(took);
+        }
     }
 
     /// Whether anyone is told of the times on the way; otherwise the clock need not be read for them.
@@ -220,12 +263,20 @@ impl Outcome {
 
     /// The worker's head arrived now.
     pub fn first_byte(&mut self, now: Moment) {
-        self.first_byte = Some(now.since(self.begun));
+        if let Some(told) = &mut self.told {
+            told.first_byte = Some(now.since(self.begun));
+        }
     }
 
     /// How it ended.
     pub fn ended(&mut self, end: End) {
         self.end = end;
+    }
+
+    /// It is over, all that is left being done in no time, as of a clock that was read for another reason. Who reads
+    /// the log is told the exact time.
+    pub fn over(&mut self, now: Moment) {
+        self.over = Some(now);
     }
 
     /// When the request's head arrived.
@@ -252,19 +303,33 @@ impl Outcome {
         self.status.or_else(|| self.reason().map(Reason::status)).unwrap_or(Reason::Internal.status())
     }
 
-    /// Refused before any worker saw it.
-    fn turned_away(&self) -> bool {
+    /// Whether it was refused before any worker saw it.
+    pub fn is_turned_away(&self) -> bool {
         self.attempts == 0 && self.refusal.is_some()
+    }
+
+    /// The caller's name.
+    pub(super) fn caller_name(&self) -> Option<&Arc<str>> {
+        match &self.caller.as_ref()?.who {
+            Asker::Known(number) => self.scribe.callers.known.get(*number).map(|known| &known.name),
+            Asker::Other(name) => Some(name),
+        }
+    }
+
+    /// The name of the caller's tier.
+    pub(super) fn tier_name(&self) -> Option<&str> {
+        let tier = self.caller.as_ref()?.tier?;
+        self.scribe.callers.tiers.get(tier).map(|tier| &*tier.name)
     }
 
     pub(super) fn write(&self, now: Moment) {
         let mine = self.scribe.mine();
         let (status, reason) = (self.final_status(), self.reason());
         let code = code_index(status);
-        let method = method_index(self.head.as_ref().map(|head| &head.method));
+        let method = usize::from(self.method);
         mine.active.sub(1);
         mine.requests.add(code, reason);
-        mine.durations.cell(method, code).observe(now.since(self.begun));
+        mine.durations.cell(method, code).observe_nanos(now.nanos.saturating_sub(self.begun.nanos));
         if self.tunnel.is_some() {
             mine.tunnels.sub(1);
         } else {
@@ -280,7 +345,11 @@ impl Outcome {
         }
         self.count_caller();
         self.count_rule();
-        let sampled = if self.turned_away() { self.sample(now) } else { Some(0) };
+        let sampled = match self.sampled {
+            Some(sampled) => sampled,
+            None if self.is_turned_away() => self.sample(now),
+            None => Some(0),
+        };
         let Some(suppressed) = sampled else {
             mine.suppressed.add(1);
             return;
@@ -300,15 +369,17 @@ impl Outcome {
     fn count_caller(&self) {
         let Some(caller) = &self.caller else { return };
         let mine = self.scribe.mine();
-        let known = caller.known.and_then(|number| self.scribe.named.get(number));
-        let counts = match known {
-            Some(named) => named.of(self.scribe.shard),
-            None => &mine.unnamed,
+        let allowed = !self.is_turned_away();
+        let counts = match &caller.who {
+            Asker::Known(number) => match self.scribe.named.get(*number) {
+                Some(named) => named.of(self.scribe.shard),
+                None => &mine.unnamed,
+            },
+            Asker::Other(name) => {
+                mine.top.lock().unwrap_or_else(PoisonError::into_inner).add(name, allowed);
+                &mine.unnamed
+            }
         };
-        let allowed = !self.turned_away();
-        if known.is_none() {
-            mine.top.lock().unwrap_or_else(PoisonError::into_inner).add(&caller.name, allowed);
-        }
         if allowed {
             counts.allowed.add(1);
         } else {
@@ -325,8 +396,8 @@ impl Outcome {
 
     fn sample(&self, now: Moment) -> Option<u64> {
         let mut sampler = self.scribe.sampler.borrow_mut();
-        match (&self.caller, self.client) {
-            (Some(caller), _) => sampler.admit(caller.name.as_bytes(), now),
+        match (self.caller_name(), self.client) {
+            (Some(name), _) => sampler.admit(name.as_bytes(), now),
             (None, IpAddr::V4(address)) => sampler.admit(&address.octets(), now),
             // A /64 is one client: whoever has it has all its addresses.
             (None, IpAddr::V6(address)) => sampler.admit(&address.octets()[..8], now),
@@ -334,12 +405,12 @@ impl Outcome {
     }
 
     fn keep(&self, refusal: &Refusal, now: Moment, suppressed: u64) -> Kept {
-        let head = self.head.as_ref();
+        let head = self.head();
         let host = head.and_then(|head| head.host.as_ref()).map(HeaderValue::as_bytes).unwrap_or_default();
         Kept {
             unix_micros: now.unix_micros,
             request_id: self.id_text().unwrap_or_default().to_owned(),
-            caller: self.caller.as_ref().map(|caller| Arc::clone(&caller.name)),
+            caller: self.caller_name().map(Arc::clone),
             client: self.client,
             method: head.map(|head| cut(head.method.as_str())).unwrap_or_default(),
             host: cut(&String::from_utf8_lossy(host)),
@@ -358,7 +429,8 @@ impl Outcome {
 impl Drop for Outcome {
     fn drop(&mut self) {
         // An edge: a request ends when the last that holds it lets go, and nobody is left to hand down the time.
-        self.write(Moment::read());
+        let over = self.over.filter(|_| !self.is_logged());
+        self.write(over.unwrap_or_else(Moment::read));
     }
 }
 

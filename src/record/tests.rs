@@ -20,9 +20,11 @@ use super::metrics::{
     CapacityReading, ChecksReading, DnsReading, ProcessReading, RoomReading, Scrape, SeatsReading,
     ServiceReading, WorkerReading, encode,
 };
-use super::{CallerNote, End, Outcome, Scribe};
+use super::{Asker, CallerNote, End, Outcome, Scribe};
 use crate::clock::Moment;
-use crate::config::{self, At, Callers, Credential, KnownCaller, LogFormat, ServiceName, UnknownKey};
+use crate::config::{
+    self, At, Callers, Credential, KnownCaller, LogFormat, Mode, Quota, ServiceName, Tier, UnknownKey,
+};
 use crate::refusal::{Reason, Refusal, RuleRef};
 use crate::shard::ShardId;
 
@@ -54,7 +56,8 @@ impl World {
         let log = AccessLog::into_sink(&settings, Box::new(written.clone())).unwrap();
         let counts = ServiceCounts::new(2);
         let name = ServiceName::new("playlist").unwrap();
-        let scribe = Scribe::new(&name, Arc::clone(&counts), ShardId(1), &callers(), Some(log.shard()));
+        let scribe =
+            Scribe::new(&name, Arc::clone(&counts), ShardId(1), &Arc::new(callers()), Some(log.shard()));
         Self { counts, scribe, log, written }
     }
 
@@ -105,17 +108,20 @@ fn callers() -> Callers {
             tier: None,
             at,
         }],
-        tiers: vec![],
+        tiers: vec![Tier {
+            name: "partner".into(),
+            quota: Quota { rate: None, concurrent: None, mode: Mode::Enforce, rule_ref: by_default() },
+        }],
         max_keys: NonZeroUsize::new(100).unwrap(),
     }
 }
 
 fn web() -> CallerNote {
-    CallerNote { name: "web".into(), known: Some(0), via: "api_key", tier: Some("partner".into()) }
+    CallerNote { who: Asker::Known(0), via: "api_key", tier: Some(0) }
 }
 
 fn stranger() -> CallerNote {
-    CallerNote { name: "address:192.0.2.1".into(), known: None, via: "address", tier: None }
+    CallerNote { who: Asker::Other("address:192.0.2.1".into()), via: "address", tier: None }
 }
 
 fn by_default() -> Arc<RuleRef> {
@@ -204,7 +210,7 @@ fn a_refusal_is_told_with_its_rule_everywhere() {
     let mut outcome = world.begin("/admin");
     outcome.caller(web());
     let wait = Duration::from_secs(3);
-    outcome.refused(&Refusal::new(Reason::CallerRate, "the rate is used up").by(by_default()).after(wait));
+    outcome.refused(Refusal::new(Reason::CallerRate, "the rate is used up").by(by_default()).after(wait));
     outcome.ended(End::Complete);
     drop(outcome);
     let counts = &world.counts;
@@ -224,7 +230,7 @@ fn a_fallback_keeps_the_cause_and_is_told_everywhere() {
     let world = World::json();
     let mut outcome = world.begin("/list");
     outcome.caller(web());
-    outcome.refused(&Refusal::new(Reason::WorkersFailing, "most of the newest requests failed"));
+    outcome.refused(Refusal::new(Reason::WorkersFailing, "most of the newest requests failed"));
     outcome.fell_back();
     outcome.status(200);
     outcome.ended(End::Complete);
@@ -264,7 +270,7 @@ fn a_flood_of_refusals_is_counted_and_told_with_the_next_line() {
     let refuse = |now: Moment| {
         let mut outcome = world.begin("/");
         outcome.caller(stranger());
-        outcome.refused(&Refusal::new(Reason::CallerRate, ""));
+        outcome.refused(Refusal::new(Reason::CallerRate, ""));
         outcome.write(now);
         // Written by hand at this moment; the second writing of its drop is not what is tested.
         std::mem::forget(outcome);
@@ -353,7 +359,7 @@ proptest! {
         }
         outcome.request(&Method::GET, &Uri::from_static("/"), Version::HTTP_11, &headers);
         outcome.request_id(HeaderValue::from_str(&id).unwrap());
-        outcome.caller(CallerNote { name: caller.as_str().into(), ..stranger() });
+        outcome.caller(CallerNote { who: Asker::Other(caller.as_str().into()), ..stranger() });
         good(&mut outcome);
         drop(outcome);
         let lines = world.lines();
@@ -396,11 +402,11 @@ fn under_pressure() -> (WorkerReading, RoomReading) {
 fn the_metrics_page_names_what_happened_and_stays_well_formed() {
     let world = World::json();
     let mut outcome = world.begin("/");
-    outcome.caller(CallerNote { name: "bad\"name\n\\".into(), ..stranger() });
+    outcome.caller(CallerNote { who: Asker::Other("bad\"name\n\\".into()), ..stranger() });
     good(&mut outcome);
     drop(outcome);
     let mut outcome = world.begin("/");
-    outcome.refused(&Refusal::new(Reason::CallerRate, "").by(by_default()));
+    outcome.refused(Refusal::new(Reason::CallerRate, "").by(by_default()));
     drop(outcome);
     let (worker, room) = under_pressure();
     let dns = Some(DnsReading { age: Some(Duration::from_millis(1500)), failures: 4 });

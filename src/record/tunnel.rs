@@ -60,8 +60,9 @@ impl Outcome {
         let copy = |value: &mut Option<HeaderValue>| {
             *value = value.take().and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
         };
-        copy(&mut self.request_id);
-        if let Some(head) = &mut self.head {
+        let Some(told) = &mut self.told else { return };
+        copy(&mut told.request_id);
+        if let Some(head) = &mut told.head {
             copy(&mut head.host);
             copy(&mut head.user_agent);
             copy(&mut head.referer);

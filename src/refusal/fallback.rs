@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
-use super::page::{Asked, PROXY_STATUS, REQUEST_ID, proxy_status, set, whole_seconds};
+use super::page::{Asked, PROXY_STATUS, REQUEST_ID, proxy_status_value, set, whole_seconds};
 use super::{Reason, Refusal};
 
 /// Whether a fallback may stand in for this refusal: what the client asked was right, and the service could not.
@@ -33,7 +33,7 @@ pub fn page(
     if let Some(wait) = refusal.retry_after.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE) {
         fields.entry(RETRY_AFTER).or_insert(HeaderValue::from(whole_seconds(wait)));
     }
-    set(fields, PROXY_STATUS, proxy_status(refusal, asked, true));
+    fields.insert(PROXY_STATUS, proxy_status_value(refusal, asked.caller, true));
     if !asked.request_id.is_empty() {
         set(fields, REQUEST_ID, asked.request_id.to_owned());
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
-use super::page::{Asked, PROXY_STATUS, REQUEST_ID, proxy_status, set, whole_seconds};
+use super::page::{Asked, PROXY_STATUS, REQUEST_ID, proxy_status_value, set, whole_seconds};
 use super::{Reason, Refusal};
 
 /// `grpc-status`: a number of [`status`], in decimal.
@@ -72,7 +72,7 @@ pub fn page(refusal: &Refusal, asked: &Asked<'_>, kind: HeaderValue) -> Response
     fields.insert(CONTENT_TYPE, kind);
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     tell(refusal, fields);
-    set(fields, PROXY_STATUS, proxy_status(refusal, asked, false));
+    fields.insert(PROXY_STATUS, proxy_status_value(refusal, asked.caller, false));
     if !asked.request_id.is_empty() {
         set(fields, REQUEST_ID, asked.request_id.to_owned());
     }

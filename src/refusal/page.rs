@@ -1,24 +1,27 @@
 //! How a refusal looks on the wire: status, fields and a body in the form that the client takes. The same page goes
-//! out through hyper for a request it has read, and as raw bytes for one that never reached it.
+//! out through the connection's writer for a request that was read, and as raw bytes for one that never was.
+//!
+//! A flood is refused as fast as this is written. What is the same for all that one rule refuses is put together once
+//! for each thread, and looked up by the rule and the reason; the rest is one buffer for fields and one for the body.
 
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue,
-    RETRY_AFTER, WWW_AUTHENTICATE,
-};
-use http::{Response, StatusCode};
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Reason, Refusal};
+use super::{Reason, Refusal, RuleRef};
+use crate::lines::Lines;
 
 /// `Proxy-Status` (RFC 9209).
 pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 /// `X-Request-Id`.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The fields of a page, those that others add included: room is made for them at once.
-const MOST_FIELDS: usize = 12;
+/// Pages of which the beginning is kept on a thread; two that share a place take turns in it.
+const KEPT: usize = 16;
 
 /// What a page needs to know of the request.
 #[derive(Debug, Default)]
@@ -33,64 +36,64 @@ pub struct Asked<'a> {
     pub key_header: Option<&'a str>,
 }
 
-/// The answer to a refused request. Never cached, and it never says which version of what wrote it.
-pub fn page(refusal: &Refusal, asked: &Asked<'_>) -> Response<Bytes> {
-    let body = if asked.plain { plain(refusal, asked) } else { problem(refusal, asked) };
-    let kind = if asked.plain { "text/plain; charset=utf-8" } else { "application/problem+json" };
-    let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() =
-        StatusCode::from_u16(refusal.reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let fields = response.headers_mut();
-    fields.reserve(MOST_FIELDS);
-    fields.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    set(fields, PROXY_STATUS, proxy_status(refusal, asked, false));
-    if !asked.request_id.is_empty() {
-        set(fields, REQUEST_ID, asked.request_id.to_owned());
-    }
+/// Writes the answer to a refused request: its fields, but for the request's id, go to `lines`, its body is returned.
+/// Never cached, and it never says which version of what wrote it.
+pub fn write(refusal: &Refusal, asked: &Asked<'_>, lines: &mut Lines) -> Bytes {
+    let body = if asked.plain {
+        lines.add_all(b"content-type: text/plain; charset=utf-8\r\n");
+        lines.add("cache-control: ", b"no-store");
+        lines.add_with("proxy-status: ", |out| proxy_status(refusal, asked.caller, false, out));
+        plain(refusal, asked).into_bytes()
+    } else {
+        with_prepared(refusal, |prepared| {
+            lines.add_all(&prepared.fields);
+            lines.add_with("", |out| end_status(asked.caller, false, out));
+            problem(prepared, refusal, asked)
+        })
+    };
     if let Some(wait) = refusal.retry_after {
-        fields.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        lines.add("retry-after: ", itoa::Buffer::new().format(whole_seconds(wait)).as_bytes());
     }
     match refusal.reason {
         // RFC 9110 section 11.6.1 asks for a challenge with every 401, section 15.5.6 for Allow with every 405.
         Reason::NoIdentity => {
             let challenge = format!("ApiKey header=\"{}\"", asked.key_header.unwrap_or("x-api-key"));
-            set(fields, WWW_AUTHENTICATE, challenge);
+            lines.add("www-authenticate: ", challenge.as_bytes());
         }
-        Reason::MethodRefused => {
-            fields.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
-        }
+        Reason::MethodRefused => lines.add("allow: ", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         _ => {}
     }
-    response
+    Bytes::from(body)
 }
 
-/// The same as bytes of HTTP/1.1, with `Connection: close`: for a request that was refused before it was parsed.
-/// It is dated `now`, as whoever has a clock must (RFC 9110 section 6.6.1). An answer to HEAD says how long its body
-/// would be and has none (section 9.3.2).
+/// The status of a refusal's answer.
+pub fn status(reason: Reason) -> StatusCode {
+    StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// The whole answer as bytes of HTTP/1.1, with `Connection: close`: for a request that was refused before it was
+/// parsed. It is dated `now`, as whoever has a clock must (RFC 9110 section 6.6.1). An answer to HEAD says how long its
+/// body would be and has none (section 9.3.2).
 pub fn raw(refusal: &Refusal, asked: &Asked<'_>, now: SystemTime, to_head: bool) -> Vec<u8> {
-    let mut response = page(refusal, asked);
-    let length = response.body().len();
-    let fields = response.headers_mut();
-    set(fields, DATE, httpdate::fmt_http_date(now));
-    fields.insert(CONNECTION, HeaderValue::from_static("close"));
-    fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    let status = response.status();
-    let mut bytes = Vec::with_capacity(512 + length);
+    let mut lines = Lines::with_capacity(512);
+    let body = write(refusal, asked, &mut lines);
+    if !asked.request_id.is_empty() {
+        lines.add("x-request-id: ", asked.request_id.as_bytes());
+    }
+    lines.add("date: ", httpdate::fmt_http_date(now).as_bytes());
+    lines.add("connection: ", b"close");
+    lines.add("content-length: ", itoa::Buffer::new().format(body.len()).as_bytes());
+    let status = status(refusal.reason);
+    let mut bytes = Vec::with_capacity(64 + lines.as_bytes().len() + body.len());
     bytes.extend_from_slice(b"HTTP/1.1 ");
     bytes.extend_from_slice(status.as_str().as_bytes());
     bytes.push(b' ');
     bytes.extend_from_slice(status.canonical_reason().unwrap_or("Refused").as_bytes());
     bytes.extend_from_slice(b"\r\n");
-    for (name, value) in response.headers() {
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-    }
+    bytes.extend_from_slice(lines.as_bytes());
     bytes.extend_from_slice(b"\r\n");
     if !to_head {
-        bytes.extend_from_slice(response.body());
+        bytes.extend_from_slice(&body);
     }
     bytes
 }
@@ -107,7 +110,10 @@ pub fn wants_plain(accept: Option<&HeaderValue>) -> bool {
         takes
             && !parts.any(|p| matches!(p.strip_prefix("q=").map(str::parse::<f32>), Some(Ok(q)) if q <= 0.0))
     };
-    accept.is_some_and(|accept| !accept.to_str().unwrap_or("").split(',').any(takes_json))
+    accept.is_some_and(|accept| {
+        // What most clients send that send it at all.
+        accept != "*/*" && !accept.to_str().unwrap_or("").split(',').any(takes_json)
+    })
 }
 
 /// Whole seconds, rounded up, at least one: what `Retry-After` can say.
@@ -123,36 +129,58 @@ pub(super) fn set(fields: &mut HeaderMap, name: HeaderName, value: String) {
 
 /// `buckler; error=…; details="…"` (RFC 9209 section 2.3). The caller's own name only goes to an identified caller.
 /// `fallback`: the answer is the operator's, given instead of the refusal, which is still what went wrong.
-pub(super) fn proxy_status(refusal: &Refusal, asked: &Asked<'_>, fallback: bool) -> String {
-    let mut text = String::with_capacity(160);
-    text.push_str("buckler; error=");
-    text.push_str(refusal.reason.proxy_error());
-    text.push_str("; details=\"reason=");
-    text.push_str(refusal.reason.word());
+pub(super) fn proxy_status(refusal: &Refusal, caller: Option<&str>, fallback: bool, out: &mut Vec<u8>) {
+    begin_status(refusal, out);
+    end_status(caller, fallback, out);
+}
+
+/// The same as a value.
+pub(super) fn proxy_status_value(refusal: &Refusal, caller: Option<&str>, fallback: bool) -> HeaderValue {
+    let mut text = Vec::with_capacity(160);
+    proxy_status(refusal, caller, fallback, &mut text);
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("buckler"))
+}
+
+/// What it says of the refusal, whoever is told.
+fn begin_status(refusal: &Refusal, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"buckler; error=");
+    out.extend_from_slice(refusal.reason.proxy_error().as_bytes());
+    out.extend_from_slice(b"; details=\"reason=");
+    out.extend_from_slice(refusal.reason.word().as_bytes());
     if let Some(rule) = &refusal.rule {
-        text.push_str(" rule=");
-        push_sf(&mut text, &rule.name);
+        out.extend_from_slice(b" rule=");
+        push_sf(out, &rule.name);
     }
-    if let Some(caller) = asked.caller {
-        text.push_str(" caller=");
-        push_sf(&mut text, caller);
+}
+
+fn end_status(caller: Option<&str>, fallback: bool, out: &mut Vec<u8>) {
+    if let Some(caller) = caller {
+        out.extend_from_slice(b" caller=");
+        push_sf(out, caller);
     }
     if fallback {
-        text.push_str(" fallback");
+        out.extend_from_slice(b" fallback");
     }
-    text.push('"');
-    text
+    out.push(b'"');
 }
 
 /// What may stand inside a string of RFC 9651: printable ASCII; anything else becomes `?`.
-fn push_sf(text: &mut String, part: &str) {
+fn push_sf(out: &mut Vec<u8>, part: &str) {
+    if all(part, |byte| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\')) {
+        return out.extend_from_slice(part.as_bytes());
+    }
     for c in part.chars() {
         match c {
-            '"' | '\\' => text.extend(['\\', c]),
-            ' '..='~' => text.push(c),
-            _ => text.push('?'),
+            '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
+            ' '..='~' => out.push(c as u8),
+            _ => out.push(b'?'),
         }
     }
+}
+
+/// Whether all bytes are of a kind. It looks at all of them, which a processor does many at a time.
+fn all(text: &str, is: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(true, |so_far, byte| so_far & is(byte))
 }
 
 /// The problem types that the RateLimit draft (draft-ietf-httpapi-ratelimit-headers-10) registers; else none.
@@ -168,61 +196,121 @@ fn problem_type(reason: Reason) -> &'static str {
     }
 }
 
-/// A body of `application/problem+json` (RFC 9457), written straight into its bytes: a flood is refused as fast as
-/// this.
-fn problem(refusal: &Refusal, asked: &Asked<'_>) -> String {
-    let reason = refusal.reason;
-    let mut body = String::with_capacity(448);
-    member(&mut body, "{\"type\":", problem_type(reason));
-    member(&mut body, ",\"title\":", reason.title());
-    number(&mut body, ",\"status\":", u64::from(reason.status()));
-    member(&mut body, ",\"detail\":", refusal.detail);
-    member(&mut body, ",\"reason\":", reason.word());
-    if let Some(rule) = &refusal.rule {
-        member(&mut body, ",\"rule\":", &rule.name);
-        if let Some(why) = &rule.reason {
-            member(&mut body, ",\"rule_reason\":", why);
+/// What all pages have in common by which one rule refuses for one reason.
+struct Prepared {
+    /// Held, so that no other rule can come to stand at its address.
+    rule: Option<Arc<RuleRef>>,
+    reason: Reason,
+    detail: &'static str,
+    /// The fields, up to what `Proxy-Status` says of the caller.
+    fields: Box<[u8]>,
+    /// The body, up to what it says of this request.
+    body: Box<[u8]>,
+}
+
+thread_local! {
+    static PREPARED: RefCell<[Option<Prepared>; KEPT]> = const { RefCell::new([const { None }; KEPT]) };
+}
+
+/// Runs `write` with what is common to the pages of such refusals.
+fn with_prepared<T>(refusal: &Refusal, write: impl FnOnce(&Prepared) -> T) -> T {
+    let rule = refusal.rule.as_ref().map_or(0, |rule| Arc::as_ptr(rule).addr());
+    let place = (rule / align_of::<RuleRef>() + refusal.reason.index()) % KEPT;
+    PREPARED.with_borrow_mut(|kept| {
+        let kept = &mut kept[place];
+        if !kept.as_ref().is_some_and(|prepared| prepared.is_of(refusal)) {
+            *kept = None;
         }
-        if matches!(reason, Reason::CallerRate | Reason::CallerConcurrency) {
-            member(&mut body, ",\"violated-policies\":[", &rule.name);
-            body.push(']');
-        }
+        write(kept.get_or_insert_with(|| Prepared::of(refusal)))
+    })
+}
+
+impl Prepared {
+    fn is_of(&self, refusal: &Refusal) -> bool {
+        let same_rule = match (&self.rule, &refusal.rule) {
+            (Some(mine), Some(other)) => Arc::ptr_eq(mine, other),
+            (None, None) => true,
+            _ => false,
+        };
+        same_rule && self.reason == refusal.reason && std::ptr::eq(self.detail, refusal.detail)
     }
-    if let Some(wait) = refusal.retry_after {
-        number(&mut body, ",\"retry_after\":", whole_seconds(wait));
+
+    /// A body of `application/problem+json` (RFC 9457), and the fields that go with it.
+    fn of(refusal: &Refusal) -> Self {
+        let reason = refusal.reason;
+        let mut fields = Vec::with_capacity(256);
+        fields.extend_from_slice(b"content-type: application/problem+json\r\ncache-control: no-store\r\n");
+        fields.extend_from_slice(b"proxy-status: ");
+        begin_status(refusal, &mut fields);
+        let mut body = Vec::with_capacity(448);
+        member(&mut body, "{\"type\":", problem_type(reason));
+        member(&mut body, ",\"title\":", reason.title());
+        number(&mut body, ",\"status\":", u64::from(reason.status()));
+        member(&mut body, ",\"detail\":", refusal.detail);
+        member(&mut body, ",\"reason\":", reason.word());
+        if let Some(rule) = &refusal.rule {
+            member(&mut body, ",\"rule\":", &rule.name);
+            if let Some(why) = &rule.reason {
+                member(&mut body, ",\"rule_reason\":", why);
+            }
+            if matches!(reason, Reason::CallerRate | Reason::CallerConcurrency) {
+                member(&mut body, ",\"violated-policies\":[", &rule.name);
+                body.push(b']');
+            }
+        }
+        let (rule, detail) = (refusal.rule.clone(), refusal.detail);
+        Self { rule, reason, detail, fields: fields.into(), body: body.into() }
+    }
+}
+
+/// The body, in a buffer of just its length.
+fn problem(prepared: &Prepared, refusal: &Refusal, asked: &Asked<'_>) -> Vec<u8> {
+    const WAIT: &str = ",\"retry_after\":";
+    const ID: &str = ",\"request_id\":";
+    let (mut digits, mut length) = (itoa::Buffer::new(), prepared.body.len() + "}\n".len());
+    let wait = refusal.retry_after.map(|wait| digits.format(whole_seconds(wait)));
+    length += wait.map_or(0, |wait| WAIT.len() + wait.len());
+    if !asked.request_id.is_empty() {
+        length += ID.len() + asked.request_id.len() + "\"\"".len();
+    }
+    let mut body = Vec::with_capacity(length);
+    body.extend_from_slice(&prepared.body);
+    if let Some(wait) = wait {
+        body.extend_from_slice(WAIT.as_bytes());
+        body.extend_from_slice(wait.as_bytes());
     }
     if !asked.request_id.is_empty() {
-        member(&mut body, ",\"request_id\":", asked.request_id);
+        member(&mut body, ID, asked.request_id);
     }
-    body.push_str("}\n");
+    body.extend_from_slice(b"}\n");
     body
 }
 
-fn number(body: &mut String, before: &str, value: u64) {
-    body.push_str(before);
-    body.push_str(itoa::Buffer::new().format(value));
+fn number(body: &mut Vec<u8>, before: &str, value: u64) {
+    body.extend_from_slice(before.as_bytes());
+    body.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// `before` and then a JSON string (RFC 8259 section 7).
-fn member(body: &mut String, before: &str, value: &str) {
-    body.push_str(before);
-    body.push('"');
-    if value.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
-        body.push_str(value);
+fn member(body: &mut Vec<u8>, before: &str, value: &str) {
+    body.extend_from_slice(before.as_bytes());
+    body.push(b'"');
+    if all(value, |byte| (byte >= b' ') & (byte != b'"') & (byte != b'\\')) {
+        body.extend_from_slice(value.as_bytes());
     } else {
         for c in value.chars() {
             match c {
-                '"' | '\\' => body.extend(['\\', c]),
+                '"' | '\\' => body.extend_from_slice(&[b'\\', c as u8]),
                 '\0'..='\x1f' => {
                     let code = c as usize;
-                    let hex = |digit: usize| char::from(b"0123456789abcdef"[digit & 0xf]);
-                    body.extend(['\\', 'u', '0', '0', hex(code >> 4), hex(code)]);
+                    let hex = |digit: usize| b"0123456789abcdef"[digit & 0xf];
+                    body.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(code >> 4), hex(code)]);
                 }
-                _ => body.push(c),
+                _ => body.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
     }
-    body.push('"');
+    body.push(b'"');
 }
 
 /// The same for people without JSON: one fact a line.
@@ -251,8 +339,20 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use http::Response;
+    use http::header::RETRY_AFTER;
+
     use super::*;
-    use crate::refusal::RuleRef;
+    use crate::lines::settle;
+
+    /// A page as a client sees it.
+    fn page(refusal: &Refusal, asked: &Asked<'_>) -> Response<Bytes> {
+        let mut lines = Lines::default();
+        let mut response = Response::new(write(refusal, asked, &mut lines));
+        *response.status_mut() = status(refusal.reason);
+        settle(lines.as_bytes(), response.headers_mut());
+        response
+    }
 
     fn limited() -> Refusal {
         let rule = RuleRef { name: "agreement \"office\"".into(), at: "buckler.yaml:3".into(), reason: None };
@@ -290,6 +390,33 @@ mod tests {
         let body: serde_json::Value = serde_json::from_slice(page.body()).unwrap();
         assert_eq!(body["rule"], name);
         assert_eq!(body["rule_reason"], "line\nbreak");
+    }
+
+    #[test]
+    fn what_is_prepared_for_one_rule_is_never_told_of_another() {
+        let rule = |name: String| Arc::new(RuleRef { name, at: String::new(), reason: None });
+        let details = ["a rule denies it", "no rule allows it"];
+        // More than are kept, in turns, each made anew once: addresses of rules that are gone come again.
+        for round in 0..3 {
+            let rules: Vec<_> = (0..KEPT * 4).map(|n| rule(format!("rules[{round}.{n}]"))).collect();
+            for (n, rule) in rules.iter().chain(&rules).enumerate() {
+                let reason = if n % 3 == 0 { Reason::DeniedByRule } else { Reason::CallerRate };
+                let mut refusal = Refusal::new(reason, details[n % 2]).by(Arc::clone(rule));
+                refusal.retry_after = (n % 5 > 0).then(|| Duration::from_secs(n as u64));
+                let id = format!("id-{n}");
+                let page = page(&refusal, &Asked { request_id: &id, ..Asked::default() });
+                let body: serde_json::Value = serde_json::from_slice(page.body()).unwrap();
+                assert_eq!((&body["rule"], &body["request_id"]), (&rule.name.as_str().into(), &id.into()));
+                assert_eq!(
+                    (&body["reason"], &body["detail"]),
+                    (&reason.word().into(), &details[n % 2].into())
+                );
+                assert_eq!(page.body().last(), Some(&b'\n'));
+                let told = page.headers()[PROXY_STATUS].to_str().unwrap();
+                assert!(told.contains(&format!("reason={} rule={}\"", reason.word(), rule.name)), "{told}");
+                assert_eq!(page.headers().contains_key(RETRY_AFTER), n % 5 > 0);
+            }
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::forward::pace::Patience;
 use crate::forward::proxy_header::Spoken;
 use crate::forward::source::{Http2Source, Source};
 use crate::forward::upload::Upload;
+use crate::lines::Beside;
 use crate::record::Scribe;
 use crate::record::counts::ServiceCounts;
 use crate::refusal::Reason;
@@ -42,6 +43,7 @@ const CALL: Call<'static> = Call {
     group: CallerGroup::of(0),
     early: None,
     spoken: Spoken::ForNobody,
+    beside: Beside { lines: b"", without: None },
     upgrade: None,
 };
 

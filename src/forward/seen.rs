@@ -1,0 +1,154 @@
+//! What stands among the fields of a request's head, seen in one pass: most of what the way of a request asks for is not
+//! there, and each look into the map would hash a name to find that out.
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::headers::is_forged;
+
+/// The fields of a head that its way looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// The first `Host`.
+    pub host: Option<&'a HeaderValue>,
+    /// The first `Content-Length`.
+    pub length: Option<&'a HeaderValue>,
+    /// The first of the fields that bear an API key.
+    pub key: Option<&'a HeaderValue>,
+    /// How many of those there are.
+    pub keys: u32,
+    /// What else is there.
+    pub has: Has,
+}
+
+/// Which fields are there. It outlives the look into the map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Has(u16);
+
+impl Has {
+    /// `Accept`.
+    pub const ACCEPT: Self = Self(1);
+    /// `Expect`.
+    pub const EXPECT: Self = Self(1 << 1);
+    /// `Upgrade`.
+    pub const UPGRADE: Self = Self(1 << 2);
+    /// `TE`.
+    pub const TE: Self = Self(1 << 3);
+    /// `Transfer-Encoding`.
+    pub const TRANSFER_ENCODING: Self = Self(1 << 4);
+    /// `Via`.
+    pub const VIA: Self = Self(1 << 5);
+    /// `X-Request-Id`.
+    pub const REQUEST_ID: Self = Self(1 << 6);
+    /// `X-Forwarded-For`.
+    pub const FORWARDED_FOR: Self = Self(1 << 7);
+    /// `X-Forwarded-Proto`.
+    pub const FORWARDED_PROTO: Self = Self(1 << 8);
+    /// `X-Forwarded-Host`.
+    pub const FORWARDED_HOST: Self = Self(1 << 9);
+    /// One at least that may not go on to the worker.
+    pub const GOES: Self = Self(1 << 10);
+
+    /// Whether any of `these` is there.
+    pub const fn any(self, these: Self) -> bool {
+        self.0 & these.0 != 0
+    }
+
+    const fn and(self, these: Self) -> Self {
+        Self(self.0 | these.0)
+    }
+}
+
+impl<'a> Seen<'a> {
+    /// Looks at these fields. `key` is the name of the field with an API key; `trusted` says whether what the peer tells
+    /// of a request's way is believed, and so goes on.
+    pub fn of(fields: &'a HeaderMap, key: &HeaderName, trusted: bool) -> Self {
+        let mut seen = Self { host: None, length: None, key: None, keys: 0, has: Has::default() };
+        for (name, value) in fields {
+            let text = name.as_str();
+            if text.len() == key.as_str().len() && name == key {
+                seen.key = seen.key.or(Some(value));
+                seen.keys += 1;
+            }
+            let forwarded = if trusted { Has::default() } else { Has::GOES };
+            let has = match (text.len(), text) {
+                (2, "te") => Has::TE.and(Has::GOES),
+                (3, "via") => Has::VIA,
+                (4, "host") => {
+                    seen.host = seen.host.or(Some(value));
+                    continue;
+                }
+                (6, "accept") => Has::ACCEPT,
+                (6, "expect") => Has::EXPECT,
+                (7, "upgrade") => Has::UPGRADE.and(Has::GOES),
+                (9, "forwarded" | "x-real-ip") => forwarded,
+                (10, "connection" | "keep-alive") => Has::GOES,
+                (12, "x-request-id") => Has::REQUEST_ID,
+                (14, "content-length") => {
+                    seen.length = seen.length.or(Some(value));
+                    continue;
+                }
+                (14, "http2-settings") => Has::GOES,
+                (15, "x-forwarded-for") => Has::FORWARDED_FOR.and(forwarded),
+                (16, "x-forwarded-host") => Has::FORWARDED_HOST.and(forwarded),
+                (17, "x-forwarded-proto") => Has::FORWARDED_PROTO.and(forwarded),
+                (17, "transfer-encoding") => Has::TRANSFER_ENCODING.and(Has::GOES),
+                (16, "proxy-connection") | (18, "proxy-authenticate") | (19, "proxy-authorization") => {
+                    Has::GOES
+                }
+                _ if is_forged(name, trusted) => Has::GOES,
+                _ => continue,
+            };
+            seen.has = seen.has.and(has);
+        }
+        seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::headers::is_of_one_hop;
+    use super::*;
+
+    const KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+    #[rustfmt::skip]
+    const NAMES: [&str; 32] = [
+        "te", "via", "host", "accept", "expect", "upgrade", "forwarded", "x-real-ip", "connection", "keep-alive",
+        "x-request-id", "content-length", "http2-settings", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
+        "x-forwarded-client-cert", "x-forwarded-port", "transfer-encoding", "proxy-connection", "proxy-authenticate",
+        "proxy-authorization", "x-buckler-caller", "x-buckler-other", "a_b", "x-api-key", "user-agent", "cookie",
+        "trailer", "x-a", "accept-encoding", "x-forwardedfor",
+    ];
+
+    proptest! {
+        /// As the map itself says, one name after another.
+        #[test]
+        fn one_pass_sees_what_single_looks_do(
+            picked in proptest::collection::vec(0..NAMES.len(), 0..12),
+            trusted: bool,
+        ) {
+            let mut fields = HeaderMap::new();
+            for (n, name) in picked.iter().enumerate() {
+                let value = HeaderValue::from_str(&format!("v{n}")).unwrap();
+                fields.append(HeaderName::from_static(NAMES[*name]), value);
+            }
+            let seen = Seen::of(&fields, &KEY, trusted);
+            prop_assert_eq!(seen.host, fields.get("host"));
+            prop_assert_eq!(seen.length, fields.get("content-length"));
+            prop_assert_eq!(seen.key, fields.get("x-api-key"));
+            prop_assert_eq!(seen.keys as usize, fields.get_all("x-api-key").iter().count());
+            for (has, name) in [
+                (Has::ACCEPT, "accept"), (Has::EXPECT, "expect"), (Has::UPGRADE, "upgrade"), (Has::TE, "te"),
+                (Has::TRANSFER_ENCODING, "transfer-encoding"), (Has::VIA, "via"), (Has::REQUEST_ID, "x-request-id"),
+                (Has::FORWARDED_FOR, "x-forwarded-for"), (Has::FORWARDED_PROTO, "x-forwarded-proto"),
+                (Has::FORWARDED_HOST, "x-forwarded-host"),
+            ] {
+                prop_assert_eq!(seen.has.any(has), fields.contains_key(name), "{}", name);
+            }
+            let goes = fields.keys().any(|name| is_of_one_hop(name) || is_forged(name, trusted));
+            prop_assert_eq!(seen.has.any(Has::GOES), goes);
+        }
+    }
+}

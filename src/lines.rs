@@ -1,0 +1,142 @@
+//! Fields of a head that stand beside its map: the lines of HTTP/1.1 that they become (RFC 9112 section 5), written once
+//! into one buffer. What Buckler itself says with every message would otherwise cost a hash and a value of its own for
+//! each field. Which fields these are is decided by those who add them.
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+/// Complete field lines, one after the other: `name: value` and CRLF, the names in lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines(Vec<u8>);
+
+/// What goes with the fields of a request in its map, for whoever writes its head.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'a> {
+    /// These lines stand behind the fields of the map.
+    pub lines: &'a [u8],
+    /// The field of this name stays behind.
+    pub without: Option<&'a HeaderName>,
+}
+
+impl Lines {
+    /// None yet, with room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
+    /// Makes room for so many bytes more.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.0.reserve(bytes);
+    }
+
+    /// Adds one field. `name` is in lower case and ends with `: `; the value is text of one line.
+    pub fn add(&mut self, name: &str, value: &[u8]) {
+        self.0.reserve(name.len() + value.len() + 2);
+        self.0.extend_from_slice(name.as_bytes());
+        self.push_value(value);
+        self.0.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds one field whose value is written in parts; none of them holds a control character.
+    pub fn add_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        self.0.extend_from_slice(name.as_bytes());
+        let begin = self.0.len();
+        write(&mut self.0);
+        debug_assert!(is_value(&self.0[begin..]), "a control character in the value of {name}");
+        self.0.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds lines that are complete.
+    pub fn add_all(&mut self, lines: &[u8]) {
+        self.0.extend_from_slice(lines);
+    }
+
+    /// All of them, as a head has them.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn push_value(&mut self, value: &[u8]) {
+        debug_assert!(is_value(value), "a control character in a value");
+        self.0.extend_from_slice(value);
+    }
+}
+
+impl Beside<'_> {
+    /// Puts all of it into the map, for whoever has no use for lines. A field that is there already is replaced.
+    pub fn settle(self, fields: &mut HeaderMap) {
+        if let Some(name) = self.without {
+            fields.remove(name);
+        }
+        settle(self.lines, fields);
+    }
+}
+
+/// Puts these lines into a map. A field that is there already is replaced.
+pub fn settle(lines: &[u8], fields: &mut HeaderMap) {
+    // Values hold no line feed, so each one ends a line.
+    for line in lines.split(|byte| *byte == b'\n') {
+        let Some(at) = line.iter().position(|byte| *byte == b':') else { continue };
+        let value = line.get(at + 2..line.len().saturating_sub(1)).unwrap_or_default();
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(&line[..at]), HeaderValue::from_bytes(value)) {
+            fields.insert(name, value);
+        }
+    }
+}
+
+/// Without what would end a line (RFC 9110 section 5.5).
+fn is_value(value: &[u8]) -> bool {
+    !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_as_a_head_has_them() {
+        let mut lines = Lines::with_capacity(64);
+        assert!(lines.is_empty());
+        lines.add("via: ", b"1.1 buckler");
+        lines.add_with("x-empty: ", |_| {});
+        lines.add_all(b"x-a: 1\r\n");
+        assert_eq!(lines.as_bytes(), b"via: 1.1 buckler\r\nx-empty: \r\nx-a: 1\r\n");
+    }
+
+    #[test]
+    fn a_map_takes_them_and_keeps_none_of_the_same_name() {
+        let mut fields = HeaderMap::new();
+        for (name, value) in [("x-api-key", "secret"), ("via", "1.0 a"), ("via", "1.0 b"), ("accept", "*/*")]
+        {
+            fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let key = HeaderName::from_static("x-api-key");
+        Beside { lines: b"via: 1.1 buckler\r\nx-empty: \r\n", without: Some(&key) }.settle(&mut fields);
+        let mut told: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        told.sort();
+        assert_eq!(format!("{told:?}"), r#"[("accept", "*/*"), ("via", "1.1 buckler"), ("x-empty", "")]"#);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_added_is_what_a_map_gets(pairs in proptest::collection::vec(("[a-z][a-z-]{0,20}", "[ -~&&[^\r\n]]{0,30}"), 0..8)) {
+            let (mut lines, mut want) = (Lines::default(), HeaderMap::new());
+            for (name, value) in &pairs {
+                lines.add(&format!("{name}: "), value.as_bytes());
+                want.insert(
+                    HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                    HeaderValue::from_str(value).unwrap(),
+                );
+            }
+            let mut got = HeaderMap::new();
+            settle(lines.as_bytes(), &mut got);
+            prop_assert_eq!(got, want);
+        }
+    }
+}
