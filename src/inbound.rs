@@ -44,7 +44,7 @@ use crate::service::Desk;
 use crate::workers::CallerGroup;
 pub use refused::refuse_unread;
 use reply::Held;
-pub use reply::Reply;
+pub use reply::{Reply, settled};
 use request_id::RequestId;
 use room::Asking;
 pub use visitor::{Arrival, Parting, Visitor};
@@ -75,7 +75,7 @@ struct Journey<'a> {
 /// Serves one request, whatever becomes of it. Interim answers are left in `early`. All fields of the answer's head are
 /// in its map.
 pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Early) -> Response<Reply> {
-    reply::settled(serve_lines(visitor, request, early).await)
+    settled(serve_lines(visitor, request, early).await)
 }
 
 /// The same for a writer of HTTP/1.1: what Buckler adds to the head of the answer is not in its map, but stands behind

@@ -16,6 +16,7 @@ use super::retry::Reached;
 use super::upload::{Upload, UploadWatch};
 use super::{Active, Order};
 use crate::clock::Moment;
+use crate::lines::Beside;
 use crate::refusal::{Reason, Refusal};
 
 /// How long a body waits for the worker's `100 Continue` before it is sent without (RFC 9110 section 10.1.1 asks for
@@ -88,7 +89,7 @@ impl<'a> Exchange<'a> {
     /// Begins to send this request. The head of the answer may have `head_bytes`.
     pub(super) fn begin(
         link: &'a mut Link,
-        order: &'a mut Order,
+        (order, beside): (&'a mut Order, Beside<'_>),
         (upload, active): (&'a UploadWatch, &'a Active),
         (patience, early): (Patience, Option<&'a Early>),
         head_bytes: usize,
@@ -99,7 +100,7 @@ impl<'a> Exchange<'a> {
         }
         Self {
             link,
-            outgoing: Outgoing::new(order),
+            outgoing: Outgoing::new(order, beside),
             order,
             upload,
             active,

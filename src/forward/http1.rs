@@ -58,7 +58,7 @@ impl Route {
         let patience =
             Patience { from: self.clock.now(), response: self.timeouts.response, until: call.until };
         let (told, most) = ((patience, call.early), self.bounds.response_head_bytes);
-        let mut exchange = Exchange::begin(&mut link, order, (&upload, &active), told, most);
+        let mut exchange = Exchange::begin(&mut link, (order, call.beside), (&upload, &active), told, most);
         let broken = match poll_fn(|cx| exchange.poll(cx)).await {
             Ok(head) => {
                 let rest = exchange.rest();

@@ -172,7 +172,6 @@ impl Route {
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Refusal> {
         self.earn_retries();
-        call.beside.settle(order.headers_mut());
         let mut tries = Tries::begin(outcome.begun().plus(outcome.has_queued()));
         for _ in 0..ATTEMPTS_MAX {
             let chosen = match reserved.take() {

@@ -65,7 +65,7 @@ impl Held {
 }
 
 /// The same answer with all its fields in the map.
-pub(super) fn settled(mut answer: Response<Reply>) -> Response<Reply> {
+pub fn settled(mut answer: Response<Reply>) -> Response<Reply> {
     let lines = std::mem::take(&mut answer.body_mut().held.lines);
     settle(lines.as_bytes(), answer.headers_mut());
     answer

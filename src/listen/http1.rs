@@ -160,9 +160,9 @@ async fn talk(line: &Rc<Line>) -> End {
             Ok(heard) => heard,
             Err(end) => return end,
         };
-        let answer = inbound::serve(&line.visitor, request, line.visitor.early()).await;
+        let answer = inbound::serve_lines(&line.visitor, request, line.visitor.early()).await;
         if answer.body().is_switched() {
-            return End::Switched(Box::new(answer));
+            return End::Switched(Box::new(inbound::settled(answer)));
         }
         match answer::send(line, answer, &asked).await {
             Ok(true) => {}

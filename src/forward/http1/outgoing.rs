@@ -15,6 +15,7 @@ use tokio::io::AsyncWrite;
 use crate::forward::Order;
 use crate::forward::headers;
 use crate::forward::upload::{Taken, Upload};
+use crate::lines::Beside;
 use crate::refusal::{Reason, Refusal};
 use crate::socket::Socket;
 
@@ -80,10 +81,10 @@ pub(in crate::forward) enum Stop {
 
 impl Outgoing {
     /// A request of which nothing has gone out.
-    pub(in crate::forward) fn new(order: &Order) -> Self {
+    pub(in crate::forward) fn new(order: &Order, beside: Beside<'_>) -> Self {
         let mut front = LENT.take();
         front.clear();
-        let framing = write_head(order, &mut front);
+        let framing = write_head(order, beside, &mut front);
         Self {
             framing,
             stage: if order.body().is_none() { Stage::Last } else { Stage::Open },
@@ -287,7 +288,7 @@ impl Outgoing {
 
 /// Writes a request's head, and says how its body is framed. The fields decide that; a body that they say nothing of
 /// goes out in chunks.
-fn write_head(order: &Order, out: &mut Vec<u8>) -> Framing {
+fn write_head(order: &Order, beside: Beside<'_>, out: &mut Vec<u8>) -> Framing {
     let target = order.uri().path_and_query().map_or("/", |target| target.as_str());
     out.extend_from_slice(order.method().as_str().as_bytes());
     out.push(b' ');
@@ -297,7 +298,8 @@ fn write_head(order: &Order, out: &mut Vec<u8>) -> Framing {
     let chunked = matches!(framing, Framing::Chunked(_));
     for (name, value) in order.headers() {
         // Said below, where it is true; and beside it no length.
-        if *name == header::TRANSFER_ENCODING || (chunked && *name == header::CONTENT_LENGTH) {
+        let reframed = *name == header::TRANSFER_ENCODING || (chunked && *name == header::CONTENT_LENGTH);
+        if reframed || beside.without.is_some_and(|without| without == name) {
             continue;
         }
         write_field(name, value.as_bytes(), out);
@@ -305,6 +307,7 @@ fn write_head(order: &Order, out: &mut Vec<u8>) -> Framing {
     if chunked {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
+    out.extend_from_slice(beside.lines);
     out.extend_from_slice(b"\r\n");
     framing
 }

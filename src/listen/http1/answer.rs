@@ -43,7 +43,13 @@ pub(super) async fn send(line: &Line, answer: Response<Reply>, asked: &Asked) ->
     let in_the_way = poll_fn(|cx| Poll::Ready(line.begin_answer(cx))).await;
     let mut out = Out::take(&mut line.io.borrow_mut());
     let now = line.visitor.now();
-    let course = head::write(&answer, asked, asked.keep_alive && !in_the_way, now, &mut out.bytes);
+    let course = head::write(
+        &answer,
+        answer.body().lines(),
+        (asked, asked.keep_alive && !in_the_way),
+        now,
+        &mut out.bytes,
+    );
     // Nobody asks for a body that is empty, or that HEAD does not want.
     let reply = Some(answer.into_body()).filter(|_| course.framing != Framing::Length(0));
     let mut sending = Sending { reply, course, piece: Bytes::new(), tail: &[] };

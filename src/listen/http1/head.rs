@@ -33,11 +33,11 @@ pub(super) struct Course {
     pub(super) trailers: Vec<HeaderName>,
 }
 
-/// Writes the head of an answer behind `out`. The version is always our own (RFC 9110 section 6.2).
+/// Writes the head of an answer behind `out`; `lines` stand behind the fields of its map. The version is always our own (RFC 9110 section 6.2).
 pub(super) fn write<B: Body>(
     answer: &Response<B>,
-    asked: &Asked,
-    keep_alive: bool,
+    lines: &[u8],
+    (asked, keep_alive): (&Asked, bool),
     now: Moment,
     out: &mut Vec<u8>,
 ) -> Course {
@@ -74,6 +74,7 @@ pub(super) fn write<B: Body>(
         }
         write_field(name.as_str(), value.as_bytes(), out);
     }
+    out.extend_from_slice(lines);
     let framing = match length.or(known) {
         _ if bodiless && (lengthless || length.is_some() || known.unwrap_or(0) == 0) => Framing::Length(0),
         Some(bytes) => {
