@@ -144,7 +144,7 @@ fn smoke() -> Result<(), Failure> {
     let uploads = bodies::run(&target, 300_001, true)?;
     let asked = rate::run(&target, 200.0, 0.05)?;
     let count = |report: &Value, key: &str| report[key].as_u64().unwrap_or(0);
-    if count(&uploads, "bytes") != count(&uploads, "bodies") * 300_001 || count(&asked, "requests") < 20 {
+    if count(&uploads, "bytes") != count(&uploads, "bodies") * 300_001 || count(&asked, "counted") < 20 {
         return Err(format!("not all was sent and answered: {uploads} {asked}").into());
     }
     println!("load: {} uploads, {} requests at a rate", uploads["bodies"], asked["requests"]);

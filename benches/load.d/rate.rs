@@ -19,6 +19,8 @@ const MOST_REQUESTS: f64 = 20e6;
 /// What one connection saw.
 #[derive(Default)]
 struct Seen {
+    /// Requests in all, with those of the warm-up.
+    sent: u64,
     /// From the time when each was due to the last byte of its answer.
     took: Vec<Duration>,
     /// How late each was sent: because of the one before it, or because this program was not woken in time.
@@ -46,6 +48,8 @@ pub(crate) fn run(target: &Target, rate: f64, warm_up: f64) -> Result<Value, Fai
         let first = begin + interval.mul_f64(f64::from(number) / f64::from(target.connections));
         ask(target, &Schedule { first, interval, warm, end: warm + target.length() })
     })?;
+    let seconds = begin.elapsed().as_secs_f64();
+    let sent: u64 = seen.iter().map(|own| own.sent).sum();
     let (mut took, mut late) = (Vec::new(), Vec::new());
     for own in seen {
         took.extend(own.took);
@@ -54,7 +58,9 @@ pub(crate) fn run(target: &Target, rate: f64, warm_up: f64) -> Result<Value, Fai
     took.sort_unstable();
     late.sort_unstable();
     Ok(json!({
-        "requests": took.len(),
+        "requests": sent,
+        "seconds": seconds,
+        "counted": took.len(),
         "p50_us": quantile(&took, 0.5),
         "p99_us": quantile(&took, 0.99),
         "p999_us": quantile(&took, 0.999),
@@ -80,6 +86,7 @@ fn ask(target: &Target, schedule: &Schedule) -> Result<Seen, Failure> {
         if answer.status != 200 {
             return Err(format!("{} was answered with {}", target.path, answer.status).into());
         }
+        seen.sent += 1;
         if due >= schedule.warm {
             seen.took.push(due.elapsed());
             seen.late.push(sent - due);
