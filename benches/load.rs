@@ -6,6 +6,11 @@
 //! Each command prints one line of JSON. Without a command it sends a little of everything to itself, and fails if
 //! something is wrong with it: that is what tests/run does.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "no shard and no logic here: the load is its own clock and sleeps"
+)]
+
 #[path = "load.d/bodies.rs"]
 mod bodies;
 #[path = "load.d/drain.rs"]

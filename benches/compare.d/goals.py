@@ -34,7 +34,7 @@ def judged(goals, rounds, titles):
             continue
         figure, to, even = to_best(goal, rounds) if goal.to == BEST else (*figure_of(goal, rounds), False)
         verdict = EVEN if even else NOT_MEASURED if figure is None else PASS if goal.met_by(figure) else MISS
-        yield {"goal": goal.about(titles), "to": to, "at_most": goal.at_most, "at_least": goal.at_least,
+        yield {"goal": goal.about(titles), "measure": goal.measure, "to": to, "at_most": goal.at_most, "at_least": goal.at_least,
                "figure": figure, "verdict": verdict}
 
 

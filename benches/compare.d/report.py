@@ -41,6 +41,11 @@ def titles(unit):
     return {key: title.format(unit).strip() for title, key, _, _ in ROWS}
 
 
+def digits_of(measure):
+    """Digits behind the point that the table gives a figure."""
+    return next(digits for _, key, digits, _ in ROWS if key == measure)
+
+
 def summary(name, rounds):
     """Medians over the rounds. Ratios are taken within a round, where both met the same machine, then their median."""
     own = rounds[name]

@@ -98,11 +98,6 @@ fn ask(target: &Target, schedule: &Schedule) -> Result<Seen, Failure> {
 
 /// In microseconds; of what is sorted.
 fn quantile(sorted: &[Duration], share: f64) -> Option<f64> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a place in a list, from 0 to its length"
-    )]
     let place = (sorted.len() as f64 * share) as usize;
     Some(sorted.get(place.min(sorted.len().checked_sub(1)?))?.as_secs_f64() * 1e6)
 }
