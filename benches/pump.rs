@@ -21,8 +21,8 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 
-/// Bytes that are read at once, each way: as many as Buckler reads of a body. With 16 KiB a MiB costs half as much again,
-/// with 256 KiB a fifth less (measured on loopback); for small messages there is no difference.
+/// Bytes that are read at once, each way: as many as Buckler reads of a body. With 16 KiB a MiB costs half as much
+/// again, with 256 KiB a fifth less (measured on loopback); for small messages there is no difference.
 const PIECE: usize = 64 * 1024;
 const BACKLOG: i32 = 1024;
 

@@ -1,5 +1,5 @@
-//! As much of HTTP/1.1 as the load speaks: heads, and bodies of a stated length. No chunks: an answer that comes in them
-//! is an error.
+//! As much of HTTP/1.1 as the load speaks: heads, and bodies of a stated length. No chunks: an answer that comes in
+//! them is an error.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
