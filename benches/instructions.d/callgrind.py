@@ -26,6 +26,7 @@ class Count:
     """What ran during one count, or several together."""
 
     requests: int = 0
+    seconds: float = 0.0
     instructions: int = 0
     # Instructions of a function itself, and of a source file wherever it was inlined.
     by_function: Counter = field(default_factory=Counter)
@@ -38,6 +39,7 @@ class Count:
 
     def add(self, other):
         self.requests += other.requests
+        self.seconds += other.seconds
         self.instructions += other.instructions
         for name in ("by_function", "by_file", "system_calls", "calls", "inside"):
             getattr(self, name).update(getattr(other, name))
@@ -72,10 +74,10 @@ class Buckler(programs.Server):
         # Not "zero": with valgrind 3.19 system calls go on from where they were.
         self.write_out()
 
-    def end(self, requests):
-        """What ran since `begin` or the last `end`, which was so many requests. Counts anew from now on."""
+    def end(self, requests, seconds):
+        """What ran since `begin` or the last `end`: so many requests, in so many seconds. Counts anew from now on."""
         count = read(self.write_out())
-        count.requests = requests
+        count.requests, count.seconds = requests, seconds
         return count
 
     def write_out(self):

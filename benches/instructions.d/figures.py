@@ -1,7 +1,6 @@
 """What the counts come to: figures for one request, the table, and what is shown to those who look for the reason."""
 
 import re
-import statistics
 from collections import Counter
 from dataclasses import dataclass
 
@@ -13,33 +12,55 @@ RARE = 0.02
 
 @dataclass(frozen=True)
 class Figures:
-    """One scene: what one request takes, without what Buckler does by the clock while nobody asks."""
+    """One scene: what one request takes, without what Buckler does by the clock."""
 
     instructions: float
     allocations: float
     system_calls: float
-    # From the lowest to the highest count, in percent of the median; and all counts together.
+    # From the lowest to the highest count, in percent of the figure.
     spread: float
+    # All counts without pauses together.
     total: Count
 
     @classmethod
-    def of(cls, counts, idle):
-        """From several counts, and one of as long a time without a request."""
-        each = [(count.instructions - idle.instructions) / count.requests for count in counts]
-        total = Count()
-        for count in counts:
-            total.add(count)
+    def of(cls, quick, slow):
+        """From counts of the same requests, without pauses and with pauses.
 
-        def mean(calls, idle_calls):
-            return max(0.0, sum(calls.values()) / total.requests - sum(idle_calls.values()) * len(counts) / total.requests)
+        What there is more of with pauses is done by the clock, as ticks and judging workers. It is taken off, or the
+        figures would rise on a busy machine, where as many requests take longer.
+        """
+        total, paused = sum_of(quick), sum_of(slow)
 
-        middle = statistics.median(each)
-        return cls(middle, mean(total.allocations(), idle.allocations()), mean(total.system_calls, idle.system_calls),
-                   100 * (max(each) - min(each)) / middle, total)
+        def by_clock(figure):
+            """Of this, so much a second."""
+            return (figure(paused) - figure(total)) / (paused.seconds - total.seconds)
+
+        def a_request(figure, count):
+            return (figure(count) - by_clock(figure) * count.seconds) / count.requests
+
+        def instructions(count):
+            return count.instructions
+
+        figure = a_request(instructions, total)
+        each = [a_request(instructions, count) for count in quick + slow]
+        return cls(
+            instructions=figure,
+            allocations=a_request(lambda count: sum(count.allocations().values()), total),
+            system_calls=a_request(lambda count: sum(count.system_calls.values()), total),
+            spread=100 * (max(each) - min(each)) / figure,
+            total=total,
+        )
 
     def kept(self):
         """As it is written down."""
         return {"instructions": round(self.instructions), "allocations": round(self.allocations, 1), "system_calls": round(self.system_calls, 1)}
+
+
+def sum_of(counts):
+    total = Count()
+    for count in counts:
+        total.add(count)
+    return total
 
 
 def table(results, before, name_of_before):
