@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ class Count:
     """What ran during one count, or several together."""
 
     requests: int = 0
+    # Without those in which callgrind wrote it.
     seconds: float = 0.0
     instructions: int = 0
     # Instructions of a function itself, and of a source file wherever it was inlined.
@@ -55,7 +57,7 @@ class Buckler(programs.Server):
 
     def __init__(self, paths, program, port, folder):
         super().__init__("buckler", port, folder)
-        self.paths, self.program, self.folder, self.parts = paths, program, folder, 0
+        self.paths, self.program, self.folder, self.parts, self.began = paths, program, folder, 0, 0.0
 
     def launch(self, config, callers=0):
         """Starts it; functions that give memory are kept apart by so many of their callers."""
@@ -63,7 +65,8 @@ class Buckler(programs.Server):
         programs.READY_WITHIN_S = READY_WITHIN_S
         self.start([
             self.paths["valgrind"], "--tool=callgrind", f"--callgrind-out-file={self.folder}/callgrind.out", self.pipes(),
-            "--collect-systime=yes", "--compress-pos=no", *apart, self.program, "run", "-c", str(config),
+            # vgdb wakes a sleeping program by ptrace; where that is forbidden, an order is seen after so many blocks of code.
+            "--collect-systime=yes", "--compress-pos=no", "--vgdb-poll=100", *apart, self.program, "run", "-c", str(config),
         ])
 
     def pipes(self):
@@ -74,15 +77,17 @@ class Buckler(programs.Server):
         # Not "zero": with valgrind 3.19 system calls go on from where they were.
         self.write_out()
 
-    def end(self, requests, seconds):
-        """What ran since `begin` or the last `end`: so many requests, in so many seconds. Counts anew from now on."""
+    def end(self, requests):
+        """What ran since `begin` or the last `end`, which was so many requests. Counts anew from now on."""
+        took_s = time.monotonic() - self.began
         count = read(self.write_out())
-        count.requests, count.seconds = requests, seconds
+        count.requests, count.seconds = requests, took_s
         return count
 
     def write_out(self):
         """Has all written that was counted so far; gives the file."""
         self.order("dump")
+        self.began = time.monotonic()
         self.parts += 1
         return self.folder / f"callgrind.out.{self.parts}"
 

@@ -23,30 +23,31 @@ class Figures:
     total: Count
 
     @classmethod
-    def of(cls, quick, slow):
-        """From counts of the same requests, without pauses and with pauses.
+    def of(cls, quick, slow, empty):
+        """From counts of the same requests, without pauses and with pauses, and from counts without a request.
 
         What there is more of with pauses is done by the clock, as ticks and judging workers. It is taken off, or the
-        figures would rise on a busy machine, where as many requests take longer.
+        figures would rise on a busy machine, where as many requests take longer. What an empty count has is done while
+        callgrind writes, and is in each count.
         """
-        total, paused = sum_of(quick), sum_of(slow)
+        total, paused, nothing = sum_of(quick), sum_of(slow), sum_of(empty)
 
         def by_clock(figure):
             """Of this, so much a second."""
             return (figure(paused) - figure(total)) / (paused.seconds - total.seconds)
 
-        def a_request(figure, count):
-            return (figure(count) - by_clock(figure) * count.seconds) / count.requests
+        def a_request(figure, count, counts=1):
+            return (figure(count) - counts * figure(nothing) / len(empty) - by_clock(figure) * count.seconds) / count.requests
 
         def instructions(count):
             return count.instructions
 
-        figure = a_request(instructions, total)
+        figure = a_request(instructions, total, len(quick))
         each = [a_request(instructions, count) for count in quick + slow]
         return cls(
             instructions=figure,
-            allocations=a_request(lambda count: sum(count.allocations().values()), total),
-            system_calls=a_request(lambda count: sum(count.system_calls.values()), total),
+            allocations=a_request(lambda count: sum(count.allocations().values()), total, len(quick)),
+            system_calls=a_request(lambda count: sum(count.system_calls.values()), total, len(quick)),
             spread=100 * (max(each) - min(each)) / figure,
             total=total,
         )

@@ -72,10 +72,12 @@ def write(kept, now, results, all_scenes):
 def verdict(kept, now, results):
     """(0, 1 or 3; what to say): 1 where a figure is above what is kept, 3 where nothing can be judged."""
     if not kept["scenes"]:
-        return 3, f"{PATH.name} has no figures to compare with: benches/instructions --update"
+        return 3, f"not judged: {PATH.name} has no figures; benches/instructions --update"
+    if now["profile"] != PROFILE:
+        return 0, f"not judged: this program is of the profile {now['profile']}, and what is kept is of {PROFILE}"
     if differing(kept["made_with"], now):
-        return 3, ("not judged, since the figures were kept under other conditions: "
-                   f"{'; '.join(differing(kept['made_with'], now))}.\nIf the new ones are there to stay: benches/instructions --update")
+        return 3, ("not judged: the figures were kept under other conditions: "
+                   f"{'; '.join(differing(kept['made_with'], now))}.\nIf these are there to stay: benches/instructions --update")
     above, below, unknown = [], [], []
     for name, figures in results.items():
         old = kept["scenes"].get(name)
