@@ -138,5 +138,9 @@ def bare(function):
 
 
 def short(file):
-    """A source file without the folders that differ from machine to machine."""
-    return re.sub(r"^.*/(?:registry/src/[^/]+/|rustc/[0-9a-f]+/(?:library/)?|(?=src/))", "", file)
+    """A source file without the folders that differ from machine to machine: what is before the crate, or the tree."""
+    for folders in (r"/registry/src/[^/]+/", r"/rustc/[0-9a-f]+/library/", r"/(?=src/)"):
+        parts = re.split(folders, file, maxsplit=1)
+        if len(parts) > 1:
+            return parts[1]
+    return file
