@@ -115,8 +115,11 @@ async fn pass(
     visitor.is_directed_here(&asked.host)?;
 
     // Who is calling?
-    let caller =
-        service.callers.identify(visitor.credentials(), &parts.headers, &mut visitor.caller.borrow_mut())?;
+    let caller = service.callers.identify(
+        visitor.credentials(),
+        &parts.headers,
+        &mut visitor.caller.borrow_mut().get_or_insert_default(),
+    )?;
     journey.note_caller(&caller);
     let name = service.callers.name(&caller);
 

@@ -2,11 +2,11 @@
 //! reload, inheriting what must live on; a [`Desk`] is the service as one shard serves it; a [`Place`] is where a
 //! shard's connections find the desk of the moment.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::admit::caller::CallerBook;
 use crate::admit::capacity::{Capacity, Entrance};
@@ -129,13 +129,15 @@ impl Desk {
 pub struct Place {
     desk: RefCell<Rc<Desk>>,
     clock: Rc<ShardClock>,
-    draining: watch::Sender<bool>,
+    draining: Cell<bool>,
+    drain: Notify,
 }
 
 impl Place {
     /// A place with this desk.
     pub fn new(desk: Rc<Desk>, clock: Rc<ShardClock>) -> Rc<Self> {
-        Rc::new(Self { desk: RefCell::new(desk), clock, draining: watch::Sender::new(false) })
+        let (draining, drain) = (Cell::new(false), Notify::new());
+        Rc::new(Self { desk: RefCell::new(desk), clock, draining, drain })
     }
 
     /// The desk of the moment. A request takes it once and stays with it.
@@ -155,17 +157,19 @@ impl Place {
 
     /// Asks every connection to leave after its present request.
     pub fn drain(&self) {
-        self.draining.send_replace(true);
+        self.draining.set(true);
+        self.drain.notify_waiters();
     }
 
     /// Whether connections are to leave.
-    pub fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+    pub const fn is_draining(&self) -> bool {
+        self.draining.get()
     }
 
     /// Waits until connections are to leave.
     pub async fn drain_begins(&self) {
-        // The sender lives in `self`, so the wait can only end with the flag set.
-        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
+        while !self.draining.get() {
+            self.drain.notified().await;
+        }
     }
 }

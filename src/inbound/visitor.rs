@@ -60,9 +60,9 @@ pub struct Visitor {
     /// The peer's address as workers are told it.
     pub(super) peer_text: HeaderValue,
     place: Rc<Place>,
-    pub(super) caller: RefCell<CachedCaller>,
+    pub(super) caller: RefCell<Option<Box<CachedCaller>>>,
     /// The last caller's name as workers are told it: on a connection it hardly ever changes.
-    caller_value: RefCell<Option<(Who, HeaderValue)>>,
+    caller_value: RefCell<Option<Box<(Who, HeaderValue)>>>,
     /// The client's certificate as workers are told it, once one was.
     certificate_value: OnceCell<HeaderValue>,
     /// Interim answers for the one request in progress, where only one can be.
@@ -214,6 +214,12 @@ impl Visitor {
         self.rested_at.get()
     }
 
+    /// Nothing is asked for a while: what was remembered of requests is let go, and learned again with the next one.
+    pub fn rest(&self) {
+        self.caller.take();
+        self.caller_value.take();
+    }
+
     /// Whether the service drains.
     pub fn is_draining(&self) -> bool {
         self.place.is_draining()
@@ -264,10 +270,10 @@ impl Visitor {
         let mut kept = self.caller_value.borrow_mut();
         match &*kept {
             // A reload may give a number to somebody else, so the name is compared too.
-            Some((who, value)) if *who == caller.who && value == name => value.clone(),
+            Some(kept) if kept.0 == caller.who && kept.1 == name => kept.1.clone(),
             _ => {
                 let value = HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("unnamed"));
-                *kept = Some((caller.who.clone(), value.clone()));
+                *kept = Some(Box::new((caller.who.clone(), value.clone())));
                 value
             }
         }
