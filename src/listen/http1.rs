@@ -102,6 +102,8 @@ enum State {
 struct Timer {
     sleep: Pin<Box<Sleep>>,
     rings_at: u64,
+    /// It wakes the connection when it rings: it need not be asked again until then.
+    is_set: bool,
 }
 
 /// Serves a connection until it closes, whatever it goes on with.
@@ -238,7 +240,7 @@ impl Timer {
     #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
     fn new() -> Self {
         let some_day = Instant::now() + Duration::from_secs(86_400);
-        Self { sleep: Box::pin(sleep_until(some_day)), rings_at: u64::MAX }
+        Self { sleep: Box::pin(sleep_until(some_day)), rings_at: u64::MAX, is_set: false }
     }
 
     /// Ready once `deadline` has passed, with what it means.
@@ -254,14 +256,18 @@ impl Timer {
             if deadline < self.rings_at {
                 let left = Duration::from_nanos(deadline.saturating_sub(Moment::read().nanos));
                 self.sleep.as_mut().reset(Instant::now() + left);
-                self.rings_at = deadline;
+                (self.rings_at, self.is_set) = (deadline, false);
+            }
+            if self.is_set && !self.sleep.is_elapsed() {
+                return Poll::Pending;
             }
             // A connection that always has something to do uses up its task's turn, and a timer asked after that would
             // always say "later": it is asked beside tokio's budget.
             if pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_pending() {
+                self.is_set = true;
                 return Poll::Pending;
             }
-            self.rings_at = u64::MAX;
+            (self.rings_at, self.is_set) = (u64::MAX, false);
             if visitor.refresh_clock().nanos >= deadline {
                 return Poll::Ready(overdue);
             }

@@ -22,14 +22,19 @@ use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
 use crate::socket::Socket;
 
-/// A service that refuses every request, and whose idle connections are closed after half a second.
+/// A service that refuses every request.
 fn place() -> Rc<Place> {
+    place_that_keeps(Duration::from_secs(60))
+}
+
+/// The same, whose idle connections are closed after `keep_alive`.
+fn place_that_keeps(keep_alive: Duration) -> Rc<Place> {
     let clock = ShardClock::new();
     let callers = Arc::new(CallerBook::new(config::plain_callers()));
     let ledger = Arc::new(Ledger::new(NonZeroUsize::new(64).unwrap()));
     let mut service = config::plain_service();
     service.permissions.default = Verdict::Deny;
-    service.timeouts.keep_alive = Duration::from_millis(500);
+    service.timeouts.keep_alive = keep_alive;
     let service = Service::new((&Arc::new(service), None), &callers, &ledger, 1, None, clock.now());
     Place::new(Desk::new(service, (ShardId(0), &clock), None, None), clock)
 }
@@ -345,7 +350,7 @@ fn a_parked_connection_goes_on_as_if_nothing_had_been() {
 #[test]
 fn a_parked_connection_is_closed_after_keep_alive() {
     run(async {
-        let (transport, visitor, _far) = connection(&place());
+        let (transport, visitor, _far) = connection(&place_that_keeps(Duration::from_millis(500)));
         let since = visitor.refresh_clock().nanos;
         let rest = Rest { transport, since, heads: 1 };
         let mut connection = serve_at_rest(rest, &visitor);
