@@ -150,7 +150,7 @@ async fn pass(
         parts.headers.remove(&service.callers.callers().api_key_header);
     }
     let told = Told {
-        peer: &visitor.peer_text,
+        peer: &visitor.peer_value(),
         secure: visitor.is_secure(),
         certificate: service.config.forward_client_certificate.then(|| visitor.certificate_value()).flatten(),
         trusted,

@@ -44,7 +44,7 @@ pub(super) fn begin(socket: Socket, peer: SocketAddr, place: Rc<Place>, held: He
 
 /// The protocol itself.
 fn speak(transport: Transport, arrival: Arrival, place: Rc<Place>, held: Held) {
-    let speaks_http2 = arrival.session.as_ref().is_some_and(|session| session.alpn_h2);
+    let speaks_http2 = arrival.session.as_deref().is_some_and(|session| session.alpn_h2);
     let visitor = Visitor::new(arrival, place);
     if visitor.desk().service.config.protocol == Protocol::Tcp {
         tokio::task::spawn_local(async move {
@@ -149,7 +149,7 @@ async fn shake_hands(
     begun: Begun,
     tls: &TlsTerms,
     place: &Rc<Place>,
-) -> Option<(Transport, Option<Session>)> {
+) -> Option<(Transport, Option<Box<Session>>)> {
     let desk = Rc::clone(&place.desk());
     let bounds = desk.service.config.bounds;
     if desk.service.counts.handshaking() >= bounds.handshakes {
@@ -173,7 +173,7 @@ async fn shake_hands(
     match Session::read(stream.get_ref().1, place.clock().refresh()) {
         Ok(session) => {
             desk.scribe.handshake(Handshake::Ok, Some((session.version, session.resumed)));
-            Some((Transport::Tls(Box::new(stream)), Some(session)))
+            Some((Transport::Tls(Box::new(stream)), Some(Box::new(session))))
         }
         Err(why) => {
             desk.scribe.handshake(Handshake::Failed, None);

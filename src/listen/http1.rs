@@ -33,6 +33,7 @@ use crate::clock::Moment;
 use crate::forward::tunnel::Opening;
 use crate::inbound::{self, Reply, Visitor};
 use crate::refusal::{Reason, Refusal};
+use crate::service::DrainWake;
 pub(super) use close::{discard, part, turn_away};
 
 /// How long a connection stays open after its last request once the service drains: time for one that is on its way.
@@ -76,9 +77,9 @@ pub(super) struct Connection {
     visitor: Rc<Visitor>,
     state: State,
     timer: Timer,
-    /// Wakes the connection when its service drains. Asked once, since the waker of a task stays the same, and whether
-    /// it drains is a flag.
-    draining: Option<Last>,
+    /// Wakes the connection when its service drains. Asked for once, since the waker of a task stays the same, and
+    /// whether it drains is a flag.
+    draining: Option<DrainWake>,
     /// What is given back with the end of the connection.
     _held: Option<Held>,
 }
@@ -101,7 +102,6 @@ enum State {
 /// anew: a connection that is never slow touches it about once a second, not once a request.
 struct Timer {
     sleep: Pin<Box<Sleep>>,
-    rings_at: u64,
     /// It wakes the connection when it rings: it need not be asked again until then.
     is_set: bool,
 }
@@ -119,9 +119,7 @@ impl Future for Connection {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Self { visitor, state, timer, draining, .. } = self.get_mut();
         if draining.is_none() {
-            let visitor = Rc::clone(visitor);
-            let drain = draining.insert(Box::pin(async move { visitor.drain_begins().await }));
-            let _ = drain.as_mut().poll(cx);
+            *draining = Some(visitor.wake_in_drain(cx.waker()));
         }
         loop {
             let end = match state {
@@ -167,7 +165,7 @@ async fn talk(line: Rc<Line>) -> End {
             Ok(heard) => heard,
             Err(end) => return end,
         };
-        let answer = inbound::serve(&line.visitor, request, line.visitor.early()).await;
+        let answer = inbound::serve(&line.visitor, request, &line.early).await;
         if answer.body().is_switched() {
             return End::Switched(Box::new(answer));
         }
@@ -239,12 +237,10 @@ impl Rest {
 impl Timer {
     #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
     fn new() -> Self {
-        let some_day = Instant::now() + Duration::from_secs(86_400);
-        Self { sleep: Box::pin(sleep_until(some_day)), rings_at: u64::MAX, is_set: false }
+        Self { sleep: Box::pin(sleep_until(Instant::now())), is_set: false }
     }
 
     /// Ready once `deadline` has passed, with what it means.
-    #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -252,23 +248,19 @@ impl Timer {
         deadline: impl Fn() -> Option<(u64, Overdue)>,
     ) -> Poll<Overdue> {
         loop {
-            let Some((deadline, overdue)) = deadline() else { return Poll::Pending };
-            if deadline < self.rings_at {
-                let left = Duration::from_nanos(deadline.saturating_sub(Moment::read().nanos));
-                self.sleep.as_mut().reset(Instant::now() + left);
-                (self.rings_at, self.is_set) = (deadline, false);
+            let Some((nanos, overdue)) = deadline() else { return Poll::Pending };
+            let rings_at = Instant::from_std(Moment { nanos, unix_micros: 0 }.instant());
+            if !self.is_set || rings_at < self.sleep.deadline() {
+                self.sleep.as_mut().reset(rings_at);
+                // A connection that always has something to do uses up its task's turn, and a timer asked after that
+                // would always say "later": it is asked beside tokio's budget.
+                self.is_set = pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_pending();
             }
             if self.is_set && !self.sleep.is_elapsed() {
                 return Poll::Pending;
             }
-            // A connection that always has something to do uses up its task's turn, and a timer asked after that would
-            // always say "later": it is asked beside tokio's budget.
-            if pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_pending() {
-                self.is_set = true;
-                return Poll::Pending;
-            }
-            (self.rings_at, self.is_set) = (u64::MAX, false);
-            if visitor.refresh_clock().nanos >= deadline {
+            self.is_set = false;
+            if visitor.refresh_clock().nanos >= nanos {
                 return Poll::Ready(overdue);
             }
         }
