@@ -143,9 +143,10 @@ async fn pass(
 
     // Who is calling?
     let forwarded = seen.has.any(Has::FORWARDED_FOR).then_some(&parts.headers);
-    let mut known = visitor.caller.borrow_mut();
-    let caller = service.callers.identify_by(visitor.credentials(), keys(&seen), forwarded, &mut known);
-    drop(known);
+    let mut cached = visitor.caller.borrow_mut();
+    let known = cached.get_or_insert_default();
+    let caller = service.callers.identify_by(visitor.credentials(), keys(&seen), forwarded, known);
+    drop(cached);
     let caller = &*journey.caller.insert(caller?);
     let outcome = &mut journey.held.outcome;
     outcome.client(caller.client);
@@ -191,7 +192,7 @@ async fn pass(
         return Ok(answer);
     }
     let told = Told {
-        peer: &visitor.peer_text,
+        peer: &visitor.peer_value(),
         secure: visitor.is_secure(),
         certificate: service.config.forward_client_certificate.then(|| visitor.certificate_value()).flatten(),
         trusted,

@@ -2,11 +2,12 @@
 //! reload, inheriting what must live on; a [`Desk`] is the service as one shard serves it; a [`Place`] is where a
 //! shard's connections find the desk of the moment.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::admit::caller::CallerBook;
 use crate::admit::capacity::{Capacity, Entrance};
@@ -129,13 +130,16 @@ impl Desk {
 pub struct Place {
     desk: RefCell<Rc<Desk>>,
     clock: Rc<ShardClock>,
-    draining: watch::Sender<bool>,
+    draining: Cell<bool>,
+    drain: Notify,
+    woken_in_drain: RefCell<Wakers>,
 }
 
 impl Place {
     /// A place with this desk.
     pub fn new(desk: Rc<Desk>, clock: Rc<ShardClock>) -> Rc<Self> {
-        Rc::new(Self { desk: RefCell::new(desk), clock, draining: watch::Sender::new(false) })
+        let (draining, drain) = (Cell::new(false), Notify::new());
+        Rc::new(Self { desk: RefCell::new(desk), clock, draining, drain, woken_in_drain: RefCell::default() })
     }
 
     /// The desk of the moment. A request takes it once and stays with it.
@@ -155,17 +159,65 @@ impl Place {
 
     /// Asks every connection to leave after its present request.
     pub fn drain(&self) {
-        self.draining.send_replace(true);
+        self.draining.set(true);
+        self.drain.notify_waiters();
+        self.woken_in_drain.borrow().tasks.iter().flatten().for_each(Waker::wake_by_ref);
     }
 
     /// Whether connections are to leave.
-    pub fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+    pub const fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Has this task woken when connections are to leave, for as long as the value is there: less than a wait takes,
+    /// where thousands wait.
+    pub fn wake_in_drain(self: &Rc<Self>, waker: &Waker) -> DrainWake {
+        let number = self.woken_in_drain.borrow_mut().add(waker.clone());
+        DrainWake { place: Rc::clone(self), number }
     }
 
     /// Waits until connections are to leave.
     pub async fn drain_begins(&self) {
-        // The sender lives in `self`, so the wait can only end with the flag set.
-        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
+        while !self.draining.get() {
+            self.drain.notified().await;
+        }
+    }
+}
+
+/// A task that is woken when its place drains; no more once this is dropped.
+#[derive(Debug)]
+pub struct DrainWake {
+    place: Rc<Place>,
+    number: usize,
+}
+
+impl Drop for DrainWake {
+    fn drop(&mut self) {
+        // It goes after the borrow: with it may go its task.
+        let waker = self.place.woken_in_drain.borrow_mut().remove(self.number);
+        drop(waker);
+    }
+}
+
+/// Tasks by number; there are as many as connections, and their numbers are used again.
+#[derive(Debug, Default)]
+struct Wakers {
+    tasks: Vec<Option<Waker>>,
+    free: Vec<usize>,
+}
+
+impl Wakers {
+    fn add(&mut self, waker: Waker) -> usize {
+        let number = self.free.pop().unwrap_or(self.tasks.len());
+        match self.tasks.get_mut(number) {
+            Some(free) => *free = Some(waker),
+            None => self.tasks.push(Some(waker)),
+        }
+        number
+    }
+
+    fn remove(&mut self, number: usize) -> Option<Waker> {
+        self.free.push(number);
+        self.tasks.get_mut(number).and_then(Option::take)
     }
 }

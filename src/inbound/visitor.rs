@@ -4,6 +4,7 @@
 use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -11,11 +12,10 @@ use http::HeaderValue;
 use crate::admit::caller::{CachedCaller, Caller, Peer, Who};
 use crate::clock::{Moment, ShardClock};
 use crate::config::{ConnectionLife, Timeouts};
-use crate::forward::early::Early;
 use crate::forward::pace::Patience;
 use crate::forward::proxy_header::Spoken;
 use crate::refusal::{Reason, Refusal};
-use crate::service::{Desk, Place};
+use crate::service::{Desk, DrainWake, Place};
 use crate::tls::session::Session;
 
 /// What is known of a connection before its first request.
@@ -26,7 +26,7 @@ pub struct Arrival {
     /// The address that it connected to, if that is known and one of the network.
     pub local: Option<SocketAddr>,
     /// What its TLS handshake agreed on. None: it comes without TLS.
-    pub session: Option<Session>,
+    pub session: Option<Box<Session>>,
     /// The address is that of a balancer, which brought a client that it has no address of.
     pub unknown: bool,
 }
@@ -57,16 +57,14 @@ impl Arrival {
 #[derive(Debug)]
 pub struct Visitor {
     pub(super) arrival: Arrival,
-    /// The peer's address as workers are told it.
-    pub(super) peer_text: HeaderValue,
+    /// The peer's address as workers are told it, once one was.
+    peer_text: RefCell<Option<HeaderValue>>,
     place: Rc<Place>,
-    pub(super) caller: RefCell<CachedCaller>,
+    pub(super) caller: RefCell<Option<Box<CachedCaller>>>,
     /// The last caller's name as workers are told it: on a connection it hardly ever changes.
-    caller_value: RefCell<Option<(Who, HeaderValue)>>,
+    caller_value: RefCell<Option<Box<(Who, HeaderValue)>>>,
     /// The client's certificate as workers are told it, once one was.
-    certificate_value: OnceCell<HeaderValue>,
-    /// Interim answers for the one request in progress, where only one can be.
-    early: Early,
+    certificate_value: OnceCell<Box<HeaderValue>>,
     /// Since when `connections.max_age` counts: from the beginning, or from when a reload first asked for it.
     aged_from: Cell<Option<u64>>,
     /// Where this connection stands between the shortest and the longest age: from -1 to 1.
@@ -95,15 +93,13 @@ impl Visitor {
     pub fn new(arrival: Arrival, place: Rc<Place>) -> Rc<Self> {
         let now = place.clock().refresh().nanos;
         let ages = place.desk().service.config.connections.max_age.is_some();
-        let text = arrival.peer.ip().to_canonical().to_string();
         Rc::new(Self {
             arrival,
-            peer_text: HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown")),
+            peer_text: RefCell::default(),
             place,
             caller: RefCell::default(),
             caller_value: RefCell::default(),
             certificate_value: OnceCell::new(),
-            early: Early::default(),
             aged_from: Cell::new(ages.then_some(now)),
             jitter: anywhere(),
             begun: Cell::new(0),
@@ -115,7 +111,7 @@ impl Visitor {
 
     /// What the connection itself says of its client.
     pub fn credentials(&self) -> Peer<'_> {
-        let session = self.arrival.session.as_ref();
+        let session = self.arrival.session.as_deref();
         let certificate = session.and_then(|session| session.certificate.as_deref());
         Peer {
             address: self.arrival.peer.ip(),
@@ -137,11 +133,12 @@ impl Visitor {
 
     /// The value of X-Forwarded-Client-Cert. None: the client showed no certificate.
     pub(super) fn certificate_value(&self) -> Option<HeaderValue> {
-        let certificate = self.arrival.session.as_ref()?.certificate.as_deref()?;
+        let certificate = self.arrival.session.as_deref()?.certificate.as_deref()?;
         let value = self.certificate_value.get_or_init(|| {
-            HeaderValue::from_str(&certificate.forwarded()).unwrap_or(HeaderValue::from_static("unreadable"))
+            let value = HeaderValue::from_str(&certificate.forwarded());
+            Box::new(value.unwrap_or(HeaderValue::from_static("unreadable")))
         });
-        Some(value.clone())
+        Some(HeaderValue::clone(value))
     }
 
     /// Refuses a request for a host whose connection was made for another: the server name of the
@@ -150,7 +147,7 @@ impl Visitor {
     /// # Errors
     /// 421.
     pub(super) fn is_directed_here(&self, host: &str) -> Result<(), Refusal> {
-        let named = self.arrival.session.as_ref().and_then(|session| session.server_name.as_deref());
+        let named = self.arrival.session.as_deref().and_then(|session| session.server_name.as_deref());
         let desk = self.desk();
         let (Some(named), Some(tls)) = (named, &desk.service.tls) else { return Ok(()) };
         // A name that no certificate covers gets the first one.
@@ -195,11 +192,6 @@ impl Visitor {
         self.place.clock().refresh()
     }
 
-    /// Where interim answers wait on a connection that carries one request at a time.
-    pub const fn early(&self) -> &Early {
-        &self.early
-    }
-
     /// How many requests have begun to be served.
     pub fn begun(&self) -> u64 {
         self.begun.get()
@@ -215,9 +207,31 @@ impl Visitor {
         self.rested_at.get()
     }
 
+    /// The peer's address as workers are told it.
+    pub(super) fn peer_value(&self) -> HeaderValue {
+        let mut kept = self.peer_text.borrow_mut();
+        let value = kept.get_or_insert_with(|| {
+            let text = self.arrival.peer.ip().to_canonical().to_string();
+            HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown"))
+        });
+        value.clone()
+    }
+
+    /// Nothing is asked for a while: what was remembered for requests is let go, and found again with the next one.
+    pub fn rest(&self) {
+        self.peer_text.take();
+        self.caller.take();
+        self.caller_value.take();
+    }
+
     /// Whether the service drains.
     pub fn is_draining(&self) -> bool {
         self.place.is_draining()
+    }
+
+    /// Has this task woken once the service drains, for as long as the value is there.
+    pub fn wake_in_drain(&self, waker: &Waker) -> DrainWake {
+        self.place.wake_in_drain(waker)
     }
 
     /// Waits until the service drains.
@@ -263,14 +277,17 @@ impl Visitor {
 
     pub(super) fn caller_value(&self, caller: &Caller, name: &str) -> Ref<'_, HeaderValue> {
         // A reload may give a number to somebody else, so the name is compared too.
-        let is_kept =
-            matches!(&*self.caller_value.borrow(), Some((who, value)) if *who == caller.who && value == name);
+        let is_kept = self
+            .caller_value
+            .borrow()
+            .as_ref()
+            .is_some_and(|kept| kept.0 == caller.who && kept.1 == name);
         if !is_kept {
             let value = HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("unnamed"));
-            self.caller_value.replace(Some((caller.who.clone(), value)));
+            self.caller_value.replace(Some(Box::new((caller.who.clone(), value))));
         }
         static UNNAMED: HeaderValue = HeaderValue::from_static("unnamed");
-        Ref::map(self.caller_value.borrow(), |kept| kept.as_ref().map_or(&UNNAMED, |(_, value)| value))
+        Ref::map(self.caller_value.borrow(), |kept| kept.as_ref().map_or(&UNNAMED, |kept| &kept.1))
     }
 
     /// A request begins.

@@ -17,6 +17,7 @@ use super::listener::Listener;
 use super::{connection, http1};
 use crate::config::Protocol;
 use crate::inbound::{self, Arrival, Visitor, tcp};
+use crate::record::OpenConnection;
 use crate::record::counts::ProcessCounts;
 use crate::refusal::{Reason, Refusal};
 use crate::service::Place;
@@ -75,6 +76,12 @@ impl Drop for Entered {
             self.counts.panicked();
         }
     }
+}
+
+/// What a connection has of its service while it is open: it is counted, and drains wait for it.
+pub(super) struct Held {
+    _counted: OpenConnection,
+    _entered: Entered,
 }
 
 /// The service that a listener accepts for at the moment. A reload that gives a port to another service hands over the
@@ -153,16 +160,9 @@ fn begin(socket: Socket, peer: SocketAddr, place: &Rc<Place>, open: &Rc<Open>, c
         });
         return;
     }
-    let counted = desk.scribe.connection();
-    tokio::task::spawn_local(async move {
-        let open = (counted, entered);
-        if let Some(rest) = connection::serve(socket, peer, place).await {
-            tokio::task::spawn_local(async move {
-                rest.await;
-                drop(open);
-            });
-        }
-    });
+    let held = Held { _counted: desk.scribe.connection(), _entered: entered };
+    drop(desk);
+    connection::begin(socket, peer, place, held);
 }
 
 /// Tells one connection too many so, if its socket takes the answer at once. Where TLS is spoken, or a balancer's PROXY

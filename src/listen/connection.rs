@@ -2,14 +2,14 @@
 //! and which protocol that is.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use tokio::io::AsyncReadExt;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::http1::{self, Left};
+use super::accept::Held;
+use super::http1;
 use super::http2;
 use super::proxy_header::{self, HEADER_MOST, HeaderFault, Source};
 use super::transport::{Begun, Transport};
@@ -22,44 +22,45 @@ use crate::socket::Socket;
 use crate::tls::TlsTerms;
 use crate::tls::session::Session;
 
-/// What is left to do for a connection, in a task of its own: what stood before it then takes no memory.
-pub(super) type Rest = Pin<Box<dyn Future<Output = ()>>>;
-
-/// Serves a connection until it closes, or until all that is left is to carry its bytes.
-pub(super) async fn serve(socket: Socket, peer: SocketAddr, place: Rc<Place>) -> Option<Rest> {
+/// Serves a connection until it closes, in tasks of its own.
+pub(super) fn begin(socket: Socket, peer: SocketAddr, place: Rc<Place>, held: Held) {
     let (is_bare, tls) = {
         let desk = place.desk();
         (!desk.service.config.proxy_protocol, desk.service.tls.clone())
     };
-    let (transport, arrival) = if is_bare && tls.is_none() {
+    if is_bare && tls.is_none() {
         // Asked for even where nobody is told: a reload may make workers be told. It takes some 200 ns.
-        let local = socket.local();
-        (Transport::from(socket), Arrival { local, ..Arrival::plain(peer) })
-    } else {
-        // In a box: it is soon over, and its state would make every connection's larger.
-        let opening = Box::pin(open(socket, peer, (is_bare, tls), &place));
-        until_drained(opening, &place).await?
-    };
-    let speaks_http2 = arrival.session.as_ref().is_some_and(|session| session.alpn_h2);
+        let arrival = Arrival { local: socket.local(), ..Arrival::plain(peer) };
+        return speak(socket.into(), arrival, place, held);
+    }
+    // A task for what stands before the protocol: it is soon over, and takes no memory then.
+    tokio::task::spawn_local(async move {
+        let opening = open(socket, peer, (is_bare, tls), &place);
+        if let Some((transport, arrival)) = until_drained(opening, &place).await {
+            speak(transport, arrival, place, held);
+        }
+    });
+}
+
+/// The protocol itself.
+fn speak(transport: Transport, arrival: Arrival, place: Rc<Place>, held: Held) {
+    let speaks_http2 = arrival.session.as_deref().is_some_and(|session| session.alpn_h2);
     let visitor = Visitor::new(arrival, place);
     if visitor.desk().service.config.protocol == Protocol::Tcp {
-        let opened = Box::pin(tcp::open(visitor)).await?;
-        return Some(Box::pin(opened.carry(transport)));
-    }
-    let left = match speaks_http2 {
-        true => Left::Http2(transport),
-        false => http1::serve(transport, Rc::clone(&visitor)).await,
-    };
-    match left {
-        Left::Nothing => None,
-        Left::Http2(transport) => {
-            Box::pin(http2::serve(transport, visitor)).await;
-            None
-        }
-        Left::Tunnel(tunnel) => {
-            let (transport, reply, opening) = *tunnel;
-            Some(Box::pin(reply.carry(transport, opening)))
-        }
+        tokio::task::spawn_local(async move {
+            let _held = held;
+            // In boxes, one after the other: only the second lasts.
+            if let Some(opened) = Box::pin(tcp::open(visitor)).await {
+                Box::pin(opened.carry(transport)).await;
+            }
+        });
+    } else if speaks_http2 {
+        tokio::task::spawn_local(async move {
+            let _held = held;
+            http2::serve(transport, visitor).await;
+        });
+    } else {
+        tokio::task::spawn_local(http1::serve(transport, visitor, Some(held)));
     }
 }
 
@@ -148,7 +149,7 @@ async fn shake_hands(
     begun: Begun,
     tls: &TlsTerms,
     place: &Rc<Place>,
-) -> Option<(Transport, Option<Session>)> {
+) -> Option<(Transport, Option<Box<Session>>)> {
     let desk = Rc::clone(&place.desk());
     let bounds = desk.service.config.bounds;
     if desk.service.counts.handshaking() >= bounds.handshakes {
@@ -172,7 +173,7 @@ async fn shake_hands(
     match Session::read(stream.get_ref().1, place.clock().refresh()) {
         Ok(session) => {
             desk.scribe.handshake(Handshake::Ok, Some((session.version, session.resumed)));
-            Some((Transport::Tls(Box::new(stream)), Some(session)))
+            Some((Transport::Tls(Box::new(stream)), Some(Box::new(session))))
         }
         Err(why) => {
             desk.scribe.handshake(Handshake::Failed, None);

@@ -1,9 +1,9 @@
 //! HTTP/1.1 and 1.0 on a client connection, from its first byte to its close: one request after another, one timer for
 //! all time limits, and next to no memory while the client has nothing to say.
 //!
-//! `serve` goes back and forth between two states. In use, a connection has a `Line` and a future that reads a head,
-//! has it served and sends the answer, again and again; both are in one box. After `PARK_AFTER` without a byte the box
-//! goes, and what is left waits for the next one, for `timeouts.keep_alive` or for a drain.
+//! A `Connection` goes back and forth between two states. In use, it has a `Line` and a future that reads a head, has
+//! it served and sends the answer, again and again. After `PARK_AFTER` without a byte both go, and what is left waits
+//! for the next one, for `timeouts.keep_alive` or for a drain.
 
 mod answer;
 mod body;
@@ -18,7 +18,7 @@ mod tests;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Response;
@@ -26,11 +26,14 @@ use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::line::{Io, Line, Overdue, silence_ends};
+use super::accept::Held;
+use super::http2;
 use super::transport::Transport;
 use crate::clock::Moment;
 use crate::forward::tunnel::Opening;
 use crate::inbound::{self, Reply, Visitor};
 use crate::refusal::{Reason, Refusal};
+use crate::service::DrainWake;
 pub(super) use close::{discard, part, turn_away};
 
 /// How long a connection stays open after its last request once the service drains: time for one that is on its way.
@@ -55,16 +58,8 @@ enum End {
     Idle,
     /// Idle, and not for too long yet.
     Parked,
-}
-
-/// What is left of a connection when HTTP/1.1 is done with it.
-pub(super) enum Left {
-    /// Nothing: it is closed.
-    Nothing,
-    /// A client that turned out to speak HTTP/2.
-    Http2(Transport),
-    /// Both ends of a tunnel, and what goes first.
-    Tunnel(Box<(Transport, Reply, Opening)>),
+    /// Something has come on a parked connection.
+    Woken,
 }
 
 /// A connection on which nothing is under way.
@@ -76,95 +71,105 @@ struct Rest {
     heads: u64,
 }
 
-/// The one timer of a connection. It is set when it would ring too late, and what rings too early is looked at and set
-/// anew: a connection that is never slow touches it about once a second, not once a request.
-struct Timer<'a> {
-    sleep: Pin<&'a mut Sleep>,
-    rings_at: u64,
+/// A client connection, as a future that ends with it. By hand and not an `async fn`, whose arguments would be there
+/// twice: this is what each of thousands of idle connections is made of.
+pub(super) struct Connection {
+    visitor: Rc<Visitor>,
+    state: State,
+    timer: Timer,
+    /// Wakes the connection when its service drains. Asked for once, since the waker of a task stays the same, and
+    /// whether it drains is a flag.
+    draining: Option<DrainWake>,
+    /// What is given back with the end of the connection.
+    _held: Option<Held>,
 }
 
-/// Serves a connection until it closes, or until something else than HTTP/1.1 is spoken.
-#[allow(clippy::disallowed_methods, reason = "timers are an edge")]
-pub(super) async fn serve(transport: Transport, visitor: Rc<Visitor>) -> Left {
-    let mut sleep = pin!(sleep_until(Instant::now() + Duration::from_secs(86_400)));
-    let mut timer = Timer { sleep: sleep.as_mut(), rings_at: u64::MAX };
-    let mut draining = pin!(visitor.drain_begins());
-    // Once is enough: the waker of a task stays the same, and whether it drains is a flag.
-    poll_fn(|cx| Poll::Ready(draining.as_mut().poll(cx).is_ready())).await;
-    let mut rest = Rest { transport, since: visitor.now().nanos, heads: 0 };
-    loop {
-        // In a box, since it is large and a connection is idle for most of its life.
-        let (mut io, end) = match Box::pin(converse(rest, &visitor, &mut timer)).await {
-            Some(ended) => ended,
-            None => return Left::Nothing,
-        };
-        match end {
-            End::Parked => {
-                rest = Rest { transport: io.transport, since: io.since, heads: io.heads };
-                if let Some(end) = poll_fn(|cx| rest.poll_woken(cx, &visitor, &mut timer)).await {
-                    let io = Io::new(rest, &visitor);
-                    Box::pin(close::close(end, io, &visitor)).await;
-                    return Left::Nothing;
-                }
-            }
-            End::Http2 => {
-                io.transport.give_back(io.held.to_vec());
-                return Left::Http2(io.transport);
-            }
-            End::Switched(answer) => {
-                let (head, reply) = answer.into_parts();
-                let mut to_client = io.out;
-                head::write_interim(&Response::from_parts(head, ()), &mut to_client);
-                let opening = Opening { to_client, to_worker: io.held.to_vec() };
-                return Left::Tunnel(Box::new((io.transport, reply, opening)));
-            }
-            end => {
-                Box::pin(close::close(end, io, &visitor)).await;
-                return Left::Nothing;
-            }
+/// What a connection still has to do, as the last thing.
+type Last = Pin<Box<dyn Future<Output = ()>>>;
+
+enum State {
+    /// One request after another.
+    InUse(Rc<Line>, Pin<Box<dyn Future<Output = End>>>),
+    /// Parked.
+    Resting(Rest),
+    /// Closing, or going on with another protocol.
+    Last(Last),
+    /// Over.
+    Gone,
+}
+
+/// The one timer of a connection. It is set when it would ring too late, and what rings too early is looked at and set
+/// anew: a connection that is never slow touches it about once a second, not once a request.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    /// It wakes the connection when it rings: it need not be asked again until then.
+    is_set: bool,
+}
+
+/// Serves a connection until it closes, whatever it goes on with.
+pub(super) fn serve(transport: Transport, visitor: Rc<Visitor>, held: Option<Held>) -> Connection {
+    let rest = Rest { transport, since: visitor.now().nanos, heads: 0 };
+    let state = State::in_use(rest, &visitor);
+    Connection { visitor, state, timer: Timer::new(), draining: None, _held: held }
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { visitor, state, timer, draining, .. } = self.get_mut();
+        if draining.is_none() {
+            *draining = Some(visitor.wake_in_drain(cx.waker()));
+        }
+        loop {
+            let end = match state {
+                State::InUse(line, talk) => ready!(poll_in_use(cx, line, talk.as_mut(), timer)),
+                State::Resting(rest) => match ready!(rest.poll_woken(cx, visitor, timer)) {
+                    Some(end) => end,
+                    None => End::Woken,
+                },
+                State::Last(last) => return last.as_mut().poll(cx),
+                State::Gone => return Poll::Ready(()),
+            };
+            *state = std::mem::replace(state, State::Gone).after(end, visitor);
         }
     }
 }
 
-/// One request after another, and the clock. None: somebody still has the connection, which nobody should.
-async fn converse(rest: Rest, visitor: &Rc<Visitor>, timer: &mut Timer<'_>) -> Option<(Io, End)> {
-    let line = Line::new(rest, visitor);
-    let end = {
-        let mut talk = pin!(talk(&line));
-        poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(end) = talk.as_mut().poll(cx) {
-                    return Poll::Ready(end);
-                }
-                if let Err(end) = line.poll_beside(cx) {
-                    return Poll::Ready(end);
-                }
-                let Poll::Ready(overdue) = timer.poll(cx, visitor, || line.io.borrow().deadline(visitor))
-                else {
-                    return Poll::Pending;
-                };
-                match overdue {
-                    Overdue::Body(late) => line.break_body(late.refusal()),
-                    overdue => return Poll::Ready(End::of(overdue)),
-                }
-            }
-        })
-        .await
-    };
-    Rc::into_inner(line).map(|line| (line.io.into_inner(), end))
+/// Moves what is under way, and what goes on beside it, and watches the clock.
+fn poll_in_use(
+    cx: &mut Context<'_>,
+    line: &Rc<Line>,
+    mut talk: Pin<&mut dyn Future<Output = End>>,
+    timer: &mut Timer,
+) -> Poll<End> {
+    loop {
+        if let Poll::Ready(end) = talk.as_mut().poll(cx) {
+            return Poll::Ready(end);
+        }
+        if let Err(end) = line.poll_beside(cx) {
+            return Poll::Ready(end);
+        }
+        let deadline = || line.io.borrow().deadline(&line.visitor);
+        match ready!(timer.poll(cx, &line.visitor, deadline)) {
+            Overdue::Body(late) => line.break_body(late.refusal()),
+            overdue => return Poll::Ready(End::of(overdue)),
+        }
+    }
 }
 
-async fn talk(line: &Rc<Line>) -> End {
+/// One request after another.
+async fn talk(line: Rc<Line>) -> End {
     loop {
         let (request, asked) = match poll_fn(|cx| line.poll_head(cx)).await {
             Ok(heard) => heard,
             Err(end) => return end,
         };
-        let answer = inbound::serve_lines(&line.visitor, request, line.visitor.early()).await;
+        let answer = inbound::serve_lines(&line.visitor, request, &line.early).await;
         if answer.body().is_switched() {
             return End::Switched(Box::new(inbound::settled(answer)));
         }
-        match answer::send(line, answer, &asked).await {
+        match answer::send(&line, answer, &asked).await {
             Ok(true) => {}
             Ok(false) => return End::Done,
             Err(end) => return end,
@@ -175,14 +180,51 @@ async fn talk(line: &Rc<Line>) -> End {
     }
 }
 
+impl State {
+    fn in_use(rest: Rest, visitor: &Rc<Visitor>) -> Self {
+        let line = Line::new(rest, visitor);
+        let talk = Box::pin(talk(Rc::clone(&line)));
+        Self::InUse(line, talk)
+    }
+
+    /// What comes after this one came to its end.
+    fn after(self, end: End, visitor: &Rc<Visitor>) -> Self {
+        let io = match self {
+            Self::InUse(line, talk) => {
+                drop(talk);
+                // Nobody else has it: a request and its body are gone with the talk.
+                let Some(line) = Rc::into_inner(line) else { return Self::Gone };
+                line.io.into_inner()
+            }
+            Self::Resting(rest) if matches!(end, End::Woken) => return Self::in_use(rest, visitor),
+            Self::Resting(rest) => Io::new(rest, visitor),
+            Self::Last(_) | Self::Gone => return Self::Gone,
+        };
+        let visitor = Rc::clone(visitor);
+        Self::Last(match end {
+            End::Parked => {
+                visitor.rest();
+                return Self::Resting(Rest { transport: io.transport, since: io.since, heads: io.heads });
+            }
+            End::Http2 => {
+                let mut transport = io.transport;
+                transport.give_back(io.held.to_vec());
+                Box::pin(http2::serve(transport, visitor))
+            }
+            End::Switched(answer) => {
+                let (head, reply) = answer.into_parts();
+                let (mut to_client, to_worker) = (io.out, io.held.to_vec());
+                head::write_interim(&Response::from_parts(head, ()), &mut to_client);
+                Box::pin(reply.carry(io.transport, Opening { to_client, to_worker }))
+            }
+            end => Box::pin(async move { close::close(end, io, &visitor).await }),
+        })
+    }
+}
+
 impl Rest {
     /// Waits for the next byte, or for the end of the wait.
-    fn poll_woken(
-        &self,
-        cx: &mut Context<'_>,
-        visitor: &Visitor,
-        timer: &mut Timer<'_>,
-    ) -> Poll<Option<End>> {
+    fn poll_woken(&self, cx: &mut Context<'_>, visitor: &Visitor, timer: &mut Timer) -> Poll<Option<End>> {
         // An error is for whoever reads next.
         if self.transport.poll_read_ready(cx).is_ready() {
             return Poll::Ready(None);
@@ -192,9 +234,13 @@ impl Rest {
     }
 }
 
-impl Timer<'_> {
-    /// Ready once `deadline` has passed, with what it means.
+impl Timer {
     #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
+    fn new() -> Self {
+        Self { sleep: Box::pin(sleep_until(Instant::now())), is_set: false }
+    }
+
+    /// Ready once `deadline` has passed, with what it means.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -202,19 +248,19 @@ impl Timer<'_> {
         deadline: impl Fn() -> Option<(u64, Overdue)>,
     ) -> Poll<Overdue> {
         loop {
-            let Some((deadline, overdue)) = deadline() else { return Poll::Pending };
-            if deadline < self.rings_at {
-                let left = Duration::from_nanos(deadline.saturating_sub(Moment::read().nanos));
-                self.sleep.as_mut().reset(Instant::now() + left);
-                self.rings_at = deadline;
+            let Some((nanos, overdue)) = deadline() else { return Poll::Pending };
+            let rings_at = Instant::from_std(Moment { nanos, unix_micros: 0 }.instant());
+            if !self.is_set || rings_at < self.sleep.deadline() {
+                self.sleep.as_mut().reset(rings_at);
+                // A connection that always has something to do uses up its task's turn, and a timer asked after that
+                // would always say "later": it is asked beside tokio's budget.
+                self.is_set = pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_pending();
             }
-            // A connection that always has something to do uses up its task's turn, and a timer asked after that would
-            // always say "later": it is asked beside tokio's budget.
-            if pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_pending() {
+            if self.is_set && !self.sleep.is_elapsed() {
                 return Poll::Pending;
             }
-            self.rings_at = u64::MAX;
-            if visitor.refresh_clock().nanos >= deadline {
+            self.is_set = false;
+            if visitor.refresh_clock().nanos >= nanos {
                 return Poll::Ready(overdue);
             }
         }

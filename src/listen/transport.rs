@@ -23,13 +23,27 @@ pub enum Transport {
 #[derive(Debug)]
 pub struct Begun {
     socket: Socket,
-    ahead: Vec<u8>,
+    /// In a box, since hardly any connection has it.
+    ahead: Option<Box<Ahead>>,
+}
+
+/// Bytes that were read too early, and how many of them are passed on.
+#[derive(Debug)]
+struct Ahead {
+    bytes: Vec<u8>,
+    passed: usize,
 }
 
 impl Begun {
     /// A socket, and what was read from it too early.
-    pub const fn new(socket: Socket, ahead: Vec<u8>) -> Self {
-        Self { socket, ahead }
+    pub fn new(socket: Socket, ahead: Vec<u8>) -> Self {
+        Self { socket, ahead: Ahead::of(ahead) }
+    }
+}
+
+impl Ahead {
+    fn of(bytes: Vec<u8>) -> Option<Box<Self>> {
+        (!bytes.is_empty()).then(|| Box::new(Self { bytes, passed: 0 }))
     }
 }
 
@@ -68,7 +82,7 @@ impl Transport {
     /// Gives back what was read from a plain connection and belongs to another protocol than was thought.
     pub(super) fn give_back(&mut self, bytes: Vec<u8>) {
         if let Self::Plain(begun) = self {
-            begun.ahead = bytes;
+            begun.ahead = Ahead::of(bytes);
         }
     }
 }
@@ -82,14 +96,13 @@ impl ClientSide for Transport {
 impl AsyncRead for Begun {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.ahead.is_empty() {
-            return Pin::new(&mut this.socket).poll_read(cx, buf);
-        }
-        let n = this.ahead.len().min(buf.remaining());
-        buf.put_slice(&this.ahead[..n]);
-        this.ahead.drain(..n);
-        if this.ahead.is_empty() {
-            this.ahead = Vec::new();
+        let Some(ahead) = &mut this.ahead else { return Pin::new(&mut this.socket).poll_read(cx, buf) };
+        let rest = &ahead.bytes[ahead.passed..];
+        let n = rest.len().min(buf.remaining());
+        buf.put_slice(&rest[..n]);
+        ahead.passed += n;
+        if ahead.passed == ahead.bytes.len() {
+            this.ahead = None;
         }
         Poll::Ready(Ok(()))
     }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::world::{End, Raw, Step, World, eventually, get, one_service, service};
+use crate::world::{End, PARKED, Raw, Step, World, eventually, get, linger, one_service, service};
 
 /// The grace of a drain by default is 30 s; whatever ends "at once" ends well within this.
 const AT_ONCE: Duration = Duration::from_secs(8);
@@ -171,12 +171,15 @@ fn a_drain_does_not_wait_for_clients_that_say_nothing() {
     let buckler = world.one_service("timeouts: { head: 60s, keep_alive: 60s }");
     let mut silent = buckler.connect();
     let mut idle = buckler.connect();
+    let mut parked = buckler.connect();
+    parked.answer(&get("/")).is(200);
+    linger(PARKED);
     idle.answer(&get("/")).is(200);
     let begin = Instant::now();
     buckler.term();
     assert_eq!(buckler.wait_exit(), 0);
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
-    assert_eq!((silent.closed(), idle.closed()), (End::Closed, End::Closed));
+    assert_eq!((silent.closed(), idle.closed(), parked.closed()), (End::Closed, End::Closed, End::Closed));
 }
 
 #[test]

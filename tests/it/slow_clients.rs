@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::world::http2::{DATA, END_HEADERS, END_STREAM, HEADERS, Http2, ask, frame};
-use crate::world::{Buckler, End, Raw, Step, World, eventually, get, linger, request};
+use crate::world::{Buckler, End, PARKED, Raw, Step, World, eventually, get, linger, request};
 
 const SHORT: &str = "timeouts: { head: 500ms, body: 500ms, send: 500ms, keep_alive: 500ms }";
 const TICK: Duration = Duration::from_millis(25);
@@ -44,6 +44,24 @@ fn the_next_head_on_a_connection_has_its_time_too() {
     raw.send("GET /half HTTP/1.1\r\nhost: ");
     assert_eq!(raw.read_response().is(408).reason(), "client_timeout");
     raw.read_to_end();
+}
+
+#[test]
+fn a_connection_that_was_idle_for_a_while_goes_on_and_is_ended_in_its_time() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service("timeouts: { keep_alive: 2500ms }");
+    let mut raw = buckler.connect();
+    raw.answer(&get("/1")).is(200);
+    linger(PARKED);
+    // In pieces, and the next one pipelined.
+    raw.send("POST /2 HTTP/1.1\r\nhost: a\r\ncontent-le").send("ngth: 2\r\n\r\nhi").send(get("/3").bytes());
+    raw.read_response().is(200);
+    raw.read_response().is(200);
+    let begin = Instant::now();
+    assert_eq!(raw.closed(), End::Closed);
+    assert!(begin.elapsed() > Duration::from_millis(2200), "too early: {:?}", begin.elapsed());
+    assert_eq!(worker.count(), 3);
 }
 
 #[test]

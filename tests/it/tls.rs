@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
 
 use crate::neighbours::curl;
-use crate::world::{Buckler, End, World, eventually};
+use crate::world::{Buckler, End, PARKED, World, eventually, linger};
 use authority::{Authority, Issued};
 
 /// As in contract/edge.yaml, with a second name and a list of what is revoked.
@@ -217,6 +217,18 @@ fn a_connection_too_many_is_closed_without_clear_text() {
     assert_eq!(held.status("user-data.test").unwrap(), 200);
     assert_eq!(buckler.connect().closed(), End::Closed);
     assert_eq!(buckler.refused("connections"), 1.0);
+}
+
+#[test]
+fn a_connection_that_was_idle_for_a_while_goes_on() {
+    let edge = Edge::new();
+    let buckler = edge.world.buckler(&EDGE.replace("default: deny", "default: allow"));
+    let mut open = Secure::connect(&buckler, &edge.trusting(), "user-data.test");
+    for _ in 0..2 {
+        assert_eq!(open.status("user-data.test").unwrap(), 200);
+        linger(PARKED);
+    }
+    assert_eq!(open.status("user-data.test").unwrap(), 200);
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl Line {
         let io = &mut *self.io.borrow_mut();
         io.phase = Phase::Answering;
         // Hints that came with the head belong before it.
-        let early = self.visitor.early();
+        let early = &self.early;
         if early.is_waiting() {
             early.take().iter().for_each(|hint| head::write_interim(hint, &mut io.out));
         }

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::scratch::{self, PIECE};
 use super::{End, PARK_AFTER, Rest, head};
 use crate::config::Timeouts;
+use crate::forward::early::Early;
 use crate::forward::pace::{Late, Pace};
 use crate::inbound::Visitor;
 use crate::listen::transport::Transport;
@@ -28,6 +29,8 @@ const HALF_CLOSED_WAIT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) visitor: Rc<Visitor>,
+    /// Interim answers for the request that is served.
+    pub(super) early: Early,
     /// Borrowed within one step and never while a request is asked to go on: its body borrows it too.
     pub(super) io: RefCell<Io>,
 }
@@ -109,7 +112,7 @@ pub(super) enum Overdue {
 impl Line {
     pub(super) fn new(rest: Rest, visitor: &Rc<Visitor>) -> Rc<Self> {
         let io = RefCell::new(Io::new(rest, visitor));
-        Rc::new(Self { visitor: Rc::clone(visitor), io })
+        Rc::new(Self { visitor: Rc::clone(visitor), early: Early::default(), io })
     }
 
     /// What goes on beside a request: hints for the client go out, and it is noticed that it leaves.
@@ -122,7 +125,7 @@ impl Line {
             return Err(End::Broken);
         }
         if io.phase == Phase::Serving {
-            let early = self.visitor.early();
+            let early = &self.early;
             if early.is_waiting() {
                 early.take().iter().for_each(|hint| head::write_interim(hint, &mut io.out));
             }

@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use bytes::BufMut;
 use http::{Method, StatusCode};
 use http_body::Body;
-use bytes::BufMut;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::LocalSet;
@@ -22,14 +22,19 @@ use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
 use crate::socket::Socket;
 
-/// A service that refuses every request, and whose idle connections are closed after half a second.
+/// A service that refuses every request.
 fn place() -> Rc<Place> {
+    place_that_keeps(Duration::from_secs(60))
+}
+
+/// The same, whose idle connections are closed after `keep_alive`.
+fn place_that_keeps(keep_alive: Duration) -> Rc<Place> {
     let clock = ShardClock::new();
     let callers = Arc::new(CallerBook::new(config::plain_callers()));
     let ledger = Arc::new(Ledger::new(NonZeroUsize::new(64).unwrap()));
     let mut service = config::plain_service();
     service.permissions.default = Verdict::Deny;
-    service.timeouts.keep_alive = Duration::from_millis(500);
+    service.timeouts.keep_alive = keep_alive;
     let service = Service::new((&Arc::new(service), None), &callers, &ledger, 1, None, clock.now());
     Place::new(Desk::new(service, (ShardId(0), &clock), None, None), clock)
 }
@@ -115,8 +120,10 @@ fn a_request() -> impl Strategy<Value = (Vec<u8>, Understood)> {
     let chunks = proptest::collection::vec(1_usize..40, 1..5);
     (any::<bool>(), any::<bool>(), content, chunks, "[a-z]{0,90}", any::<bool>()).prop_map(
         |(has_body, chunked, content, sizes, value, has_trailer)| {
-            let mut fields = vec![("host".to_owned(), b"a".to_vec()), ("x-own".to_owned(), value.clone().into_bytes())];
-            let mut bytes = format!("PUT /a?{value} HTTP/1.1\r\nHost: a\r\nX-Own:  {value} \r\n").into_bytes();
+            let mut fields =
+                vec![("host".to_owned(), b"a".to_vec()), ("x-own".to_owned(), value.clone().into_bytes())];
+            let mut bytes =
+                format!("PUT /a?{value} HTTP/1.1\r\nHost: a\r\nX-Own:  {value} \r\n").into_bytes();
             let mut trailers = Vec::new();
             let mut sent = Vec::new();
             if has_body && chunked {
@@ -179,7 +186,8 @@ fn a_body_of_megabytes_comes_through_whole() {
 fn the_client_is_told_to_go_on_once_its_body_is_wanted() {
     run(async {
         let (line, mut far) = line();
-        far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n").unwrap();
+        far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+            .unwrap();
         let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
         let mut answer = [0; 64];
         assert_eq!(far.read(&mut answer).unwrap_err().kind(), ErrorKind::WouldBlock, "nobody wants it yet");
@@ -237,8 +245,8 @@ fn hints_go_before_the_head_of_their_answer() {
         let (line, mut far) = line();
         far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
         let (request, asked) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
-        let answer = inbound::serve(&line.visitor, request, line.visitor.early()).await;
-        line.visitor.early().tell(StatusCode::EARLY_HINTS, &http::HeaderMap::new());
+        let answer = inbound::serve(&line.visitor, request, &line.early).await;
+        line.early.tell(StatusCode::EARLY_HINTS, &http::HeaderMap::new());
         assert!(answer::send(&line, answer, &asked).await.ok().unwrap());
         let mut bytes = [0; 4096];
         let n = far.read(&mut bytes).unwrap();
@@ -252,7 +260,7 @@ fn with_client<T, F: Future<Output = T>>(client: impl FnOnce(tokio::net::UnixStr
     run(async {
         let (transport, visitor, far) = connection(&place());
         let served = tokio::task::spawn_local(async move {
-            assert!(matches!(serve(transport, visitor).await, Left::Nothing));
+            serve(transport, visitor, None).await;
         });
         let found = client(tokio::net::UnixStream::from_std(far).unwrap()).await;
         served.await.unwrap();
@@ -305,53 +313,93 @@ fn a_client_that_reads_late_misses_nothing() {
     assert_eq!(first, 0, "nothing stands before the first answer");
 }
 
+/// Polls once: whether it is still waiting.
+async fn waits<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> bool {
+    poll_fn(|cx| Poll::Ready(poll(cx).is_pending())).await
+}
+
 #[test]
 fn a_parked_connection_goes_on_as_if_nothing_had_been() {
     run(async {
-        let (transport, visitor, mut far) = connection(&place());
-        let mut sleep = pin!(sleep_until(Instant::now() + Duration::from_secs(86_400)));
-        let mut timer = Timer { sleep: sleep.as_mut(), rings_at: u64::MAX };
-        // It has been silent for long.
-        let rest = Rest { transport, since: 0, heads: 0 };
-        let (io, end) = converse(rest, &visitor, &mut timer).await.unwrap();
-        assert!(matches!(end, End::Parked));
-        let rest = Rest { transport: io.transport, since: io.since, heads: io.heads };
-        assert!(poll_fn(|cx| Poll::Ready(rest.poll_woken(cx, &visitor, &mut timer).is_pending())).await);
-        far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-        assert!(poll_fn(|cx| rest.poll_woken(cx, &visitor, &mut timer)).await.is_none());
-        let line = Line::new(rest, &visitor);
-        let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
-        assert_eq!(request.uri(), "/");
+        let (transport, visitor, far) = connection(&place());
+        let mut connection = serve(transport, visitor, None);
+        let mut far = tokio::net::UnixStream::from_std(far).unwrap();
+        for _ in 0..2 {
+            // It has been silent for long.
+            let State::InUse(line, _) = &connection.state else { panic!("it is not in use") };
+            line.io.borrow_mut().since = 0;
+            poll_fn(|cx| match (Pin::new(&mut connection).poll(cx), &mut connection.state) {
+                (Poll::Pending, State::Resting(rest)) => {
+                    rest.since = connection.visitor.now().nanos;
+                    Poll::Ready(())
+                }
+                (Poll::Pending, _) => Poll::Pending,
+                (Poll::Ready(()), _) => panic!("it is closed"),
+            })
+            .await;
+            let asking = async {
+                far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+                let mut bytes = Vec::new();
+                while count(&bytes, "\"request_id\"") == 0 {
+                    far.read_buf(&mut bytes).await.unwrap();
+                }
+                bytes
+            };
+            tokio::select! {
+                bytes = asking => assert!(bytes.starts_with(b"HTTP/1.1 403 ")),
+                () = &mut connection => panic!("it is closed"),
+            }
+        }
     });
 }
 
 #[test]
-fn a_parked_connection_is_closed_after_keep_alive_and_in_a_drain() {
+fn a_parked_connection_is_closed_after_keep_alive() {
     run(async {
-        let mut sleep = pin!(sleep_until(Instant::now() + Duration::from_secs(86_400)));
-        let mut timer = Timer { sleep: sleep.as_mut(), rings_at: u64::MAX };
-        let (transport, visitor, _far) = connection(&place());
+        let (transport, visitor, _far) = connection(&place_that_keeps(Duration::from_millis(500)));
         let since = visitor.refresh_clock().nanos;
         let rest = Rest { transport, since, heads: 1 };
-        let end = poll_fn(|cx| rest.poll_woken(cx, &visitor, &mut timer)).await;
-        assert!(matches!(end, Some(End::Idle)));
-        assert!(visitor.refresh_clock().nanos - since >= 500_000_000, "too early");
-        // One that has said nothing yet has `timeouts.head`, unless the service drains.
-        let place = place();
-        let (transport, visitor, _far) = connection(&place);
-        let rest = Rest { transport, since: 0, heads: 0 };
-        assert!(poll_fn(|cx| Poll::Ready(rest.poll_woken(cx, &visitor, &mut timer).is_pending())).await);
-        place.drain();
-        let end = poll_fn(|cx| rest.poll_woken(cx, &visitor, &mut timer)).await;
-        assert!(matches!(end, Some(End::Idle)));
+        let mut connection = serve_at_rest(rest, &visitor);
+        (&mut connection).await;
+        let waited = visitor.refresh_clock().nanos - since;
+        assert!(waited >= 500_000_000, "closed after {waited} ns");
     });
 }
 
 #[test]
-fn what_is_there_for_every_connection_is_small() {
+fn a_parked_connection_is_closed_in_a_drain() {
     run(async {
-        let (transport, visitor, _far) = connection(&place());
-        let size = size_of_val(&serve(transport, visitor));
-        assert!(size <= 512, "{size} bytes");
+        let place = place();
+        let (transport, visitor, _far) = connection(&place);
+        // It has said nothing yet, and has the whole of `timeouts.head` for that.
+        let rest = Rest { transport, since: visitor.now().nanos, heads: 0 };
+        let mut connection = serve_at_rest(rest, &visitor);
+        assert!(waits(|cx| Pin::new(&mut connection).poll(cx)).await);
+        let draining = async {
+            place.drain();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = connection => {}
+            () = draining => {}
+        }
+    });
+}
+
+fn serve_at_rest(rest: Rest, visitor: &Rc<Visitor>) -> Connection {
+    let visitor = Rc::clone(visitor);
+    Connection { visitor, state: State::Resting(rest), timer: Timer::new(), draining: None, _held: None }
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    let bytes = size_of::<Connection>();
+    assert!(bytes <= 136, "{bytes} bytes");
+    let bytes = size_of::<Visitor>();
+    assert!(bytes <= 304, "{bytes} bytes for the visitor");
+    run(async {
+        let (line, _far) = line();
+        let bytes = size_of_val(&talk(line));
+        assert!(bytes <= 12 * 1024, "{bytes} bytes while in use");
     });
 }

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 /// How long anything may take that should happen: long enough for a busy machine, short enough to notice a hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long a client says nothing whose connection is to be parked meanwhile (after one second).
+pub(crate) const PARKED: Duration = Duration::from_millis(1300);
+
 const POLL: Duration = Duration::from_millis(5);
 
 /// Waits until the condition holds; panics, with `what` was waited for, if it does not within [`PATIENCE`].
