@@ -232,3 +232,19 @@ pub(super) const fn starved() -> Refusal {
 pub(super) const fn too_slow() -> Refusal {
     Refusal::new(Reason::WorkerTimeout, "the worker sent no answer in time")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forward::answer::Streaming;
+
+    #[test]
+    fn what_is_moved_for_each_request_is_small() {
+        // Bytes; each is copied at least once for a request.
+        for (size, most) in
+            [(size_of::<Exchange<'_>>(), 320), (size_of::<Head>(), 192), (size_of::<Streaming>(), 512)]
+        {
+            assert!(size <= most, "{size} bytes, at most {most} wanted");
+        }
+    }
+}
