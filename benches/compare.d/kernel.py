@@ -61,3 +61,20 @@ def cpu_model():
     """What the first CPU calls itself."""
     found = re.search(r"^model name\s*:\s*(.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return found[1] if found else platform.machine()
+
+
+def begin_peak(root):
+    """Lets the peaks of resident memory begin anew, at what it is now."""
+    for pid in tree(root):
+        with contextlib.suppress(OSError):
+            pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_of_tree(root):
+    """Resident bytes at their most, each process by itself."""
+    peak = 0
+    for pid in tree(root):
+        with contextlib.suppress(OSError):
+            text = pathlib.Path(f"/proc/{pid}/status").read_text()
+            peak += int(re.search(r"^VmHWM:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024
+    return peak

@@ -16,7 +16,7 @@ from checks import Failed
 
 READY_WITHIN_S = 10
 STOP_WITHIN_S = 3
-WRK_ENDS_WITHIN_S = 15
+LOAD_ENDS_WITHIN_S = 60
 LOG_TAIL_BYTES = 2000
 
 
@@ -35,19 +35,19 @@ def build_buckler(repository):
     return build(repository, [("bin", "buckler")])["buckler"]
 
 
-def build(repository, targets):
-    """Builds these targets, as (kind, name), in release mode and gives their paths by name."""
+def build(repository, targets, profile="release"):
+    """Builds these targets, as (kind, name), with this profile of Cargo.toml and gives their paths by name."""
     wanted = {name for _, name in targets}
     if not wanted:
         return {}
     chosen = [word for kind, name in targets for word in (f"--{kind}", name)]
-    command = ["cargo", "build", "--release", "--locked", *chosen, "--message-format=json-render-diagnostics"]
+    command = ["cargo", "build", "--profile", profile, "--locked", *chosen, "--message-format=json-render-diagnostics"]
     try:
         built = subprocess.run(command, cwd=repository, stdout=subprocess.PIPE, text=True)
     except FileNotFoundError:
         raise Failed("cargo is not installed; see https://rustup.rs, or name a binary with --buckler PATH") from None
     if built.returncode:
-        raise Failed("cargo build --release failed; its messages stand above")
+        raise Failed(f"cargo build --profile {profile} failed; its messages stand above")
     messages = [json.loads(line) for line in built.stdout.splitlines()]
     paths = {message["target"]["name"]: pathlib.Path(message["executable"]) for message in messages if message.get("executable")}
     if missing := wanted - paths.keys():
@@ -83,7 +83,9 @@ class Server:
 
     def start(self, command):
         """Starts the program and returns once its port answers."""
-        with self.log.open("wb") as output:
+        self.log.unlink(missing_ok=True)
+        # Appended, so that a log may be emptied while it is written.
+        with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.log.parent, start_new_session=True)
         end = time.monotonic() + READY_WITHIN_S
@@ -117,24 +119,24 @@ def stop(process):
             process.wait(STOP_WITHIN_S)
 
 
-def run_wrk(command, seconds):
-    """One run of wrk; gives what compare.d/report.lua prints."""
+def run_load(command, seconds):
+    """One run of a load generator; gives what it prints. Large bodies are finished, which may take a while."""
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     try:
-        output, _ = process.communicate(timeout=seconds + WRK_ENDS_WITHIN_S)
+        output, _ = process.communicate(timeout=seconds + LOAD_ENDS_WITHIN_S)
     except subprocess.TimeoutExpired:
-        raise Failed(f"wrk did not end in time: {shlex.join(command)}") from None
+        raise Failed(f"the load did not end in time: {shlex.join(command)}") from None
     finally:
         stop(process)
-    found = re.search(r"^REPORT (.*)$", output, re.MULTILINE)
-    if not found:
-        raise Failed(f"wrk gave no report: {shlex.join(command)}\n{output}")
-    return json.loads(found[1])
+    if process.returncode:
+        raise Failed(f"the load failed: {shlex.join(command)}\n{output.strip()}")
+    return output
 
 
 def version_of(command):
     """The version that a program says it has."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    found = re.search(r"\d+\.\d+\S*", done.stdout)
+    # Some say their own path first.
+    found = re.search(r"\d+\.\d+[^\s/]*", done.stdout.replace(command[0], ""))
     return found[0] if found else "of unknown version"

@@ -1,7 +1,7 @@
 //! The keyed hash behind callers and ledger keys: one random seed per process, so that nobody outside can choose
 //! names or addresses that collide. The same for the whole life of the process: reloads find the same keys again.
 
-use std::hash::{BuildHasher, Hash};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::OnceLock;
 
 use foldhash::SharedSeed;
@@ -17,13 +17,10 @@ pub(super) fn state() -> &'static SeedableRandomState {
     static SHARED: OnceLock<SharedSeed> = OnceLock::new();
     static STATE: OnceLock<SeedableRandomState> = OnceLock::new();
     STATE.get_or_init(|| {
-        let mut bytes = [0; 16];
-        if aws_lc_rs::rand::fill(&mut bytes).is_err() {
-            // No entropy source is not known to happen on Linux; foldhash's own start values (time, addresses) remain.
-            return SeedableRandomState::random();
-        }
-        let (left, right) = bytes.split_at(8);
-        let word = |half: &[u8]| half.iter().fold(0, |word: u64, byte| (word << 8) | u64::from(*byte));
-        SeedableRandomState::with_seed(word(left), SHARED.get_or_init(|| SharedSeed::from_u64(word(right))))
+        // The standard library takes its keys from the system without ado; the cryptography library first spends some
+        // 100 ms on entropy of its own, at each start.
+        let keys = RandomState::new();
+        let (left, right) = (keys.hash_one(1_u8), keys.hash_one(2_u8));
+        SeedableRandomState::with_seed(left, SHARED.get_or_init(|| SharedSeed::from_u64(right)))
     })
 }
