@@ -17,7 +17,6 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// What Buckler knows of a request and tells the worker.
 #[derive(Debug)]
@@ -211,8 +210,8 @@ pub fn idempotent(method: &Method) -> bool {
 }
 
 /// What the worker says of its keep-alive: the `timeout` of a `Keep-Alive` field, in seconds.
-pub fn keep_alive_timeout(fields: &HeaderMap) -> Option<u64> {
-    let value = fields.get(KEEP_ALIVE)?.to_str().ok()?;
+pub fn keep_alive_timeout(value: &[u8]) -> Option<u64> {
+    let value = std::str::from_utf8(value).ok()?;
     value.split(',').find_map(|part| part.trim().strip_prefix("timeout=")?.trim().parse().ok())
 }
 
@@ -491,7 +490,7 @@ mod tests {
 
     #[test]
     fn the_workers_keep_alive_is_read() {
-        assert_eq!(keep_alive_timeout(&map(&[("keep-alive", "max=100, timeout=15")])), Some(15));
-        assert_eq!(keep_alive_timeout(&map(&[("keep-alive", "timeout=soon")])), None);
+        assert_eq!(keep_alive_timeout(b"max=100, timeout=15"), Some(15));
+        assert_eq!(keep_alive_timeout(b"timeout=soon"), None);
     }
 }

@@ -123,7 +123,7 @@ impl Route {
             return Err(unasked(&active));
         }
         active.head(status, None);
-        if let Some(seconds) = headers::keep_alive_timeout(&head.fields) {
+        if let Some(seconds) = head.idle_seconds {
             active.lane.keep_alive_said(seconds);
         }
         headers::to_client(&mut head.fields, status, head.version);

@@ -2,6 +2,7 @@
 //! service; a connection never leaves its shard. Which worker gets a request is `balance`'s choice.
 
 use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -264,8 +265,8 @@ impl Link {
 
     /// Whether nothing came that nobody asked for: no byte, and no end.
     pub(super) fn is_at_rest(&self) -> bool {
-        let nothing = |read: std::io::Result<usize>| matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
-        self.inflow.ahead.is_empty() && nothing(self.socket.try_read(&mut [0]))
+        let read = self.socket.try_read(&mut [0]);
+        self.inflow.ahead.is_empty() && read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     /// The socket, for something else than HTTP, with what the worker has sent already.

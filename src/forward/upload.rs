@@ -153,6 +153,13 @@ impl Upload {
         Self(Some(Under { body, most, again: None, progress }))
     }
 
+    /// A body of these pieces.
+    #[cfg(test)]
+    pub(super) fn made_up(taken: Taken) -> Self {
+        let (body, again, progress) = (Source::None, Some(Box::new(taken)), Rc::default());
+        Self(Some(Under { body, most: u64::MAX, again, progress }))
+    }
+
     /// How it stands, for the request that waits.
     pub fn watch(&self) -> UploadWatch {
         UploadWatch(self.0.as_ref().map(|under| Rc::clone(&under.progress)))

@@ -10,7 +10,7 @@ use httparse::{ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 
 use super::body::Framing;
-use crate::forward::Answer;
+use crate::forward::{Answer, headers};
 
 /// Fields that an answer's head may have.
 pub(super) const FIELDS_MOST: usize = 100;
@@ -33,7 +33,8 @@ pub struct Head {
     pub status: StatusCode,
     /// 1.0 or 1.1.
     pub version: Version,
-    /// The fields. They share the memory of the head that they came in.
+    /// The fields without those of this hop, which 101 alone keeps: there they are the answer. They share the memory of
+    /// the head that they came in.
     pub fields: HeaderMap,
     /// The words behind the status, if they are not those that everybody uses.
     pub reason: Option<ReasonPhrase>,
@@ -41,6 +42,8 @@ pub struct Head {
     pub framing: Framing,
     /// Whether the worker keeps the connection for another request.
     pub keeps: bool,
+    /// How long it says that it keeps it idle, in seconds: the `timeout` of a `Keep-Alive` field.
+    pub idle_seconds: Option<u64>,
 }
 
 impl Head {
@@ -86,54 +89,93 @@ pub fn take(bytes: &mut Bytes, method: &Method, most: usize) -> Result<Option<He
     let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     let mut map = HeaderMap::with_capacity(parsed.headers.len() + ADDED);
     let mut said = Said::default();
+    let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     for field in &*parsed.headers {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| NOT_HTTP)?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_| NOT_HTTP)?;
-        if said.hear(&name, &value)? {
+        let stays = said.hear(field.name.as_bytes(), field.value)?;
+        if stays || switches {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| NOT_HTTP)?;
+            let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_| NOT_HTTP)?;
             map.append(name, value);
         }
+    }
+    if !switches {
+        said.nominated.iter().for_each(|name| drop(map.remove(name)));
+    }
+    if said.chunked {
+        // The chunks frame the message, so a length beside them is a lie.
+        map.remove(header::CONTENT_LENGTH);
     }
     let framing = said.framing(method, status, version)?;
     let keeps =
         framing != Framing::UntilClose && !said.close && (version == Version::HTTP_11 || said.keep_alive);
     bytes.advance(length);
-    Ok(Some(Head { status, version, fields: map, reason, framing, keeps }))
+    let idle_seconds = said.idle_seconds;
+    Ok(Some(Head { status, version, fields: map, reason, framing, keeps, idle_seconds }))
 }
 
 /// Whether the end of a head is among these bytes, of which the first `known` were looked at before.
-pub(in crate::forward) fn has_end(bytes: &[u8], known: usize) -> bool {
+pub(super) fn has_end(bytes: &[u8], known: usize) -> bool {
     let fresh = &bytes[known.saturating_sub(2).min(bytes.len())..];
     // A line may end without its CR (RFC 9112 section 2.2).
     fresh.windows(2).any(|two| two == b"\n\n") || fresh.windows(3).any(|three| three == b"\n\r\n")
 }
 
-/// What the fields say of the message itself.
+/// What the fields say of the message itself and of the hop that it came by.
 #[derive(Default)]
 struct Said {
     length: Option<u64>,
     chunked: bool,
     close: bool,
     keep_alive: bool,
+    idle_seconds: Option<u64>,
+    /// Further fields of this hop, as `Connection` names them.
+    nominated: Vec<HeaderName>,
 }
 
 impl Said {
-    /// Takes notice of a field. False: it says what another one said before, and is left out.
-    fn hear(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, Bad> {
-        if *name == header::CONTENT_LENGTH {
-            return self.hear_length(value.as_bytes());
-        }
-        if *name == header::TRANSFER_ENCODING {
-            if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
-                return Err(TWO_WAYS);
+    /// Takes notice of a field. False: it is not for the client (RFC 9110 section 7.6.1), or was said before.
+    fn hear(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Bad> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        // By length first: most names are of none of these.
+        Ok(match name.len() {
+            2 => !is("te"),
+            7 => !is("upgrade"),
+            10 if is("connection") => {
+                value.split(|byte| *byte == b',').for_each(|option| self.hear_option(option.trim_ascii()));
+                false
             }
-            self.chunked = true;
-        } else if *name == header::CONNECTION {
-            for option in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                self.close |= option.eq_ignore_ascii_case(b"close");
-                self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            10 if is("keep-alive") => {
+                self.idle_seconds = self.idle_seconds.or_else(|| headers::keep_alive_timeout(value));
+                false
             }
+            14 if is("content-length") => self.hear_length(value)?,
+            14 => !is("http2-settings"),
+            16 => !is("proxy-connection") && !is(headers::CALLER.as_str()),
+            17 if is("transfer-encoding") => {
+                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(TWO_WAYS);
+                }
+                self.chunked = true;
+                false
+            }
+            18 => !is("proxy-authenticate"),
+            19 => !is("proxy-authorization"),
+            _ => true,
+        })
+    }
+
+    fn hear_option(&mut self, option: &[u8]) {
+        if option.eq_ignore_ascii_case(b"close") {
+            self.close = true;
+        } else if option.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+        } else if let Ok(name) = HeaderName::from_bytes(option)
+            && name != header::CONTENT_LENGTH
+            && name != header::HOST
+        {
+            // How long the message is, nobody can take away.
+            self.nominated.push(name);
         }
-        Ok(true)
     }
 
     fn hear_length(&mut self, value: &[u8]) -> Result<bool, Bad> {
@@ -263,6 +305,21 @@ mod tests {
         ] {
             assert!(read(text, &Method::GET).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_belongs_to_this_hop_goes_no_further() {
+        let hop = "connection: X-Hop, content-length\r\nx-hop: 1\r\nkeep-alive: max=9, timeout=7\r\nte: a\r\n\
+                   upgrade: x\r\nproxy-connection: a\r\nproxy-authenticate: a\r\nx-buckler-caller: root\r\n";
+        let end = "transfer-encoding: chunked\r\ncontent-length: 3\r\nx-end: 1\r\n";
+        let head = read(&format!("HTTP/1.1 200 OK\r\n{hop}{end}\r\n"), &Method::GET).unwrap().unwrap();
+        assert_eq!(head.fields.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-end"]);
+        assert_eq!(head.idle_seconds, Some(7));
+        let head = read(&format!("HTTP/1.1 200 OK\r\n{hop}content-length: 3\r\n\r\n"), &Method::GET);
+        assert_eq!(head.unwrap().unwrap().fields["content-length"], "3");
+        // There it is what the answer is about.
+        let switch = "HTTP/1.1 101 Go\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        assert_eq!(read(switch, &Method::GET).unwrap().unwrap().fields.len(), 2);
     }
 
     #[test]

@@ -6,8 +6,10 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use http::Method;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
+use super::head::{self, Bad, Head};
 use crate::forward::tunnel::with_scratch;
 use crate::socket::Socket;
 
@@ -23,6 +25,7 @@ const LARGE: usize = 16 * 1024;
 pub(in crate::forward) struct Inflow {
     /// Read, and not taken yet.
     pub(in crate::forward) ahead: Bytes,
+    /// The beginning of a head, or the buffer that is read into.
     filling: BytesMut,
     large: bool,
 }
@@ -63,8 +66,154 @@ impl Inflow {
         Poll::Ready(Ok(read > 0))
     }
 
+    /// Takes the next head of an answer to a request of this `method`, of at most `most` bytes. None: it is not all
+    /// here, and what there is of it is kept. One that comes byte by byte is not parsed again before its end has come.
+    ///
+    /// # Errors
+    /// As of [`head::take`].
+    pub(in crate::forward) fn take_head(
+        &mut self,
+        method: &Method,
+        most: usize,
+    ) -> Result<Option<Head>, Bad> {
+        if !self.filling.is_empty() {
+            let known = self.filling.len();
+            self.filling.extend_from_slice(&std::mem::take(&mut self.ahead));
+            if !head::has_end(&self.filling, known) && self.filling.len() <= most {
+                return Ok(None);
+            }
+            self.ahead = self.filling.split().freeze();
+        }
+        if self.ahead.is_empty() {
+            return Ok(None);
+        }
+        let head = head::take(&mut self.ahead, method, most)?;
+        if head.is_none() {
+            self.filling = BytesMut::from(std::mem::take(&mut self.ahead));
+        }
+        Ok(head)
+    }
+
     /// Gives its memory back: the connection is idle.
     pub(in crate::forward) fn rest(&mut self) {
         *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::body::{Body, Step};
+    use super::*;
+
+    /// An answer as it was understood: its heads, its body, and whether it ended, broke, or wants more.
+    #[derive(Debug, Default, PartialEq)]
+    struct Understood {
+        heads: Vec<(u16, usize)>,
+        data: Vec<u8>,
+        trailers: usize,
+        ended: bool,
+        broken: bool,
+    }
+
+    fn understand<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Understood {
+        let (mut inflow, mut body, mut seen) = (Inflow::default(), None, Understood::default());
+        for part in parts {
+            if seen.ended || seen.broken {
+                break;
+            }
+            assert!(inflow.ahead.is_empty());
+            inflow.ahead = Bytes::copy_from_slice(part);
+            read_on(&mut inflow, &mut body, &mut seen);
+        }
+        seen
+    }
+
+    fn read_on(inflow: &mut Inflow, body: &mut Option<Body>, seen: &mut Understood) {
+        while body.is_none() {
+            match inflow.take_head(&Method::GET, 300) {
+                Ok(Some(head)) => {
+                    seen.heads.push((head.status.as_u16(), head.fields.len()));
+                    if !head.is_interim() {
+                        *body = Some(Body::new(head.framing, 300));
+                    }
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    seen.broken = true;
+                    return;
+                }
+            }
+        }
+        let Some(body) = body else { return };
+        loop {
+            match body.next(&mut inflow.ahead) {
+                Ok(Step::Data(data)) => seen.data.extend_from_slice(&data),
+                Ok(Step::Trailers(trailers)) => seen.trailers += trailers.len(),
+                Ok(Step::More) => return,
+                Ok(Step::End) => {
+                    seen.ended = true;
+                    return;
+                }
+                Err(_) => {
+                    seen.broken = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn answer() -> impl Strategy<Value = Vec<u8>> {
+        let line_end = prop_oneof![9 => Just("\r\n"), 1 => Just("\n")];
+        let interim = prop::collection::vec(Just("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"), 0..3);
+        let framing = prop_oneof![
+            Just(("content-length: 11", "hello world")),
+            Just(("transfer-encoding: chunked", "5\r\nhello\r\n6;a=b\r\n world\r\n0\r\n\r\n")),
+            Just(("transfer-encoding: chunked", "B\r\nhello world\r\n0\r\nsum: 1\r\n\r\n")),
+            Just(("x: until the end", "hello world")),
+        ];
+        let fields = prop::collection::vec("[a-z]{1,9}: [ -~]{0,20}", 0..6);
+        (interim, line_end, framing, fields, "[a-z ]{0,9}").prop_map(
+            |(interim, end, framing, fields, behind)| {
+                let fields: String = fields.iter().map(|field| format!("x-{field}{end}")).collect();
+                let (framing, body) = framing;
+                let head = format!("HTTP/1.1 200 OK{end}{fields}{framing}{end}{end}");
+                format!("{}{head}{body}{behind}", interim.concat()).into_bytes()
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn however_an_answer_is_cut_it_is_the_same_answer(
+            text in answer(),
+            cuts in prop::collection::vec(1_usize..60, 1..40),
+            spoil in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            let mut text = text;
+            if let Some((at, byte)) = spoil {
+                let at = at.index(text.len());
+                text[at] = byte;
+            }
+            let (mut parts, mut rest, mut cuts) = (Vec::new(), &text[..], cuts.iter().cycle());
+            while !rest.is_empty() {
+                let (part, more) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+                parts.push(part);
+                rest = more;
+            }
+            let mut whole = understand([&text[..]]);
+            let mut cut = understand(parts);
+            let mut bytewise = understand(text.chunks(1));
+            // A head that is not complete and wrong is found out now or when it is complete.
+            for seen in [&mut whole, &mut cut, &mut bytewise] {
+                seen.broken |= seen.heads.last().is_none_or(|(status, _)| *status < 200);
+            }
+            prop_assert_eq!(&whole, &cut);
+            prop_assert_eq!(&whole, &bytewise);
+            if spoil.is_none() {
+                prop_assert!(!whole.broken && whole.data.starts_with(b"hello world"));
+            }
+        }
     }
 }

@@ -336,3 +336,148 @@ fn announced(fields: &HeaderMap) -> Vec<HeaderName> {
     let lines = fields.get_all(header::TRAILER).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use http::{HeaderValue, Request};
+    use proptest::prelude::*;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    fn order(fields: &[(&'static str, &str)], body: Upload) -> Order {
+        let mut order = Request::builder().method("POST").uri("/a?b");
+        for (name, value) in fields {
+            order = order.header(*name, *value);
+        }
+        order.body(body).unwrap()
+    }
+
+    fn body(pieces: &[Vec<u8>], trailers: Option<HeaderMap>) -> Upload {
+        Upload::made_up(Taken { pieces: pieces.iter().map(|piece| piece.clone().into()).collect(), trailers })
+    }
+
+    /// What a worker reads of this request that reads so much at once, and what came of it.
+    async fn sent(mut order: Order, at_once: usize) -> (Vec<u8>, Result<(), Stop>) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut socket = Socket::Unix(ours);
+        let mut outgoing = Outgoing::new(&order);
+        let (mut read, mut all) = (vec![0; at_once], Vec::new());
+        let ended = loop {
+            tokio::select! {
+                biased;
+                ended = poll_fn(|cx| outgoing.poll(cx, &mut socket, order.body_mut())) => break ended,
+                n = theirs.read(&mut read) => all.extend_from_slice(&read[..n.unwrap()]),
+            }
+        };
+        drop(socket);
+        theirs.read_to_end(&mut all).await.unwrap();
+        (all, ended)
+    }
+
+    fn text(order: Order) -> String {
+        let (bytes, ended) = tokio_test(sent(order, 100));
+        assert_eq!(ended, Ok(()));
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn tokio_test<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn what_frames_a_body_is_what_is_sent_of_it() {
+        let head = "POST /a?b HTTP/1.1\r\n";
+        let pieces = [b"hel".to_vec(), b"lo".to_vec()];
+        let none = order(&[("host", "a"), ("transfer-encoding", "chunked")], Upload::none());
+        assert_eq!(text(none), format!("{head}host: a\r\n\r\n"));
+        let length = order(&[("content-length", "5")], body(&pieces, None));
+        assert_eq!(text(length), format!("{head}content-length: 5\r\n\r\nhello"));
+        let chunks = "transfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
+        for fields in [
+            &[][..],
+            &[("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "chunked"), ("content-length", "9")],
+            &[("content-length", "x")],
+        ] {
+            assert_eq!(text(order(fields, body(&pieces, None))), format!("{head}{chunks}"));
+        }
+    }
+
+    #[test]
+    fn trailers_go_on_if_they_were_announced_and_may() {
+        let mut trailers = HeaderMap::new();
+        for name in ["x-sum", "x-other", "host"] {
+            trailers.insert(name, HeaderValue::from_static("7"));
+        }
+        let with = |fields| text(order(fields, body(&[b"a".to_vec()], Some(trailers.clone()))));
+        assert!(with(&[]).ends_with("1\r\na\r\n0\r\n\r\n"));
+        let told = with(&[("trailer", "X-Sum, host"), ("trailer", "x-none")]);
+        assert!(told.ends_with("1\r\na\r\n0\r\nx-sum: 7\r\n\r\n"), "{told}");
+        assert!(with(&[("content-length", "1")]).ends_with("\r\n\r\na"));
+    }
+
+    #[test]
+    fn never_more_nor_less_is_sent_than_was_promised() {
+        for length in ["4", "6"] {
+            let order = order(&[("content-length", length)], body(&[b"hel".to_vec(), b"lo".to_vec()], None));
+            let watch = order.body().watch();
+            let (bytes, ended) = tokio_test(sent(order, 100));
+            assert_eq!(ended, Err(Stop::Client));
+            assert!(watch.failure().is_some());
+            assert!(bytes.len() <= "POST /a?b HTTP/1.1\r\ncontent-length: 4\r\n\r\nhel".len());
+        }
+    }
+
+    #[test]
+    fn a_request_of_which_nothing_went_has_its_body_back() {
+        tokio_test(async {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            drop(theirs);
+            let mut socket = Socket::Unix(ours);
+            let mut order = order(&[("content-length", "5")], body(&[b"hello".to_vec()], None));
+            let mut outgoing = Outgoing::new(&order);
+            let ended = poll_fn(|cx| outgoing.poll(cx, &mut socket, order.body_mut())).await;
+            assert_eq!((ended, outgoing.has_begun()), (Err(Stop::Worker), false));
+            outgoing.take_back(order.body_mut());
+            let (bytes, ended) = sent(order, 100).await;
+            assert!(ended.is_ok() && bytes.ends_with(b"\r\n\r\nhello"));
+        });
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn every_byte_arrives_once_and_in_order(
+            sizes in prop::collection::vec(prop_oneof![0_usize..40, 10_000_usize..40_000, Just(300_000)], 1..6),
+            at_once in 1_000_usize..100_000,
+            chunked: bool,
+        ) {
+            let pieces: Vec<Vec<u8>> = sizes
+                .iter()
+                .enumerate()
+                .map(|(n, size)| (0..*size).map(|i| (i * 7 + n) as u8).collect())
+                .collect();
+            let plain = pieces.concat();
+            let length = plain.len().to_string();
+            let fields = [("content-length", length.as_str())];
+            let fields = if chunked { &[] } else { &fields[..] };
+            let (bytes, ended) = tokio_test(sent(order(fields, body(&pieces, None)), at_once));
+            prop_assert_eq!(ended, Ok(()));
+            let begin = bytes.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+            let expected = if chunked {
+                let chunk = |piece: &Vec<u8>| match piece.len() {
+                    0 => Vec::new(),
+                    size => [format!("{size:x}\r\n").as_bytes(), piece, b"\r\n"].concat(),
+                };
+                [pieces.iter().flat_map(chunk).collect(), LAST_CHUNK.to_vec()].concat()
+            } else {
+                plain
+            };
+            prop_assert!(bytes[begin..] == expected[..]);
+        }
+    }
+}

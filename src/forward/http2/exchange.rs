@@ -22,8 +22,8 @@ use super::pump::Pump;
 use crate::clock::Moment;
 use crate::refusal::{Reason, Refusal};
 
-/// Interim answers that a worker may send before its answer. hyper has no such bound, but reads them one at a time;
-/// here they would fill the connection of others.
+/// Interim answers that a worker may send before its answer. Over HTTP/1.1 there is no such bound, but there they are
+/// read one at a time; here they would fill the connection of others.
 const INTERIM_MAX: u32 = 100;
 
 /// What came of it: the head of the answer, its body to come, and what is left of the request's.
