@@ -230,7 +230,7 @@ impl LimitBook {
             && let Some(meter) = &claim.limit.meter
             && (total.is_some() || claim.limit.concurrent.is_some())
         {
-            meter.check(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))?;
+            meter.fits(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))?;
         }
         let permits = [self.permit(own, now)?, self.permit(total, now)?];
         let charge = |claim: Claim<'_>| match &claim.limit.meter {
