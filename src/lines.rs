@@ -30,9 +30,9 @@ impl Lines {
 
     /// Adds one field. `name` is in lower case and ends with `: `; the value is text of one line.
     pub fn add(&mut self, name: &str, value: &[u8]) {
-        self.0.reserve(name.len() + value.len() + 2);
+        debug_assert!(is_value(value), "a control character in the value of {name}");
         self.0.extend_from_slice(name.as_bytes());
-        self.push_value(value);
+        self.0.extend_from_slice(value);
         self.0.extend_from_slice(b"\r\n");
     }
 
@@ -58,11 +58,6 @@ impl Lines {
     /// Whether there is none.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    fn push_value(&mut self, value: &[u8]) {
-        debug_assert!(is_value(value), "a control character in a value");
-        self.0.extend_from_slice(value);
     }
 }
 

@@ -137,6 +137,10 @@ impl LimitBook {
     ) -> Result<Grant, Refused> {
         let cost = self.costs.of(facts);
         let claims = [self.own(caller, now), self.total()];
+        if claims.iter().flatten().all(|claim| claim.limit.mode == Mode::Enforce) {
+            let [own, total] = claims;
+            return self.enforce(own, total, cost, now);
+        }
         let [own, total] = claims.map(|claim| claim.filter(|claim| claim.limit.mode == Mode::Enforce));
         let mut grant = self.enforce(own, total, cost, now)?;
         for (claim, permit) in claims.into_iter().zip(&mut grant.permits) {

@@ -148,7 +148,9 @@ impl Left {
 
     /// Gives it back to the request.
     pub(super) fn settle(self, headers: &mut HeaderMap) {
-        headers.extend(self.host.map(|host| (HOST, host)));
+        if let Some(host) = self.host {
+            headers.insert(HOST, host);
+        }
         if let Some(accept) = self.accept {
             headers.insert(ACCEPT, accept);
         }
