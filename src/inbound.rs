@@ -5,6 +5,7 @@ mod grpc;
 mod hops;
 mod http2_head;
 mod key;
+mod order;
 mod refused;
 pub mod reply;
 mod request_id;
@@ -18,10 +19,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, Uri, Version};
-use http_body::Body;
+use http::{Method, Request, Response, Version};
 use tokio::time::Instant;
 
 use crate::admit::caller::{Caller, Keys, Who};
@@ -29,28 +29,26 @@ use crate::admit::headers::Standing;
 use crate::admit::limit::Refused;
 use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
-use crate::config::{self, Credential, WorkerProtocol};
 use crate::forward::early::Early;
-use crate::forward::headers::{self, Told};
+use crate::forward::headers;
 use crate::forward::seen::{Has, Seen};
 use crate::forward::source::Source;
-use crate::forward::upgrade::Wish;
-use crate::forward::upload::Upload;
-use crate::forward::{Answer, Call, upgrade};
-use crate::lines::{Beside, Lines};
-use crate::record::{Asker, CallerNote};
+use crate::forward::{Answer, Call, Reserved, upgrade};
+use crate::lines::Beside;
+use crate::record::{Asker, CallerNote, Outcome};
 use crate::refusal::{self, Reason, Refusal};
-use crate::service::Desk;
+use crate::service::{Desk, Service};
 use crate::workers::CallerGroup;
+use order::{Left, Prepared, Said, Sender};
 pub use refused::refuse_unread;
 use reply::Held;
 pub use reply::{Reply, settled};
 use request_id::RequestId;
-use room::Asking;
+use room::{Admission, Asking};
 pub use visitor::{Arrival, Parting, Visitor};
 
 /// Room for the fields that Buckler adds to a head; more is made if they are longer.
-const LINES_BYTES: usize = 320;
+const LINES_BYTES: usize = 448;
 
 /// A request on its way, with what is learned of it.
 struct Journey<'a> {
@@ -142,12 +140,7 @@ async fn pass(
     visitor.is_directed_here(&asked.host)?;
 
     // Who is calling?
-    let forwarded = seen.has.any(Has::FORWARDED_FOR).then_some(&parts.headers);
-    let mut cached = visitor.caller.borrow_mut();
-    let known = cached.get_or_insert_default();
-    let caller = service.callers.identify_by(visitor.credentials(), keys(&seen), forwarded, known);
-    drop(cached);
-    let caller = &*journey.caller.insert(caller?);
+    let caller = &*journey.caller.insert(identify(visitor, service, &seen, &parts.headers)?);
     let outcome = &mut journey.held.outcome;
     outcome.client(caller.client);
     outcome.caller(caller_note(caller));
@@ -164,82 +157,78 @@ async fn pass(
     let asking = Asking { desk, clock: visitor.clock(), caller, facts: &facts, key, until };
     let admitted = match may.map(|()| room::enter_at_once(&asking, now, &mut shadows)) {
         Ok(Some(admitted)) => admitted,
-        // In a box: waiting is rare, and its state would make every request's larger.
-        Ok(None) => Box::pin(room::enter(&asking, now, outcome, &mut shadows)).await,
+        Ok(None) => room::enter(&asking, now, outcome, &mut shadows).await,
         Err(refusal) => Err(Refused::without_standing(refusal)),
     };
-    for Shadow { rule, reason, .. } in &shadows {
-        outcome.shadow(rule, *reason);
-    }
-    let admission = match admitted {
-        Ok(admission) => journey.held.admission.insert(admission),
-        Err(refused) => {
-            journey.standing = refused.standing;
-            return Err(refused.refusal);
-        }
-    };
-    journey.standing = admission.grant.standing;
-    let reserved = std::mem::take(&mut admission.reserved);
+    note_shadows(outcome, &shadows);
+    let reserved = admit(admitted, &mut journey.standing, &mut journey.held.admission)?;
 
     // Which worker, and what does it say?
     let (uri, authority) = (asked.uri(&parts.uri)?, asked.authority.map(Cow::into_owned));
-    let chunked = is_chunked(&body, &seen);
-    // The key is the caller's secret and this door's business: the worker gets the name instead.
-    let is_key = seen.key.is_some() && service.callers.callers().identify.contains(&Credential::ApiKey);
+    let said = Said::of(&seen, &body, service);
     journey.left = Left::of(&seen, &parts.headers, journey.held.outcome.is_logged());
-    let seen = (seen.has, seen.length.is_some_and(|length| length != "0"));
     if let Some(answer) = hops::count_down(&parts.method, &mut parts.headers) {
         return Ok(answer);
     }
-    let told = Told {
-        peer: &visitor.peer_value(),
-        secure: visitor.is_secure(),
-        certificate: service.config.forward_client_certificate.then(|| visitor.certificate_value()).flatten(),
-        trusted,
-        caller: &visitor.caller_value(caller, name),
-        request_id: journey.request_id.as_bytes(),
-        version: parts.version,
-        authority: authority.as_deref(),
-        chunked,
-        nameless_host: service.config.name.as_str(),
-    };
-    let mut lines = Lines::with_capacity(LINES_BYTES);
-    let (mut order, upgrade) = order(parts, (body, uri), seen, (&told, &mut lines), &service.config);
-    let beside =
-        beside((is_key.then_some(key_header), &lines), order.headers_mut(), service.config.worker_protocol);
+    let (caller, request_id) = ((caller, name), journey.request_id.as_bytes());
+    let sender = Sender { visitor, service, caller, request_id, trusted };
+    let Prepared { order, wish, lines, without } =
+        order::prepare(parts, (body, uri, authority), said, &sender);
     journey.held.upload = order.body().watch();
-    let early = (parts.version != Version::HTTP_10).then_some(early);
-    let group = CallerGroup::of(caller.hash);
-    let (spoken, upgrade) = (visitor.arrival.spoken(), upgrade.as_ref());
-    let call = Call { until, haste, key, group, early, spoken, beside, upgrade };
+    let call = Call {
+        until,
+        haste,
+        key,
+        group: CallerGroup::of(caller.0.hash),
+        early: (parts.version != Version::HTTP_10).then_some(early),
+        spoken: visitor.spoken(service.config.send_proxy_protocol),
+        beside: Beside { lines: lines.as_bytes(), without },
+        upgrade: wish.as_ref(),
+    };
     let response = desk.route.send(order, reserved, call, &mut journey.held.outcome).await?;
     let response = unmisleading(parts, response)?;
     journey.forwarded = true;
     Ok(response)
 }
 
-/// What the key header says.
-fn keys<'a>(seen: &Seen<'a>) -> Keys<'a> {
-    match seen.key {
+fn identify(
+    visitor: &Visitor,
+    service: &Service,
+    seen: &Seen<'_>,
+    headers: &HeaderMap,
+) -> Result<Caller, Refusal> {
+    let keys = match seen.key {
         Some(key) if seen.keys == 1 => Keys::One(key.as_bytes()),
         Some(_) => Keys::Several,
         None => Keys::None,
+    };
+    let forwarded = seen.has.any(Has::FORWARDED_FOR).then_some(headers);
+    let mut cached = visitor.caller.borrow_mut();
+    service.callers.identify_by(visitor.credentials(), keys, forwarded, cached.get_or_insert_default())
+}
+
+/// Notes how the caller stands with its rate, admitted or not, and keeps what was granted; but for the place at the
+/// first worker, which is taken along.
+fn admit(
+    admitted: Result<Admission, Refused>,
+    standing: &mut Option<Standing>,
+    kept: &mut Option<Admission>,
+) -> Result<Reserved, Refusal> {
+    match admitted {
+        Ok(admission) => {
+            *standing = admission.grant.standing;
+            Ok(std::mem::take(&mut kept.insert(admission).reserved))
+        }
+        Err(refused) => {
+            *standing = refused.standing;
+            Err(refused.refusal)
+        }
     }
 }
 
-/// What goes with the order's fields: lines, where the worker's protocol has such.
-fn beside<'a>(
-    (without, lines): (Option<&'a HeaderName>, &'a Lines),
-    fields: &mut HeaderMap,
-    protocol: WorkerProtocol,
-) -> Beside<'a> {
-    let beside = Beside { lines: lines.as_bytes(), without };
-    match protocol {
-        WorkerProtocol::Http1 => beside,
-        WorkerProtocol::Http2 => {
-            beside.settle(fields);
-            Beside::default()
-        }
+fn note_shadows(outcome: &mut Outcome, shadows: &[Shadow]) {
+    for Shadow { rule, reason, .. } in shadows {
+        outcome.shadow(rule, *reason);
     }
 }
 
@@ -262,53 +251,6 @@ fn fits(length: Option<&HeaderValue>, most: Option<u64>) -> Result<(), Refusal> 
         }
         _ => Ok(()),
     }
-}
-
-/// Whether the body's length is not known before its end.
-fn is_chunked(body: &Source, seen: &Seen<'_>) -> bool {
-    match body {
-        Source::Http1(_) => seen.has.any(Has::TRANSFER_ENCODING),
-        Source::None => false,
-        Source::Http2(_) => !body.is_end_stream() && seen.length.is_none(),
-    }
-}
-
-/// The request as the worker gets it, and the protocol that it asks to go on with. `length`: `Content-Length` is there
-/// and not 0.
-fn order(
-    parts: &mut Parts,
-    (body, uri): (Source, Uri),
-    (has, length): (Has, bool),
-    (told, lines): (&Told<'_>, &mut Lines),
-    service: &config::Service,
-) -> (Request<Upload>, Option<Wish>) {
-    let continues = has.any(Has::EXPECT)
-        && parts.version != Version::HTTP_10
-        && parts
-            .headers
-            .get(EXPECT)
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let asks = has.any(Has::UPGRADE) || parts.version == Version::HTTP_2;
-    let upgrade = match service.worker_protocol {
-        WorkerProtocol::Http1 if asks => upgrade::asked(parts, &service.upgrades),
-        // HTTP/2 has no upgrade (RFC 9113 section 8.6).
-        WorkerProtocol::Http1 | WorkerProtocol::Http2 => None,
-    };
-    headers::to_worker(&mut parts.headers, has, told, lines);
-    if let Some(wish) = &upgrade {
-        headers::ask_upgrade(&mut parts.headers, &wish.protocol);
-    }
-    let most = service.bounds.body_bytes.unwrap_or(u64::MAX);
-    let upload = Upload::new(body, most, continues);
-    // What frames the next hop is the body that is sent, never a client's word for it.
-    if upload.is_none() && length {
-        parts.headers.remove(CONTENT_LENGTH);
-    }
-    let mut order = Request::new(upload);
-    *order.method_mut() = parts.method.clone();
-    *order.uri_mut() = uri;
-    *order.headers_mut() = std::mem::take(&mut parts.headers);
-    (order, upgrade)
 }
 
 impl Journey<'_> {
@@ -339,7 +281,6 @@ impl Journey<'_> {
             _ => None,
         };
         let lines = &mut self.held.lines;
-        lines.reserve(LINES_BYTES);
         let of = (self.forwarded, standing.is_some());
         headers::to_client_lines(response.headers_mut(), self.request_id.as_bytes(), of, lines);
         if let Some(standing) = standing {
@@ -367,28 +308,6 @@ impl Journey<'_> {
         }
         let held = self.held;
         response.map(|answer| Reply::new(answer, held, method))
-    }
-}
-
-/// What a late refusal needs of a request whose fields have gone to the worker.
-#[derive(Debug, Default)]
-struct Left {
-    host: Option<HeaderValue>,
-    accept: Option<HeaderValue>,
-}
-
-impl Left {
-    fn of(seen: &Seen<'_>, headers: &HeaderMap, logged: bool) -> Self {
-        let accept = if seen.has.any(Has::ACCEPT) { refused::accepted(headers) } else { None };
-        Self { host: seen.host.filter(|_| !logged).cloned(), accept }
-    }
-
-    /// Gives it back to the request.
-    fn settle(self, headers: &mut HeaderMap) {
-        headers.extend(self.host.map(|host| (HOST, host)));
-        if let Some(accept) = self.accept {
-            headers.insert(ACCEPT, accept);
-        }
     }
 }
 

@@ -1,8 +1,13 @@
-//! Fields of a head that stand beside its map: the lines of HTTP/1.1 that they become (RFC 9112 section 5), written once
-//! into one buffer. What Buckler itself says with every message would otherwise cost a hash and a value of its own for
-//! each field. Which fields these are is decided by those who add them.
+//! Fields of a head that stand beside its map: the lines of HTTP/1.1 that they become (RFC 9112 section 5), written
+//! once into one buffer. What Buckler itself says with every message would otherwise cost a hash and a value of its
+//! own for each field. Which fields these are is decided by those who add them.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use std::io::BufRead;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue, VIA};
+
+/// So many lines are usual, at most: a map makes room for them at once.
+const USUAL: usize = 8;
 
 /// Complete field lines, one after the other: `name: value` and CRLF, the names in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,16 +28,11 @@ impl Lines {
         Self(Vec::with_capacity(bytes))
     }
 
-    /// Makes room for so many bytes more.
-    pub fn reserve(&mut self, bytes: usize) {
-        self.0.reserve(bytes);
-    }
-
     /// Adds one field. `name` is in lower case and ends with `: `; the value is text of one line.
     pub fn add(&mut self, name: &str, value: &[u8]) {
-        self.0.reserve(name.len() + value.len() + 2);
+        debug_assert!(is_value(value), "a control character in the value of {name}");
         self.0.extend_from_slice(name.as_bytes());
-        self.push_value(value);
+        self.0.extend_from_slice(value);
         self.0.extend_from_slice(b"\r\n");
     }
 
@@ -59,11 +59,6 @@ impl Lines {
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
-    fn push_value(&mut self, value: &[u8]) {
-        debug_assert!(is_value(value), "a control character in a value");
-        self.0.extend_from_slice(value);
-    }
 }
 
 impl Beside<'_> {
@@ -77,14 +72,34 @@ impl Beside<'_> {
 }
 
 /// Puts these lines into a map. A field that is there already is replaced.
-pub fn settle(lines: &[u8], fields: &mut HeaderMap) {
-    // Values hold no line feed, so each one ends a line.
-    for line in lines.split(|byte| *byte == b'\n') {
+pub fn settle(mut lines: &[u8], fields: &mut HeaderMap) {
+    if lines.is_empty() {
+        return;
+    }
+    fields.reserve(USUAL);
+    while !lines.is_empty() {
+        // Values hold no line feed, so each one ends a line. Reading from memory cannot fail.
+        let rest = lines;
+        let line = &rest[..lines.skip_until(b'\n').unwrap_or(rest.len())];
         let Some(at) = line.iter().position(|byte| *byte == b':') else { continue };
-        let value = line.get(at + 2..line.len().saturating_sub(1)).unwrap_or_default();
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(&line[..at]), HeaderValue::from_bytes(value)) {
+        let value = line.get(at + 2..line.len().saturating_sub(2)).unwrap_or_default();
+        if let (Some(name), Ok(value)) = (name_of(&line[..at]), HeaderValue::from_bytes(value)) {
             fields.insert(name, value);
         }
+    }
+}
+
+/// The name of a field. Those that come with nearly every message are not read anew.
+fn name_of(name: &[u8]) -> Option<HeaderName> {
+    const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+    const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+    const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+    match name {
+        b"via" => Some(VIA),
+        b"x-request-id" => Some(REQUEST_ID),
+        b"ratelimit" => Some(RATELIMIT),
+        b"ratelimit-policy" => Some(RATELIMIT_POLICY),
+        _ => HeaderName::from_bytes(name).ok(),
     }
 }
 

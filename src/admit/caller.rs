@@ -18,8 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use aws_lc_rs::{constant_time, digest};
 use http::HeaderMap;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use prefix_trie::PrefixMap;
+use ipnet::IpNet;
 
 use crate::config::{Callers, Credential, UnknownKey};
 use crate::refusal::{Reason, Refusal};
@@ -27,8 +26,10 @@ use crate::tls::identity::{Identity, compared};
 
 use super::forwarded::{parse_forwarded_for, unmapped};
 use super::seed::keyed_hash;
+use prefixes::Prefixes;
 
 mod certificate;
+mod prefixes;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// A longer key is hashed on every request instead of being remembered by its connection.
@@ -378,35 +379,6 @@ impl CallerBook {
                 }
                 Some(Caller { who: Who::Other(name.into()), tier: None, via: Via::ApiKey, client, hash })
             }
-        }
-    }
-}
-
-/// Longest-prefix match over both families.
-#[derive(Debug)]
-struct Prefixes<T> {
-    v4: PrefixMap<Ipv4Net, T>,
-    v6: PrefixMap<Ipv6Net, T>,
-}
-
-impl<T> Default for Prefixes<T> {
-    fn default() -> Self {
-        Self { v4: PrefixMap::new(), v6: PrefixMap::new() }
-    }
-}
-
-impl<T> Prefixes<T> {
-    fn insert(&mut self, net: IpNet, value: T) {
-        match net.trunc() {
-            IpNet::V4(net) => self.v4.insert(net, value),
-            IpNet::V6(net) => self.v6.insert(net, value),
-        };
-    }
-
-    fn longest(&self, address: IpAddr) -> Option<&T> {
-        match address {
-            IpAddr::V4(address) => self.v4.get_lpm(&address.into()).map(|(_, value)| value),
-            IpAddr::V6(address) => self.v6.get_lpm(&address.into()).map(|(_, value)| value),
         }
     }
 }

@@ -61,7 +61,11 @@ fn value(out: &mut Vec<u8>, name: &str, first: (&str, u64), second: (&str, u64))
     out.extend_from_slice(name.as_bytes());
     for (key, number) in [first, second] {
         out.extend_from_slice(key.as_bytes());
-        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        match number {
+            // Seconds nearly always are.
+            0..=9 => out.push(b'0' + number as u8),
+            _ => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+        }
     }
 }
 

@@ -63,31 +63,29 @@ pub fn canonical(raw: &str) -> Result<(Cow<'_, str>, Option<u16>), HostFault> {
     if raw.starts_with('[') {
         return literal(raw);
     }
-    let (name, port) = match raw.split_once(':') {
-        Some((name, port)) => (name, parse_port(port)?),
-        None => (raw, None),
-    };
-    let name = name.strip_suffix('.').unwrap_or(name);
-    if name.is_empty() {
-        return Err(HostFault::Empty);
-    }
-    if name.len() > LONGEST {
-        return Err(HostFault::TooLong);
-    }
-    let (mut upper, mut before) = (false, b'.');
-    for byte in name.bytes() {
-        match byte {
-            b'A'..=b'Z' => upper = true,
-            b'.' if before == b'.' => return Err(HostFault::EmptyLabel),
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {}
-            // The sub-delims of RFC 3986 but the comma, which would let a list pass for one host.
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => {}
+    let bytes = raw.as_bytes();
+    let (mut upper, mut before, mut end) = (false, DOT, 0);
+    while let Some(byte) = bytes.get(end) {
+        let kind = KIND[usize::from(*byte)];
+        match kind {
+            PLAIN => {}
+            UPPER => upper = true,
+            DOT if before == DOT && end > 0 => return Err(HostFault::EmptyLabel),
+            DOT => {}
+            COLON => break,
             _ => return Err(HostFault::ForbiddenByte),
         }
-        before = byte;
+        before = kind;
+        end += 1;
     }
-    if before == b'.' {
-        return Err(HostFault::EmptyLabel);
+    let port = if end < bytes.len() { parse_port(&bytes[end + 1..])? } else { None };
+    // One dot may stand at the end.
+    let name = &raw[..end - usize::from(end > 0 && before == DOT)];
+    match name.as_bytes() {
+        [] => return Err(HostFault::Empty),
+        [b'.', ..] => return Err(HostFault::EmptyLabel),
+        name if name.len() > LONGEST => return Err(HostFault::TooLong),
+        _ => {}
     }
     Ok((if upper { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) }, port))
 }
@@ -97,7 +95,7 @@ fn literal(raw: &str) -> Result<(Cow<'_, str>, Option<u16>), HostFault> {
     let (whole, rest) = raw.split_at(end + 1);
     let address: Ipv6Addr = whole[1..end].parse().map_err(|_| HostFault::BadLiteral)?;
     let port = match rest.strip_prefix(':') {
-        Some(port) => parse_port(port)?,
+        Some(port) => parse_port(port.as_bytes())?,
         None if rest.is_empty() => None,
         None => return Err(HostFault::BadLiteral),
     };
@@ -106,18 +104,44 @@ fn literal(raw: &str) -> Result<(Cow<'_, str>, Option<u16>), HostFault> {
 }
 
 /// An empty port is allowed and says nothing (RFC 3986 section 3.2.3).
-fn parse_port(digits: &str) -> Result<Option<u16>, HostFault> {
+fn parse_port(digits: &[u8]) -> Result<Option<u16>, HostFault> {
     if digits.is_empty() {
         return Ok(None);
     }
-    if digits.len() > 5 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    if digits.len() > 5 || !digits.iter().all(u8::is_ascii_digit) {
         return Err(HostFault::BadPort);
     }
-    match digits.parse() {
+    let port = digits.iter().fold(0, |port, digit| port * 10 + u32::from(digit - b'0'));
+    match u16::try_from(port) {
         Ok(port) if port > 0 => Ok(Some(port)),
         _ => Err(HostFault::BadPort),
     }
 }
+
+const FORBIDDEN: u8 = 0;
+const PLAIN: u8 = 1;
+const UPPER: u8 = 2;
+const DOT: u8 = 3;
+const COLON: u8 = 4;
+
+/// What each byte is in a host's name (RFC 3986 section 3.2.2).
+const KIND: [u8; 256] = {
+    let mut kind = [FORBIDDEN; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        kind[byte] = match byte as u8 {
+            b'A'..=b'Z' => UPPER,
+            b'.' => DOT,
+            b':' => COLON,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => PLAIN,
+            // The sub-delims of RFC 3986 but the comma, which would let a list pass for one host.
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => PLAIN,
+            _ => FORBIDDEN,
+        };
+        byte += 1;
+    }
+    kind
+};
 
 #[cfg(test)]
 mod tests {
@@ -176,7 +200,30 @@ mod tests {
         assert_eq!(canonical(&"a".repeat(256)), Err(F::TooLong));
     }
 
+    /// The same, told apart piece by piece.
+    fn piecewise(raw: &str) -> Option<(String, Option<u16>)> {
+        let (name, port) = raw.split_once(':').map_or((raw, None), |(name, port)| (name, Some(port)));
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let port = match port {
+            None | Some("") => None,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.len() <= 5 => {
+                Some(digits.parse::<u16>().ok().filter(|port| *port > 0)?)
+            }
+            Some(_) => return None,
+        };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte);
+        let sound = !name.is_empty() && name.len() <= LONGEST && name.bytes().all(plain);
+        (sound && name.split('.').all(|label| !label.is_empty())).then(|| (name.to_ascii_lowercase(), port))
+    }
+
     proptest! {
+        #[test]
+        fn one_pass_reads_what_pieces_say(raw in "([a-cA-C.:0-9!,_~-]|\\PC){0,12}") {
+            prop_assume!(!raw.starts_with('['));
+            let got = canonical(&raw).ok().map(|(host, port)| (host.into_owned(), port));
+            prop_assert_eq!(got, piecewise(&raw));
+        }
+
         #[test]
         fn the_form_of_a_form_is_itself(raw in "([a-cA-C.:\\[\\]0-9-]|\\PC){0,20}") {
             if let Ok((once, _)) = canonical(&raw) {

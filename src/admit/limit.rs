@@ -137,6 +137,10 @@ impl LimitBook {
     ) -> Result<Grant, Refused> {
         let cost = self.costs.of(facts);
         let claims = [self.own(caller, now), self.total()];
+        if claims.iter().flatten().all(|claim| claim.limit.mode == Mode::Enforce) {
+            let [own, total] = claims;
+            return self.enforce(own, total, cost, now);
+        }
         let [own, total] = claims.map(|claim| claim.filter(|claim| claim.limit.mode == Mode::Enforce));
         let mut grant = self.enforce(own, total, cost, now)?;
         for (claim, permit) in claims.into_iter().zip(&mut grant.permits) {
@@ -230,7 +234,7 @@ impl LimitBook {
             && let Some(meter) = &claim.limit.meter
             && (total.is_some() || claim.limit.concurrent.is_some())
         {
-            meter.check(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))?;
+            meter.fits(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))?;
         }
         let permits = [self.permit(own, now)?, self.permit(total, now)?];
         let charge = |claim: Claim<'_>| match &claim.limit.meter {

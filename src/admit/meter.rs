@@ -36,6 +36,8 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) struct Meter {
     limiter: RateLimiter<Key, Store, CallClock, StateInformationMiddleware>,
+    /// Where the debts stand that it measures.
+    store: Store,
     interval: u64,
     burst: NonZeroU32,
     ceiling: u64,
@@ -79,8 +81,8 @@ impl Meter {
         let ceiling = slower.map_or(span, |before| span.max(before.ceiling));
         let store = Store { ledger, region, accounts, ceiling };
         NOW.set(0); // The limiter's start, which all its times are relative to.
-        let limiter = RateLimiter::new(quota, store, CallClock);
-        Self { limiter, interval, burst, ceiling }
+        let limiter = RateLimiter::new(quota, store.clone(), CallClock);
+        Self { limiter, store, interval, burst, ceiling }
     }
 
     /// Charges `cost`, or nothing.
@@ -91,6 +93,23 @@ impl Meter {
     /// What [`Meter::charge`] would say, without charging.
     pub(super) fn check(&self, place: Place, cost: NonZeroU32, now: Moment) -> Result<Level, Denied> {
         self.ask(Key { place, commit: false }, cost, now)
+    }
+
+    /// The same as [`Meter::check`], if no more than the verdict is wanted: nearly always it passes, which the debt
+    /// alone tells.
+    pub(super) fn fits(&self, place: Place, cost: NonZeroU32, now: Moment) -> Result<(), Denied> {
+        let Self { store, interval, .. } = self;
+        let debt = match place {
+            Place::Account(number) => {
+                store.accounts[number].read(now.nanos.saturating_add(store.ceiling)).saturating_sub(now.nanos)
+            }
+            // Another's debt may be in its place, which has to be counted.
+            Place::Stranger(_) => return self.check(place, cost, now).map(drop),
+        };
+        if debt.saturating_add(interval.saturating_mul(u64::from(cost.get()))) <= self.span() {
+            return Ok(());
+        }
+        self.check(place, cost, now).map(drop)
     }
 
     /// How `place` stands, without charging.
@@ -164,7 +183,7 @@ struct Key {
     commit: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Store {
     ledger: Arc<Ledger>,
     region: Region,
@@ -198,6 +217,38 @@ impl StateStore for Store {
                         self.ledger.crowded_out();
                     }
                 })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_short_look_says_what_the_whole_one_does(
+            interval in 1..2_000_000_000_u64,
+            burst in 1..40_u32,
+            steps in proptest::collection::vec((1..50_u32, 0..4_000_000_000_u64, any::<bool>()), 1..100),
+        ) {
+            let ledger = Arc::new(Ledger::new(std::num::NonZeroUsize::new(100).unwrap()));
+            let rate = Rate {
+                interval: Duration::from_nanos(interval),
+                burst: NonZeroU32::new(burst).unwrap(),
+            };
+            let region = ledger.region("s");
+            let meter = Meter::new(rate, None, (ledger, region), [Arc::default()].into());
+            let mut now = Moment::at(1_000_000_000);
+            for (cost, passed, known) in steps {
+                now = now.plus(Duration::from_nanos(passed));
+                let place = if known { Place::Account(0) } else { Place::Stranger(7) };
+                let cost = NonZeroU32::new(cost).unwrap();
+                prop_assert_eq!(meter.fits(place, cost, now), meter.check(place, cost, now).map(drop));
+                let _ = meter.charge(place, cost, now);
             }
         }
     }

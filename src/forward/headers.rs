@@ -16,7 +16,6 @@ pub const CALLER: HeaderName = HeaderName::from_static("x-buckler-caller");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
 /// What Buckler knows of a request and tells the worker.
 #[derive(Debug)]
@@ -114,13 +113,21 @@ pub fn is_plainly_framed(fields: &HeaderMap) -> bool {
 /// what it nearly always does.
 pub fn to_client(fields: &mut HeaderMap, status: StatusCode, version: Version) {
     let (mut chunked, mut goes, mut passed) = (false, false, version != Version::HTTP_11);
-    for name in fields.keys() {
-        chunked |= *name == header::TRANSFER_ENCODING;
-        passed |= *name == header::VIA;
-        goes |= is_of_one_hop(name) || *name == CALLER;
+    let mut connection = false;
+    for (name, value) in &*fields {
+        match name.as_str().len() {
+            3 => passed |= *name == header::VIA,
+            // What most workers say is that they keep it: that goes alone.
+            10 if *name == header::CONNECTION && names_nothing(value) => connection = true,
+            17 if *name == header::TRANSFER_ENCODING => (chunked, goes) = (true, true),
+            2 | 7 | 10 | 14 | 16..=19 => goes |= is_of_one_hop(name) || *name == CALLER,
+            _ => {}
+        }
     }
     if goes {
         remove(fields, |name| is_of_one_hop(name) || *name == CALLER);
+    } else if connection {
+        fields.remove(header::CONNECTION);
     }
     if chunked || matches!(status, StatusCode::NO_CONTENT | StatusCode::SWITCHING_PROTOCOLS) {
         // RFC 9112 section 6.3: the chunks frame the message, so a length beside them is a lie; RFC 9110 section 8.6
@@ -132,9 +139,9 @@ pub fn to_client(fields: &mut HeaderMap, status: StatusCode, version: Version) {
     }
 }
 
-/// Adds to an answer what Buckler says with every one: the request's id, in the place of what others said it is, and, if
-/// the answer was `forwarded` and [`to_client`] has not said it, `Via`. With `limits`, a worker's fields about limits go,
-/// since the client is told of ours.
+/// Adds to an answer what Buckler says with every one: the request's id, in the place of what others said it is, and,
+/// if the answer was `forwarded` and [`to_client`] has not said it, `Via`. With `limits`, a worker's fields about
+/// limits go, since the client is told of ours.
 pub fn to_client_lines(
     fields: &mut HeaderMap,
     request_id: &[u8],
@@ -143,8 +150,11 @@ pub fn to_client_lines(
 ) {
     let (mut passed, mut goes) = (!forwarded, false);
     for name in fields.keys() {
-        passed |= *name == header::VIA;
-        goes |= is_ours(name, limits);
+        match name.as_str().len() {
+            3 => passed |= *name == header::VIA,
+            9 | 12 | 16 => goes |= is_ours(name, limits),
+            _ => {}
+        }
     }
     if goes {
         remove(fields, |name| is_ours(name, limits));
@@ -244,6 +254,9 @@ fn remove(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
 /// to take away.
 fn nominated(fields: &HeaderMap, gone: &mut Vec<HeaderName>) {
     for value in fields.get_all(header::CONNECTION) {
+        if names_nothing(value) {
+            continue;
+        }
         for option in value.to_str().unwrap_or("").split(',').map(str::trim) {
             if option.eq_ignore_ascii_case("close") || option.eq_ignore_ascii_case("keep-alive") {
                 continue;
@@ -256,8 +269,16 @@ fn nominated(fields: &HeaderMap, gone: &mut Vec<HeaderName>) {
     }
 }
 
+/// Whether a `Connection` says how long it lasts, and no more.
+fn names_nothing(value: &HeaderValue) -> bool {
+    let value = value.as_bytes();
+    matches!(value.len(), 5 | 10)
+        && (value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close"))
+}
+
 /// Fields of one hop (RFC 9110 section 7.6.1), whether or not `Connection` names them. `Transfer-Encoding` is among
 /// them because hyper frames each hop anew; the credentials for a proxy are meant for this one (section 11.7).
+#[inline]
 pub(super) fn is_of_one_hop(name: &HeaderName) -> bool {
     // By length first: most names are of none of these.
     matches!(
@@ -275,12 +296,19 @@ pub(super) fn is_of_one_hop(name: &HeaderName) -> bool {
 
 /// What a client may not say about itself. A name with an underscore becomes the same CGI or WSGI variable as the one
 /// with a hyphen, so such names do not pass at all (as with nginx's default).
+#[inline]
 pub(super) fn is_forged(name: &HeaderName, trusted: bool) -> bool {
-    let name = name.as_str();
-    name.bytes().fold(false, |found, byte| found | (byte == b'_'))
-        || name.starts_with("x-buckler-")
-        || *name == *FORWARDED_CLIENT_CERT.as_str()
-        || (!trusted && (name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-real-ip"))
+    let name = name.as_str().as_bytes();
+    name.iter().fold(false, |found, byte| found | (*byte == b'_'))
+        || match name {
+            [b'x', b'-', ..] => {
+                name.starts_with(b"x-buckler-")
+                    || *name == *b"x-forwarded-client-cert"
+                    || (!trusted && (name.starts_with(b"x-forwarded-") || *name == *b"x-real-ip"))
+            }
+            [b'f', ..] => !trusted && *name == *b"forwarded",
+            _ => false,
+        }
 }
 
 /// Whom the request comes from and how. What a trusted proxy said of that has stayed; what a stranger said is gone.
@@ -469,6 +497,37 @@ mod tests {
         to_client(&mut fields, StatusCode::OK, Version::HTTP_11);
         assert_eq!(fields[header::VIA], "1.1 inner, 1.1 buckler");
         assert_eq!(fields.len(), 2, "{fields:?}");
+    }
+
+    #[test]
+    fn a_kept_connection_of_the_worker_is_its_own() {
+        for said in ["keep-alive", "Keep-Alive", "close"] {
+            let mut fields = map(&[("server", "a"), ("connection", said), ("etag", "1")]);
+            to_client(&mut fields, StatusCode::OK, Version::HTTP_11);
+            assert_eq!(fields.len(), 2, "{fields:?}");
+        }
+        let mut fields = map(&[("connection", "keep-alive"), ("connection", "x-hop"), ("x-hop", "1")]);
+        to_client(&mut fields, StatusCode::OK, Version::HTTP_10);
+        assert_eq!(fields[header::VIA], "1.0 buckler");
+        assert_eq!(fields.len(), 1, "{fields:?}");
+    }
+
+    #[test]
+    fn what_buckler_says_with_an_answer_is_said_once() {
+        let answer =
+            [("x-request-id", "theirs"), ("ratelimit", "a"), ("ratelimit-policy", "b"), ("etag", "1")];
+        let said = |forwarded, limits, more: &[(&'static str, &'static str)]| {
+            let mut fields = map(&[&answer, more].concat());
+            let mut lines = Lines::default();
+            to_client_lines(&mut fields, b"ours", (forwarded, limits), &mut lines);
+            (fields.len(), String::from_utf8(lines.as_bytes().to_vec()).unwrap())
+        };
+        let both = "via: 1.1 buckler\r\nx-request-id: ours\r\n";
+        assert_eq!(said(true, true, &[]), (1, both.to_owned()));
+        assert_eq!(said(true, false, &[]), (3, both.to_owned()));
+        assert_eq!(said(false, false, &[]), (3, "x-request-id: ours\r\n".to_owned()));
+        let passed = [("via", "1.0 buckler")];
+        assert_eq!(said(true, true, &passed), (2, "x-request-id: ours\r\n".to_owned()));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What stands among the fields of a request's head, seen in one pass: most of what the way of a request asks for is not
-//! there, and each look into the map would hash a name to find that out.
+//! What stands among the fields of a request's head, seen in one pass: most of what the way of a request asks for is
+//! not there, and each look into the map would hash a name to find that out.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -59,8 +59,8 @@ impl Has {
 }
 
 impl<'a> Seen<'a> {
-    /// Looks at these fields. `key` is the name of the field with an API key; `trusted` says whether what the peer tells
-    /// of a request's way is believed, and so goes on.
+    /// Looks at these fields. `key` is the name of the field with an API key; `trusted` says whether what the peer
+    /// tells of a request's way is believed, and so goes on.
     pub fn of(fields: &'a HeaderMap, key: &HeaderName, trusted: bool) -> Self {
         let mut seen = Self { host: None, length: None, key: None, keys: 0, has: Has::default() };
         for (name, value) in fields {

@@ -42,7 +42,7 @@ impl Journey<'_> {
         // Only who showed a credential is told its name: an address says nothing new to a stranger.
         let known = self.caller.as_ref().filter(|caller| caller.known().is_some());
         let asked = Asked {
-            request_id: self.request_id.as_str(),
+            request_id: self.request_id.as_bytes(),
             plain: self.has.any(Has::ACCEPT) && page::wants_plain(accepted(&parts.headers).as_ref()),
             caller: known.map(|caller| callers.name(caller)),
             key_header: Some(callers.callers().api_key_header.as_str()),
@@ -111,7 +111,7 @@ pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target
     outcome.refused(refusal.clone());
     outcome.status(refusal.reason.status());
     outcome.ended(End::Complete);
-    let asked = Asked { request_id: request_id.as_str(), ..Asked::default() };
+    let asked = Asked { request_id: request_id.as_bytes(), ..Asked::default() };
     let date = UNIX_EPOCH + Duration::from_micros(now.unix_micros);
     page::raw(refusal, &asked, date, method == Method::HEAD.as_str().as_bytes())
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{Method, Response};
 use http_body::{Body, Frame, SizeHint};
 
+use super::LINES_BYTES;
 use super::room::Admission;
 use super::visitor::Busy;
 use crate::forward::Answer;
@@ -55,7 +56,7 @@ impl Held {
             outcome,
             upload: UploadWatch::default(),
             busy,
-            lines: Lines::default(),
+            lines: Lines::with_capacity(LINES_BYTES),
             one_at_a_time,
             fresh: true,
             grpc: false,

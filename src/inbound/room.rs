@@ -3,6 +3,7 @@
 //! one at a worker; only who has both is charged. So
 //! what is refused for want of room has cost nobody anything, and nobody waits who would be refused afterwards.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -71,11 +72,21 @@ pub(super) fn enter_at_once(
     Some(charged.map(|grant| Admission { grant, reserved: Reserved::default(), _permit: permit }))
 }
 
-/// The same, waiting for what is not there at once.
+/// The same, waiting for what is not there at once. In a box: waiting is rare, and its state would make every request's
+/// larger.
 ///
 /// # Errors
 /// 503 `overload`, which charged nothing; else what the limits said, and no place is taken.
-pub(super) async fn enter(
+pub(super) fn enter<'a>(
+    asking: &'a Asking<'_>,
+    now: Moment,
+    outcome: &'a mut Outcome,
+    shadows: &'a mut Vec<Shadow>,
+) -> Pin<Box<dyn Future<Output = Result<Admission, Refused>> + 'a>> {
+    Box::pin(enter_in_turn(asking, now, outcome, shadows))
+}
+
+async fn enter_in_turn(
     asking: &Asking<'_>,
     now: Moment,
     outcome: &mut Outcome,

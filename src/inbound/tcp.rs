@@ -7,8 +7,8 @@ use http::{HeaderMap, Method};
 
 use super::request_id::RequestId;
 use super::room::{self, Admission, Asking};
-use super::{Visitor, caller_note, key};
-use crate::admit::{Facts, Shadow, permission};
+use super::{Visitor, caller_note, key, note_shadows};
+use crate::admit::{Facts, permission};
 use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms, WorkerSide};
 use crate::record::{End, Outcome};
 use crate::refusal::Refusal;
@@ -107,9 +107,7 @@ async fn admit(
         }
         Err(refusal) => Err(refusal),
     };
-    for Shadow { rule, reason, .. } in &shadows {
-        outcome.shadow(rule, *reason);
-    }
+    note_shadows(outcome, &shadows);
     admitted.map(|admission| (admission, (key, CallerGroup::of(caller.hash))))
 }
 

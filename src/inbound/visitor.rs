@@ -131,6 +131,14 @@ impl Visitor {
         self.arrival.session.is_some()
     }
 
+    /// Whom a worker's connection speaks for, if workers are told.
+    pub(super) fn spoken(&self, tells: bool) -> Spoken {
+        match tells {
+            true => self.arrival.spoken(),
+            false => Spoken::ForNobody,
+        }
+    }
+
     /// The value of X-Forwarded-Client-Cert. None: the client showed no certificate.
     pub(super) fn certificate_value(&self) -> Option<HeaderValue> {
         let certificate = self.arrival.session.as_deref()?.certificate.as_deref()?;

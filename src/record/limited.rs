@@ -14,25 +14,30 @@ const OTHER_RULE: &str = "_other";
 
 /// Counts by rule, mode and reason.
 #[derive(Debug, Default)]
-pub struct Limited(HashMap<Box<str>, Box<PerRule>, RandomState>);
+pub struct Limited {
+    /// Where each rule's counts stand.
+    places: HashMap<Box<str>, usize, RandomState>,
+    rules: Vec<(Box<str>, Box<PerRule>)>,
+    /// The rule counted last: a flood is refused by one.
+    last: usize,
+}
 
 type PerRule = [[u64; Reason::COUNT]; 2];
 
 impl Limited {
     /// Counts one refusal by this rule; with `shadow`, one that was not given.
     pub fn add(&mut self, rule: &str, shadow: bool, reason: Reason) {
-        // Looked up first: the way of a flood, which must not copy the name.
-        let counts = match self.0.get_mut(rule) {
-            Some(counts) => counts,
-            None => self.rule(rule),
-        };
-        counts[usize::from(shadow)][reason.index()] += 1;
+        if self.rules.get(self.last).is_none_or(|(last, _)| **last != *rule) {
+            self.last = self.place(rule);
+        }
+        self.rules[self.last].1[usize::from(shadow)][reason.index()] += 1;
     }
 
     /// Adds another shard's counts.
     pub fn merge(&mut self, other: &Self) {
-        for (rule, theirs) in &other.0 {
-            let mine = self.rule(rule).iter_mut().flatten();
+        for (rule, theirs) in &other.rules {
+            let place = self.place(rule);
+            let mine = self.rules[place].1.iter_mut().flatten();
             mine.zip(theirs.iter().flatten()).for_each(|(mine, theirs)| *mine += theirs);
         }
     }
@@ -40,7 +45,7 @@ impl Limited {
     /// What happened: rule, shadow, reason, how often; in order of the rule's name.
     pub fn rows(&self) -> Vec<(Box<str>, bool, Reason, u64)> {
         let mut rows = Vec::new();
-        for (rule, counts) in &self.0 {
+        for (rule, counts) in &self.rules {
             for (shadow, by_reason) in [false, true].into_iter().zip(counts.iter()) {
                 let happened = Reason::all().map(|reason| (reason, by_reason[reason.index()]));
                 let happened = happened.filter(|(_, n)| *n > 0);
@@ -51,9 +56,18 @@ impl Limited {
         rows
     }
 
-    fn rule(&mut self, rule: &str) -> &mut PerRule {
-        let rule = if self.0.len() >= MAX_RULES && !self.0.contains_key(rule) { OTHER_RULE } else { rule };
-        self.0.entry(rule.into()).or_insert_with(|| Box::new([[0; Reason::COUNT]; 2]))
+    fn place(&mut self, rule: &str) -> usize {
+        // Looked up first: the way of a flood, which must not copy the name.
+        if let Some(place) = self.places.get(rule) {
+            return *place;
+        }
+        let rule = if self.rules.len() >= MAX_RULES { OTHER_RULE } else { rule };
+        let next = self.rules.len();
+        let place = *self.places.entry(rule.into()).or_insert(next);
+        if place == next {
+            self.rules.push((rule.into(), Box::new([[0; Reason::COUNT]; 2])));
+        }
+        place
     }
 }
 
@@ -79,12 +93,23 @@ mod tests {
     }
 
     #[test]
+    fn rules_that_take_turns_are_counted_each_for_itself() {
+        let mut limited = Limited::default();
+        for n in 0..300 {
+            limited.add(["a", "b", "c"][n % 3], n % 2 == 0, Reason::CallerRate);
+        }
+        let rows = limited.rows();
+        assert_eq!(rows.len(), 6);
+        assert!(rows.iter().all(|row| row.3 == 50), "{rows:?}");
+    }
+
+    #[test]
     fn the_number_of_rules_is_bounded() {
         let mut limited = Limited::default();
         for n in 0..MAX_RULES * 2 {
             limited.add(&format!("rules[{n}]"), false, Reason::DeniedByRule);
         }
-        assert_eq!(limited.0.len(), MAX_RULES + 1);
+        assert_eq!(limited.rules.len(), MAX_RULES + 1);
         let sum: u64 = limited.rows().iter().map(|row| row.3).sum();
         assert_eq!(sum, MAX_RULES as u64 * 2);
     }

@@ -19,6 +19,7 @@ pub mod refusals;
 mod sampler;
 pub mod top;
 mod tunnel;
+mod written;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;

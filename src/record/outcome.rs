@@ -10,10 +10,9 @@ use std::time::Duration;
 use http::header::{HOST, HeaderValue, REFERER, USER_AGENT};
 use http::{HeaderMap, Method, Uri, Version};
 
-use super::labels::{code_index, method_index};
-use super::refusals::{Kept, TEXT_BYTES};
+use super::Scribe;
+use super::labels::method_index;
 use super::tunnel::TunnelEnd;
-use super::{Scribe, line};
 use crate::clock::Moment;
 use crate::refusal::{Reason, Refusal, RuleRef};
 
@@ -60,13 +59,13 @@ pub struct Outcome {
     pub(super) peer: SocketAddr,
     pub(super) client: IpAddr,
     /// Its place among the methods that are counted.
-    method: u8,
+    pub(super) method: u8,
     /// None: nobody is told of it, as far as is known.
     pub(super) told: Option<Box<Told>>,
     pub(super) caller: Option<CallerNote>,
     pub(super) refusal: Option<Refusal>,
     /// Whether the refusal is written down, and how many were not before it, once that is decided.
-    sampled: Option<Option<u64>>,
+    pub(super) sampled: Option<Option<u64>>,
     pub(super) status: Option<u16>,
     pub(super) grpc_status: Option<u16>,
     pub(super) shadows: Vec<(Arc<RuleRef>, Reason)>,
@@ -137,8 +136,8 @@ impl Outcome {
         self.method = method_index(Some(method));
     }
 
-    /// The request's head, for those who are told of it ([`Self::is_logged`], [`Self::is_kept`]); what is kept is shared
-    /// with it, not copied.
+    /// The request's head, for those who are told of it ([`Self::is_logged`], [`Self::is_kept`]); what is kept is
+    /// shared with it, not copied.
     pub fn request(&mut self, method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) {
         let logged = self.is_logged();
         let of_log = |name| if logged { headers.get(name).cloned() } else { None };
@@ -321,109 +320,6 @@ impl Outcome {
         let tier = self.caller.as_ref()?.tier?;
         self.scribe.callers.tiers.get(tier).map(|tier| &*tier.name)
     }
-
-    pub(super) fn write(&self, now: Moment) {
-        let mine = self.scribe.mine();
-        let (status, reason) = (self.final_status(), self.reason());
-        let code = code_index(status);
-        let method = usize::from(self.method);
-        mine.active.sub(1);
-        mine.requests.add(code, reason);
-        mine.durations.cell(method, code).observe_nanos(now.nanos.saturating_sub(self.begun.nanos));
-        if self.tunnel.is_some() {
-            mine.tunnels.sub(1);
-        } else {
-            mine.bytes_in.add(self.bytes_in);
-            mine.bytes_out.add(self.bytes_out);
-        }
-        mine.retries.add(u64::from(self.attempts.saturating_sub(1)));
-        if let Some(queued) = self.queued {
-            mine.queued.observe(queued);
-        }
-        if let (true, Some(reason)) = (self.fallback, reason) {
-            mine.fallbacks[reason.index()].add(1);
-        }
-        self.count_caller();
-        self.count_rule();
-        let sampled = match self.sampled {
-            Some(sampled) => sampled,
-            None if self.is_turned_away() => self.sample(now),
-            None => Some(0),
-        };
-        let Some(suppressed) = sampled else {
-            mine.suppressed.add(1);
-            return;
-        };
-        if let Some(refusal) = &self.refusal {
-            let kept = self.keep(refusal, now, suppressed);
-            mine.refusals.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
-        }
-        if let Some(log) = &self.scribe.log {
-            log.write(|settings, buffer| {
-                let entry = line::Line { outcome: self, service: &self.scribe.service, now, suppressed };
-                entry.write(settings, buffer);
-            });
-        }
-    }
-
-    fn count_caller(&self) {
-        let Some(caller) = &self.caller else { return };
-        let mine = self.scribe.mine();
-        let allowed = !self.is_turned_away();
-        let counts = match &caller.who {
-            Asker::Known(number) => match self.scribe.named.get(*number) {
-                Some(named) => named.of(self.scribe.shard),
-                None => &mine.unnamed,
-            },
-            Asker::Other(name) => {
-                mine.top.lock().unwrap_or_else(PoisonError::into_inner).add(name, allowed);
-                &mine.unnamed
-            }
-        };
-        if allowed {
-            counts.allowed.add(1);
-        } else {
-            counts.refused.add(1);
-        }
-    }
-
-    fn count_rule(&self) {
-        if let Some(Refusal { rule: Some(rule), reason, .. }) = &self.refusal {
-            let mut limited = self.scribe.mine().limited.lock().unwrap_or_else(PoisonError::into_inner);
-            limited.add(&rule.name, false, *reason);
-        }
-    }
-
-    fn sample(&self, now: Moment) -> Option<u64> {
-        let mut sampler = self.scribe.sampler.borrow_mut();
-        match (self.caller_name(), self.client) {
-            (Some(name), _) => sampler.admit(name.as_bytes(), now),
-            (None, IpAddr::V4(address)) => sampler.admit(&address.octets(), now),
-            // A /64 is one client: whoever has it has all its addresses.
-            (None, IpAddr::V6(address)) => sampler.admit(&address.octets()[..8], now),
-        }
-    }
-
-    fn keep(&self, refusal: &Refusal, now: Moment, suppressed: u64) -> Kept {
-        let head = self.head();
-        let host = head.and_then(|head| head.host.as_ref()).map(HeaderValue::as_bytes).unwrap_or_default();
-        Kept {
-            unix_micros: now.unix_micros,
-            request_id: self.id_text().unwrap_or_default().to_owned(),
-            caller: self.caller_name().map(Arc::clone),
-            client: self.client,
-            method: head.map(|head| cut(head.method.as_str())).unwrap_or_default(),
-            host: cut(&String::from_utf8_lossy(host)),
-            path: head.map(|head| cut(head.uri.path())).unwrap_or_default(),
-            status: self.final_status(),
-            reason: refusal.reason,
-            detail: refusal.detail,
-            rule: refusal.rule.clone(),
-            retry_after: refusal.retry_after,
-            fallback: self.fallback,
-            suppressed,
-        }
-    }
 }
 
 impl Drop for Outcome {
@@ -432,8 +328,4 @@ impl Drop for Outcome {
         let over = self.over.filter(|_| !self.is_logged());
         self.write(over.unwrap_or_else(Moment::read));
     }
-}
-
-fn cut(text: &str) -> String {
-    text[..text.floor_char_boundary(TEXT_BYTES)].to_owned()
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
-use super::page::{Asked, PROXY_STATUS, REQUEST_ID, proxy_status_value, set, whole_seconds};
+use super::page::{Asked, PROXY_STATUS, REQUEST_ID, proxy_status_value, whole_seconds};
 use super::{Reason, Refusal};
 
 /// Whether a fallback may stand in for this refusal: what the client asked was right, and the service could not.
@@ -34,8 +34,10 @@ pub fn page(
         fields.entry(RETRY_AFTER).or_insert(HeaderValue::from(whole_seconds(wait)));
     }
     fields.insert(PROXY_STATUS, proxy_status_value(refusal, asked.caller, true));
-    if !asked.request_id.is_empty() {
-        set(fields, REQUEST_ID, asked.request_id.to_owned());
+    if let Ok(id) = HeaderValue::from_bytes(asked.request_id)
+        && !id.is_empty()
+    {
+        fields.insert(REQUEST_ID, id);
     }
     response
 }
@@ -50,7 +52,7 @@ mod tests {
 
     fn given(status: u16, fields: &HeaderMap, body: &'static str) -> Response<Option<Bytes>> {
         let refusal = Refusal::new(Reason::Overload, "all are taken").after(Duration::from_millis(1_500));
-        let asked = Asked { request_id: "id-1", ..Asked::default() };
+        let asked = Asked { request_id: b"id-1", ..Asked::default() };
         let status = StatusCode::from_u16(status).unwrap();
         page(&refusal, &asked, (status, fields, &Bytes::from_static(body.as_bytes())))
     }

@@ -73,8 +73,10 @@ pub fn page(refusal: &Refusal, asked: &Asked<'_>, kind: HeaderValue) -> Response
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     tell(refusal, fields);
     fields.insert(PROXY_STATUS, proxy_status_value(refusal, asked.caller, false));
-    if !asked.request_id.is_empty() {
-        set(fields, REQUEST_ID, asked.request_id.to_owned());
+    if let Ok(id) = HeaderValue::from_bytes(asked.request_id)
+        && !id.is_empty()
+    {
+        fields.insert(REQUEST_ID, id);
     }
     if let Some(wait) = refusal.retry_after {
         fields.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
@@ -178,7 +180,7 @@ mod tests {
         let refusal = Refusal::new(Reason::CallerRate, "one every 10 ms")
             .by(Arc::new(rule))
             .after(Duration::from_micros(1_500));
-        let asked = Asked { request_id: "id-1", ..Asked::default() };
+        let asked = Asked { request_id: b"id-1", ..Asked::default() };
         let page = page(&refusal, &asked, HeaderValue::from_static("application/grpc+proto"));
         let field = |name: &str| page.headers()[name].to_str().unwrap();
         assert_eq!(page.status(), 200);

@@ -26,8 +26,8 @@ const KEPT: usize = 16;
 /// What a page needs to know of the request.
 #[derive(Debug, Default)]
 pub struct Asked<'a> {
-    /// The request's id.
-    pub request_id: &'a str,
+    /// The request's id: graphic ASCII.
+    pub request_id: &'a [u8],
     /// Plain text instead of JSON.
     pub plain: bool,
     /// The caller's name, told only to callers that showed a credential.
@@ -78,7 +78,7 @@ pub fn raw(refusal: &Refusal, asked: &Asked<'_>, now: SystemTime, to_head: bool)
     let mut lines = Lines::with_capacity(512);
     let body = write(refusal, asked, &mut lines);
     if !asked.request_id.is_empty() {
-        lines.add("x-request-id: ", asked.request_id.as_bytes());
+        lines.add("x-request-id: ", asked.request_id);
     }
     lines.add("date: ", httpdate::fmt_http_date(now).as_bytes());
     lines.add("connection: ", b"close");
@@ -166,7 +166,7 @@ fn end_status(caller: Option<&str>, fallback: bool, out: &mut Vec<u8>) {
 
 /// What may stand inside a string of RFC 9651: printable ASCII; anything else becomes `?`.
 fn push_sf(out: &mut Vec<u8>, part: &str) {
-    if all(part, |byte| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\')) {
+    if all(part.as_bytes(), |byte| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\')) {
         return out.extend_from_slice(part.as_bytes());
     }
     for c in part.chars() {
@@ -179,8 +179,8 @@ fn push_sf(out: &mut Vec<u8>, part: &str) {
 }
 
 /// Whether all bytes are of a kind. It looks at all of them, which a processor does many at a time.
-fn all(text: &str, is: impl Fn(u8) -> bool) -> bool {
-    text.bytes().fold(true, |so_far, byte| so_far & is(byte))
+fn all(text: &[u8], is: impl Fn(u8) -> bool) -> bool {
+    text.iter().fold(true, |so_far, byte| so_far & is(*byte))
 }
 
 /// The problem types that the RateLimit draft (draft-ietf-httpapi-ratelimit-headers-10) registers; else none.
@@ -280,7 +280,7 @@ fn problem(prepared: &Prepared, refusal: &Refusal, asked: &Asked<'_>) -> Vec<u8>
         body.extend_from_slice(wait.as_bytes());
     }
     if !asked.request_id.is_empty() {
-        member(&mut body, ID, asked.request_id);
+        member_bytes(&mut body, ID, asked.request_id);
     }
     body.extend_from_slice(b"}\n");
     body
@@ -293,20 +293,24 @@ fn number(body: &mut Vec<u8>, before: &str, value: u64) {
 
 /// `before` and then a JSON string (RFC 8259 section 7).
 fn member(body: &mut Vec<u8>, before: &str, value: &str) {
+    member_bytes(body, before, value.as_bytes());
+}
+
+/// The same of a text in UTF-8.
+fn member_bytes(body: &mut Vec<u8>, before: &str, value: &[u8]) {
     body.extend_from_slice(before.as_bytes());
     body.push(b'"');
     if all(value, |byte| (byte >= b' ') & (byte != b'"') & (byte != b'\\')) {
-        body.extend_from_slice(value.as_bytes());
+        body.extend_from_slice(value);
     } else {
-        for c in value.chars() {
-            match c {
-                '"' | '\\' => body.extend_from_slice(&[b'\\', c as u8]),
-                '\0'..='\x1f' => {
-                    let code = c as usize;
-                    let hex = |digit: usize| b"0123456789abcdef"[digit & 0xf];
-                    body.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(code >> 4), hex(code)]);
+        for &byte in value {
+            match byte {
+                b'"' | b'\\' => body.extend_from_slice(&[b'\\', byte]),
+                0..=0x1f => {
+                    let hex = |digit: u8| b"0123456789abcdef"[usize::from(digit & 0xf)];
+                    body.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(byte)]);
                 }
-                _ => body.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+                _ => body.push(byte),
             }
         }
     }
@@ -330,7 +334,7 @@ fn plain(refusal: &Refusal, asked: &Asked<'_>) -> String {
     if let Some(wait) = refusal.retry_after {
         line("retry after", &format!("{} s", whole_seconds(wait)));
     }
-    line("request id", asked.request_id);
+    line("request id", std::str::from_utf8(asked.request_id).unwrap_or_default());
     body
 }
 
@@ -363,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_page_says_status_reason_rule_and_when_to_come_back() {
-        let asked = Asked { request_id: "id-1", caller: Some("office"), ..Asked::default() };
+        let asked = Asked { request_id: b"id-1", caller: Some("office"), ..Asked::default() };
         let page = page(&limited(), &asked);
         assert_eq!(page.status(), 429);
         assert_eq!(page.headers()[RETRY_AFTER], "1");
@@ -386,7 +390,7 @@ mod tests {
         let name = "quoted \" and \\ and \u{1} and ü";
         let rule = RuleRef { name: name.into(), at: String::new(), reason: Some("line\nbreak".into()) };
         let refusal = Refusal::new(Reason::DeniedByRule, "denied").by(Arc::new(rule));
-        let page = page(&refusal, &Asked { request_id: "id", ..Asked::default() });
+        let page = page(&refusal, &Asked { request_id: b"id", ..Asked::default() });
         let body: serde_json::Value = serde_json::from_slice(page.body()).unwrap();
         assert_eq!(body["rule"], name);
         assert_eq!(body["rule_reason"], "line\nbreak");
@@ -404,7 +408,7 @@ mod tests {
                 let mut refusal = Refusal::new(reason, details[n % 2]).by(Arc::clone(rule));
                 refusal.retry_after = (n % 5 > 0).then(|| Duration::from_secs(n as u64));
                 let id = format!("id-{n}");
-                let page = page(&refusal, &Asked { request_id: &id, ..Asked::default() });
+                let page = page(&refusal, &Asked { request_id: id.as_bytes(), ..Asked::default() });
                 let body: serde_json::Value = serde_json::from_slice(page.body()).unwrap();
                 assert_eq!((&body["rule"], &body["request_id"]), (&rule.name.as_str().into(), &id.into()));
                 assert_eq!(
