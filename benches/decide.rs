@@ -89,7 +89,7 @@ fn world(interval: Duration, burst: u32) -> World {
     let callers = Arc::new(callers());
     let service = service(quota("default", interval, burst));
     let ledger = Arc::new(Ledger::new(NonZeroUsize::new(MILLION).expect("not zero")));
-    let limits = LimitBook::new(&service, &callers, ledger, Moment::at(NOW));
+    let limits = LimitBook::new(&service, &callers, ledger);
     let Service { permissions, .. } = service;
     let world = World { book: CallerBook::new(callers), permissions, limits };
     let headers = HeaderMap::new();

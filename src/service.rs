@@ -12,7 +12,7 @@ use crate::admit::caller::CallerBook;
 use crate::admit::capacity::{Capacity, Entrance};
 use crate::admit::ledger::Ledger;
 use crate::admit::limit::LimitBook;
-use crate::clock::{Moment, ShardClock};
+use crate::clock::ShardClock;
 use crate::config;
 use crate::forward::Route;
 use crate::forward::pool::ConnectionBound;
@@ -53,10 +53,9 @@ impl Service {
         ledger: &Arc<Ledger>,
         shards: usize,
         before: Option<&Self>,
-        now: Moment,
     ) -> Arc<Self> {
         let limits = before.map(|before| &before.limits);
-        let limits = LimitBook::after(limits, config, callers.callers(), Arc::clone(ledger), now);
+        let limits = LimitBook::after(limits, config, callers.callers(), Arc::clone(ledger));
         let workers = before
             .filter(|before| inherits_workers(&before.config.workers, &config.workers))
             .map_or_else(|| Workers::new(shards), |before| Arc::clone(&before.workers));

@@ -140,7 +140,7 @@ fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Re
     let facts = Facts { method: &method, host: &host, path: target.as_str() };
     told.traces(&service.permissions, &trace(&service.permissions, (&caller, name), &facts, now));
     let limits =
-        LimitBook::new(service, &config.callers, Arc::new(Ledger::new(config.callers.max_keys)), now);
+        LimitBook::new(service, &config.callers, Arc::new(Ledger::new(config.callers.max_keys)));
     told.limits(service, config, (&caller, limits.own_rule(&caller, now)), limits.cost(&facts), now);
 
     let mut shadows = Vec::new();

@@ -362,7 +362,7 @@ mod tests {
         let callers = Arc::new(CallerBook::new(config::plain_callers()));
         let ledger = Arc::new(Ledger::new(NonZeroUsize::new(64).unwrap()));
         let service = Arc::new(config::plain_service());
-        let service = Service::new((&service, None), &callers, &ledger, 1, None, clock.now());
+        let service = Service::new((&service, None), &callers, &ledger, 1, None);
         let desk = Desk::new(service, (ShardId(0), &clock), None, None);
         let arrival = Arrival::plain(([127, 0, 0, 1], 1).into());
         (Line::new(socket.into(), Visitor::new(arrival, Place::new(desk, clock))), far)

@@ -21,6 +21,8 @@ pub mod top;
 mod tunnel;
 
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
@@ -47,7 +49,9 @@ pub struct Scribe {
     service: ServiceName,
     shard: ShardId,
     counts: Arc<ServiceCounts>,
-    named: Vec<Arc<PerShard<CallerCounts>>>,
+    callers: Arc<Callers>,
+    /// By number, of those that have asked.
+    named: RefCell<HashMap<usize, Arc<PerShard<CallerCounts>>, foldhash::fast::FixedState>>,
     log: Option<Rc<ShardLog>>,
     sampler: RefCell<Sampler>,
 }
@@ -59,13 +63,13 @@ impl Scribe {
         service: &ServiceName,
         counts: Arc<ServiceCounts>,
         shard: ShardId,
-        callers: &Callers,
+        callers: &Arc<Callers>,
         log: Option<Rc<ShardLog>>,
     ) -> Rc<Self> {
-        let named = callers.known.iter().map(|known| counts.named(&known.name)).collect();
         let per_second = log.as_ref().map_or(KEPT_PER_SECOND, |log| log.refusals_per_second());
         let sampler = RefCell::new(Sampler::new(per_second));
-        Rc::new(Self { service: service.clone(), shard, counts, named, log, sampler })
+        let (callers, named) = (Arc::clone(callers), RefCell::default());
+        Rc::new(Self { service: service.clone(), shard, counts, callers, named, log, sampler })
     }
 
     /// Begins to record a request whose head arrived (or failed to) from `peer`. It counts as active until the outcome
@@ -111,6 +115,20 @@ impl Scribe {
     /// The counts of the service, on all shards.
     pub fn counts(&self) -> &Arc<ServiceCounts> {
         &self.counts
+    }
+
+    /// Counts a request of a caller of `known`. False: the configuration has no such number.
+    fn count_named(&self, number: usize, allowed: bool) -> bool {
+        let mut named = self.named.borrow_mut();
+        let counts = match named.entry(number) {
+            Entry::Occupied(counts) => counts.into_mut(),
+            Entry::Vacant(place) => match self.callers.known.get(number) {
+                Some(known) => place.insert(self.counts.named(&known.name)),
+                None => return false,
+            },
+        };
+        counts.of(self.shard).add(allowed);
+        true
     }
 
     fn mine(&self) -> &ShardCounts {

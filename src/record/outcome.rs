@@ -300,20 +300,12 @@ impl Outcome {
     fn count_caller(&self) {
         let Some(caller) = &self.caller else { return };
         let mine = self.scribe.mine();
-        let known = caller.known.and_then(|number| self.scribe.named.get(number));
-        let counts = match known {
-            Some(named) => named.of(self.scribe.shard),
-            None => &mine.unnamed,
-        };
         let allowed = !self.turned_away();
-        if known.is_none() {
-            mine.top.lock().unwrap_or_else(PoisonError::into_inner).add(&caller.name, allowed);
+        if caller.known.is_some_and(|number| self.scribe.count_named(number, allowed)) {
+            return;
         }
-        if allowed {
-            counts.allowed.add(1);
-        } else {
-            counts.refused.add(1);
-        }
+        mine.top.lock().unwrap_or_else(PoisonError::into_inner).add(&caller.name, allowed);
+        mine.unnamed.add(allowed);
     }
 
     fn count_rule(&self) {

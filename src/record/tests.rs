@@ -1,5 +1,6 @@
 //! What a request leaves behind: counts, lines, refusals, metrics.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -54,7 +55,7 @@ impl World {
         let log = AccessLog::into_sink(&settings, Box::new(written.clone())).unwrap();
         let counts = ServiceCounts::new(2);
         let name = ServiceName::new("playlist").unwrap();
-        let scribe = Scribe::new(&name, Arc::clone(&counts), ShardId(1), &callers(), Some(log.shard()));
+        let scribe = Scribe::new(&name, Arc::clone(&counts), ShardId(1), &Arc::new(callers()), Some(log.shard()));
         Self { counts, scribe, log, written }
     }
 
@@ -306,9 +307,13 @@ fn connections_are_counted_while_they_are_open() {
 #[test]
 fn callers_that_left_the_configuration_are_forgotten() {
     let world = World::json();
-    let mut without = callers();
-    without.known.clear();
-    world.counts.keep_only(&without);
+    let mut outcome = world.begin("/");
+    outcome.caller(web());
+    good(&mut outcome);
+    drop(outcome);
+    world.counts.keep_only(&HashSet::from(["web"]));
+    assert_eq!(world.counts.callers().named.len(), 1);
+    world.counts.keep_only(&HashSet::new());
     assert!(world.counts.callers().named.is_empty());
 }
 

@@ -98,7 +98,7 @@ fn ledger() -> Arc<Ledger> {
 }
 
 fn book(limits: Limits, ledger: &Arc<Ledger>) -> LimitBook {
-    LimitBook::new(&service(limits), &callers(), ledger.clone(), START)
+    LimitBook::new(&service(limits), &callers(), ledger.clone())
 }
 
 fn ask(book: &LimitBook, caller: &Caller, now: Moment) -> Result<Grant, Refused> {
@@ -378,7 +378,7 @@ fn a_smaller_burst_in_between_forgives_nothing() {
         let (ledger, hour) = (ledger(), 3_600 * SECOND);
         let next = |before: Option<&LimitBook>, interval: u64, burst: u32| {
             let limits = limits(Some(quota("default", interval, burst)));
-            LimitBook::after(before, &service(limits), &callers(), ledger.clone(), START)
+            LimitBook::after(before, &service(limits), &callers(), ledger.clone())
         };
         let first = next(None, hour, 5);
         assert_eq!(pass(&first, &who, START), 5);
