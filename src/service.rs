@@ -12,6 +12,7 @@ use crate::admit::caller::CallerBook;
 use crate::admit::capacity::{Capacity, Entrance};
 use crate::admit::ledger::Ledger;
 use crate::admit::limit::LimitBook;
+use crate::admit::permission::RuleBook;
 use crate::clock::ShardClock;
 use crate::config;
 use crate::forward::Route;
@@ -32,6 +33,8 @@ pub struct Service {
     pub tls: Option<Arc<TlsTerms>>,
     /// Who callers are.
     pub callers: Arc<CallerBook>,
+    /// What they may do.
+    pub rules: RuleBook,
     /// What they may use.
     pub limits: LimitBook,
     /// How many requests may be in progress.
@@ -68,6 +71,7 @@ impl Service {
             config: Arc::clone(config),
             tls,
             callers: Arc::clone(callers),
+            rules: RuleBook::new(config),
             limits,
             capacity,
             workers,

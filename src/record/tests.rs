@@ -55,7 +55,8 @@ impl World {
         let log = AccessLog::into_sink(&settings, Box::new(written.clone())).unwrap();
         let counts = ServiceCounts::new(2);
         let name = ServiceName::new("playlist").unwrap();
-        let scribe = Scribe::new(&name, Arc::clone(&counts), ShardId(1), &Arc::new(callers()), Some(log.shard()));
+        let scribe =
+            Scribe::new(&name, Arc::clone(&counts), ShardId(1), &Arc::new(callers()), Some(log.shard()));
         Self { counts, scribe, log, written }
     }
 

@@ -14,6 +14,7 @@ use crate::config::{
 
 use super::super::caller::{CachedCaller, CallerBook};
 use super::super::pattern::tests::pattern;
+use super::super::permission::RuleBook;
 use super::*;
 
 const SECOND: u64 = 1_000_000_000;
@@ -197,17 +198,29 @@ fn a_refusal_by_the_total_charges_the_caller_nothing() {
 #[test]
 fn what_a_rule_denies_charges_nobody() {
     let book = book(limits(Some(quota("default", SECOND, 3))), &ledger());
-    let closed = Permissions { default: Verdict::Deny, default_ref: rule("default"), rules: vec![] };
+    let rules = |default| {
+        let permissions = Permissions { default, default_ref: rule("default"), rules: vec![] };
+        RuleBook::new(&Arc::new(Service { permissions, ..crate::config::plain_service() }))
+    };
     let (who, mut shadows) = (stranger(0), Vec::new());
-    let refused =
-        super::super::decide((&closed, &book), (&who, "address:192.0.2.0"), &GET, START, &mut shadows)
-            .unwrap_err();
+    let refused = super::super::decide(
+        (&rules(Verdict::Deny), &book),
+        (&who, "address:192.0.2.0"),
+        &GET,
+        START,
+        &mut shadows,
+    )
+    .unwrap_err();
     assert_eq!(refused.refusal.reason, Reason::DeniedByRule);
     assert_eq!(pass(&book, &who, START), 3);
-    let open = Permissions { default: Verdict::Allow, ..closed };
-    let refused =
-        super::super::decide((&open, &book), (&who, "address:192.0.2.0"), &GET, START, &mut shadows)
-            .unwrap_err();
+    let refused = super::super::decide(
+        (&rules(Verdict::Allow), &book),
+        (&who, "address:192.0.2.0"),
+        &GET,
+        START,
+        &mut shadows,
+    )
+    .unwrap_err();
     assert_eq!(refused.refusal.reason, Reason::CallerRate);
 }
 
