@@ -10,7 +10,7 @@ use crate::clock::Moment;
 use crate::config::{self, Config, Loaded};
 
 /// How far the thread stands behind the shards, by the kernel's scale from 0 to 19.
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 5;
 
 /// What came of it.
 pub(super) struct Read {

@@ -43,6 +43,9 @@ pub use tunnel::TunnelEnd;
 /// How many refusals of one caller are kept each second for `/api/v1/refusals` when there is no access log to say it.
 const KEPT_PER_SECOND: u32 = 10;
 
+/// So many callers of `known` are counted from the start, with zero; of more of them, each from its first request.
+const SHOWN_AT_ONCE: usize = 100;
+
 /// Writes down what becomes of the requests of one service on one shard.
 #[derive(Debug)]
 pub struct Scribe {
@@ -68,6 +71,9 @@ impl Scribe {
     ) -> Rc<Self> {
         let per_second = log.as_ref().map_or(KEPT_PER_SECOND, |log| log.refusals_per_second());
         let sampler = RefCell::new(Sampler::new(per_second));
+        if callers.known.len() <= SHOWN_AT_ONCE {
+            callers.known.iter().for_each(|known| drop(counts.named(&known.name)));
+        }
         let (callers, named) = (Arc::clone(callers), RefCell::default());
         Rc::new(Self { service: service.clone(), shard, counts, callers, named, log, sampler })
     }
