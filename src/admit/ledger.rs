@@ -159,6 +159,12 @@ impl Ledger {
         part.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
     }
 
+    /// How many accounts there are under keys of their own.
+    #[cfg(test)]
+    pub(super) fn accounts(&self) -> usize {
+        self.accounts.iter().map(|part| part.lock().map_or(0, |part| part.len())).sum()
+    }
+
     /// One account under several keys: that of the first key which has one, unless it is among `taken`. So a group
     /// whose members change keeps its debt as long as one of them stays.
     pub(super) fn group_account(&self, keys: &[u64], taken: &HashSet<*const Account>) -> Arc<Account> {

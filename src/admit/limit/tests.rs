@@ -360,6 +360,46 @@ fn a_reload_grants_nobody_a_token() {
 }
 
 #[test]
+fn an_account_is_made_when_its_caller_first_asks_and_found_again_after_a_reload() {
+    let ledger = ledger();
+    let make = || book(limits(Some(quota("default", SECOND, 2))), &ledger);
+    let (first, second) = (make(), make());
+    assert_eq!(ledger.accounts(), 1, "the total's alone");
+    assert_eq!(pass(&first, &known(1), START), 2);
+    assert_eq!(ledger.accounts(), 2);
+    assert_eq!(pass(&second, &known(1), START), 0, "both books charge the same account");
+    drop((first, second));
+    ledger.forget_settled_accounts(later(SECOND));
+    assert_eq!(ledger.accounts(), 1, "what is owed is kept");
+    assert_eq!(pass(&make(), &known(1), later(SECOND)), 1);
+    ledger.forget_settled_accounts(later(9 * SECOND));
+    assert_eq!(ledger.accounts(), 0);
+}
+
+#[test]
+fn many_callers_have_accounts_of_their_own() {
+    let mut many = Arc::into_inner(callers()).unwrap();
+    let one = many.known[0].clone();
+    many.known =
+        (0..1_000).map(|n| KnownCaller { name: format!("known-{n}").into(), ..one.clone() }).collect();
+    let many = Arc::new(many);
+    let mut limits = limits(Some(quota("default", SECOND, 1)));
+    limits.agreements = vec![
+        agreement(&[5, 999], true, quota("shared", SECOND, 3)),
+        agreement(&[64], false, quota("own", SECOND, 2)),
+    ];
+    let book = LimitBook::new(&service(limits), &many, ledger());
+    let numbered = |number| Caller { who: Who::Known(number), ..known(0) };
+    assert_eq!(pass(&book, &numbered(5), START) + pass(&book, &numbered(999), START), 3);
+    assert_eq!(pass(&book, &numbered(64), START), 2);
+    for number in [0, 63, 65, 127, 128, 998] {
+        assert_eq!(pass(&book, &numbered(number), START), 1, "{number}");
+        assert_eq!(pass(&book, &numbered(number), START), 0, "{number}");
+    }
+    assert!(book.peek(&numbered(1_000), START).is_none(), "nobody has this number");
+}
+
+#[test]
 fn a_shared_agreement_keeps_its_debt_when_its_members_change() {
     let (ledger, shared) = (ledger(), |callers: &[usize]| {
         let mut limits = limits(None);
