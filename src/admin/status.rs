@@ -235,7 +235,8 @@ fn read_tls(terms: &TlsTerms) -> TlsStatus {
     }
 }
 
-/// So many callers of `known` are all shown with each service; of more, those that asked it or have an agreement with it.
+/// So many callers of `known` are all shown with each service; of more, those that asked it or have an agreement with
+/// it.
 const ALL_KNOWN: usize = 1_000;
 
 fn read_callers(service: &ServiceView, callers: &config::Callers, now: Moment) -> Vec<CallerStatus> {

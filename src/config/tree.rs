@@ -217,7 +217,8 @@ impl<'t> Reader<'t, '_> {
     }
 
     fn list(&mut self, depth: usize) -> Result<Kind, Stop> {
-        let mut items = Vec::new();
+        // Most have one: a Vec that grows begins with four.
+        let mut items = Vec::with_capacity(1);
         loop {
             let taken = self.next()?;
             if taken.0 == Step::ListEnd {
@@ -228,7 +229,7 @@ impl<'t> Reader<'t, '_> {
     }
 
     fn map(&mut self, depth: usize) -> Result<Kind, Stop> {
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<Entry> = Vec::with_capacity(1);
         // Of maps with many keys, where each stands.
         let mut places: HashMap<String, usize> = HashMap::new();
         loop {

@@ -178,7 +178,8 @@ proptest! {
             let permissions = &book.service.permissions;
             let rules = permissions.rules.iter();
             let all = walk(permissions, rules, (&caller, &name), &facts, (NOW, &mut all_noted));
-            let word = |verdict: Result<(), Refusal>| verdict.map_err(|refusal| refusal.rule.map(|rule| rule.name.clone()));
+            let rule = |refusal: Refusal| refusal.rule.map(|rule| rule.name.clone());
+            let word = |verdict: Result<(), Refusal>| verdict.map_err(rule);
             prop_assert_eq!(word(found), word(all), "{} {} {} {}", name, method, host, path);
             let names = |noted: &[Shadow]| noted.iter().map(|shadow| shadow.rule.name.clone()).collect::<Vec<_>>();
             prop_assert_eq!(names(&noted), names(&all_noted));

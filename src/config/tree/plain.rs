@@ -223,7 +223,7 @@ fn key_of(text: &str) -> Option<&str> {
     let (key, behind) = text.split_at(length);
     let first = key.bytes().next()?;
     let ends = behind == ":" || behind.starts_with(": ");
-    (ends && first != b'-').then_some(key)
+    (ends && !matches!(first, b'-' | b'@')).then_some(key)
 }
 
 /// Whether this is one word or several without quotes, and nothing else to YAML.
@@ -329,6 +329,7 @@ mod tests {
             "a: \"b\" c\n",
             "a: {b: 1, }\n",
             "a:1\n",
+            "@a: b\n",
             "a: [\"b\": c]\n",
             "a: {b: c: d}\n",
             "a: {b:c}\n",
