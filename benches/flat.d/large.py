@@ -104,6 +104,16 @@ class Watch(threading.Thread):
         return 1e3 * max(self.waits), 1e3 * statistics.median(self.waits)
 
 
+def shard_cpu(pid):
+    """Milliseconds of CPU time so far of each shard's thread, by its name."""
+    found = {}
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        name = (task / "comm").read_text().strip()
+        if name.startswith("shard-"):
+            found[name] = int((task / "schedstat").read_text().split()[0]) / 1e6
+    return found
+
+
 class Large:
     """The scene."""
 
@@ -118,6 +128,7 @@ class Large:
             process = Process(self.flat.buckler, config, self.flat.folder / "large.log")
             stack.callback(process.stop)
             started = process.start()
+            start_cpu = sum(kernel.cpu_of_tree(process.pid))
             memory = kernel.memory_of_tree(process.pid)[0]
             quiet = self.watched(lambda: time.sleep(QUIET_S))[1]
             # What the same reading costs a client when another process does it: that much is the machine, not the shards.
@@ -128,16 +139,23 @@ class Large:
                 self.write(f"reload {number}", agreed=self.options.agreed - number % 2)
                 reloads.append(self.watched(process.reload))
             after = kernel.memory_of_tree(process.pid)[0]
+            # Once more with nobody asking: what the process and each shard have to do by themselves.
+            self.write("alone")
+            before, shards = sum(kernel.cpu_of_tree(process.pid)), shard_cpu(process.pid)
+            process.reload()
+            reload_cpu = sum(kernel.cpu_of_tree(process.pid)) - before
+            busiest = max(now - shards[name] for name, now in shard_cpu(process.pid).items())
         times = [took for took, _ in reloads]
         pauses = [longest for _, (longest, _) in reloads]
         lines = [
             f"  {self.options.services} services, {self.options.agreed} agreements, {size / 2**20:.1f} MiB of YAML",
-            f"  start to ready: {started:.2f} s;  resident {memory / 2**20:.0f} MiB, after {RELOADS} reloads {after / 2**20:.0f} MiB",
-            f"  reload: {statistics.median(times):.2f} s (median of {RELOADS}; {min(times):.2f} to {max(times):.2f})",
+            f"  start to ready: {started:.2f} s ({start_cpu:.2f} s of CPU);  resident {memory / 2**20:.0f} MiB, after {RELOADS} reloads {after / 2**20:.0f} MiB",
+            f"  reload: {statistics.median(times):.2f} s (median of {RELOADS}; {min(times):.2f} to {max(times):.2f}; {reload_cpu:.2f} s of CPU)",
+            f"  CPU of the busiest shard in a reload, all its slices together: {busiest:.1f} ms",
             f"  longest wait of a client, ms: in reloads {statistics.median(pauses):.1f} (median; worst {max(pauses):.1f}), "
             f"beside `buckler check` {beside[0]:.1f}, quiet {quiet[0]:.1f} (median wait {quiet[1]:.2f})",
         ]
-        return {"lines": lines, "start_s": started, "reload_s": times, "pause_ms": pauses, "beside_ms": beside[0],
+        return {"lines": lines, "start_s": started, "start_cpu_s": start_cpu, "reload_cpu_s": reload_cpu, "shard_ms": busiest, "reload_s": times, "pause_ms": pauses, "beside_ms": beside[0],
                 "quiet_ms": quiet[0], "rss_mib": memory / 2**20, "rss_after_mib": after / 2**20}
 
     def write(self, mark, agreed=None):
