@@ -54,7 +54,7 @@ struct Step {
 }
 
 /// A value that leads to a rule.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Key<'r> {
     Known(usize),
     Name(&'r Arc<str>),
