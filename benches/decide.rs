@@ -12,6 +12,7 @@ use std::time::Duration;
 use buckler::admit::caller::{CachedCaller, CallerBook};
 use buckler::admit::ledger::Ledger;
 use buckler::admit::limit::LimitBook;
+use buckler::admit::permission::RuleBook;
 use buckler::admit::{Facts, decide, path};
 use buckler::clock::Moment;
 use buckler::config::{
@@ -67,7 +68,7 @@ fn admission(c: &mut Criterion) {
 
 struct World {
     book: CallerBook,
-    permissions: Permissions,
+    rules: RuleBook,
     limits: LimitBook,
 }
 
@@ -78,7 +79,7 @@ impl World {
         let facts =
             Facts { method: &Method::GET, host: "playlist.test", path: black_box("/api/v1/items/4711") };
         let name = self.book.name(&caller);
-        decide((&self.permissions, &self.limits), (&caller, name), &facts, now, &mut Vec::new()).is_ok()
+        decide((&self.rules, &self.limits), (&caller, name), &facts, now, &mut Vec::new()).is_ok()
     }
 }
 
@@ -89,9 +90,9 @@ fn world(interval: Duration, burst: u32) -> World {
     let callers = Arc::new(callers());
     let service = service(quota("default", interval, burst));
     let ledger = Arc::new(Ledger::new(NonZeroUsize::new(MILLION).expect("not zero")));
-    let limits = LimitBook::new(&service, &callers, ledger, Moment::at(NOW));
-    let Service { permissions, .. } = service;
-    let world = World { book: CallerBook::new(callers), permissions, limits };
+    let limits = LimitBook::new(&service, &callers, ledger);
+    let rules = RuleBook::new(&Arc::new(service));
+    let world = World { book: CallerBook::new(callers), rules, limits };
     let headers = HeaderMap::new();
     for number in 0..MILLION as u32 {
         world.ask(peer(number), &headers, &mut CachedCaller::default());

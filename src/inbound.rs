@@ -149,7 +149,7 @@ async fn pass(
     // May they? What is known to be too long is not charged for.
     let facts = Facts { method: &parts.method, host: &asked.host, path: asked.path() };
     let mut shadows = Vec::new();
-    let judged = permission::judge(&service.config.permissions, (caller, name), &facts, now, &mut shadows);
+    let judged = permission::judge(&service.rules, (caller, name), &facts, now, &mut shadows);
     let may = judged.and_then(|()| fits(seen.length, service.config.bounds.body_bytes));
 
     // Is there room, and have they quota left?

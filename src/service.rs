@@ -13,7 +13,8 @@ use crate::admit::caller::CallerBook;
 use crate::admit::capacity::{Capacity, Entrance};
 use crate::admit::ledger::Ledger;
 use crate::admit::limit::LimitBook;
-use crate::clock::{Moment, ShardClock};
+use crate::admit::permission::RuleBook;
+use crate::clock::ShardClock;
 use crate::config;
 use crate::forward::Route;
 use crate::forward::pool::ConnectionBound;
@@ -33,6 +34,8 @@ pub struct Service {
     pub tls: Option<Arc<TlsTerms>>,
     /// Who callers are.
     pub callers: Arc<CallerBook>,
+    /// What they may do.
+    pub rules: RuleBook,
     /// What they may use.
     pub limits: LimitBook,
     /// How many requests may be in progress.
@@ -54,10 +57,9 @@ impl Service {
         ledger: &Arc<Ledger>,
         shards: usize,
         before: Option<&Self>,
-        now: Moment,
     ) -> Arc<Self> {
         let limits = before.map(|before| &before.limits);
-        let limits = LimitBook::after(limits, config, callers.callers(), Arc::clone(ledger), now);
+        let limits = LimitBook::after(limits, config, callers.callers(), Arc::clone(ledger));
         let workers = before
             .filter(|before| inherits_workers(&before.config.workers, &config.workers))
             .map_or_else(|| Workers::new(shards), |before| Arc::clone(&before.workers));
@@ -70,6 +72,7 @@ impl Service {
             config: Arc::clone(config),
             tls,
             callers: Arc::clone(callers),
+            rules: RuleBook::new(config),
             limits,
             capacity,
             workers,

@@ -4,7 +4,7 @@
 mod room;
 mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
@@ -235,14 +235,25 @@ fn read_tls(terms: &TlsTerms) -> TlsStatus {
     }
 }
 
+/// So many callers of `known` are all shown with each service; of more, those that asked it or have an agreement with
+/// it.
+const ALL_KNOWN: usize = 1_000;
+
 fn read_callers(service: &ServiceView, callers: &config::Callers, now: Moment) -> Vec<CallerStatus> {
     let table = service.counts.callers();
     let left = |name: &str| (service.left)(name, now);
     let mut found = Vec::new();
+    let tallies: HashMap<&str, Tally> = table.named.iter().map(|(name, tally)| (&**name, *tally)).collect();
+    let agreements = agreements_of(&service.config.limits);
+    let few = callers.known.len() <= ALL_KNOWN;
     for (number, known) in callers.known.iter().enumerate() {
-        let tally = table.named.iter().find(|(name, _)| *name == known.name).map(|(_, tally)| *tally);
+        let tally = tallies.get(&*known.name).copied();
+        let agreement = agreements.get(&number).copied();
+        if !few && tally.is_none() && agreement.is_none() {
+            continue;
+        }
         let tier = known.tier.and_then(|tier| callers.tiers.get(tier)).map(|tier| tier.name.to_string());
-        let agreement = agreement_of(&service.config.limits, number, now);
+        let agreement = agreement.map(|agreement| agreement_status(agreement, now));
         let caller = CallerStatus { tier, agreement, ..plain(&known.name, tally.unwrap_or_default()) };
         found.push(CallerStatus { known: true, left: left(&known.name), ..caller });
     }
@@ -265,10 +276,15 @@ fn plain(name: &str, tally: Tally) -> CallerStatus {
     }
 }
 
-fn agreement_of(limits: &config::Limits, caller: usize, now: Moment) -> Option<AgreementStatus> {
-    let agreement = limits.agreements.iter().find(|agreement| agreement.callers.contains(&caller))?;
+/// Agreements by the numbers of their callers.
+fn agreements_of(limits: &config::Limits) -> HashMap<usize, &config::Agreement> {
+    let agreements = limits.agreements.iter();
+    agreements.flat_map(|one| one.callers.iter().map(move |number| (*number, one))).collect()
+}
+
+fn agreement_status(agreement: &config::Agreement, now: Moment) -> AgreementStatus {
     let rule = &agreement.quota.rule_ref;
-    Some(AgreementStatus {
+    AgreementStatus {
         name: rule.name.clone(),
         at: rule.at.clone(),
         shared: agreement.shared,
@@ -276,5 +292,5 @@ fn agreement_of(limits: &config::Limits, caller: usize, now: Moment) -> Option<A
         reason: rule.reason.clone(),
         until: agreement.until.map(|until| timestamp(until.saturating_mul(1_000_000))),
         expired: agreement.until.is_some_and(|until| now.unix_micros / 1_000_000 >= until),
-    })
+    }
 }

@@ -151,6 +151,8 @@ pub struct CallerBook {
     trusted: Prefixes<()>,
     /// The ledger hash of each known caller.
     hashes: Box<[u64]>,
+    /// The number of a known caller, by its ledger hash.
+    numbers: HashMap<u64, usize, foldhash::fast::FixedState>,
 }
 
 impl CallerBook {
@@ -168,8 +170,10 @@ impl CallerBook {
             caller.addresses.iter().for_each(|net| known.insert(*net, number));
         }
         callers.trusted_proxies.iter().for_each(|net| trusted.insert(*net, ()));
-        let hashes = callers.known.iter().map(|caller| keyed_hash(("known", &*caller.name))).collect();
-        Self { number: BOOKS.fetch_add(1, Relaxed), keys, certificates, known, trusted, hashes, callers }
+        let hashes: Box<[u64]> = callers.known.iter().map(|caller| hash_of(&caller.name)).collect();
+        let numbers = hashes.iter().zip(0..).map(|(hash, number)| (*hash, number)).collect();
+        let number = BOOKS.fetch_add(1, Relaxed);
+        Self { number, keys, certificates, known, trusted, hashes, numbers, callers }
     }
 
     /// Who sends this request over a connection from `peer`.
@@ -253,8 +257,10 @@ impl CallerBook {
     /// credential, which is that of an anonymous key.
     pub fn of_name(&self, name: &str) -> Option<Caller> {
         let nowhere = IpAddr::from([0, 0, 0, 0]);
-        if let Some(number) = self.callers.known.iter().position(|known| *known.name == *name) {
-            return Some(self.known_caller(number, Via::Address, nowhere));
+        if let Some(number) = self.numbers.get(&hash_of(name))
+            && *self.callers.known[*number].name == *name
+        {
+            return Some(self.known_caller(*number, Via::Address, nowhere));
         }
         if name.starts_with("certificate:") {
             return Some(Self::stranger_with(&name.into(), nowhere));
@@ -381,6 +387,11 @@ impl CallerBook {
             }
         }
     }
+}
+
+/// What the ledger knows a caller of `known` by.
+fn hash_of(name: &str) -> u64 {
+    keyed_hash(("known", name))
 }
 
 #[cfg(test)]

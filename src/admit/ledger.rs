@@ -31,7 +31,7 @@
 //! as long as the smallest debt in its line lasts; strangers of that service only. Make the table larger if
 //! `evictions` grows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicU64;
@@ -49,11 +49,16 @@ use super::seed::keyed_hash;
 const SLOTS: usize = 4;
 /// Lines that [`Ledger::live_keys`] looks at: 64 KiB of memory.
 const SAMPLED_LINES: usize = 1024;
+/// Parts of the accounts: with 100,000 of them, a lock is held for some 10 microseconds at most.
+const PARTS: usize = 256;
 /// A debt is cut only if it is beyond the span by more than this: shards read `now` at different moments, and a shard
 /// whose `now` is a little old must not cut what another one has just charged.
 const CUT_SLACK: u64 = 1_000_000_000;
 /// Set in a slot's TAT while it stands for debts of more than one stranger.
 const INHERITED: u64 = 1 << 63;
+
+/// Accounts by the keyed hash of whose they are.
+type Named = HashMap<u64, Arc<Account>, foldhash::fast::FixedState>;
 
 /// All debts. One per process; it outlives every configuration.
 pub struct Ledger {
@@ -61,8 +66,10 @@ pub struct Ledger {
     /// The hashed names of the services that have a region of their own, in the regions' order.
     services: Box<[u64]>,
     evictions: AtomicU64,
-    /// Behind a lock that only building a [`super::limit::LimitBook`] takes.
-    accounts: Mutex<HashMap<u64, Arc<Account>>>,
+    /// In parts with a lock each. A request takes one when its caller first asks since a reload, so none is held long.
+    accounts: Box<[Mutex<Named>]>,
+    /// Those of shared agreements, under a key of each member. Only building a [`super::limit::LimitBook`] takes it.
+    groups: Mutex<Named>,
     strangers_in_progress: InProgress,
 }
 
@@ -109,7 +116,8 @@ impl Ledger {
             lines: (0..lines).map(|_| Line::default()).collect(),
             services,
             evictions: AtomicU64::new(0),
-            accounts: Mutex::new(HashMap::new()),
+            accounts: (0..PARTS).map(|_| Mutex::default()).collect(),
+            groups: Mutex::default(),
             strangers_in_progress: InProgress::default(),
         }
     }
@@ -144,35 +152,46 @@ impl Ledger {
         self.lines.len() * SLOTS
     }
 
-    /// The account under `key`; the same one for as long as anyone holds it or it has a debt at `now`. For building
-    /// a [`super::limit::LimitBook`], not for requests.
+    /// The account under `key`; the same one for as long as anyone holds it or it has a debt. For who first asks; not
+    /// for every request.
     pub(super) fn account(&self, key: u64) -> Arc<Account> {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        accounts.entry(key).or_default().clone()
+        let part = &self.accounts[(key % PARTS as u64) as usize];
+        part.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
+    }
+
+    /// How many accounts there are under keys of their own.
+    #[cfg(test)]
+    pub(super) fn accounts(&self) -> usize {
+        self.accounts.iter().map(|part| part.lock().map_or(0, |part| part.len())).sum()
     }
 
     /// One account under several keys: that of the first key which has one, unless it is among `taken`. So a group
     /// whose members change keeps its debt as long as one of them stays.
-    pub(super) fn group_account(&self, keys: &[u64], taken: &[Arc<Account>]) -> Arc<Account> {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_free = |account: &&Arc<Account>| !taken.iter().any(|other| Arc::ptr_eq(other, account));
+    pub(super) fn group_account(&self, keys: &[u64], taken: &HashSet<*const Account>) -> Arc<Account> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = |account: &&Arc<Account>| !taken.contains(&Arc::as_ptr(account));
         let account =
-            keys.iter().filter_map(|key| accounts.get(key)).find(is_free).cloned().unwrap_or_default();
-        accounts.extend(keys.iter().map(|key| (*key, account.clone())));
+            keys.iter().filter_map(|key| groups.get(key)).find(is_free).cloned().unwrap_or_default();
+        groups.extend(keys.iter().map(|key| (*key, account.clone())));
         account
     }
 
-    /// Forgets accounts that no configuration holds any more and that owe nothing at `now`.
-    pub(super) fn forget_settled_accounts(&self, now: u64) {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Forgets accounts that no configuration holds any more and that owe nothing at `now`. Once for each reload, when
+    /// all its books are built.
+    pub fn forget_settled_accounts(&self, now: Moment) {
+        let owes = |account: &Account| account.tat.load(Relaxed) > now.nanos;
+        for part in &self.accounts {
+            let mut accounts = part.lock().unwrap_or_else(PoisonError::into_inner);
+            accounts.retain(|_, account| Arc::strong_count(account) > 1 || owes(account));
+        }
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         let mut own_handles: HashMap<_, usize> = HashMap::new();
-        for account in accounts.values() {
+        for account in groups.values() {
             *own_handles.entry(Arc::as_ptr(account)).or_default() += 1;
         }
-        accounts.retain(|_, account| {
-            let held =
-                Arc::strong_count(account) > own_handles.get(&Arc::as_ptr(account)).copied().unwrap_or(0);
-            held || account.tat.load(Relaxed) > now
+        groups.retain(|_, account| {
+            let handles = own_handles.get(&Arc::as_ptr(account)).copied().unwrap_or(0);
+            Arc::strong_count(account) > handles || owes(account)
         });
     }
 
@@ -461,27 +480,28 @@ mod tests {
         let ledger = ledger(4);
         let account = ledger.account(7);
         account.update(u64::MAX >> 2, |_| Ok::<_, ()>(((), 500))).unwrap();
-        ledger.forget_settled_accounts(900);
+        ledger.forget_settled_accounts(Moment::at(900));
         assert_eq!(account.read(u64::MAX >> 2), 500);
         drop(account);
-        ledger.forget_settled_accounts(499);
+        ledger.forget_settled_accounts(Moment::at(499));
         assert_eq!(ledger.account(7).read(u64::MAX >> 2), 500);
-        ledger.forget_settled_accounts(500);
+        ledger.forget_settled_accounts(Moment::at(500));
         assert_eq!(ledger.account(7).read(u64::MAX >> 2), 0);
     }
 
     #[test]
     fn a_group_keeps_its_account_while_one_member_stays() {
         let ledger = ledger(4);
-        let first = ledger.group_account(&[1, 2], &[]);
-        assert!(Arc::ptr_eq(&first, &ledger.group_account(&[3, 2], &[])));
-        assert!(Arc::ptr_eq(&first, &ledger.group_account(&[3], &[])));
-        let second = ledger.group_account(&[1, 4], std::slice::from_ref(&first));
+        let first = ledger.group_account(&[1, 2], &HashSet::new());
+        assert!(Arc::ptr_eq(&first, &ledger.group_account(&[3, 2], &HashSet::new())));
+        assert!(Arc::ptr_eq(&first, &ledger.group_account(&[3], &HashSet::new())));
+        let taken = HashSet::from([Arc::as_ptr(&first)]);
+        let second = ledger.group_account(&[1, 4], &taken);
         assert!(!Arc::ptr_eq(&first, &second), "two groups of one configuration never share");
-        assert!(Arc::ptr_eq(&second, &ledger.group_account(&[4], std::slice::from_ref(&first))));
+        assert!(Arc::ptr_eq(&second, &ledger.group_account(&[4], &taken)));
         drop((first, second));
-        ledger.forget_settled_accounts(1);
-        assert!(ledger.accounts.lock().unwrap().is_empty());
+        ledger.forget_settled_accounts(Moment::at(1));
+        assert!(ledger.groups.lock().unwrap().is_empty());
     }
 
     #[test]

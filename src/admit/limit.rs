@@ -6,8 +6,10 @@
 //! A [`LimitBook`] is built anew for every configuration and keeps nothing: debts lie in the [`Ledger`] under keys made
 //! of the service's and the caller's names, so the next book finds them again.
 
+mod accounts;
 mod build;
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,10 +24,12 @@ use super::caller::{Caller, Who};
 use super::concurrency::Permit;
 use super::cost::Costs;
 use super::headers::{Standing, seconds_up};
-use super::ledger::{Account, Ledger, Region};
+use super::ledger::{Ledger, Region};
 use super::meter::{Denied, Level, Meter, Place};
 use super::permission::is_past;
 use super::{Facts, Shadow};
+
+pub(super) use accounts::Accounts;
 
 /// When to try again after too many requests in progress: nobody knows when one of them ends.
 const CONCURRENCY_RETRY: Duration = Duration::from_secs(1);
@@ -35,10 +39,12 @@ const CONCURRENCY_RETRY: Duration = Duration::from_secs(1);
 pub struct LimitBook {
     ledger: Arc<Ledger>,
     region: Region,
-    accounts: Arc<[Arc<Account>]>,
+    accounts: Arc<Accounts>,
     limits: Vec<Limit>,
-    /// For each caller of `known`, by number.
-    plans: Vec<Plan>,
+    /// By number of the caller of `known` that they name.
+    agreed: HashMap<usize, Agreed, foldhash::fast::FixedState>,
+    /// The limit of each tier.
+    tiers: Vec<usize>,
     default: Option<usize>,
     total: Option<(usize, Place)>,
     /// The hash of the service's name, for the keys of strangers.
@@ -72,14 +78,7 @@ impl Refused {
     }
 }
 
-/// What one caller of `known` is held to.
-#[derive(Debug)]
-struct Plan {
-    agreement: Option<Agreed>,
-    /// Its tier's, else the default.
-    otherwise: Option<usize>,
-}
-
+/// What was agreed with one caller of `known`. All others are held to their tier's limit, else to the default.
 #[derive(Debug)]
 struct Agreed {
     limit: usize,
@@ -107,9 +106,9 @@ struct Claim<'a> {
 }
 
 impl LimitBook {
-    /// The limits of `service` over `ledger`. Accounts in the ledger that nobody uses or owes any more are forgotten.
-    pub fn new(service: &Service, callers: &Arc<Callers>, ledger: Arc<Ledger>, now: Moment) -> Self {
-        build::book(service, callers, ledger, (None, now))
+    /// The limits of `service` over `ledger`.
+    pub fn new(service: &Service, callers: &Arc<Callers>, ledger: Arc<Ledger>) -> Self {
+        build::book(service, callers, ledger, None)
     }
 
     /// The same, in the place of `before`: what is owed by its limits is still owed.
@@ -118,9 +117,8 @@ impl LimitBook {
         service: &Service,
         callers: &Arc<Callers>,
         ledger: Arc<Ledger>,
-        now: Moment,
     ) -> Self {
-        build::book(service, callers, ledger, (before, now))
+        build::book(service, callers, ledger, before)
     }
 
     /// Charges one request of `caller`, to all its limits or to none. What shadow limits would have said goes to
@@ -307,10 +305,15 @@ impl LimitBook {
         let reasons = (Reason::CallerRate, Reason::CallerConcurrency);
         let (limit, place) = match caller.who {
             Who::Known(number) => {
-                let plan = self.plans.get(number)?;
-                match &plan.agreement {
+                if number >= self.accounts.callers() {
+                    return None;
+                }
+                match self.agreed.get(&number) {
                     Some(agreed) if !is_past(agreed.until, now) => (agreed.limit, agreed.place),
-                    _ => (plan.otherwise?, Place::Account(number)),
+                    _ => {
+                        let tier = caller.tier.and_then(|tier| self.tiers.get(tier).copied());
+                        (tier.or(self.default)?, Place::Account(number))
+                    }
                 }
             }
             Who::Other(_) => {

@@ -19,6 +19,7 @@ use crate::clock::Moment;
 use crate::config::Rate;
 
 use super::ledger::{Account, Ledger, Region};
+use super::limit::Accounts;
 
 /// A whole burst never spans more (36 years), so that no sum of times overflows; a longer one is cut to it.
 const LONGEST_SPAN: u64 = 1 << 60;
@@ -69,7 +70,7 @@ impl Meter {
         rate: Rate,
         before: Option<&Self>,
         (ledger, region): (Arc<Ledger>, Region),
-        accounts: Arc<[Arc<Account>]>,
+        accounts: Arc<Accounts>,
     ) -> Self {
         let interval = u64::try_from(rate.interval.as_nanos()).unwrap_or(u64::MAX).clamp(1, LONGEST_SPAN);
         let most = u32::try_from(LONGEST_SPAN / interval).unwrap_or(u32::MAX);
@@ -187,7 +188,7 @@ struct Key {
 struct Store {
     ledger: Arc<Ledger>,
     region: Region,
-    accounts: Arc<[Arc<Account>]>,
+    accounts: Arc<Accounts>,
     /// A TAT further than this after `now` was made by another, slower rate.
     ceiling: u64,
 }
@@ -241,7 +242,9 @@ mod tests {
                 burst: NonZeroU32::new(burst).unwrap(),
             };
             let region = ledger.region("s");
-            let meter = Meter::new(rate, None, (ledger, region), [Arc::default()].into());
+            let (callers, service) = (crate::config::plain_callers(), crate::config::ServiceName::new("s").unwrap());
+            let accounts = Accounts::new(Arc::clone(&ledger), service, callers, vec![Arc::default()]);
+            let meter = Meter::new(rate, None, (ledger, region), Arc::new(accounts));
             let mut now = Moment::at(1_000_000_000);
             for (cost, passed, known) in steps {
                 now = now.plus(Duration::from_nanos(passed));

@@ -40,11 +40,12 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::clock::Moment;
-use crate::config::{Permissions, Verdict};
+use crate::config::Verdict;
 use crate::refusal::{Reason, RuleRef};
 
 use caller::Caller;
 use limit::{Grant, LimitBook, Refused};
+use permission::RuleBook;
 
 /// What rules and limits look at beside the caller. Host and path are canonical ([`host`], [`path`]).
 #[derive(Clone, Copy, Debug)]
@@ -74,12 +75,12 @@ pub struct Shadow {
 /// # Errors
 /// The refusal of the rule or limit that said no. A refusal has charged nothing.
 pub fn decide(
-    (permissions, limits): (&Permissions, &LimitBook),
+    (rules, limits): (&RuleBook, &LimitBook),
     (caller, name): (&Caller, &str),
     facts: &Facts<'_>,
     now: Moment,
     shadows: &mut Vec<Shadow>,
 ) -> Result<Grant, Refused> {
-    permission::judge(permissions, (caller, name), facts, now, shadows).map_err(Refused::without_standing)?;
+    permission::judge(rules, (caller, name), facts, now, shadows).map_err(Refused::without_standing)?;
     limits.charge(caller, facts, now, shadows)
 }

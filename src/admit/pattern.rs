@@ -8,6 +8,8 @@
 //! Reserved characters that may stand in a segment either way (`@` and `%40`) stay as they came for the worker, but are
 //! one character to the rules: most workers decode them, and a denied `/users/@me` is then also `/users/%40me`.
 
+use std::borrow::Cow;
+
 use crate::config::{HostPattern, PathPattern, Segment};
 
 /// Whether the canonical `path` matches.
@@ -93,6 +95,25 @@ fn behind_spelling<'a>(literal: &str, text: &'a str) -> Option<&'a str> {
         at += taken;
     }
     text.get(at..)
+}
+
+/// A segment of a canonical path or of a pattern as rules tell them apart: with one spelling of every character, and
+/// without parameters. If a literal matches a segment, both are the same here; not always the other way round.
+pub(super) fn plain_segment(segment: &str) -> Cow<'_, [u8]> {
+    let bytes = segment.as_bytes();
+    if !bytes.iter().any(|byte| matches!(byte, b'%' | b';')) {
+        return Cow::Borrowed(bytes);
+    }
+    let (mut plain, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
+    while !rest.is_empty() {
+        let (byte, taken) = next(rest);
+        if byte == b';' {
+            break;
+        }
+        plain.push(byte);
+        rest = &rest[taken..];
+    }
+    Cow::Owned(plain)
 }
 
 fn holds_semicolon(literal: &str) -> bool {

@@ -1,28 +1,73 @@
 //! Whether a caller is allowed to do this: the rules of a service in order, the first that matches decides.
 //!
 //! A shadow rule that matches is noted and passed over: it never decides and never ends the walk, so the rules behind
-//! it decide exactly as if it were not there. The walk is linear in the rules.
+//! it decide exactly as if it were not there. Which rules are looked at at all says `index.rs`: a request meets only
+//! those that some part of it leads to, however many there are.
+
+mod index;
+
+use std::sync::Arc;
 
 use crate::clock::Moment;
-use crate::config::{CallerPattern, Mode, Permissions, Rule, Verdict};
+use crate::config::{self, CallerPattern, Mode, Permissions, Rule, Verdict};
 use crate::refusal::{Reason, Refusal};
 
 use super::caller::{Caller, Who};
 use super::pattern::{any_path, glob_matches, host_matches};
 use super::{Facts, Shadow};
+use index::Index;
+
+/// Fewer rules than this are asked one after another, which is quicker.
+const FEW: usize = 8;
+
+/// The permissions of a service, made ready for requests.
+#[derive(Debug)]
+pub struct RuleBook {
+    service: Arc<config::Service>,
+    /// None: there are few rules.
+    index: Option<Index>,
+}
+
+impl RuleBook {
+    /// Those of this service.
+    pub fn new(service: &Arc<config::Service>) -> Self {
+        let rules = &service.permissions.rules;
+        let index = (rules.len() >= FEW).then(|| Index::new(rules));
+        Self { service: Arc::clone(service), index }
+    }
+}
 
 /// Whether `caller`, whose name is `name`, may do what `facts` say. Shadow rules that match go to `shadows`.
 ///
 /// # Errors
 /// 403 by the rule that denies, or by the default.
 pub fn judge(
-    permissions: &Permissions,
+    book: &RuleBook,
     (caller, name): (&Caller, &str),
     facts: &Facts<'_>,
     now: Moment,
     shadows: &mut Vec<Shadow>,
 ) -> Result<(), Refusal> {
-    for rule in &permissions.rules {
+    let permissions = &book.service.permissions;
+    let candidates = book.index.as_ref().and_then(|index| index.candidates(caller, name, facts));
+    match candidates {
+        Some(numbers) => {
+            let rules = numbers.filter_map(|number| permissions.rules.get(number as usize));
+            walk(permissions, rules, (caller, name), facts, (now, shadows))
+        }
+        None => walk(permissions, permissions.rules.iter(), (caller, name), facts, (now, shadows)),
+    }
+}
+
+/// The first of these rules that matches decides.
+fn walk<'r>(
+    permissions: &Permissions,
+    rules: impl Iterator<Item = &'r Rule>,
+    (caller, name): (&Caller, &str),
+    facts: &Facts<'_>,
+    (now, shadows): (Moment, &mut Vec<Shadow>),
+) -> Result<(), Refusal> {
+    for rule in rules {
         if mismatch(rule, (caller, name), facts, now).is_some() {
             continue;
         }

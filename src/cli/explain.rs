@@ -17,7 +17,7 @@ use super::{load, output};
 use crate::admit::caller::{CachedCaller, CallerBook, Peer};
 use crate::admit::ledger::Ledger;
 use crate::admit::limit::LimitBook;
-use crate::admit::permission::trace;
+use crate::admit::permission::{RuleBook, trace};
 use crate::admit::{self, Facts, host, path};
 use crate::clock::Moment;
 use crate::config::{ClientCertificate, Config, Service, ServiceName};
@@ -140,12 +140,12 @@ fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Re
 
     let facts = Facts { method: &method, host: &host, path: target.as_str() };
     told.traces(&service.permissions, &trace(&service.permissions, (&caller, name), &facts, now));
-    let limits =
-        LimitBook::new(service, &config.callers, Arc::new(Ledger::new(config.callers.max_keys)), now);
+    let limits = LimitBook::new(service, &config.callers, Arc::new(Ledger::new(config.callers.max_keys)));
     told.limits(service, config, (&caller, limits.own_rule(&caller, now)), limits.cost(&facts), now);
 
     let mut shadows = Vec::new();
-    let verdict = admit::decide((&service.permissions, &limits), (&caller, name), &facts, now, &mut shadows);
+    let verdict =
+        admit::decide((&RuleBook::new(service), &limits), (&caller, name), &facts, now, &mut shadows);
     told.shadows(&shadows);
     let fields = |standing: Option<_>, is_refused| {
         let mut fields = HeaderMap::new();

@@ -70,7 +70,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
                 f.write_str("a map of names")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
-                let mut entries = Vec::new();
+                let mut entries = Vec::with_capacity(map.size_hint().unwrap_or_default());
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
                 }
@@ -127,8 +127,8 @@ impl<'de> NodeReader<'de, '_> {
     /// Replaces the value by what was written: a variable's content stays unseen.
     fn masked(&self, wrong: Wrong) -> Wrong {
         match &self.node.kind {
-            Kind::Text(text) if text.value != text.shown && !text.value.is_empty() => {
-                Wrong(wrong.0, wrong.1.replace(&text.value, &text.shown))
+            Kind::Text(text) if text.value != text.shown() && !text.value.is_empty() => {
+                Wrong(wrong.0, wrong.1.replace(&text.value, text.shown()))
             }
             _ => wrong,
         }

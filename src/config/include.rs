@@ -4,6 +4,7 @@
 //! service and the maps in it but `workers`. The lists `permissions.rules`, `limits.agreements` and `limits.costs` of a
 //! service are joined one after another, in the order of the files. Everything else may stand in one file only.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::load::Files;
@@ -33,6 +34,7 @@ pub(super) fn include(root: &mut Node, files: &dyn Files, env: Env<'_>, problems
         problems.error(Code::TooMuch, at, format!("more than {MOST_FILES} files are included"), None);
         paths.truncate(MOST_FILES);
     }
+    let mut joining = Joining::default();
     for (path, at) in paths {
         let name = path.display().to_string();
         let text = match files.read(&path) {
@@ -48,7 +50,7 @@ pub(super) fn include(root: &mut Node, files: &dyn Files, env: Env<'_>, problems
             let help = "include all files in the first one";
             problems.error(Code::Include, entry.at, "an included file includes others".into(), Some(help));
         }
-        join(root, node, &mut Vec::new(), problems);
+        joining.join(root, node, problems);
     }
 }
 
@@ -98,43 +100,63 @@ fn matching(pattern: &Path, at: Spot, files: &dyn Files, problems: &mut Collecte
     names.into_iter().map(|name| folder.join(name)).collect()
 }
 
-/// Joins `more` into `node`, which stands at `path`.
-fn join(node: &mut Node, more: Node, path: &mut Vec<String>, problems: &mut Collected) {
-    if matches!(node.kind, Kind::Null) {
-        *node = more;
-        return;
-    }
-    match (&mut node.kind, more.kind) {
-        (_, Kind::Null) => {}
-        (Kind::Map(entries), Kind::Map(added)) => {
-            for entry in added {
-                join_entry(entries, entry, path, problems);
-            }
-        }
-        (Kind::List(items), Kind::List(added)) => items.extend(added),
-        _ => {
-            let message = format!("the same key has another form at {}", problems.place(node.spot));
-            problems.error(Code::WrongKind, more.spot, message, None);
-        }
-    }
+/// What the joining of one file after another keeps.
+#[derive(Default)]
+struct Joining {
+    /// The keys from the root to the map that is joined now.
+    path: Vec<String>,
+    /// Where in a map each of its keys stands, by the path of the map: there may be very many of both.
+    places: HashMap<Vec<String>, HashMap<String, usize>>,
 }
 
-fn join_entry(entries: &mut Vec<Entry>, entry: Entry, path: &mut Vec<String>, problems: &mut Collected) {
-    let Some(first) = entries.iter_mut().find(|known| known.key == entry.key) else {
-        entries.push(entry);
-        return;
-    };
-    if path.is_empty() && entry.key == "include" {
-        return;
+impl Joining {
+    /// Joins `more` into `node`, which stands at `self.path`.
+    fn join(&mut self, node: &mut Node, more: Node, problems: &mut Collected) {
+        if matches!(node.kind, Kind::Null) {
+            *node = more;
+            return;
+        }
+        match (&mut node.kind, more.kind) {
+            (_, Kind::Null) => {}
+            (Kind::Map(entries), Kind::Map(added)) => {
+                // Taken out, since maps inside of this one are joined meanwhile.
+                let mut places = self.places.remove(&self.path).unwrap_or_else(|| {
+                    entries.iter().enumerate().map(|(place, entry)| (entry.key.clone(), place)).collect()
+                });
+                for entry in added {
+                    match places.get(&entry.key) {
+                        Some(place) => self.join_entry(&mut entries[*place], entry, problems),
+                        None => {
+                            places.insert(entry.key.clone(), entries.len());
+                            entries.push(entry);
+                        }
+                    }
+                }
+                self.places.insert(self.path.clone(), places);
+            }
+            (Kind::List(items), Kind::List(added)) => items.extend(added),
+            _ => {
+                let message = format!("the same key has another form at {}", problems.place(node.spot));
+                problems.error(Code::WrongKind, more.spot, message, None);
+            }
+        }
     }
-    path.push(entry.key.clone());
-    if joins(path) {
-        join(&mut first.value, entry.value, path, problems);
-    } else {
-        let message = format!("`{}` is already defined at {}", path.join("."), problems.place(first.at));
-        problems.error(Code::Duplicate, entry.at, message, Some("keep one of the two"));
+
+    /// Joins an entry with the first of its key.
+    fn join_entry(&mut self, first: &mut Entry, entry: Entry, problems: &mut Collected) {
+        if self.path.is_empty() && entry.key == "include" {
+            return;
+        }
+        self.path.push(entry.key);
+        if joins(&self.path) {
+            self.join(&mut first.value, entry.value, problems);
+        } else {
+            let (key, first) = (self.path.join("."), problems.place(first.at));
+            let message = format!("`{key}` is already defined at {first}");
+            problems.error(Code::Duplicate, entry.at, message, Some("keep one of the two"));
+        }
+        self.path.pop();
     }
-    path.pop();
 }
 
 /// Whether the key at this path may stand in several files.

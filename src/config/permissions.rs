@@ -86,7 +86,7 @@ pub struct PathPattern {
 }
 
 /// One segment of a [`PathPattern`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Segment {
     /// This text, canonical.
     Literal(Arc<str>),

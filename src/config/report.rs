@@ -303,8 +303,8 @@ impl Collected {
         };
         for item in list {
             if let Kind::Text(text) = &item.kind
-                && !text.shown.starts_with("sha256:")
-                && !is_key_file(key, &text.shown)
+                && !text.shown().starts_with("sha256:")
+                && !is_key_file(key, text.shown())
             {
                 self.hide(item.spot);
             }

@@ -3,16 +3,20 @@
 //!
 //! Bounds: a file of at most 8 MiB, 32 levels deep, and aliases that add at most 10,000 nodes.
 
-use std::collections::{BTreeMap, HashMap};
+mod plain;
+mod steps;
 
-use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, options};
+use std::collections::HashMap;
 
+use self::steps::{Fault, Marks, Place, Step, Steps, Taken};
 use super::report::{Code, Collected, Spot};
 
 /// The largest file that is read.
 pub(super) const MAX_BYTES: u64 = 8 << 20;
 const MAX_DEPTH: usize = 32;
 const MAX_ALIASED_NODES: usize = 10_000;
+/// In a map with fewer keys, a key that is there twice is looked for one by one.
+const FEW_KEYS: usize = 16;
 
 /// An environment variable by name; a function, so that tests have their own environment.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -44,8 +48,15 @@ pub(super) enum Kind {
 pub(super) struct Text {
     /// What it says, environment variables filled in.
     pub(super) value: String,
-    /// What may be shown of it in a message: as written, so a variable's content stays unseen.
-    pub(super) shown: String,
+    /// As written, if it names variables: their content stays unseen.
+    written: Option<String>,
+}
+
+impl Text {
+    /// What may be shown of it in a message.
+    pub(super) fn shown(&self) -> &str {
+        self.written.as_ref().unwrap_or(&self.value)
+    }
 }
 
 /// A key and its value.
@@ -72,7 +83,7 @@ impl Node {
     pub(super) fn what(&self) -> String {
         match &self.kind {
             Kind::Null => "nothing".into(),
-            Kind::Text(text) => format!("`{}`", shorten(&text.shown)),
+            Kind::Text(text) => format!("`{}`", shorten(text.shown())),
             Kind::List(_) => "a list".into(),
             Kind::Map(_) => "a map".into(),
         }
@@ -103,14 +114,8 @@ pub(super) fn parse(text: &str, file: usize, env: Env<'_>, problems: &mut Collec
         problems.error(Code::Syntax, at, message, Some("end lines with LF or CRLF"));
         return None;
     }
-    let mut reader = Reader {
-        parser: Parser::new_from_str_with_options(text, options! { emit_comments: false }),
-        file,
-        env,
-        problems,
-        anchors: HashMap::new(),
-        aliased: 0,
-    };
+    let mut reader =
+        Reader { steps: Steps::new(text), file, env, problems, anchors: HashMap::new(), aliased: 0 };
     match reader.document() {
         Ok(node) => Some(node),
         Err(Stop { at, code, message, help }) => {
@@ -132,7 +137,7 @@ fn bare_return(text: &str, file: usize) -> Option<Spot> {
 }
 
 struct Reader<'t, 'p> {
-    parser: Parser<'t, serde_yaml::granit_parser::StrInput<'t>>,
+    steps: Steps<'t>,
     file: usize,
     env: Env<'p>,
     problems: &'p mut Collected,
@@ -151,21 +156,17 @@ struct Stop {
 impl<'t> Reader<'t, '_> {
     fn document(&mut self) -> Result<Node, Stop> {
         let mut root = None;
-        while let Some(next) = self.parser.next() {
-            let (event, span) = next.map_err(|error| self.syntax(&error))?;
-            match event {
-                Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
-                Event::DocumentStart(..) if root.is_none() => {}
-                Event::DocumentStart(..) => {
+        while let Some(next) = self.steps.next() {
+            let taken = next.map_err(|fault| self.syntax(&fault))?;
+            match taken.0 {
+                Step::Other => {}
+                Step::Document if root.is_none() => {}
+                Step::Document => {
                     let message = "a second YAML document begins here".to_owned();
-                    return Err(self.stop(
-                        &span,
-                        Code::Syntax,
-                        message,
-                        Some("write one document in one file"),
-                    ));
+                    let help = Some("write one document in one file");
+                    return Err(self.stop(taken.2, Code::Syntax, message, help));
                 }
-                event => root = Some(self.node(event, &span, 0)?),
+                _ => root = Some(self.node(taken, 0)?),
             }
         }
         // A file of comments alone is a map without keys, not "nothing": then what is missing is named.
@@ -178,10 +179,10 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
-    fn next(&mut self) -> Result<(Event<'t>, Span), Stop> {
-        match self.parser.next() {
+    fn next(&mut self) -> Result<Taken<'t>, Stop> {
+        match self.steps.next() {
             Some(Ok(next)) => Ok(next),
-            Some(Err(error)) => Err(self.syntax(&error)),
+            Some(Err(fault)) => Err(self.syntax(&fault)),
             None => {
                 let at = Spot { file: self.file, line: 1, column: 1, length: 1 };
                 let message = "the file ends in the middle of a value".to_owned();
@@ -190,29 +191,23 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
-    fn node(&mut self, event: Event<'t>, span: &Span, depth: usize) -> Result<Node, Stop> {
+    fn node(&mut self, (step, marks, place): Taken<'t>, depth: usize) -> Result<Node, Stop> {
         if depth > MAX_DEPTH {
             let message = format!("nested more than {MAX_DEPTH} levels deep");
-            return Err(self.stop(span, Code::TooMuch, message, None));
+            return Err(self.stop(place, Code::TooMuch, message, None));
         }
-        let (anchor, tagged) = match &event {
-            Event::Scalar(_, _, anchor, tag) => (*anchor, tag.is_some()),
-            Event::SequenceStart(_, anchor, tag) | Event::MappingStart(_, anchor, tag) => {
-                (*anchor, tag.is_some())
-            }
-            _ => (0, false),
-        };
-        let spot = self.spot(span, matches!(event, Event::Scalar(..) | Event::Alias(_)));
+        let Marks { anchor, tagged } = marks;
+        let spot = self.spot(place, matches!(step, Step::Scalar { .. } | Step::Alias(_)));
         if tagged {
             let help = "leave the tag out: every key has one form";
             self.problems.error(Code::Syntax, spot, "a YAML tag (`!...`) stands here".into(), Some(help));
         }
-        let kind = match event {
-            Event::Scalar(text, style, ..) => self.scalar(&text, style, spot),
-            Event::SequenceStart(..) => self.list(depth)?,
-            Event::MappingStart(..) => self.map(depth)?,
-            Event::Alias(id) => return self.alias(id, span),
-            _ => return Err(self.stop(span, Code::Syntax, "a value is missing here".into(), None)),
+        let kind = match step {
+            Step::Scalar { text, bare } => self.scalar(&text, bare, spot),
+            Step::List => self.list(depth)?,
+            Step::Map => self.map(depth)?,
+            Step::Alias(id) => return self.alias(id, place),
+            _ => return Err(self.stop(place, Code::Syntax, "a value is missing here".into(), None)),
         };
         let node = Node { spot, kind };
         if anchor != 0 {
@@ -222,56 +217,64 @@ impl<'t> Reader<'t, '_> {
     }
 
     fn list(&mut self, depth: usize) -> Result<Kind, Stop> {
-        let mut items = Vec::new();
+        // Most have one: a Vec that grows begins with four.
+        let mut items = Vec::with_capacity(1);
         loop {
-            let (event, span) = self.next()?;
-            if matches!(event, Event::SequenceEnd) {
+            let taken = self.next()?;
+            if taken.0 == Step::ListEnd {
                 return Ok(Kind::List(items));
             }
-            items.push(self.node(event, &span, depth + 1)?);
+            items.push(self.node(taken, depth + 1)?);
         }
     }
 
     fn map(&mut self, depth: usize) -> Result<Kind, Stop> {
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut seen: BTreeMap<String, Spot> = BTreeMap::new();
+        let mut entries: Vec<Entry> = Vec::with_capacity(1);
+        // Of maps with many keys, where each stands.
+        let mut places: HashMap<String, usize> = HashMap::new();
         loop {
-            let (event, span) = self.next()?;
-            let key = match event {
-                Event::MappingEnd => return Ok(Kind::Map(entries)),
-                Event::Scalar(text, ..) => Some(text.into_owned()),
+            let taken = self.next()?;
+            let place = taken.2;
+            let key = match taken {
+                (Step::MapEnd, ..) => return Ok(Kind::Map(entries)),
+                (Step::Scalar { text, .. }, ..) => Some(text.into_owned()),
                 other => {
-                    self.node(other, &span, depth + 1)?;
+                    self.node(other, depth + 1)?;
                     None
                 }
             };
-            let at = self.spot(&span, key.is_some());
-            let (event, span) = self.next()?;
-            let value = self.node(event, &span, depth + 1)?;
+            let at = self.spot(place, key.is_some());
+            let next = self.next()?;
+            let value = self.node(next, depth + 1)?;
             let Some(key) = key else {
                 self.problems.error(Code::WrongKind, at, "a key must be a word".into(), None);
                 continue;
             };
-            if let Some(first) = seen.get(&key) {
-                self.problems.hide_secrets(&key, &value);
-                let message = format!(
-                    "duplicate key `{}`; it is first written at {}",
-                    shorten(&key),
-                    self.problems.place(*first)
-                );
+            self.problems.hide_secrets(&key, &value);
+            let first = match places.is_empty() {
+                true => entries.iter().find(|entry| entry.key == key),
+                false => places.get(&key).and_then(|place| entries.get(*place)),
+            };
+            if let Some(first) = first {
+                let (shown, first) = (shorten(&key), self.problems.place(first.at));
+                let message = format!("duplicate key `{shown}`; it is first written at {first}");
                 self.problems.error(Code::Duplicate, at, message, Some("keep one of the two"));
                 continue;
             }
-            self.problems.hide_secrets(&key, &value);
-            seen.insert(key.clone(), at);
+            if !places.is_empty() {
+                places.insert(key.clone(), entries.len());
+            }
             entries.push(Entry { key, at, value });
+            if places.is_empty() && entries.len() == FEW_KEYS {
+                places.extend(entries.iter().zip(0..).map(|(entry, place)| (entry.key.clone(), place)));
+            }
         }
     }
 
-    fn alias(&mut self, id: usize, span: &Span) -> Result<Node, Stop> {
+    fn alias(&mut self, id: usize, place: Place) -> Result<Node, Stop> {
         let Some(target) = self.anchors.get(&id).cloned() else {
             return Err(self.stop(
-                span,
+                place,
                 Code::Syntax,
                 "this alias names a value that contains it".into(),
                 None,
@@ -280,17 +283,19 @@ impl<'t> Reader<'t, '_> {
         self.aliased = self.aliased.saturating_add(target.size());
         if self.aliased > MAX_ALIASED_NODES {
             let message = format!("aliases stand for more than {MAX_ALIASED_NODES} values");
-            return Err(self.stop(span, Code::TooMuch, message, None));
+            return Err(self.stop(place, Code::TooMuch, message, None));
         }
         Ok(target)
     }
 
-    fn scalar(&mut self, text: &str, style: ScalarStyle, spot: Spot) -> Kind {
-        if style == ScalarStyle::Plain && matches!(text, "" | "~" | "null" | "Null" | "NULL") {
+    fn scalar(&mut self, text: &str, bare: bool, spot: Spot) -> Kind {
+        if bare && matches!(text, "" | "~" | "null" | "Null" | "NULL") {
             return Kind::Null;
         }
-        let value = self.fill_in(text, spot);
-        Kind::Text(Text { value, shown: text.to_owned() })
+        if !text.contains('$') {
+            return Kind::Text(Text { value: text.to_owned(), written: None });
+        }
+        Kind::Text(Text { value: self.fill_in(text, spot), written: Some(text.to_owned()) })
     }
 
     /// `${NAME}` becomes the variable's content, `$${` becomes `${`.
@@ -330,41 +335,23 @@ impl<'t> Reader<'t, '_> {
         out
     }
 
-    fn spot(&self, span: &Span, scalar: bool) -> Spot {
-        let narrow = |wide: usize| u32::try_from(wide).unwrap_or(u32::MAX);
-        let length = if scalar { span.end.index().saturating_sub(span.start.index()) } else { 1 };
-        Spot {
-            file: self.file,
-            line: narrow(span.start.line()).max(1),
-            column: narrow(span.start.col()).saturating_add(1),
-            length: narrow(length).max(1),
-        }
+    fn spot(&self, place: Place, whole: bool) -> Spot {
+        let Place { line, column, length } = place;
+        Spot { file: self.file, line, column, length: if whole { length } else { 1 } }
     }
 
-    fn syntax(&self, error: &ScanError) -> Stop {
-        let mark = error.marker();
-        let narrow = |wide: usize| u32::try_from(wide).unwrap_or(u32::MAX);
-        let at = Spot {
-            file: self.file,
-            line: narrow(mark.line()).max(1),
-            column: narrow(mark.col()).saturating_add(1),
-            length: 1,
-        };
-        let help = if error.kind().to_string().starts_with("tab") {
+    fn syntax(&self, fault: &Fault) -> Stop {
+        let at = self.spot(fault.at, false);
+        let help = if fault.what.starts_with("tab") {
             "YAML indents with spaces only; the rest of this file is not read until this is right"
         } else {
             "the rest of this file is not read until this is right"
         };
-        Stop {
-            at,
-            code: Code::Syntax,
-            message: format!("not valid YAML: {}", error.kind()),
-            help: Some(help),
-        }
+        Stop { at, code: Code::Syntax, message: format!("not valid YAML: {}", fault.what), help: Some(help) }
     }
 
-    fn stop(&self, span: &Span, code: Code, message: String, help: Option<&'static str>) -> Stop {
-        Stop { at: self.spot(span, false), code, message, help }
+    fn stop(&self, place: Place, code: Code, message: String, help: Option<&'static str>) -> Stop {
+        Stop { at: self.spot(place, false), code, message, help }
     }
 }
 

@@ -94,7 +94,7 @@ async fn admit(
     let named = (&caller, service.callers.name(&caller));
     let key = key::of(&service.config.balance, &HeaderMap::new(), named.1);
     let mut shadows = Vec::new();
-    let judged = permission::judge(&service.config.permissions, named, &FACTS, now, &mut shadows);
+    let judged = permission::judge(&service.rules, named, &FACTS, now, &mut shadows);
     let admitted = match judged {
         Ok(()) => {
             let clock = visitor.clock();

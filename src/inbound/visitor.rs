@@ -123,7 +123,10 @@ impl Visitor {
     /// Whether the fields that trusted proxies set are believed.
     pub(super) fn is_trusted(&self) -> bool {
         !self.arrival.unknown
-            && self.desk().service.callers.trusts(self.arrival.peer.ip(), &mut self.caller.borrow_mut())
+            && self.desk()
+                .service
+                .callers
+                .trusts(self.arrival.peer.ip(), self.caller.borrow_mut().get_or_insert_default())
     }
 
     /// Whether it comes under TLS.

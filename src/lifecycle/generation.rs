@@ -1,7 +1,7 @@
 //! What runs under one configuration, and how the next one takes its place: everything new is built first, and only
 //! when nothing can fail any more is it swapped in. Ledgers, counts, workers' health and connections live on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,6 +17,7 @@ use super::checks::Checks;
 use super::door::{self, Behind, Door};
 use super::listeners::{self, Current, Files, Listeners};
 use super::logging::{self, Level};
+use super::retired::Retired;
 use super::shards::{Assignment, Listens, Plan, Shard};
 use super::{RunOptions, shown};
 use crate::admin::{LedgerReading, ProcessState, View};
@@ -155,6 +156,10 @@ impl Running {
     /// Puts what was prepared to use. Nothing here can fail but a shard that is gone.
     async fn switch(&mut self, prepared: Prepared) -> Result<door::Change, Failure> {
         let now = Moment::read();
+        let known: HashSet<&str> = match self.services.is_empty() {
+            true => HashSet::new(),
+            false => prepared.callers.callers().known.iter().map(|known| &*known.name).collect(),
+        };
         for (name, service) in &prepared.services {
             if let WorkerSource::List(list) = &service.config.workers {
                 let wanted = list.iter().map(|spec| Wanted {
@@ -164,7 +169,7 @@ impl Running {
                 });
                 service.workers.replace(wanted.collect(), None, now);
             }
-            service.counts.keep_only(&self.config.callers);
+            service.counts.keep_only(&known);
             self.ask_dns(name, service, prepared.resolver.as_ref());
         }
         self.discoveries.retain(|name, _| prepared.services.contains_key(name));
@@ -184,7 +189,9 @@ impl Running {
             shard.serve(plan).await.map_err(|why| Failure::Run(why.into()))?;
             is_done.await.map_err(|_| Failure::Run("a shard has ended".into()))?;
         }
-        (self.callers, self.services) = (prepared.callers, prepared.services);
+        let callers = std::mem::replace(&mut self.callers, prepared.callers);
+        let services = std::mem::replace(&mut self.services, prepared.services);
+        tokio::task::spawn_local(Retired::new(services.into_values(), callers).fade());
         // A path that is given up goes, and one that was lost and made anew has a new file.
         self.files.retain(|path, _| {
             self.services.values().any(|service| service.config.listen.path() == Some(path))
@@ -330,9 +337,10 @@ fn prepare(config: &Config, ledger: &Arc<Ledger>, before: Option<&Running>) -> R
     let build = |(name, wanted): (&ServiceName, &Arc<config::Service>)| {
         let old = service_before(name).map(Arc::as_ref);
         let wanted = (wanted, terms.remove(name));
-        (name.clone(), Service::new(wanted, &callers, ledger, threads, old, now))
+        (name.clone(), Service::new(wanted, &callers, ledger, threads, old))
     };
     let services = config.services.iter().map(build).collect();
+    ledger.forget_settled_accounts(now);
     Ok(Prepared { door, callers, services, listeners, access_log, resolver })
 }
 

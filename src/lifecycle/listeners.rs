@@ -60,8 +60,9 @@ pub(super) struct Listeners {
 pub(super) fn reserve<'a>(config: &'a Config, current: Current<'_>) -> Result<Reserved<'a>, Failure> {
     let mut reserved =
         Reserved { taken: Vec::new(), heirs: HashMap::new(), changes: Vec::new(), files: Files::new() };
+    let holders = current.holders();
     for (name, wanted) in &config.services {
-        if let Some(holder) = current.holder(name, &wanted.listen) {
+        if let Some(holder) = current.holder(&holders, name, &wanted.listen) {
             if let Endpoint::Unix(path) = &wanted.listen {
                 let change = Change::new(path, &holder.config.socket, &wanted.socket);
                 let change = change.map_err(|why| cannot_listen(wanted, &why))?;
@@ -126,14 +127,25 @@ impl Reserved<'_> {
 impl<'a> Current<'a> {
     /// The service that listens exactly there, `name` before any other. A Unix socket whose file is gone is reached by
     /// nobody any more, so nobody listens there.
-    fn holder(self, name: &ServiceName, listen: &Endpoint) -> Option<&'a Service> {
+    fn holder(
+        self,
+        holders: &HashMap<&Endpoint, &'a Service>,
+        name: &ServiceName,
+        listen: &Endpoint,
+    ) -> Option<&'a Service> {
         if let Endpoint::Unix(path) = listen
             && !self.files.get(path).is_some_and(Placed::is_there)
         {
             return None;
         }
-        let itself = self.services.get(name).into_iter();
-        itself.chain(self.services.values()).map(Arc::as_ref).find(|service| service.config.listen == *listen)
+        let itself = self.services.get(name).map(Arc::as_ref);
+        itself.filter(|service| service.config.listen == *listen).or_else(|| holders.get(listen).copied())
+    }
+
+    /// The first service that listens at each place.
+    fn holders(self) -> HashMap<&'a Endpoint, &'a Service> {
+        let services = self.services.values().map(Arc::as_ref);
+        services.rev().map(|service| (&service.config.listen, service)).collect()
     }
 }
 

@@ -10,15 +10,16 @@ mod door;
 mod generation;
 mod listeners;
 mod logging;
+mod reading;
+mod retired;
 mod shards;
 mod shown;
 mod socket_file;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::digest;
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -26,9 +27,9 @@ use tokio::sync::mpsc;
 
 use crate::admin::{Phase, ProcessState, ReloadRequest};
 use crate::clock::Moment;
-use crate::config::{Loaded, load};
 use door::Behind;
 use generation::{Failure, Running};
+use reading::Read;
 
 /// Everything fine.
 pub const FINE: u8 = 0;
@@ -51,11 +52,10 @@ pub struct RunOptions {
 
 /// Runs until told to end. Returns the exit code.
 pub fn run(options: &RunOptions) -> u8 {
-    let loaded = read(&options.config);
+    let Read { config, hash, problems } = reading::read(&options.config);
     // People who start it by hand see what `check` would say; warnings too.
-    eprint!("{}", loaded.render());
-    let hash = hash(&loaded);
-    let Some(config) = loaded.config else {
+    eprint!("{problems}");
+    let Some(config) = config else {
         eprintln!("buckler: {} is not valid; nothing was started", options.config.display());
         return BAD_CONFIG;
     };
@@ -84,19 +84,6 @@ pub fn run(options: &RunOptions) -> u8 {
             }
         }
     })
-}
-
-fn read(path: &Path) -> Loaded {
-    load(path, Moment::read(), &|name| std::env::var(name).ok())
-}
-
-/// What the files say, as 16 hex digits; the same text gives the same hash on every machine.
-fn hash(loaded: &Loaded) -> String {
-    let mut digest = digest::Context::new(&digest::SHA256);
-    for text in loaded.sources.texts() {
-        digest.update(text.as_bytes());
-    }
-    digest.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A proxy needs two descriptors a request; the hard limit is what the administrator allows.
@@ -200,11 +187,13 @@ async fn reload(
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         tell_systemd(&[NotifyState::Reloading, now]);
     }
-    let loaded = read(&options.config);
-    let (hash, problems) = (hash(&loaded), loaded.render());
-    let result = match loaded.config {
-        Some(config) => running.reload(config, hash).await.map_err(|failure| failure.to_string()),
-        None => Err(problems.clone()),
+    let read = reading::read_behind(options.config.clone()).await;
+    let (result, problems) = match read {
+        Ok(Read { config: Some(config), hash, problems }) => {
+            (running.reload(config, hash).await.map_err(|failure| failure.to_string()), problems)
+        }
+        Ok(Read { config: None, problems, .. }) => (Err(problems.clone()), problems),
+        Err(why) => (Err(why), String::new()),
     };
     let result = result.and_then(|door| {
         behind.view.store(Arc::new(running.view(options)));

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::admin::ProcessState;
-use crate::clock::ShardClock;
+use crate::clock::{Moment, ShardClock};
 use crate::config::ServiceName;
 use crate::listen::accept::{Open, Owner, accept};
 use crate::listen::listener::{Bound, Listener};
@@ -25,6 +25,8 @@ use crate::shard::ShardId;
 const TICK: Duration = Duration::from_millis(100);
 /// Every so many ticks, idle worker connections are looked through.
 const SWEEP_TICKS: u64 = 10;
+/// How long a shard works on a new plan before requests have their turn.
+const SLICE: Duration = Duration::from_millis(1);
 /// Commands that may wait for a shard; control sends one at a time and waits for it.
 const COMMANDS: usize = 4;
 
@@ -142,6 +144,22 @@ struct Listening {
     _open: oneshot::Sender<()>,
 }
 
+/// A part of a long work.
+struct Slice {
+    clock: Rc<ShardClock>,
+    begun: Moment,
+}
+
+impl Slice {
+    /// Lets the others have their turn, if this part took its time.
+    async fn rest_if_due(&mut self) {
+        if self.clock.refresh().since(self.begun) >= SLICE {
+            tokio::task::yield_now().await;
+            self.begun = self.clock.refresh();
+        }
+    }
+}
+
 async fn run(id: ShardId, mut orders: mpsc::Receiver<Command>, state: Arc<ProcessState>) {
     let (clock, open) = (ShardClock::new(), Open::new());
     let mut hall =
@@ -154,7 +172,7 @@ async fn run(id: ShardId, mut orders: mpsc::Receiver<Command>, state: Arc<Proces
         let open = Rc::clone(&hall.open);
         tokio::select! {
             command = orders.recv() => match command {
-                Some(Command::Serve(plan)) => hall.serve(plan),
+                Some(Command::Serve(plan)) => hall.serve(plan).await,
                 Some(Command::Drain) => {
                     hall.drain();
                     draining = true;
@@ -174,7 +192,8 @@ async fn run(id: ShardId, mut orders: mpsc::Receiver<Command>, state: Arc<Proces
 }
 
 impl Hall {
-    fn serve(&mut self, plan: Plan) {
+    /// In slices: with very many services, requests go on between them. A service changes as a whole.
+    async fn serve(&mut self, plan: Plan) {
         self.take_log(plan.access_log);
         let log = self.log.as_ref().map(|(_, log)| Rc::clone(log));
         let (mut places, mut open) = (HashMap::new(), HashMap::new());
@@ -182,7 +201,9 @@ impl Hall {
             places.insert(name.clone(), post.place);
             open.insert(name, post.listening);
         }
+        let mut slice = self.slice();
         for Assignment { service, listens } in plan.services {
+            slice.rest_if_due().await;
             let name = service.config.name.clone();
             let before = places.remove(&name);
             let desk = {
@@ -205,11 +226,19 @@ impl Hall {
             self.posts.insert(name, Post { place, listening });
         }
         // Listeners that nobody took close here.
-        drop(open);
+        for left in open.into_values() {
+            slice.rest_if_due().await;
+            drop(left);
+        }
         for place in places.into_values() {
+            slice.rest_if_due().await;
             place.drain();
         }
         let _ = plan.done.send(());
+    }
+
+    fn slice(&self) -> Slice {
+        Slice { clock: Rc::clone(&self.clock), begun: self.clock.refresh() }
     }
 
     fn take_log(&mut self, log: Option<Arc<AccessLog>>) {

@@ -23,6 +23,13 @@ pub struct CallerCounts {
     pub refused: Count,
 }
 
+impl CallerCounts {
+    /// Counts one request; only the owning shard may call it.
+    pub(super) fn add(&self, allowed: bool) {
+        if allowed { &self.allowed } else { &self.refused }.add(1);
+    }
+}
+
 /// Requests of one caller or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -69,14 +76,13 @@ pub struct Shown {
 impl ServiceCounts {
     /// The callers as people see them.
     pub fn callers(&self) -> CallerTable {
-        let named = {
-            let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-            let tally = |counts: &PerShard<CallerCounts>| Tally {
-                allowed: counts.sum(|slot| &slot.allowed),
-                refused: counts.sum(|slot| &slot.refused),
-            };
-            named.iter().map(|(name, counts)| (Arc::clone(name), tally(counts))).collect()
+        let tally = |counts: &PerShard<CallerCounts>| Tally {
+            allowed: counts.sum(|slot| &slot.allowed),
+            refused: counts.sum(|slot| &slot.refused),
         };
+        let mut named: Vec<_> =
+            self.all_named().into_iter().map(|(name, counts)| (name, tally(&counts))).collect();
+        named.sort_by(|(a, _), (b, _)| a.cmp(b));
         // Held while the shards are read, so that two readers cannot hand in their readings in the wrong order.
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let mut merged: HashMap<String, (u64, Tally)> = HashMap::new();

@@ -3,7 +3,7 @@
 //! They live as long as the service does, over reloads. Callers' counts stand in `callers.rs`. The few counts of the
 //! whole process are here too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -14,17 +14,19 @@ use super::labels::{CODES, METHODS};
 use super::limited::Limited;
 use super::refusals::{Kept, Ring};
 use super::top::Top;
-use crate::config::Callers;
 use crate::refusal::Reason;
 use crate::shard::{Count, PerShard, ShardId};
+
+type Named = HashMap<Arc<str>, Arc<PerShard<CallerCounts>>, foldhash::fast::RandomState>;
 
 /// Everything that is counted of one service.
 #[derive(Debug)]
 pub struct ServiceCounts {
     /// One slot per shard.
     pub shards: PerShard<ShardCounts>,
-    /// Exact counts of the configured callers, by name. Taken only when a scribe is made and when somebody looks.
-    pub(super) named: Mutex<BTreeMap<Arc<str>, Arc<PerShard<CallerCounts>>>>,
+    /// Exact counts of the configured callers that have asked, by name. A shard takes it when one first asks since a
+    /// reload, so whoever looks holds it only to copy.
+    named: Mutex<Named>,
     /// Which of the other callers were shown last.
     pub(super) shown: Mutex<Shown>,
     shard_count: usize,
@@ -48,10 +50,20 @@ impl ServiceCounts {
         Arc::clone(counts.or_insert_with(|| Arc::new(PerShard::new(self.shard_count))))
     }
 
-    /// Forgets callers that a reload took out of the configuration: the map stays as long as the file.
-    pub fn keep_only(&self, callers: &Callers) {
-        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        named.retain(|name, _| callers.known.iter().any(|known| known.name == *name));
+    /// The exact counts of all configured callers that have asked, in no order.
+    pub(super) fn all_named(&self) -> Vec<(Arc<str>, Arc<PerShard<CallerCounts>>)> {
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        named.iter().map(|(name, counts)| (Arc::clone(name), Arc::clone(counts))).collect()
+    }
+
+    /// Forgets callers that a reload took out of the configuration, whose names are not among `known`: the map stays
+    /// as long as the file.
+    pub fn keep_only(&self, known: &HashSet<&str>) {
+        let all = self.all_named();
+        let gone: Vec<_> = all.into_iter().filter(|(name, _)| !known.contains(&**name)).collect();
+        for (name, _) in gone {
+            self.named.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        }
     }
 
     /// Client connections that are open now.

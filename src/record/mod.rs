@@ -22,6 +22,8 @@ mod tunnel;
 mod written;
 
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
@@ -42,6 +44,9 @@ pub use tunnel::TunnelEnd;
 /// How many refusals of one caller are kept each second for `/api/v1/refusals` when there is no access log to say it.
 const KEPT_PER_SECOND: u32 = 10;
 
+/// So many callers of `known` are counted from the start, with zero; of more of them, each from its first request.
+const SHOWN_AT_ONCE: usize = 100;
+
 /// Writes down what becomes of the requests of one service on one shard.
 #[derive(Debug)]
 pub struct Scribe {
@@ -49,7 +54,8 @@ pub struct Scribe {
     shard: ShardId,
     counts: Arc<ServiceCounts>,
     callers: Arc<Callers>,
-    named: Vec<Arc<PerShard<CallerCounts>>>,
+    /// By number, of those that have asked.
+    named: RefCell<HashMap<usize, Arc<PerShard<CallerCounts>>, foldhash::fast::FixedState>>,
     log: Option<Rc<ShardLog>>,
     sampler: RefCell<Sampler>,
 }
@@ -64,10 +70,12 @@ impl Scribe {
         callers: &Arc<Callers>,
         log: Option<Rc<ShardLog>>,
     ) -> Rc<Self> {
-        let named = callers.known.iter().map(|known| counts.named(&known.name)).collect();
         let per_second = log.as_ref().map_or(KEPT_PER_SECOND, |log| log.refusals_per_second());
         let sampler = RefCell::new(Sampler::new(per_second));
-        let callers = Arc::clone(callers);
+        if callers.known.len() <= SHOWN_AT_ONCE {
+            callers.known.iter().for_each(|known| drop(counts.named(&known.name)));
+        }
+        let (callers, named) = (Arc::clone(callers), RefCell::default());
         Rc::new(Self { service: service.clone(), shard, counts, callers, named, log, sampler })
     }
 
@@ -114,6 +122,20 @@ impl Scribe {
     /// The counts of the service, on all shards.
     pub fn counts(&self) -> &Arc<ServiceCounts> {
         &self.counts
+    }
+
+    /// Counts a request of a caller of `known`. False: the configuration has no such number.
+    fn count_named(&self, number: usize, allowed: bool) -> bool {
+        let mut named = self.named.borrow_mut();
+        let counts = match named.entry(number) {
+            Entry::Occupied(counts) => counts.into_mut(),
+            Entry::Vacant(place) => match self.callers.known.get(number) {
+                Some(known) => place.insert(self.counts.named(&known.name)),
+                None => return false,
+            },
+        };
+        counts.of(self.shard).add(allowed);
+        true
     }
 
     fn mine(&self) -> &ShardCounts {

@@ -1,5 +1,6 @@
 //! What a request leaves behind: counts, lines, refusals, metrics.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -310,11 +311,35 @@ fn connections_are_counted_while_they_are_open() {
 }
 
 #[test]
+fn of_very_many_callers_those_are_shown_that_asked() {
+    let mut many = callers();
+    let one = many.known[0].clone();
+    many.known = (0..1_000).map(|n| KnownCaller { name: format!("c-{n}").into(), ..one.clone() }).collect();
+    let counts = ServiceCounts::new(1);
+    let scribe =
+        Scribe::new(&ServiceName::new("a").unwrap(), Arc::clone(&counts), ShardId(0), &Arc::new(many), None);
+    assert!(counts.callers().named.is_empty());
+    for number in [999, 7, 999, 1_000] {
+        let mut outcome = scribe.begin(Moment::read(), peer());
+        outcome.caller(CallerNote { who: Asker::Known(number), ..web() });
+        good(&mut outcome);
+    }
+    let table = counts.callers();
+    let named: Vec<_> = table.named.iter().map(|(name, tally)| (&**name, tally.allowed)).collect();
+    assert_eq!(named, [("c-7", 1), ("c-999", 2)]);
+    assert!(table.top.is_empty(), "a number that the configuration does not have is nobody that can be named");
+}
+
+#[test]
 fn callers_that_left_the_configuration_are_forgotten() {
     let world = World::json();
-    let mut without = callers();
-    without.known.clear();
-    world.counts.keep_only(&without);
+    let mut outcome = world.begin("/");
+    outcome.caller(web());
+    good(&mut outcome);
+    drop(outcome);
+    world.counts.keep_only(&HashSet::from(["web"]));
+    assert_eq!(world.counts.callers().named.len(), 1);
+    world.counts.keep_only(&HashSet::new());
     assert!(world.counts.callers().named.is_empty());
 }
 

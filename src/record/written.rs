@@ -62,21 +62,12 @@ impl Outcome {
         let Some(caller) = &self.caller else { return };
         let mine = self.scribe.mine();
         let allowed = !self.is_turned_away();
-        let counts = match &caller.who {
-            Asker::Known(number) => match self.scribe.named.get(*number) {
-                Some(named) => named.of(self.scribe.shard),
-                None => &mine.unnamed,
-            },
-            Asker::Other(name) => {
-                mine.top.lock().unwrap_or_else(PoisonError::into_inner).add(name, allowed);
-                &mine.unnamed
-            }
-        };
-        if allowed {
-            counts.allowed.add(1);
-        } else {
-            counts.refused.add(1);
+        match &caller.who {
+            Asker::Known(number) if self.scribe.count_named(*number, allowed) => return,
+            Asker::Known(_) => {}
+            Asker::Other(name) => mine.top.lock().unwrap_or_else(PoisonError::into_inner).add(name, allowed),
         }
+        mine.unnamed.add(allowed);
     }
 
     fn count_rule(&self) {

@@ -1,9 +1,8 @@
 //! Building a limit book: numbers in place of names, an account in the ledger for everybody named.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::clock::Moment;
 use crate::config::{Callers, Quota, Service};
 
 use super::super::cost::Costs;
@@ -11,7 +10,8 @@ use super::super::headers::quoted;
 use super::super::ledger::{Account, Ledger};
 use super::super::meter::{Meter, Place};
 use super::super::seed::keyed_hash;
-use super::{Agreed, Limit, LimitBook, Plan};
+use super::accounts::Accounts;
+use super::{Agreed, Limit, LimitBook};
 
 /// The limits of the configuration before, by their names.
 type Before<'a> = HashMap<&'a str, &'a Limit>;
@@ -20,53 +20,48 @@ pub(super) fn book(
     service: &Service,
     callers: &Arc<Callers>,
     ledger: Arc<Ledger>,
-    (before, now): (Option<&LimitBook>, Moment),
+    before: Option<&LimitBook>,
 ) -> LimitBook {
     let before = before.map(|before| &*before.limits).unwrap_or_default();
     let before: Before<'_> = before.iter().map(|limit| (limit.rule.name.as_str(), limit)).collect();
     let name = service.name.as_str();
     let limits = &service.limits;
     // The order of places: callers of `known`, shared agreements, the total.
-    let own = callers.known.iter().map(|caller| ledger.account(keyed_hash((name, "caller", &*caller.name))));
-    let mut accounts: Vec<Arc<Account>> = own.collect();
+    let mut others: Vec<Arc<Account>> = Vec::new();
+    let mut taken = HashSet::new();
     for agreement in limits.agreements.iter().filter(|agreement| agreement.shared) {
         let members = agreement.callers.iter().filter_map(|number| callers.known.get(*number));
         let keys: Vec<u64> = members.map(|member| keyed_hash((name, "shared", &*member.name))).collect();
-        let account = ledger.group_account(&keys, &accounts);
-        accounts.push(account);
+        let account = ledger.group_account(&keys, &taken);
+        taken.insert(Arc::as_ptr(&account));
+        others.push(account);
     }
-    accounts.push(ledger.account(keyed_hash((name, "total"))));
-    let accounts: Arc<[Arc<Account>]> = accounts.into();
-    ledger.forget_settled_accounts(now.nanos);
+    others.push(ledger.account(keyed_hash((name, "total"))));
+    let total_place = Place::Account(callers.known.len() + others.len() - 1);
+    let accounts = Accounts::new(Arc::clone(&ledger), service.name.clone(), Arc::clone(callers), others);
 
     let mut book = LimitBook {
         service: keyed_hash((name, "strangers")),
         costs: Costs::new(&limits.costs),
         headers: limits.headers,
         limits: Vec::new(),
-        plans: Vec::new(),
+        agreed: HashMap::default(),
+        tiers: Vec::new(),
         default: None,
         total: None,
-        accounts,
+        accounts: Arc::new(accounts),
         region: ledger.region(name),
         ledger,
     };
     book.default = limits.default.as_ref().map(|quota| book.add(quota, &before));
-    let total_place = Place::Account(book.accounts.len() - 1);
     book.total = limits.total.as_ref().map(|quota| (book.add(quota, &before), total_place));
-    let tiers: Vec<usize> = callers.tiers.iter().map(|tier| book.add(&tier.quota, &before)).collect();
-    for known in &callers.known {
-        let tier = known.tier.and_then(|tier| tiers.get(tier).copied());
-        book.plans.push(Plan { agreement: None, otherwise: tier.or(book.default) });
-    }
+    book.tiers = callers.tiers.iter().map(|tier| book.add(&tier.quota, &before)).collect();
     let mut shared_place = callers.known.len();
     for agreement in &limits.agreements {
         let limit = book.add(&agreement.quota, &before);
         for &number in &agreement.callers {
             let place = Place::Account(if agreement.shared { shared_place } else { number });
-            if let Some(plan) = book.plans.get_mut(number) {
-                plan.agreement = Some(Agreed { limit, place, until: agreement.until });
-            }
+            book.agreed.insert(number, Agreed { limit, place, until: agreement.until });
         }
         shared_place += usize::from(agreement.shared);
     }

@@ -14,6 +14,7 @@ use crate::config::{
 
 use super::super::caller::{CachedCaller, CallerBook};
 use super::super::pattern::tests::pattern;
+use super::super::permission::RuleBook;
 use super::*;
 
 const SECOND: u64 = 1_000_000_000;
@@ -98,7 +99,7 @@ fn ledger() -> Arc<Ledger> {
 }
 
 fn book(limits: Limits, ledger: &Arc<Ledger>) -> LimitBook {
-    LimitBook::new(&service(limits), &callers(), ledger.clone(), START)
+    LimitBook::new(&service(limits), &callers(), ledger.clone())
 }
 
 fn ask(book: &LimitBook, caller: &Caller, now: Moment) -> Result<Grant, Refused> {
@@ -197,17 +198,29 @@ fn a_refusal_by_the_total_charges_the_caller_nothing() {
 #[test]
 fn what_a_rule_denies_charges_nobody() {
     let book = book(limits(Some(quota("default", SECOND, 3))), &ledger());
-    let closed = Permissions { default: Verdict::Deny, default_ref: rule("default"), rules: vec![] };
+    let rules = |default| {
+        let permissions = Permissions { default, default_ref: rule("default"), rules: vec![] };
+        RuleBook::new(&Arc::new(Service { permissions, ..crate::config::plain_service() }))
+    };
     let (who, mut shadows) = (stranger(0), Vec::new());
-    let refused =
-        super::super::decide((&closed, &book), (&who, "address:192.0.2.0"), &GET, START, &mut shadows)
-            .unwrap_err();
+    let refused = super::super::decide(
+        (&rules(Verdict::Deny), &book),
+        (&who, "address:192.0.2.0"),
+        &GET,
+        START,
+        &mut shadows,
+    )
+    .unwrap_err();
     assert_eq!(refused.refusal.reason, Reason::DeniedByRule);
     assert_eq!(pass(&book, &who, START), 3);
-    let open = Permissions { default: Verdict::Allow, ..closed };
-    let refused =
-        super::super::decide((&open, &book), (&who, "address:192.0.2.0"), &GET, START, &mut shadows)
-            .unwrap_err();
+    let refused = super::super::decide(
+        (&rules(Verdict::Allow), &book),
+        (&who, "address:192.0.2.0"),
+        &GET,
+        START,
+        &mut shadows,
+    )
+    .unwrap_err();
     assert_eq!(refused.refusal.reason, Reason::CallerRate);
 }
 
@@ -347,6 +360,46 @@ fn a_reload_grants_nobody_a_token() {
 }
 
 #[test]
+fn an_account_is_made_when_its_caller_first_asks_and_found_again_after_a_reload() {
+    let ledger = ledger();
+    let make = || book(limits(Some(quota("default", SECOND, 2))), &ledger);
+    let (first, second) = (make(), make());
+    assert_eq!(ledger.accounts(), 1, "the total's alone");
+    assert_eq!(pass(&first, &known(1), START), 2);
+    assert_eq!(ledger.accounts(), 2);
+    assert_eq!(pass(&second, &known(1), START), 0, "both books charge the same account");
+    drop((first, second));
+    ledger.forget_settled_accounts(later(SECOND));
+    assert_eq!(ledger.accounts(), 1, "what is owed is kept");
+    assert_eq!(pass(&make(), &known(1), later(SECOND)), 1);
+    ledger.forget_settled_accounts(later(9 * SECOND));
+    assert_eq!(ledger.accounts(), 0);
+}
+
+#[test]
+fn many_callers_have_accounts_of_their_own() {
+    let mut many = Arc::into_inner(callers()).unwrap();
+    let one = many.known[0].clone();
+    many.known =
+        (0..1_000).map(|n| KnownCaller { name: format!("known-{n}").into(), ..one.clone() }).collect();
+    let many = Arc::new(many);
+    let mut limits = limits(Some(quota("default", SECOND, 1)));
+    limits.agreements = vec![
+        agreement(&[5, 999], true, quota("shared", SECOND, 3)),
+        agreement(&[64], false, quota("own", SECOND, 2)),
+    ];
+    let book = LimitBook::new(&service(limits), &many, ledger());
+    let numbered = |number| Caller { who: Who::Known(number), ..known(0) };
+    assert_eq!(pass(&book, &numbered(5), START) + pass(&book, &numbered(999), START), 3);
+    assert_eq!(pass(&book, &numbered(64), START), 2);
+    for number in [0, 63, 65, 127, 128, 998] {
+        assert_eq!(pass(&book, &numbered(number), START), 1, "{number}");
+        assert_eq!(pass(&book, &numbered(number), START), 0, "{number}");
+    }
+    assert!(book.peek(&numbered(1_000), START).is_none(), "nobody has this number");
+}
+
+#[test]
 fn a_shared_agreement_keeps_its_debt_when_its_members_change() {
     let (ledger, shared) = (ledger(), |callers: &[usize]| {
         let mut limits = limits(None);
@@ -378,7 +431,7 @@ fn a_smaller_burst_in_between_forgives_nothing() {
         let (ledger, hour) = (ledger(), 3_600 * SECOND);
         let next = |before: Option<&LimitBook>, interval: u64, burst: u32| {
             let limits = limits(Some(quota("default", interval, burst)));
-            LimitBook::after(before, &service(limits), &callers(), ledger.clone(), START)
+            LimitBook::after(before, &service(limits), &callers(), ledger.clone())
         };
         let first = next(None, hour, 5);
         assert_eq!(pass(&first, &who, START), 5);

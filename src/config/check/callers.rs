@@ -56,7 +56,13 @@ impl Checker<'_> {
     pub(super) fn callers(&mut self, callers: Option<&Located<file::Callers>>) -> Callers {
         let written = callers.and_then(|callers| callers.value.as_ref());
         let tiers = written.map(|w| self.tiers(w)).unwrap_or_default();
+        self.numbers.tiers = numbered(tiers.iter().map(|tier| &tier.name));
         let known = written.map(|w| self.known(w, &tiers)).unwrap_or_default();
+        self.numbers.callers = numbered(known.iter().map(|caller| &caller.name));
+        self.numbers.members = vec![0; tiers.len()];
+        for tier in known.iter().filter_map(|caller| caller.tier) {
+            self.numbers.members[tier] += 1;
+        }
         let (header, unknown) = self.api_key(written.and_then(|w| w.api_key.as_ref()));
         let prefixes = written.and_then(|w| value(&w.address));
         let trusted_proxies = written.map(|w| self.trusted(w)).unwrap_or_default();
@@ -198,10 +204,10 @@ impl Checker<'_> {
     }
 
     fn known(&mut self, written: &file::Callers, tiers: &[Tier]) -> Vec<KnownCaller> {
-        let mut keys: HashMap<[u8; 32], (Spot, String)> = HashMap::new();
-        let mut certificates: HashMap<Arc<str>, (Spot, String)> = HashMap::new();
-        let mut networks: HashMap<ipnet::IpNet, (Spot, String)> = HashMap::new();
-        let mut known = Vec::new();
+        let mut keys: HashMap<[u8; 32], (Spot, &str)> = HashMap::new();
+        let mut certificates: HashMap<Arc<str>, (Spot, &str)> = HashMap::new();
+        let mut networks: HashMap<ipnet::IpNet, (Spot, &str)> = HashMap::new();
+        let mut known = Vec::with_capacity(entries(&written.known).len());
         for (key, caller) in entries(&written.known) {
             let Some(name) = &key.value else { continue };
             self.caller_name("caller", name, key.at);
@@ -257,25 +263,25 @@ impl Checker<'_> {
         }
     }
 
-    fn given_once<K: std::hash::Hash + Eq>(
+    fn given_once<'f, K: std::hash::Hash + Eq>(
         &mut self,
-        seen: &mut HashMap<K, (Spot, String)>,
+        seen: &mut HashMap<K, (Spot, &'f str)>,
         thing: K,
         what: &str,
         at: Spot,
-        name: &str,
+        name: &'f str,
     ) {
         if let Some((first, owner)) = seen.get(&thing) {
             let message = format!("{what} already belongs to `{owner}` at {}", self.problems.place(*first));
             self.error(Code::GivenTwice, at, message, "each belongs to one caller only; remove one");
             return;
         }
-        seen.insert(thing, (at, name.to_owned()));
+        seen.insert(thing, (at, name));
     }
 
     /// The number of a tier by its name.
     pub(super) fn tier(&mut self, name: &str, at: Spot, tiers: &[Tier]) -> Option<usize> {
-        let found = tiers.iter().position(|tier| &*tier.name == name);
+        let found = self.numbers.tiers.get(name).copied();
         if found.is_none() {
             let message = format!("the tier `{}` is defined nowhere", shorten(name));
             let help = hint(name, tiers.iter().map(|tier| &*tier.name), "define it under `callers.tiers`");
@@ -286,7 +292,7 @@ impl Checker<'_> {
 
     /// The number of a known caller by its name.
     pub(super) fn caller(&mut self, name: &str, at: Spot, callers: &Callers) -> Option<usize> {
-        let found = callers.known.iter().position(|caller| &*caller.name == name);
+        let found = self.numbers.callers.get(name).copied();
         if found.is_none() {
             let message = format!("the caller `{}` is known nowhere", shorten(name));
             let names = callers.known.iter().map(|caller| &*caller.name);
@@ -294,6 +300,15 @@ impl Checker<'_> {
         }
         found
     }
+}
+
+/// The place of each name, its first one.
+fn numbered<'n>(names: impl Iterator<Item = &'n Arc<str>>) -> HashMap<Arc<str>, usize> {
+    let mut numbers = HashMap::with_capacity(names.size_hint().0);
+    for (number, name) in names.enumerate() {
+        numbers.entry(Arc::clone(name)).or_insert(number);
+    }
+    numbers
 }
 
 /// What may have been meant, or what there is, or what to do.

@@ -1,6 +1,5 @@
 //! `limits`: quotas, and costs that fit into them. Agreements stand in `agreements.rs`.
 
-use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,7 +129,8 @@ impl Checker<'_> {
         limits: &Limits,
         callers: &Callers,
     ) -> Vec<Cost> {
-        let quotas = self.quotas_met(limits, callers);
+        // Not asked where nothing has a cost: there may be very many.
+        let quotas = if items(list).next().is_some() { self.quotas_met(limits, callers) } else { Vec::new() };
         let mut costs = Vec::new();
         for (cost, at) in items(list) {
             let methods = self.filled("methods", &cost.methods, |method| method.0.clone());
@@ -159,11 +159,13 @@ impl Checker<'_> {
         let agreements: Vec<_> = limits.agreements.iter().filter(in_force).collect();
         // Who has an agreement for a time falls back to the tier when it ends, so that one is met too.
         let forever = agreements.iter().filter(|agreement| agreement.until.is_none());
-        let agreed: HashSet<usize> =
-            forever.flat_map(|agreement| agreement.callers.iter().copied()).collect();
-        let known = callers.known.iter().enumerate().filter(|(number, _)| !agreed.contains(number));
-        let met: HashSet<usize> = known.filter_map(|(_, caller)| caller.tier).collect();
-        let tiers = callers.tiers.iter().enumerate().filter(|(number, _)| met.contains(number));
+        let agreed = forever.flat_map(|agreement| agreement.callers.iter());
+        // A tier is met if not all of its callers have an agreement for ever; no caller has two.
+        let mut met = self.numbers.members.clone();
+        for tier in agreed.filter_map(|number| callers.known.get(*number)?.tier) {
+            met[tier] = met[tier].saturating_sub(1);
+        }
+        let tiers = callers.tiers.iter().enumerate().filter(|(number, _)| met[*number] > 0);
         let own = limits.default.iter().chain(&limits.total);
         let all = own
             .chain(tiers.map(|(_, tier)| &tier.quota))

@@ -17,7 +17,7 @@ mod workers;
 
 pub(super) use permissions::glob;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -39,7 +39,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The checked configuration. None if there is any error among the problems.
 pub(super) fn check(file: &Located<File>, today: Moment, problems: &mut Collected) -> Option<Config> {
     let nothing = Spot { file: file.at.file, line: 0, column: 0, length: 0 };
-    let mut checker = Checker { problems, now: today.unix_micros / 1_000_000 };
+    let mut checker = Checker { problems, now: today.unix_micros / 1_000_000, numbers: Numbers::default() };
     let written = file.value.as_ref()?;
     checker.not_empty("include", &written.include);
     let callers = Arc::new(checker.callers(written.callers.as_ref()));
@@ -65,6 +65,16 @@ struct Checker<'p> {
     problems: &'p mut Collected,
     /// Seconds since 1970, UTC.
     now: u64,
+    numbers: Numbers,
+}
+
+/// Numbers by names: there may be as many agreements as callers, and each names some.
+#[derive(Default)]
+struct Numbers {
+    tiers: HashMap<Arc<str>, usize>,
+    callers: HashMap<Arc<str>, usize>,
+    /// How many callers each tier has.
+    members: Vec<usize>,
 }
 
 /// A level, and levels of parts: `info,buckler::workers=debug`. tracing takes a word that is no level for the name of a

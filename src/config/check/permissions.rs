@@ -11,7 +11,7 @@ use crate::config::{
     CallerPattern, Callers, HostPattern, Mode, PathPattern, Permissions, Rule, Segment, Verdict,
 };
 
-/// So many rules one service may have; they are tried one after another for each request.
+/// So many rules one service may have; `explain` shows them all, and each is compared with those before it.
 const MOST_RULES: usize = 1_000;
 /// The longest `reason` and `owner`: they go into answers and logs.
 const MOST_WORDS: usize = 200;
@@ -37,7 +37,7 @@ impl Checker<'_> {
                 Code::TooMuch,
                 located.at,
                 message,
-                "each is tried for each request: join some of them",
+                "join some of them: one rule may name many callers, hosts and paths",
             );
         }
         for (i, located) in list.iter().enumerate().take(MOST_RULES) {

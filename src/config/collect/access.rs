@@ -72,6 +72,10 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
         let entry = self.next.take().ok_or_else(|| de::Error::custom("a value without its key"))?;
         seed.deserialize(NodeReader { node: &entry.value, found: self.found })
     }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.entries.len())
+    }
 }
 
 /// A key, with or without its place.
@@ -149,6 +153,10 @@ impl<'de> SeqAccess<'de> for Items<'de, '_> {
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Wrong> {
         let next = self.items.next();
         next.map(|node| seed.deserialize(NodeReader { node, found: self.found })).transpose()
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len())
     }
 }
 

@@ -364,7 +364,7 @@ mod tests {
     async fn sent(mut order: Order, at_once: usize) -> (Vec<u8>, Result<(), Stop>) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut socket = Socket::Unix(ours);
-        let mut outgoing = Outgoing::new(&order);
+        let mut outgoing = Outgoing::new(&order, Beside::default());
         let (mut read, mut all) = (vec![0; at_once], Vec::new());
         let ended = loop {
             tokio::select! {
@@ -439,7 +439,7 @@ mod tests {
             drop(theirs);
             let mut socket = Socket::Unix(ours);
             let mut order = order(&[("content-length", "5")], body(&[b"hello".to_vec()], None));
-            let mut outgoing = Outgoing::new(&order);
+            let mut outgoing = Outgoing::new(&order, Beside::default());
             let ended = poll_fn(|cx| outgoing.poll(cx, &mut socket, order.body_mut())).await;
             assert_eq!((ended, outgoing.has_begun()), (Err(Stop::Worker), false));
             outgoing.take_back(order.body_mut());

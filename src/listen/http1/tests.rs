@@ -35,7 +35,7 @@ fn place_that_keeps(keep_alive: Duration) -> Rc<Place> {
     let mut service = config::plain_service();
     service.permissions.default = Verdict::Deny;
     service.timeouts.keep_alive = keep_alive;
-    let service = Service::new((&Arc::new(service), None), &callers, &ledger, 1, None, clock.now());
+    let service = Service::new((&Arc::new(service), None), &callers, &ledger, 1, None);
     Place::new(Desk::new(service, (ShardId(0), &clock), None, None), clock)
 }
 
