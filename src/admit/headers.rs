@@ -6,13 +6,14 @@
 //! RateLimit: "default";r=39;t=1            39 are left, all 40 are there in 1 second
 //! ```
 //!
+//! What does not change from one answer to the next is put together once.
+
+use std::cell::RefCell;
 
 use crate::lines::Lines;
 
-/// `RateLimit`: what is left.
-pub const RATELIMIT: &str = "ratelimit";
-/// `RateLimit-Policy`: what was agreed.
-pub const RATELIMIT_POLICY: &str = "ratelimit-policy";
+/// Limits whose lines are kept ready on a thread; two that share a place take turns in it.
+const KEPT: usize = 16;
 
 /// A longer name of a limit is cut.
 const LONGEST_NAME: usize = 96;
@@ -36,12 +37,51 @@ pub struct Standing {
 impl Standing {
     /// Adds both fields. `name` is the limit's, from [`quoted`].
     pub fn write(&self, name: &str, lines: &mut Lines) {
-        lines.add_with("ratelimit: ", |out| {
-            value(out, name, (";r=", u64::from(self.remaining)), (";t=", self.reset));
+        with_prepared((name, self.limit), (self.quota, self.window), |prepared| {
+            lines.add_with(&prepared.begin, |out| {
+                number(out, u64::from(self.remaining));
+                out.extend_from_slice(b";t=");
+                number(out, self.reset);
+            });
+            lines.add_all(&prepared.policy);
         });
-        lines.add_with("ratelimit-policy: ", |out| {
-            value(out, name, (";q=", u64::from(self.quota)), (";w=", self.window));
-        });
+    }
+}
+
+/// What is said in the same words to all who are held to one limit: put together once for each thread.
+struct Prepared {
+    name: Box<str>,
+    terms: (u32, u64),
+    /// `RateLimit`, up to the number that is left.
+    begin: Box<str>,
+    /// The whole line of `RateLimit-Policy`.
+    policy: Box<[u8]>,
+}
+
+thread_local! {
+    static PREPARED: RefCell<[Option<Prepared>; KEPT]> = const { RefCell::new([const { None }; KEPT]) };
+}
+
+/// Runs `write` with what is said of the limit of this name and number and of these terms: its quota and its window.
+fn with_prepared((name, number): (&str, u16), terms: (u32, u64), write: impl FnOnce(&Prepared)) {
+    PREPARED.with_borrow_mut(|kept| {
+        let kept = &mut kept[usize::from(number) % KEPT];
+        // Another service's limits have the same numbers, and a reload's may have the same name.
+        if !kept.as_ref().is_some_and(|kept| *kept.name == *name && kept.terms == terms) {
+            *kept = None;
+        }
+        write(kept.get_or_insert_with(|| Prepared::of(name, terms)));
+    });
+}
+
+impl Prepared {
+    fn of(name: &str, (quota, window): (u32, u64)) -> Self {
+        Self {
+            name: name.into(),
+            terms: (quota, window),
+            begin: format!("ratelimit: {name};r=").into(),
+            policy: format!("ratelimit-policy: {name};q={quota};w={window}\r\n").into_bytes().into(),
+        }
     }
 }
 
@@ -57,15 +97,11 @@ pub(super) const fn seconds_up(nanos: u64) -> u64 {
     nanos.div_ceil(NANOS)
 }
 
-fn value(out: &mut Vec<u8>, name: &str, first: (&str, u64), second: (&str, u64)) {
-    out.extend_from_slice(name.as_bytes());
-    for (key, number) in [first, second] {
-        out.extend_from_slice(key.as_bytes());
-        match number {
-            // Seconds nearly always are.
-            0..=9 => out.push(b'0' + number as u8),
-            _ => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
-        }
+fn number(out: &mut Vec<u8>, number: u64) {
+    match number {
+        // Seconds nearly always are.
+        0..=9 => out.push(b'0' + number as u8),
+        _ => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
     }
 }
 
@@ -90,6 +126,27 @@ mod tests {
         let mut lines = Lines::default();
         standing.write(&name, &mut lines);
         assert!(lines.as_bytes().ends_with(b"\";q=4294967295;w=18446744073709551615\r\n"));
+    }
+
+    #[test]
+    fn what_is_prepared_for_one_limit_is_never_told_of_another() {
+        // In turns: of two services, before and after a reload, and more limits than are kept.
+        for round in 0..3_u64 {
+            for limit in 0..64_u16 {
+                for service in ["one", "two"] {
+                    let quota = u32::from(limit) + 1;
+                    let standing = Standing { limit, quota, window: round + 1, remaining: 12, reset: round };
+                    let mut lines = Lines::default();
+                    let name = quoted(&format!("{service} {}", limit / 2));
+                    standing.write(&name, &mut lines);
+                    let want = format!(
+                        "ratelimit: {name};r=12;t={round}\r\nratelimit-policy: {name};q={quota};w={}\r\n",
+                        round + 1
+                    );
+                    assert_eq!(String::from_utf8_lossy(lines.as_bytes()), want);
+                }
+            }
+        }
     }
 
     #[test]
