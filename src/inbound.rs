@@ -118,7 +118,7 @@ async fn pass(
     let caller = service.callers.identify(
         visitor.credentials(),
         &parts.headers,
-        &mut visitor.caller.borrow_mut().get_or_insert_default(),
+        visitor.caller.borrow_mut().get_or_insert_default(),
     )?;
     journey.note_caller(&caller);
     let name = service.callers.name(&caller);
