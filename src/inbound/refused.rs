@@ -104,7 +104,7 @@ pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target
     if let Ok(caller) = desk.service.callers.identify(
         visitor.credentials(),
         &HeaderMap::new(),
-        &mut visitor.caller.borrow_mut().get_or_insert_default(),
+        visitor.caller.borrow_mut().get_or_insert_default(),
     ) {
         outcome.caller(caller_note(&caller));
     }

@@ -87,7 +87,7 @@ async fn admit(
     let caller = service.callers.identify(
         visitor.credentials(),
         &HeaderMap::new(),
-        &mut visitor.caller.borrow_mut().get_or_insert_default(),
+        visitor.caller.borrow_mut().get_or_insert_default(),
     )?;
     outcome.client(caller.client);
     outcome.caller(caller_note(&caller));

@@ -340,7 +340,7 @@ fn a_parked_connection_goes_on_as_if_nothing_had_been() {
             let asking = async {
                 far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
                 let mut bytes = Vec::new();
-                while count(&bytes, "\"request_id\"") == 0 {
+                while !bytes.ends_with(b"}") {
                     far.read_buf(&mut bytes).await.unwrap();
                 }
                 bytes
