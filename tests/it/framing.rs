@@ -65,6 +65,16 @@ fn there_are_many_cases() {
 
 /// Runs all cases against one Buckler and reports every one that went wrong.
 fn run(cases: &[Case]) {
+    // What breaks in its body may reach its worker while the next case is under way already: it has one of its own.
+    let (plain, broken): (Vec<&Case>, Vec<&Case>) =
+        cases.iter().partition(|case| !matches!(case.fate, Fate::Broken(_)));
+    let mut faults = judged(&plain);
+    faults.extend(judged(&broken));
+    assert!(faults.is_empty(), "{} of {} cases:\n{}", faults.len(), cases.len(), faults.join("\n"));
+}
+
+/// What went wrong with these cases, each of which had its turn at one Buckler.
+fn judged(cases: &[&Case]) -> Vec<String> {
     let world = World::new();
     let worker = world.worker("a");
     let buckler = world.one_service("timeouts: { head: 5s, body: 5s }");
@@ -85,10 +95,10 @@ fn run(cases: &[Case]) {
     buckler.answer(get("/last")).is(200);
     let smuggled = worker.seen().iter().filter(|seen| seen.target.contains("smuggled")).count();
     assert_eq!(smuggled, 0, "a hidden request reached the worker");
-    assert!(faults.is_empty(), "{} of {} cases:\n{}", faults.len(), cases.len(), faults.join("\n"));
-    for (code, count) in codes {
-        counted_and_logged(&buckler, code, count);
+    if faults.is_empty() {
+        codes.into_iter().for_each(|(code, count)| counted_and_logged(&buckler, code, count));
     }
+    faults
 }
 
 /// Runs one case. The code of a refusal, if it was one; an error says what was wrong.
