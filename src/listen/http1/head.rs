@@ -33,7 +33,8 @@ pub(super) struct Course {
     pub(super) trailers: Vec<HeaderName>,
 }
 
-/// Writes the head of an answer behind `out`; `lines` stand behind the fields of its map. The version is always our own (RFC 9110 section 6.2).
+/// Writes the head of an answer behind `out`; `lines` stand behind the fields of its map. The version is always our own
+/// (RFC 9110 section 6.2).
 pub(super) fn write<B: Body>(
     answer: &Response<B>,
     lines: &[u8],
