@@ -123,7 +123,8 @@ impl Visitor {
     /// Whether the fields that trusted proxies set are believed.
     pub(super) fn is_trusted(&self) -> bool {
         !self.arrival.unknown
-            && self.desk()
+            && self
+                .desk()
                 .service
                 .callers
                 .trusts(self.arrival.peer.ip(), self.caller.borrow_mut().get_or_insert_default())
@@ -288,11 +289,8 @@ impl Visitor {
 
     pub(super) fn caller_value(&self, caller: &Caller, name: &str) -> Ref<'_, HeaderValue> {
         // A reload may give a number to somebody else, so the name is compared too.
-        let is_kept = self
-            .caller_value
-            .borrow()
-            .as_ref()
-            .is_some_and(|kept| kept.0 == caller.who && kept.1 == name);
+        let is_kept =
+            self.caller_value.borrow().as_ref().is_some_and(|kept| kept.0 == caller.who && kept.1 == name);
         if !is_kept {
             let value = HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("unnamed"));
             self.caller_value.replace(Some(Box::new((caller.who.clone(), value))));

@@ -327,7 +327,10 @@ fn of_very_many_callers_those_are_shown_that_asked() {
     let table = counts.callers();
     let named: Vec<_> = table.named.iter().map(|(name, tally)| (&**name, tally.allowed)).collect();
     assert_eq!(named, [("c-7", 1), ("c-999", 2)]);
-    assert!(table.top.is_empty(), "a number that the configuration does not have is nobody that can be named");
+    assert!(
+        table.top.is_empty(),
+        "a number that the configuration does not have is nobody that can be named"
+    );
 }
 
 #[test]

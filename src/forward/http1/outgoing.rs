@@ -347,7 +347,8 @@ fn framing(order: &Order) -> Framing {
 
 /// Whether a field of this name is among complete lines.
 fn has_line(lines: &[u8], name: &HeaderName) -> bool {
-    let named = |line: &[u8]| line.strip_prefix(name.as_str().as_bytes()).is_some_and(|rest| rest.starts_with(b":"));
+    let named =
+        |line: &[u8]| line.strip_prefix(name.as_str().as_bytes()).is_some_and(|rest| rest.starts_with(b":"));
     lines.split(|byte| *byte == b'\n').any(named)
 }
 
