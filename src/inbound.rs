@@ -59,8 +59,8 @@ struct Journey<'a> {
     request_id: RequestId,
     caller: Option<Caller>,
     standing: Option<Standing>,
-    /// Which fields its head has.
-    has: Has,
+    /// Which fields its head has, once that was looked at.
+    has: Option<Has>,
     left: Left,
     refused: bool,
     /// The answer is a worker's.
@@ -95,7 +95,7 @@ pub async fn serve_lines(visitor: &Rc<Visitor>, request: Request<Source>, early:
         request_id: RequestId::of(&parts.headers, trusted, now),
         caller: None,
         standing: None,
-        has: Has::default(),
+        has: None,
         left: Left::default(),
         refused: false,
         forwarded: false,
@@ -135,7 +135,7 @@ async fn pass(
     let (until, haste) = journey.until(parts)?;
     let key_header = &service.callers.callers().api_key_header;
     let seen = Seen::of(&parts.headers, key_header, trusted);
-    journey.has = seen.has;
+    journey.has = Some(seen.has);
     let asked = target::read(&parts.method, &parts.uri, seen.host)?;
     visitor.is_directed_here(&asked.host)?;
 

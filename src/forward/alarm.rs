@@ -2,7 +2,7 @@
 //! early is looked at and set anew: an answer in time touches no timer.
 
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
@@ -35,5 +35,37 @@ impl Alarm {
             // It was set for an earlier request, or an earlier wait.
             self.0.as_mut().reset(deadline);
         }
+    }
+
+    /// Wakes nobody from now on, and keeps nobody's task, until it is asked again.
+    pub(super) fn forget(&mut self) {
+        let mut sleep = pin!(tokio::task::coop::unconstrained(self.0.as_mut()));
+        let _ = sleep.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Task;
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[tokio::test]
+    async fn who_is_forgotten_is_not_held() {
+        let task = Arc::new(Task);
+        let mut alarm = Alarm::new(Duration::from_secs(60));
+        let waker = Waker::from(Arc::clone(&task));
+        assert!(!alarm.is_late(&mut Context::from_waker(&waker), Instant::now() + Duration::from_secs(30)));
+        drop(waker);
+        assert_eq!(Arc::strong_count(&task), 2, "the alarm has one");
+        alarm.forget();
+        assert_eq!(Arc::strong_count(&task), 1);
     }
 }

@@ -2,7 +2,7 @@
 //! silent. Whoever asks for the next piece moves the bytes; at the end the connection goes back to its lane.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +22,8 @@ use crate::refusal::{Reason, Refusal};
 /// The body of an answer: Buckler's own, or a worker's.
 #[derive(Debug)]
 pub enum Answer {
-    /// A page of Buckler's own, or one that a worker has sent.
+    /// All of it is here: a page of Buckler's own, or what a worker sent together with its head. Nothing of the worker
+    /// is held any more, neither a connection nor a place.
     Own(Option<Bytes>),
     /// What a worker sends, on a connection of its own.
     Worker(Box<Streaming>),
@@ -101,14 +102,17 @@ impl Streaming {
     }
 
     /// Looks whether the body begins as it should, as long as the client knows nothing of the answer yet: at what came
-    /// with the head.
+    /// with the head, and at what is here by now of workers that write their body by itself.
     ///
     /// # Errors
     /// It is broken already: that can still be said in plain words.
     pub(super) fn look(&mut self) -> Result<(), Refusal> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        let step = self.body.next(&mut link.inflow.ahead).map_err(|_| self.broken())?;
-        self.first = self.frame(step);
+        // Nobody waits for it yet; whoever asks for the first piece will.
+        match self.poll_body(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(None) => return Err(self.broken()),
+            Poll::Ready(Some(step)) => self.first = self.frame(step),
+        }
         Ok(())
     }
 

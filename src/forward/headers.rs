@@ -277,7 +277,7 @@ fn names_nothing(value: &HeaderValue) -> bool {
 }
 
 /// Fields of one hop (RFC 9110 section 7.6.1), whether or not `Connection` names them. `Transfer-Encoding` is among
-/// them because hyper frames each hop anew; the credentials for a proxy are meant for this one (section 11.7).
+/// them because each hop is framed anew; the credentials for a proxy are meant for this one (section 11.7).
 #[inline]
 pub(super) fn is_of_one_hop(name: &HeaderName) -> bool {
     // By length first: most names are of none of these.

@@ -191,6 +191,8 @@ impl Lane {
     pub(super) fn give_back(&self, mut link: Box<Link>, now: Moment) {
         link.reused = true;
         link.inflow.rest();
+        // An idle connection is nobody's: what it last rang for may be a task that is over, or parked.
+        link.alarm.forget();
         let mut idle = self.idle.borrow_mut();
         if idle.len() < IDLE_PER_WORKER {
             idle.push(Idle { link, since: now });

@@ -28,7 +28,8 @@ pub enum Source {
 
 /// A body that comes over a connection of HTTP/1.1, whoever reads it from there.
 pub trait ClientBody: fmt::Debug {
-    /// The next piece, the trailers, or the end; what is wrong if the body is not complete.
+    /// The next piece, the trailers, or the end; what is wrong if the body is not complete. Asked again behind its end,
+    /// it says the end again.
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>>;
 
     /// Whether nothing follows any more.

@@ -177,6 +177,13 @@ impl Upload {
         }
     }
 
+    /// The worker takes nothing more of it: nobody waits for the client any longer.
+    pub(super) fn unwanted(&self) {
+        if let Some(under) = &self.0 {
+            under.progress.starving.set(false);
+        }
+    }
+
     /// Makes the body whole again: what was taken of it, all from its beginning, comes first once more.
     pub(super) fn put_back(&mut self, taken: Taken) {
         if let Some(under) = &mut self.0

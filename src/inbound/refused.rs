@@ -41,9 +41,10 @@ impl Journey<'_> {
         let callers = &self.desk.service.callers;
         // Only who showed a credential is told its name: an address says nothing new to a stranger.
         let known = self.caller.as_ref().filter(|caller| caller.known().is_some());
+        let accepts = self.has.is_none_or(|has| has.any(Has::ACCEPT));
         let asked = Asked {
             request_id: self.request_id.as_bytes(),
-            plain: self.has.any(Has::ACCEPT) && page::wants_plain(accepted(&parts.headers).as_ref()),
+            plain: accepts && page::wants_plain(accepted(&parts.headers).as_ref()),
             caller: known.map(|caller| callers.name(caller)),
             key_header: Some(callers.callers().api_key_header.as_str()),
         };
@@ -88,7 +89,7 @@ pub(super) fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
     joined.and_then(|joined| HeaderValue::from_bytes(&joined).ok()).or(Some(first))
 }
 
-/// Answers and records a request that never became one: its head was refused before hyper saw it. Returns the bytes
+/// Answers and records a request that never became one: its head was refused when it was read. Returns the bytes
 /// to send.
 pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target: &[u8]) -> Vec<u8> {
     let now = visitor.refresh_clock();

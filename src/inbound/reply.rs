@@ -1,5 +1,5 @@
 //! The body of an answer on its last hop, and everything that ends with it: the record, what was granted, the
-//! connection's being busy. All of it is given back when hyper drops the body, however that comes about.
+//! connection's being busy. All of it is given back when the body is dropped, however that comes about.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -87,9 +87,7 @@ impl Reply {
     pub fn lines(&self) -> &[u8] {
         self.held.lines.as_bytes()
     }
-}
 
-impl Reply {
     /// Whether the worker agreed to go on with another protocol: then this is no body, but wants to be carried.
     pub const fn is_switched(&self) -> bool {
         matches!(self.answer, Answer::Switched(_))

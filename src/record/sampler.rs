@@ -44,7 +44,8 @@ impl Sampler {
         if self.places.is_empty() {
             self.places.resize(PLACES, Place::default());
         }
-        let second = now.nanos / 1_000_000_000;
+        // Who waited is told of as of its beginning: time that goes back is no new second.
+        let second = (now.nanos / 1_000_000_000).max(self.second);
         if self.second != second {
             (self.second, self.written) = (second, 0);
         }
@@ -96,6 +97,17 @@ mod tests {
             (0..100_000_u32).filter(|n| sampler.admit(&n.to_be_bytes(), Moment::at(SECOND)).is_some());
         assert_eq!(flood.count(), MAX_PER_SECOND as usize);
         assert_eq!(sampler.admit(b"later", Moment::at(2 * SECOND)), Some(0));
+    }
+
+    #[test]
+    fn refusals_of_different_age_are_bounded_like_those_of_one_second() {
+        let mut sampler = Sampler::new(2);
+        let admit = |(n, caller): (u64, &[u8])| sampler.admit(caller, Moment::at((5 - n % 2 * 2) * SECOND));
+        let written: Vec<_> = (0..6).map(|n| (n, &b"noisy"[..])).map(admit).collect();
+        assert_eq!(written, [Some(0), Some(0), None, None, None, None]);
+        let mut sampler = Sampler::new(10);
+        let admit = |n: u64| sampler.admit(&n.to_be_bytes(), Moment::at((5 - n % 2 * 2) * SECOND));
+        assert_eq!((0..10_000).filter_map(admit).count(), MAX_PER_SECOND as usize);
     }
 
     #[test]

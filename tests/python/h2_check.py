@@ -256,6 +256,17 @@ async def headers_too_large_are_refused_alone(server):
 
 
 @cases
+async def a_refusal_is_in_the_form_that_is_asked_for(server):
+    """RFC 9110, 12.5.1: also what is refused before anything else is looked at."""
+    async with connected(server) as client:
+        for method, path, status in [("TRACE", "/any", 405), ("GET", "/" + "a" * 9000, 414)]:
+            for accept, kind in [("text/plain", "text/plain; charset=utf-8"), ("*/*", "application/problem+json")]:
+                stream = await client.end_of(await client.begin(method, path, [("accept", accept)]))
+                expect(f"{method} for {accept}", (stream.status, stream.header("content-type")), (status, kind))
+        return True
+
+
+@cases
 async def trailers_up(server):
     """8.1: a request's trailer section reaches an HTTP/1.1 worker as one."""
     async with connected(server) as client:

@@ -43,7 +43,7 @@ fn is_ours(name: &HeaderName) -> bool {
 
 /// Whether this header of a request has a meaning of its own that a number of milliseconds would destroy.
 fn is_taken(name: &HeaderName) -> bool {
-    const NAMES: [&str; 11] = [
+    const NAMES: [&str; 12] = [
         "authorization",
         "content-type",
         "cookie",
@@ -52,6 +52,7 @@ fn is_taken(name: &HeaderName) -> bool {
         "grpc-timeout",
         "host",
         "range",
+        "via",
         "x-forwarded-client-cert",
         "x-forwarded-for",
         "x-request-id",

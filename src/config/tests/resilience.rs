@@ -387,6 +387,11 @@ fn retries_are_written_once_and_of_failures() {
             "write a name of your own",
         ),
         (
+            "timeouts: { total: 1s, deadline_header: Via }",
+            "6:45: `via` already means something else in a request",
+            "write a name of your own",
+        ),
+        (
             "timeouts: { total: 1s, deadline_header: x-api-key }",
             "6:45: `x-api-key` already means something else in a request",
             "write a name of your own",

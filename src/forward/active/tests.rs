@@ -1,11 +1,20 @@
 //! Who is told good, bad or nothing of an attempt, each once; and that its gauges are back at 0 however it ends.
 
+use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 
 use super::*;
 use crate::config::{self, Balance, RingKey};
+use crate::forward::answer::{Answer, Silence, Streaming};
+use crate::forward::http1::body::{Body, Framing};
+use crate::forward::pool::ConnectTerms;
+use crate::forward::upload::UploadWatch;
+use crate::refusal::Reason;
 use crate::workers::{Wanted, Workers};
 
 const SHARD: ShardId = ShardId(0);
@@ -39,10 +48,13 @@ impl Way {
     }
 
     fn balanced(balance: Balance) -> Self {
+        Self::to(SocketAddr::from(([127, 0, 0, 1], 1)), balance)
+    }
+
+    fn to(address: SocketAddr, balance: Balance) -> Self {
         let clock = ShardClock::new();
         let workers = Workers::new(1);
-        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into();
-        workers.replace(vec![Wanted { address, priority: 0, weight: 1 }], None, clock.now());
+        workers.replace(vec![Wanted { address: address.into(), priority: 0, weight: 1 }], None, clock.now());
         let place = (SHARD, Rc::clone(&clock));
         let service = config::Service { balance, ..config::plain_service() };
         let route = Route::new(Arc::clone(&workers), Arc::default(), &service, place, None);
@@ -312,6 +324,36 @@ fn the_time_to_the_head_is_counted_once_and_only_if_it_came_or_was_given_up() {
     left.sent(begun);
     drop(left);
     assert_eq!((waits().0, waits().1), (0, 2), "who left did not wait for it");
+}
+
+/// What becomes of an answer whose head has come, with this body behind it in a segment of its own; and what is told.
+async fn after_head(framing: Framing, body: &[u8]) -> (Result<Answer, Reason>, Told) {
+    let worker = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let way = Way::to(worker.local_addr().unwrap(), Balance::Weighted);
+    let terms = ConnectTerms { timeout: Duration::from_secs(5), most: 1, spoken: None };
+    let link = way.lane.connect(&Arc::default(), terms).await.unwrap();
+    let (mut theirs, _) = worker.accept().await.unwrap();
+    theirs.write_all(body).await.unwrap();
+    poll_fn(|cx| link.socket.poll_read_ready(cx)).await.unwrap();
+    let active = way.begin();
+    answers(&way, &active);
+    let silence = Silence::new(Duration::from_secs(5), None);
+    let (link, rest) = ((link, true), (None, UploadWatch::default()));
+    let mut streaming = Streaming::new(Body::new(framing, 1024), link, rest, active, silence);
+    let looked = streaming.look();
+    (looked.map(|()| streaming.into_answer()).map_err(|refusal| refusal.reason), way.told())
+}
+
+#[tokio::test]
+async fn a_body_that_is_here_when_its_head_is_read_is_looked_at_before_the_client_knows() {
+    let (answer, told) = after_head(Framing::Chunked, b"zz\r\n").await;
+    assert_eq!((answer.err(), told.failures), (Some(Reason::WorkerReset), 1));
+    let (answer, told) = after_head(Framing::Length(2), b"hi").await;
+    assert!(matches!(answer, Ok(Answer::Own(Some(page))) if page == "hi"));
+    assert_eq!(told, GOOD);
+    let (answer, told) = after_head(Framing::Length(3), b"hi").await;
+    assert!(matches!(answer, Ok(Answer::Worker(_))));
+    assert_eq!(told, NOTHING);
 }
 
 proptest! {

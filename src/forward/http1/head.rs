@@ -205,7 +205,7 @@ impl Said {
 }
 
 /// A number of decimal digits and nothing else, up to 2^63 - 1.
-fn digits(text: &[u8]) -> Option<u64> {
+pub(super) fn digits(text: &[u8]) -> Option<u64> {
     let digit = |sum: u64, byte: &u8| {
         let value = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         sum.checked_mul(10)?.checked_add(value)

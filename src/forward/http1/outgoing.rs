@@ -2,6 +2,7 @@
 //! takes it. What is small leaves together in one write; nothing is kept but what the socket has not taken.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io::{IoSlice, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,6 +13,7 @@ use http::header::{self, HeaderName};
 use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
+use super::head::digits;
 use crate::forward::Order;
 use crate::forward::headers;
 use crate::forward::upload::{Taken, Upload};
@@ -47,6 +49,8 @@ pub(in crate::forward) struct Outgoing {
     begun: bool,
     /// Of the body, taken from the client before that: it can be put back.
     first: Bytes,
+    /// The same of the trailers of a body that has nothing else.
+    trailers: Option<Box<HeaderMap>>,
 }
 
 /// How the body is framed.
@@ -94,6 +98,7 @@ impl Outgoing {
             behind: b"",
             begun: false,
             first: Bytes::new(),
+            trailers: None,
         }
     }
 
@@ -129,10 +134,9 @@ impl Outgoing {
 
     /// Puts what was taken of the body back where it came from: the socket has taken nothing of this request.
     pub(in crate::forward) fn take_back(&mut self, body: &mut Upload) {
-        if !self.first.is_empty() {
-            let pieces = [std::mem::take(&mut self.first)].into();
-            body.put_back(Taken { pieces, trailers: None });
-        }
+        let first = std::mem::take(&mut self.first);
+        let pieces = if first.is_empty() { VecDeque::new() } else { [first].into() };
+        body.put_back(Taken { pieces, trailers: self.trailers.take().map(|trailers| *trailers) });
     }
 
     fn write_on(
@@ -142,13 +146,16 @@ impl Outgoing {
         body: &mut Upload,
     ) -> Poll<Result<(), Stop>> {
         for _ in 0..ROUNDS {
-            // Before the first write as much of the body is waited for as is here already.
-            let gathered =
-                if self.begun && !self.is_flushed() { Poll::Ready(()) } else { self.gather(cx, body) };
+            // Also while the socket is full, as far as there is room: who asks for the rest knows whether the client
+            // keeps it waiting or the worker does.
+            let gathered = self.gather(cx, body);
             if let Stage::Stopped(stop) = self.stage {
                 return Poll::Ready(Err(stop));
             }
-            ready!(self.flush(cx, socket))?;
+            if let Err(stop) = ready!(self.flush(cx, socket)) {
+                body.unwanted();
+                return Poll::Ready(Err(stop));
+            }
             if matches!(self.stage, Stage::Last | Stage::Done) {
                 self.stage = Stage::Done;
                 return Poll::Ready(Ok(()));
@@ -165,7 +172,7 @@ impl Outgoing {
 
     /// Takes as much of the body as goes into one write; pending if the client has none.
     fn gather(&mut self, cx: &mut Context<'_>, body: &mut Upload) -> Poll<()> {
-        while self.stage == Stage::Open && self.piece.is_empty() && self.front.len() < TOGETHER {
+        while self.stage == Stage::Open && self.has_room() {
             // Of more than one piece nothing could be put back.
             if !self.begun && !self.first.is_empty() {
                 break;
@@ -179,10 +186,22 @@ impl Outgoing {
         Poll::Ready(())
     }
 
+    /// Whether more can be put behind what waits for the socket.
+    fn has_room(&self) -> bool {
+        self.piece.is_empty() && self.behind.is_empty() && self.front.len() < TOGETHER
+    }
+
     fn take(&mut self, frame: Frame<Bytes>, body: &mut Upload) {
         let data = match frame.into_data() {
             Ok(data) => data,
-            Err(frame) => return self.take_trailers(&frame.into_trailers().unwrap_or_default(), body),
+            Err(frame) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                self.take_trailers(&trailers, body);
+                if !self.begun {
+                    self.trailers = Some(Box::new(trailers));
+                }
+                return;
+            }
         };
         if !self.begun {
             self.first = data.clone();
@@ -276,7 +295,7 @@ impl Outgoing {
     fn advance(&mut self, wrote: usize) {
         if !self.begun {
             self.begun = true;
-            self.first = Bytes::new();
+            (self.first, self.trailers) = (Bytes::new(), None);
         }
         let of_front = wrote.min(self.front.len() - self.gone);
         self.gone += of_front;
@@ -302,6 +321,7 @@ fn write_head(order: &Order, beside: Beside<'_>, out: &mut Vec<u8>) -> Framing {
         if reframed || beside.without.is_some_and(|without| without == name) {
             continue;
         }
+        debug_assert!(!has_line(beside.lines, name), "{name} stands in the map and beside it");
         write_field(name, value.as_bytes(), out);
     }
     if chunked {
@@ -317,11 +337,19 @@ fn framing(order: &Order) -> Framing {
         return Framing::Length(0);
     }
     let fields = order.headers();
-    let length = fields.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    match length {
-        Some(length) if !fields.contains_key(header::TRANSFER_ENCODING) => Framing::Length(length),
+    let mut lengths = fields.get_all(header::CONTENT_LENGTH).iter();
+    // One line of digits, since it goes out as it is; whatever else it says, chunks say it better.
+    match (lengths.next().and_then(|value| digits(value.as_bytes())), lengths.next()) {
+        (Some(length), None) if !fields.contains_key(header::TRANSFER_ENCODING) => Framing::Length(length),
         _ => Framing::Chunked(announced(fields)),
     }
+}
+
+/// Whether a field of this name is among complete lines.
+fn has_line(lines: &[u8], name: &HeaderName) -> bool {
+    let named =
+        |line: &[u8]| line.strip_prefix(name.as_str().as_bytes()).is_some_and(|rest| rest.starts_with(b":"));
+    lines.split(|byte| *byte == b'\n').any(named)
 }
 
 fn write_field(name: &HeaderName, value: &[u8], out: &mut Vec<u8>) {
@@ -340,13 +368,19 @@ fn announced(fields: &HeaderMap) -> Vec<HeaderName> {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::task::Waker;
+    use std::time::Duration;
 
     use http::{HeaderValue, Request};
+    use http_body::SizeHint;
     use proptest::prelude::*;
     use tokio::io::AsyncReadExt;
     use tokio::net::UnixStream;
 
     use super::*;
+    use crate::clock::Moment;
+    use crate::forward::exchange::{Late, Patience};
+    use crate::forward::source::{ClientBody, Source};
 
     fn order(fields: &[(&'static str, &str)], body: Upload) -> Order {
         let mut order = Request::builder().method("POST").uri("/a?b");
@@ -402,6 +436,8 @@ mod tests {
             &[("transfer-encoding", "chunked")],
             &[("transfer-encoding", "chunked"), ("content-length", "9")],
             &[("content-length", "x")],
+            &[("content-length", "+5")],
+            &[("content-length", "5"), ("content-length", "5")],
         ] {
             assert_eq!(text(order(fields, body(&pieces, None))), format!("{head}{chunks}"));
         }
@@ -446,6 +482,94 @@ mod tests {
             let (bytes, ended) = sent(order, 100).await;
             assert!(ended.is_ok() && bytes.ends_with(b"\r\n\r\nhello"));
         });
+    }
+
+    #[test]
+    fn trailers_alone_go_out_once_more_too() {
+        tokio_test(async {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            drop(theirs);
+            let mut socket = Socket::Unix(ours);
+            let trailers = HeaderMap::from_iter([(HeaderName::from_static("x-sum"), HeaderValue::from(7))]);
+            let mut order = order(&[("trailer", "x-sum")], body(&[], Some(trailers)));
+            let mut outgoing = Outgoing::new(&order, Beside::default());
+            let ended = poll_fn(|cx| outgoing.poll(cx, &mut socket, order.body_mut())).await;
+            assert_eq!((ended, outgoing.has_begun()), (Err(Stop::Worker), false));
+            outgoing.take_back(order.body_mut());
+            assert!(!order.body().watch().ended());
+            let (bytes, ended) = sent(order, 100).await;
+            assert!(ended.is_ok() && bytes.ends_with(b"\r\n\r\n0\r\nx-sum: 7\r\n\r\n"));
+        });
+    }
+
+    /// A client that sends a KiB each time it was waited for, without end.
+    #[derive(Debug, Default)]
+    struct Steady {
+        waits: bool,
+    }
+
+    impl ClientBody for Steady {
+        fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+            self.waits = !self.waits;
+            if self.waits {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'a'; 1024])))))
+        }
+
+        fn is_end_stream(&self) -> bool {
+            false
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::default()
+        }
+    }
+
+    /// The upload is sent until nothing moves any more; then the time is over for an answer.
+    fn late(socket: UnixStream) -> (u64, Option<Late>) {
+        let body = Upload::new(Source::Http1(Box::<Steady>::default()), u64::MAX, false);
+        let mut order = order(&[], body);
+        let (watch, mut socket) = (order.body().watch(), Socket::Unix(socket));
+        let mut outgoing = Outgoing::new(&order, Beside::default());
+        let (now, mut cx) = (Moment::at(0), Context::from_waker(Waker::noop()));
+        let (mut before, mut still) = (0, 0);
+        while still < 4 {
+            let _ = outgoing.poll(&mut cx, &mut socket, order.body_mut());
+            still = if watch.bytes() == before { still + 1 } else { 0 };
+            before = watch.bytes();
+        }
+        let patience = Patience { from: now, response: Duration::from_secs(1), until: None };
+        (before, patience.late(&watch, now))
+    }
+
+    #[test]
+    fn a_worker_that_stops_reading_is_late_and_not_the_client() {
+        tokio_test(async {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let (taken, late) = late(ours);
+            assert!(taken >= TOGETHER as u64, "{taken}");
+            assert_eq!(late, Some(Late::Worker));
+            drop(theirs);
+        });
+    }
+
+    #[test]
+    fn a_worker_that_takes_no_more_and_says_nothing_is_late_too() {
+        tokio_test(async {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let theirs = theirs.into_std().unwrap();
+            theirs.shutdown(std::net::Shutdown::Read).unwrap();
+            assert_eq!(late(ours).1, Some(Late::Worker));
+            drop(theirs);
+        });
+    }
+
+    #[test]
+    fn a_field_is_found_among_lines_by_its_whole_name() {
+        let has = |name| has_line(b"via: 1.1 buckler\r\nx-a: via:\r\n", &HeaderName::from_static(name));
+        assert!(has("via") && has("x-a") && !has("vi") && !has("a") && !has("1.1"));
     }
 
     proptest! {
