@@ -282,6 +282,23 @@ impl Wire {
         }
     }
 
+    /// Judges what is here of a body in chunks of which nothing has passed yet, and passes nothing of it: what is faulty
+    /// already can so be refused before anybody sees its head. Of another body there is nothing to judge.
+    ///
+    /// # Errors
+    ///
+    /// The first fault of `held` up to the end of the message.
+    pub fn look_ahead(&self, held: &[u8]) -> Result<(), Fault> {
+        match self.state {
+            State::Size(_) => {
+                let state = State::Size(ChunkLine::default());
+                let mut ahead = Self { bounds: self.bounds, state, extensions: 0, spans: Spans::default() };
+                ahead.scan(held).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// One part further. A stride of nothing means that more bytes are needed.
     fn step(&mut self, rest: &[u8]) -> Result<Stride, Bad> {
         match &mut self.state {

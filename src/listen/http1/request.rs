@@ -66,6 +66,11 @@ impl Line {
             // The end of the message, which is here already.
             let _ = io.wire.scan(&[]);
         } else {
+            // What is faulty already is refused before a worker sees a part of it.
+            io.wire.look_ahead(&io.held).map_err(|fault| {
+                let Spans { method, target, .. } = io.wire.spans();
+                refused_with(fault.refusal, &head[method.clone()], &head[target.clone()])
+            })?;
             io.body.open = true;
             io.body.expects = facts.expect_continue;
             io.body.pace = Pace::default();
@@ -114,13 +119,18 @@ impl Io {
 }
 
 fn refused(detail: &'static str) -> End {
-    End::Refused(Box::new((Refusal::new(Reason::BadRequest, detail), Vec::new(), Vec::new())))
+    refused_with(Refusal::new(Reason::BadRequest, detail), &[], &[])
+}
+
+/// With what is known of method and target.
+fn refused_with(refusal: Refusal, method: &[u8], target: &[u8]) -> End {
+    End::Refused(Box::new((refusal, method.to_vec(), target.to_vec())))
 }
 
 /// With what is known of the request line, for the log.
 fn faulty(fault: &Fault, held: &[u8]) -> End {
-    let part = |range: &std::ops::Range<usize>| held.get(range.clone()).unwrap_or_default().to_vec();
-    End::Refused(Box::new((fault.refusal.clone(), part(&fault.method), part(&fault.target))))
+    let part = |range: &std::ops::Range<usize>| held.get(range.clone()).unwrap_or_default();
+    refused_with(fault.refusal.clone(), part(&fault.method), part(&fault.target))
 }
 
 /// The request that a judged head is. None: one of its parts is larger than the `http` crate's types hold.

@@ -224,6 +224,35 @@ fn a_body_that_is_cut_short_says_so_and_no_other_request_follows() {
 }
 
 #[test]
+fn a_body_that_is_faulty_already_is_refused_before_anybody_sees_its_request() {
+    for (body, refused) in [
+        ("5\r\nhello\r\n0\r\nX-Forwarded-For: 10.9.9.9\r\n\r\n", true),
+        ("5\r\nhello\r\n5\r\nhello!", true),
+        ("g", true),
+        ("5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\nno second request", false),
+        ("5\r\nhel", false),
+        ("", false),
+    ] {
+        run(async {
+            let (line, mut far) = line();
+            let head = "POST /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+            far.write_all([head, body].concat().as_bytes()).unwrap();
+            match poll_fn(|cx| line.poll_head(cx)).await {
+                Ok(_) => assert!(!refused, "{body:?}"),
+                Err(End::Refused(found)) => {
+                    assert!(refused, "{body:?}");
+                    assert_eq!(
+                        (found.0.reason, &*found.1, &*found.2),
+                        (Reason::BadRequest, &b"POST"[..], &b"/a"[..])
+                    );
+                }
+                Err(_) => panic!("{body:?}"),
+            }
+        });
+    }
+}
+
+#[test]
 fn a_body_that_nobody_reads_is_taken_away_if_it_is_here() {
     run(async {
         for (sent, follows) in [(&b"whole"[..], true), (b"hal", false)] {
