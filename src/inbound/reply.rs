@@ -1,5 +1,5 @@
 //! The body of an answer on its last hop, and everything that ends with it: the record, what was granted, the
-//! connection's being busy. All of it is given back when hyper drops the body, however that comes about.
+//! connection's being busy. All of it is given back when the body is dropped, however that comes about.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -90,6 +90,11 @@ impl Reply {
 }
 
 impl Reply {
+    /// The client has all that it was promised: what its worker may still say does not matter.
+    pub fn complete(&mut self) {
+        self.held.outcome.ended(End::Complete);
+    }
+
     /// Whether the worker agreed to go on with another protocol: then this is no body, but wants to be carried.
     pub const fn is_switched(&self) -> bool {
         matches!(self.answer, Answer::Switched(_))
