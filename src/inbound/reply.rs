@@ -88,6 +88,11 @@ impl Reply {
         self.held.lines.as_bytes()
     }
 
+    /// The client has all that it was promised: what its worker may still say does not matter.
+    pub fn complete(&mut self) {
+        self.held.outcome.ended(End::Complete);
+    }
+
     /// Whether the worker agreed to go on with another protocol: then this is no body, but wants to be carried.
     pub const fn is_switched(&self) -> bool {
         matches!(self.answer, Answer::Switched(_))

@@ -152,7 +152,7 @@ fn poll_in_use(
         }
         let deadline = || line.io.borrow().deadline(&line.visitor);
         match ready!(timer.poll(cx, &line.visitor, deadline)) {
-            Overdue::Body(late) => line.break_body(late.refusal()),
+            Overdue::Body(late) => line.late(cx, late),
             overdue => return Poll::Ready(End::of(overdue)),
         }
     }
@@ -167,6 +167,8 @@ async fn talk(line: Rc<Line>) -> End {
         };
         let answer = inbound::serve_lines(&line.visitor, request, &line.early).await;
         if answer.body().is_switched() {
+            // Hints that came with the head belong before it.
+            line.io.borrow_mut().write_hints(&line.early);
             return End::Switched(Box::new(inbound::settled(answer)));
         }
         match answer::send(&line, answer, &asked).await {
@@ -192,6 +194,10 @@ impl State {
         let io = match self {
             Self::InUse(line, talk) => {
                 drop(talk);
+                if matches!(end, End::Broken) {
+                    // Half an answer must not look whole, whatever comes now.
+                    line.io.borrow().transport.reset_on_close();
+                }
                 // Nobody else has it: a request and its body are gone with the talk.
                 let Some(line) = Rc::into_inner(line) else { return Self::Gone };
                 line.io.into_inner()

@@ -59,8 +59,6 @@ pub struct HeadFacts {
     pub chunked: bool,
     /// The client waits for 100 (Continue) before it sends its body (RFC 9110 section 10.1.1).
     pub expect_continue: bool,
-    /// An `Upgrade` field is present.
-    pub has_upgrade: bool,
 }
 
 impl HeadFacts {

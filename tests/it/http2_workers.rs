@@ -60,6 +60,25 @@ fn a_body_of_http1_reaches_an_http2_worker_and_comes_back() {
 }
 
 #[test]
+fn an_answer_whose_worker_is_late_to_say_that_it_ends_is_complete() {
+    let world = World::new();
+    let worker = Http2Worker::start(|_| Act::Linger);
+    let buckler = world.buckler(&config(&[worker.port()], ""));
+    let mut raw = buckler.connect();
+    for path in ["/body", "/none"] {
+        let answer = raw.send(get(path).bytes()).read_response();
+        let body = if path == "/body" { "hello" } else { "" };
+        assert_eq!(answer.text(), body);
+        let line = buckler.logged("the answer", |line| line["path"] == path);
+        assert_eq!(
+            (line["status"].as_u64(), line.get("reason")),
+            (Some(answer.status.into()), None),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn a_worker_of_http1_behind_protocol_http2_is_told_of() {
     let world = World::new();
     let worker = world.worker("a");

@@ -52,6 +52,20 @@ fn both_sides_go_on_with_the_other_protocol() {
 }
 
 #[test]
+fn hints_that_come_with_the_agreement_go_before_it() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let hinted = format!("HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n{SWITCH}");
+    worker.always(&[Step::send(&hinted), Step::Mirror]);
+    let buckler = world.one_service("");
+    let mut raw = buckler.connect();
+    let hint = raw.send(ASK).read_response().is(103);
+    assert_eq!(hint.field("link"), Some("</a.css>; rel=preload"));
+    raw.read_response().is(101);
+    raw.send(b"\x81\x00ping").read_until(b"\x81\x00ping");
+}
+
+#[test]
 fn nothing_passes_before_the_worker_has_agreed() {
     let world = World::new();
     let worker = world.worker("a");

@@ -38,6 +38,29 @@ struct Sending {
 /// The answer could not be completed: the client must be able to see that.
 struct Cut;
 
+/// Of an answer that ends with its connection: if that ends before it is complete, however that comes about, it is
+/// reset, since a plain close would look like the end of the answer.
+pub(super) struct WholeOrReset<'a>(Option<&'a Line>);
+
+impl<'a> WholeOrReset<'a> {
+    pub(super) const fn until_close(line: &'a Line) -> Self {
+        Self(Some(line))
+    }
+
+    /// All of it is out.
+    pub(super) fn sent(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for WholeOrReset<'_> {
+    fn drop(&mut self) {
+        if let Some(io) = self.0.and_then(|line| line.io.try_borrow().ok()) {
+            io.transport.reset_on_close();
+        }
+    }
+}
+
 /// Sends an answer. Whether another request may follow.
 pub(super) async fn send(line: &Line, answer: Response<Reply>, asked: &Asked) -> Result<bool, End> {
     let in_the_way = poll_fn(|cx| Poll::Ready(line.begin_answer(cx))).await;
@@ -50,18 +73,30 @@ pub(super) async fn send(line: &Line, answer: Response<Reply>, asked: &Asked) ->
         now,
         &mut out.bytes,
     );
-    // Nobody asks for a body that is empty, or that HEAD does not want.
-    let reply = Some(answer.into_body()).filter(|_| course.framing != Framing::Length(0));
+    let mut reply = Some(answer.into_body());
+    if course.framing == Framing::Length(0)
+        && let Some(mut reply) = reply.take()
+    {
+        // The head is all of it, whether its worker has said so or not.
+        reply.complete();
+    }
+    let whole = (course.framing == Framing::Close).then(|| WholeOrReset::until_close(line));
     let mut sending = Sending { reply, course, piece: Bytes::new(), tail: &[] };
     // With the head in it this once; later ones take the buffer anew.
     let mut first = Some(out);
-    poll_fn(|cx| {
+    let sent = poll_fn(|cx| {
         let mut out = first.take().unwrap_or_else(|| Out::take(&mut line.io.borrow_mut()));
         let polled = sending.poll(cx, line, &mut out);
         out.keep(&mut line.io.borrow_mut());
         polled
     })
-    .await
+    .await;
+    if sent.is_ok()
+        && let Some(whole) = whole
+    {
+        whole.sent();
+    }
+    sent
 }
 
 impl Line {
@@ -71,10 +106,7 @@ impl Line {
         let io = &mut *self.io.borrow_mut();
         io.phase = Phase::Answering;
         // Hints that came with the head belong before it.
-        let early = &self.early;
-        if early.is_waiting() {
-            early.take().iter().for_each(|hint| head::write_interim(hint, &mut io.out));
-        }
+        io.write_hints(&self.early);
         io.is_in_body() && !io.body.open && !io.drain_body(cx)
     }
 
@@ -83,7 +115,8 @@ impl Line {
         let io = &mut *self.io.borrow_mut();
         io.phase = Phase::Listening;
         io.since = self.visitor.now().nanos;
-        if io.is_in_body() && (io.body.open || !io.drain_body(cx)) {
+        // A body that somebody still has would take the next request's for its own.
+        if io.body.open || (io.is_in_body() && !io.drain_body(cx)) {
             return false;
         }
         io.body = BodyMarks::default();
@@ -139,6 +172,7 @@ impl Sending {
                     Ok(data) => {
                         let is_last = reply.is_end_stream();
                         self.add(data, is_last, out)?;
+                        self.finish(cx);
                     }
                     Err(frame) => {
                         if let Ok(trailers) = frame.into_trailers() {
@@ -151,15 +185,25 @@ impl Sending {
         Ok(Poll::Ready(()))
     }
 
+    /// Lets an answer go whose last promised byte is there. Whether a worker of HTTP/2 has said so yet does not matter.
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        if self.course.framing != Framing::Length(0) {
+            return;
+        }
+        if let Some(mut reply) = self.reply.take()
+            && !matches!(Pin::new(&mut reply).poll_frame(cx), Poll::Ready(Some(Err(_))))
+        {
+            reply.complete();
+        }
+    }
+
     fn add(&mut self, mut data: Bytes, is_last: bool, out: &mut Vec<u8>) -> Result<(), Cut> {
         let mut tail: &'static [u8] = &[];
-        let mut is_over = is_last;
         match &mut self.course.framing {
             Framing::Length(left) => {
                 // Never more than was promised.
                 data.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= data.len() as u64;
-                is_over |= *left == 0;
             }
             Framing::Chunked if data.is_empty() => tail = if is_last { LAST_CHUNK } else { &[] },
             Framing::Chunked => {
@@ -174,7 +218,7 @@ impl Sending {
             out.extend_from_slice(&data);
             out.extend_from_slice(tail);
         }
-        if is_over { self.end(out, &[]) } else { Ok(()) }
+        if is_last { self.end(out, &[]) } else { Ok(()) }
     }
 
     fn end_with(&mut self, trailers: &HeaderMap, out: &mut Vec<u8>) -> Result<(), Cut> {

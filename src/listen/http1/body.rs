@@ -19,6 +19,8 @@ use crate::refusal::{Reason, Refusal};
 
 /// The most that is read at once, in bytes.
 const READ_MOST: usize = 64 * 1024;
+/// The same of a body in chunks until one read has brought much: most are small, and some drip.
+const READ_FIRST: usize = 8 * 1024;
 /// With less room than this the buffer is made larger, or used again from its beginning.
 const READ_LEAST: usize = 4 * 1024;
 
@@ -71,10 +73,13 @@ impl ClientBody for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        let body = &mut self.line.io.borrow_mut().body;
-        body.open = false;
-        body.reading = None;
-        body.waker = None;
+        // Only where something panics is it in use: the connection ends with that.
+        if let Ok(mut io) = self.line.io.try_borrow_mut() {
+            let body = &mut io.body;
+            body.open = false;
+            body.reading = None;
+            body.waker = None;
+        }
     }
 }
 
@@ -140,14 +145,19 @@ impl Io {
 
     /// Reads what comes, and of a body whose length is known no more than that.
     fn poll_fill(&mut self, cx: &mut Context<'_>, left: Option<u64>) -> Poll<std::io::Result<usize>> {
-        let most = left
-            .map_or(READ_MOST, |left| usize::try_from(left).map_or(READ_MOST, |left| left.min(READ_MOST)));
+        let most = match left {
+            Some(left) => usize::try_from(left).map_or(READ_MOST, |left| left.min(READ_MOST)),
+            None if self.body.large => READ_MOST,
+            None => READ_FIRST,
+        };
         if self.held.capacity() - self.held.len() < most.min(READ_LEAST) {
             self.held.reserve(most);
         }
         let mut room = (&mut self.held).limit(most);
         let read = std::pin::pin!(self.transport.read_buf(&mut room));
-        read.poll(cx)
+        let polled = read.poll(cx);
+        self.body.large |= matches!(polled, Poll::Ready(Ok(read)) if read >= READ_LEAST);
+        polled
     }
 
     /// The client is waited for from now on, if it is not already. Waits add up, so they are measured, and not told by

@@ -57,7 +57,13 @@ pub(super) fn write<B: Body>(
             let told =
                 decimal(value).filter(|_| !lengthless && length.is_none() && (!empty || asked.is_head));
             let Some(told) = told else { continue };
-            length = known.filter(|_| !empty).or(Some(told));
+            // What follows is what counts.
+            let bytes = known.filter(|_| !empty).unwrap_or(told);
+            length = Some(bytes);
+            if bytes != told {
+                write_length(bytes, out);
+                continue;
+            }
         } else if *name == header::TRANSFER_ENCODING {
             continue;
         } else if *name == header::CONNECTION {
@@ -80,7 +86,7 @@ pub(super) fn write<B: Body>(
         _ if bodiless && (lengthless || length.is_some() || known.unwrap_or(0) == 0) => Framing::Length(0),
         Some(bytes) => {
             if length.is_none() {
-                write_field("content-length", itoa::Buffer::new().format(bytes).as_bytes(), out);
+                write_length(bytes, out);
             }
             Framing::Length(if bodiless { 0 } else { bytes })
         }
@@ -146,6 +152,10 @@ fn write_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+fn write_length(bytes: u64, out: &mut Vec<u8>) {
+    write_field("content-length", itoa::Buffer::new().format(bytes).as_bytes(), out);
+}
+
 /// Writes `date`, which a shard puts into words once a second.
 fn write_date(now: Moment, out: &mut Vec<u8>) {
     thread_local! {
@@ -167,8 +177,10 @@ fn announce(list: &HeaderValue, trailers: &mut Vec<HeaderName>) {
     trailers.extend(names.filter_map(|name| HeaderName::from_bytes(name).ok()));
 }
 
+/// Digits only (RFC 9110 section 8.6): `parse` would take a sign too.
 fn decimal(value: &HeaderValue) -> Option<u64> {
-    std::str::from_utf8(value.as_bytes()).ok()?.parse().ok()
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse().ok()
 }
 
 /// Fields that say how a message is to be read come too late behind it (RFC 9110 section 6.5.1).

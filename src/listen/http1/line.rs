@@ -2,14 +2,16 @@
 //! when who is waited for. How its bytes become requests and answers become bytes stands in the files beside this one.
 
 use std::cell::RefCell;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::unconstrained;
 
 use super::scratch::{self, PIECE};
 use super::{End, PARK_AFTER, Rest, head};
@@ -51,7 +53,8 @@ pub(super) enum Phase {
 pub(super) struct Io {
     pub(super) transport: Transport,
     pub(super) wire: Wire,
-    /// What was received and not taken yet. Between bodies at most `head_bytes` and one [`PIECE`].
+    /// What was received and not taken yet. Between bodies at most `head_bytes` and one [`PIECE`];
+    /// behind a body in chunks what came with its end, at most 64 KiB.
     pub(super) held: BytesMut,
     /// What was to be sent and the client has not taken yet.
     pub(super) out: Vec<u8>,
@@ -88,6 +91,8 @@ pub(super) struct BodyMarks {
     pub(super) waker: Option<Waker>,
     /// Why no more of it comes.
     pub(super) broken: Option<Refusal>,
+    /// So much of it comes at once that large reads pay.
+    pub(super) large: bool,
     /// The connection broke while it was read.
     pub(super) lost: bool,
 }
@@ -125,10 +130,7 @@ impl Line {
             return Err(End::Broken);
         }
         if io.phase == Phase::Serving {
-            let early = &self.early;
-            if early.is_waiting() {
-                early.take().iter().for_each(|hint| head::write_interim(hint, &mut io.out));
-            }
+            io.write_hints(&self.early);
             if matches!(io.poll_out(cx, &self.visitor), Poll::Ready(Err(_))) {
                 return Err(End::Broken);
             }
@@ -145,12 +147,16 @@ impl Line {
         Ok(())
     }
 
-    /// Breaks the body that is being read: its reader gets this refusal.
-    pub(super) fn break_body(&self, refusal: Refusal) {
+    /// The client takes too long over its body: whoever reads it gets a refusal. Not if bytes are here that nobody has
+    /// come for, since the request does something else first: then nobody waits for the client.
+    pub(super) fn late(&self, cx: &mut Context<'_>, late: Late) {
         let waker = {
-            let body = &mut self.io.borrow_mut().body;
+            let Io { transport, body, .. } = &mut *self.io.borrow_mut();
             body.reading = None;
-            body.broken.get_or_insert(refusal);
+            if pin!(unconstrained(poll_fn(|cx| transport.poll_read_ready(cx)))).poll(cx).is_ready() {
+                return;
+            }
+            body.broken.get_or_insert(late.refusal());
             body.waker.take()
         };
         if let Some(waker) = waker {
@@ -189,6 +195,13 @@ impl Io {
             self.held.extend_from_slice(piece.filled());
             Poll::Ready(Ok(piece.filled().len()))
         })
+    }
+
+    /// Writes the hints that wait behind what is to be sent.
+    pub(super) fn write_hints(&mut self, early: &Early) {
+        if early.is_waiting() {
+            early.take().iter().for_each(|hint| head::write_interim(hint, &mut self.out));
+        }
     }
 
     /// Sends what waits, all of it.
@@ -268,6 +281,8 @@ impl Io {
                 self.closed_at.map(|since| (after(since, HALF_CLOSED_WAIT), Overdue::HalfClosed))
             }
             Phase::Listening => Some(match self.head_since {
+                // The first one counts from the connection's begin.
+                Some(_) if self.heads == 0 => (after(self.since, timeouts().head), Overdue::Head),
                 // A pipelined head may have come while the answer before it was under way: that time is not its own.
                 Some(since) => (after(since, timeouts().head), Overdue::Head),
                 None if self.is_at_rest() => {

@@ -28,7 +28,7 @@ pub(super) struct Asked {
     /// The client would send another request on this connection.
     pub(super) keep_alive: bool,
     /// It said that it would not.
-    closes: bool,
+    pub(super) closes: bool,
     /// The client reads trailers (`TE: trailers`).
     pub(super) takes_trailers: bool,
 }

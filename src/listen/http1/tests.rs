@@ -12,11 +12,12 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::LocalSet;
 
+use super::request::Asked;
 use super::*;
 use crate::admit::caller::CallerBook;
 use crate::admit::ledger::Ledger;
 use crate::clock::ShardClock;
-use crate::config::{self, Verdict};
+use crate::config::{self, Timeouts, Verdict};
 use crate::inbound::Arrival;
 use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
@@ -29,12 +30,16 @@ fn place() -> Rc<Place> {
 
 /// The same, whose idle connections are closed after `keep_alive`.
 fn place_that_keeps(keep_alive: Duration) -> Rc<Place> {
+    place_with(|timeouts| timeouts.keep_alive = keep_alive)
+}
+
+fn place_with(change: impl FnOnce(&mut Timeouts)) -> Rc<Place> {
     let clock = ShardClock::new();
     let callers = Arc::new(CallerBook::new(config::plain_callers()));
     let ledger = Arc::new(Ledger::new(NonZeroUsize::new(64).unwrap()));
     let mut service = config::plain_service();
     service.permissions.default = Verdict::Deny;
-    service.timeouts.keep_alive = keep_alive;
+    change(&mut service.timeouts);
     let service = Service::new((&Arc::new(service), None), &callers, &ledger, 1, None);
     Place::new(Desk::new(service, (ShardId(0), &clock), None, None), clock)
 }
@@ -50,7 +55,11 @@ fn connection(place: &Rc<Place>) -> (Transport, Rc<Visitor>, UnixStream) {
 }
 
 fn line() -> (Rc<Line>, UnixStream) {
-    let (transport, visitor, far) = connection(&place());
+    line_at(&place())
+}
+
+fn line_at(place: &Rc<Place>) -> (Rc<Line>, UnixStream) {
+    let (transport, visitor, far) = connection(place);
     let since = visitor.now().nanos;
     (Line::new(Rest { transport, since, heads: 0 }, &visitor), far)
 }
@@ -282,6 +291,135 @@ fn hints_go_before_the_head_of_their_answer() {
         let text = String::from_utf8_lossy(&bytes[..n]);
         assert!(text.starts_with("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 Forbidden\r\n"), "{text}");
     });
+}
+
+/// What its connection makes of a body that is waited for since ever: whether it is broken off.
+async fn is_late(line: &Rc<Line>) -> bool {
+    line.io.borrow_mut().body.reading = Some(0);
+    let (mut timer, mut talk) = (Timer::new(), pin!(std::future::pending()));
+    poll_fn(|cx| {
+        assert!(poll_in_use(cx, line, talk.as_mut(), &mut timer).is_pending());
+        if line.io.borrow().body.reading.is_some() { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    line.io.borrow().body.broken.is_some()
+}
+
+#[test]
+fn a_body_is_not_late_if_nobody_comes_for_what_is_here() {
+    run(async {
+        let (line, mut far) = line_at(&place_with(|timeouts| timeouts.body = Duration::from_nanos(1)));
+        far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n").unwrap();
+        let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+        let mut body = request.into_body();
+        assert!(waits(|cx| Pin::new(&mut body).poll_frame(cx)).await);
+        far.write_all(b"hal").unwrap();
+        poll_fn(|cx| line.io.borrow().transport.poll_read_ready(cx)).await.unwrap();
+        assert!(!is_late(&line).await);
+        let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "hal");
+        assert!(waits(|cx| Pin::new(&mut body).poll_frame(cx)).await);
+        assert!(is_late(&line).await, "nothing more came");
+    });
+}
+
+#[test]
+fn a_body_that_somebody_still_has_lets_no_request_follow() {
+    run(async {
+        let (line, mut far) = line();
+        far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nok").unwrap();
+        let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+        let mut body = request.into_body();
+        poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
+        assert!(body.is_end_stream());
+        assert!(!poll_fn(|cx| Poll::Ready(line.settle(cx))).await);
+        drop(body);
+        assert!(poll_fn(|cx| Poll::Ready(line.settle(cx))).await);
+    });
+}
+
+#[test]
+fn a_small_body_in_chunks_takes_little_room_and_a_large_one_is_read_in_large_pieces() {
+    run(async {
+        let (line, mut far) = line();
+        far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
+        let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+        let mut body = request.into_body();
+        let chunk = [&b"8000\r\n"[..], &[b'x'; 0x8000], b"\r\n"].concat();
+        let (mut sizes, mut left) = (Vec::new(), 4 * 0x8000);
+        for piece in [&b"1\r\nx\r\n"[..], &chunk, &chunk, &chunk, &chunk] {
+            far.write_all(piece).unwrap();
+            poll_fn(|cx| line.io.borrow().transport.poll_read_ready(cx)).await.unwrap();
+            while let Poll::Ready(frame) = poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await
+            {
+                sizes.push(frame.unwrap().unwrap().into_data().unwrap().len());
+            }
+            if sizes.len() == 1 {
+                let held = line.io.borrow().held.capacity();
+                assert!(held <= 8 * 1024, "{held} bytes for a small body");
+            }
+        }
+        left -= sizes[1..].iter().sum::<usize>();
+        assert_eq!((sizes[0], left), (1, 0));
+        assert!(sizes.iter().any(|size| *size >= 0x6000), "{sizes:?}");
+    });
+}
+
+#[test]
+fn the_first_head_has_the_time_from_the_begin_of_its_connection() {
+    run(async {
+        let (line, mut far) = line();
+        let begun = line.io.borrow().since;
+        far.write_all(b"GET").unwrap();
+        assert!(waits(|cx| line.poll_head(cx)).await);
+        let head = u64::try_from(line.visitor.timeouts().head.as_nanos()).unwrap();
+        let mut io = line.io.borrow_mut();
+        io.head_since = Some(begun + 1_000_000);
+        assert_eq!(io.deadline(&line.visitor), Some((begun + head, Overdue::Head)));
+        io.heads = 1;
+        assert_eq!(io.deadline(&line.visitor), Some((begun + 1_000_000 + head, Overdue::Head)));
+    });
+}
+
+#[test]
+fn what_is_said_of_a_length_is_what_follows() {
+    let asked =
+        Asked { version_10: false, is_head: false, keep_alive: true, closes: false, takes_trailers: false };
+    for (told, said) in
+        [("5", "content-length: 5\r\n"), ("7", "content-length: 5\r\n"), ("+5", "content-length: 5\r\n")]
+    {
+        let answer =
+            http::Response::builder().header("content-length", told).body("hello".to_owned()).unwrap();
+        let mut out = Vec::new();
+        let now = Moment { nanos: 0, unix_micros: 0 };
+        let course = head::write(&answer, b"", (&asked, true), now, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(course.framing, head::Framing::Length(5));
+        assert!(text.contains(said) && count(text.as_bytes(), "content-length") == 1, "{told}: {text}");
+    }
+}
+
+#[test]
+fn an_answer_that_ends_with_its_connection_is_reset_if_it_is_not_complete() {
+    for whole in [true, false] {
+        run(async {
+            let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+            let far = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+            let (far, near) = tokio::join!(far, listener.accept());
+            let (mut far, near) = (far.unwrap(), near.unwrap().0);
+            let visitor = connection(&place()).1;
+            let rest = Rest { transport: Socket::from(near).into(), since: visitor.now().nanos, heads: 0 };
+            let line = Line::new(rest, &visitor);
+            let answer = answer::WholeOrReset::until_close(&line);
+            if whole {
+                answer.sent()
+            } else {
+                drop(answer)
+            }
+            drop(line);
+            assert_eq!(far.read(&mut [0; 8]).await.is_ok(), whole);
+        });
+    }
 }
 
 /// Serves a connection beside what its client does.

@@ -8,8 +8,7 @@ use super::fields::{Fields, Found};
 use super::{Bad, FieldSpan, HeadFacts, MethodKind, Spans, WireBounds};
 use crate::refusal::Reason;
 
-/// The longest body that a head may announce. The parser behind this file keeps the largest numbers for itself and
-/// would answer them without being counted; many a worker counts bytes with a sign.
+/// The longest body that a head may announce. Many a worker counts bytes with a sign.
 const LONGEST_BODY: u64 = i64::MAX as u64;
 
 /// A method, in bytes. The longest one that is registered has 17; whoever sends more wants to fill logs and rules
@@ -59,7 +58,6 @@ struct Framing {
     content_length: Option<u64>,
     chunked: bool,
     expects_continue: bool,
-    has_upgrade: bool,
 }
 
 impl Head {
@@ -230,7 +228,6 @@ impl Head {
             content_length: framing.content_length,
             chunked: framing.chunked,
             expect_continue: framing.expects_continue && has_body && !framing.version_10,
-            has_upgrade: framing.has_upgrade,
         };
         Ok((self.looked, facts))
     }
@@ -248,7 +245,6 @@ impl Framing {
                 self.has_host = true;
             }
             6 if is("expect") => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
-            7 if is("upgrade") => self.has_upgrade = true,
             14 if is("content-length") => {
                 if self.content_length.is_some() {
                     return bad(at, "more than one Content-Length header");
@@ -296,7 +292,7 @@ fn judge_target(target: &[u8], method: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-/// Whether the parser behind this file reads it: a target that it refused would be answered without being counted.
+/// Whether it can be held as what it is behind this file.
 fn is_readable(target: &[u8]) -> bool {
     http::Uri::try_from(target).is_ok()
 }

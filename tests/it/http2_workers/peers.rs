@@ -97,6 +97,8 @@ pub(crate) enum Act {
     Wait,
     /// Begins an answer and resets it.
     Cut,
+    /// Answers with a body of five bytes, or on `/none` with none, and never says that the answer is over.
+    Linger,
     /// Refuses the stream.
     Refuse,
 }
@@ -178,8 +180,9 @@ async fn connection(stream: tokio::net::TcpStream, act: fn(usize) -> Act, shared
         let Some(Ok((request, respond))) = accepted else { return };
         number += 1;
         shared.heads.lock().unwrap().push(request.headers().clone());
+        let is_none = request.uri().path() == "/none";
         tokio::spawn(serve(
-            request.into_body(),
+            (request.into_body(), is_none),
             respond,
             act(number),
             Arc::clone(&leave),
@@ -189,7 +192,7 @@ async fn connection(stream: tokio::net::TcpStream, act: fn(usize) -> Act, shared
 }
 
 async fn serve(
-    body: RecvStream,
+    (body, is_none): (RecvStream, bool),
     mut respond: SendResponse<Bytes>,
     act: Act,
     leave: Arc<Notify>,
@@ -200,6 +203,18 @@ async fn serve(
             if let Ok(Reason::CANCEL) = poll_fn(|cx| respond.poll_reset(cx)).await {
                 shared.cancelled.fetch_add(1, Ordering::SeqCst);
             }
+        }
+        Act::Linger => {
+            let answer = Response::builder();
+            let answer = match is_none {
+                true => answer.status(204).body(()),
+                false => answer.header("content-length", "5").body(()),
+            };
+            let mut stream = respond.send_response(answer.unwrap(), false).unwrap();
+            if !is_none {
+                stream.send_data(Bytes::from_static(b"hello"), false).unwrap();
+            }
+            let _ = poll_fn(|cx| stream.poll_reset(cx)).await;
         }
         Act::Refuse => respond.send_reset(Reason::REFUSED_STREAM),
         Act::Cut => {
