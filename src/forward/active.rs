@@ -60,8 +60,8 @@ impl Fair {
     }
 }
 
-/// One attempt in progress at a worker; given back on drop: when the last byte has gone to the client or all is lost, or,
-/// if the whole answer came together with its head, at once, since the worker has nothing more to do with it.
+/// One attempt in progress at a worker; given back on drop: when the last byte has gone to the client or all is lost,
+/// or, if the whole answer came together with its head, at once, since the worker has nothing more to do with it.
 #[derive(Debug)]
 pub(super) struct Active {
     pub(super) lane: Rc<Lane>,

@@ -323,6 +323,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_heard_goes_no_further_exactly_if_it_is_of_this_hop() {
+        for name in [
+            "te",
+            "upgrade",
+            "connection",
+            "keep-alive",
+            "http2-settings",
+            "proxy-connection",
+            "transfer-encoding",
+            "proxy-authenticate",
+            "proxy-authorization",
+            "x-buckler-caller",
+            "x-buckler-other",
+            "content-length",
+            "date",
+            "server",
+            "location",
+            "set-cookie",
+            "etag",
+            "www-authenticate",
+            "ratelimit-policy",
+            "trailer",
+        ] {
+            let value: &[u8] = match name {
+                "content-length" => b"5",
+                _ => b"chunked",
+            };
+            let name = HeaderName::from_static(name);
+            let goes = headers::is_of_one_hop(&name) || name == headers::CALLER;
+            assert_eq!(Said::default().hear(name.as_str().as_bytes(), value), Ok(!goes), "{name}");
+        }
+    }
+
+    #[test]
     fn a_connection_is_kept_unless_one_of_its_words_is_close() {
         let keeps = |version: &str, fields: &str| {
             let text = format!("HTTP/{version} 200 OK\r\ncontent-length: 0\r\n{fields}\r\n\r\n");
