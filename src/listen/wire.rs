@@ -280,8 +280,8 @@ impl Wire {
         }
     }
 
-    /// Judges what is here of a body in chunks of which nothing has passed yet, and passes nothing of it: what is faulty
-    /// already can so be refused before anybody sees its head. Of another body there is nothing to judge.
+    /// Judges what is here of a body in chunks of which nothing has passed yet, and passes nothing of it: so what is
+    /// faulty already can be refused before anybody sees its head. Of another body there is nothing to judge.
     ///
     /// # Errors
     ///

@@ -97,17 +97,26 @@ pub(super) fn write<B: Body>(
         }
     };
     let keep_alive = keep_alive && !closes && framing != Framing::Close;
-    match asked.version_10 {
-        // HTTP/1.0 closes unless somebody says otherwise, HTTP/1.1 the other way round (RFC 9112 section 9.3).
-        true if keep_alive && !keeps => out.extend_from_slice(b"connection: keep-alive\r\n"),
-        false if !keep_alive && !closes => out.extend_from_slice(b"connection: close\r\n"),
-        _ => {}
-    }
+    write_connection((asked.version_10, keep_alive), (keeps, closes), out);
     if !dated {
         write_date(now, out);
     }
     out.extend_from_slice(b"\r\n");
     Course { framing, keep_alive, trailers }
+}
+
+/// Says what becomes of the connection, unless the answer `keeps` or `closes` it in its own words: HTTP/1.0 closes
+/// unless somebody says otherwise, HTTP/1.1 the other way round (RFC 9112 section 9.3).
+fn write_connection(
+    (version_10, keep_alive): (bool, bool),
+    (keeps, closes): (bool, bool),
+    out: &mut Vec<u8>,
+) {
+    match version_10 {
+        true if keep_alive && !keeps => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        false if !keep_alive && !closes => out.extend_from_slice(b"connection: close\r\n"),
+        _ => {}
+    }
 }
 
 /// Writes the head of an interim answer, or of one that switches protocols.
