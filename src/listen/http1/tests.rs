@@ -492,9 +492,11 @@ fn a_parked_connection_goes_on_as_if_nothing_had_been() {
         let mut connection = serve(transport, visitor, None);
         let mut far = tokio::net::UnixStream::from_std(far).unwrap();
         for _ in 0..2 {
-            // It has been silent for long.
+            // It has been silent for long enough, and for no longer than a first head may take.
+            let now = connection.visitor.refresh_clock();
             let State::InUse(line, _) = &connection.state else { panic!("it is not in use") };
-            line.io.borrow_mut().since = 0;
+            let park_after = u64::try_from(PARK_AFTER.as_nanos()).unwrap();
+            line.io.borrow_mut().since = now.nanos.saturating_sub(park_after);
             poll_fn(|cx| match (Pin::new(&mut connection).poll(cx), &mut connection.state) {
                 (Poll::Pending, State::Resting(rest)) => {
                     rest.since = connection.visitor.now().nanos;
