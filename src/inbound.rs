@@ -7,7 +7,7 @@ mod http2_head;
 mod key;
 mod order;
 mod refused;
-pub mod reply;
+mod reply;
 mod request_id;
 mod room;
 mod target;
@@ -19,9 +19,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Version};
 use tokio::time::Instant;
 
 use crate::admit::caller::{Caller, Keys, Who};
@@ -35,6 +35,7 @@ use crate::forward::seen::{Has, Seen};
 use crate::forward::source::Source;
 use crate::forward::{Answer, Call, Reserved, upgrade};
 use crate::lines::Beside;
+use crate::message::Response;
 use crate::record::{Asker, CallerNote, Outcome};
 use crate::refusal::{self, Reason, Refusal};
 use crate::service::{Desk, Service};
@@ -42,7 +43,7 @@ use crate::workers::CallerGroup;
 use order::{Left, Prepared, Said, Sender};
 pub use refused::refuse_unread;
 use reply::Held;
-pub use reply::{Reply, settled};
+pub use reply::Reply;
 use request_id::RequestId;
 use room::{Admission, Asking};
 pub use visitor::{Arrival, Parting, Visitor};
@@ -63,22 +64,13 @@ struct Journey<'a> {
     has: Option<Has>,
     left: Left,
     refused: bool,
-    /// The answer is a worker's.
-    forwarded: bool,
     version: Version,
     /// The content type of a gRPC request over HTTP/2: a refusal is then one that gRPC reads.
     grpc: Option<HeaderValue>,
 }
 
-/// Serves one request, whatever becomes of it. Interim answers are left in `early`. All fields of the answer's head are
-/// in its map.
+/// Serves one request, whatever becomes of it. Interim answers are left in `early`.
 pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Early) -> Response<Reply> {
-    settled(serve_lines(visitor, request, early).await)
-}
-
-/// The same for a writer of HTTP/1.1: what Buckler adds to the head of the answer is not in its map, but stands behind
-/// that as [`Reply::lines`].
-pub async fn serve_lines(visitor: &Rc<Visitor>, request: Request<Source>, early: &Early) -> Response<Reply> {
     let busy = visitor.begin_request();
     early.begin();
     let now = visitor.refresh_clock();
@@ -98,7 +90,6 @@ pub async fn serve_lines(visitor: &Rc<Visitor>, request: Request<Source>, early:
         has: None,
         left: Left::default(),
         refused: false,
-        forwarded: false,
         version: parts.version,
         grpc: (!one_at_a_time).then(|| refusal::grpc::content_type(&parts.headers)).flatten(),
     };
@@ -186,9 +177,7 @@ async fn pass(
         upgrade: wish.as_ref(),
     };
     let response = desk.route.send(order, reserved, call, &mut journey.held.outcome).await?;
-    let response = unmisleading(parts, response)?;
-    journey.forwarded = true;
-    Ok(response)
+    unmisleading(parts, response)
 }
 
 fn identify(
@@ -234,8 +223,8 @@ fn note_shadows(outcome: &mut Outcome, shadows: &[Shadow]) {
 
 /// The worker's answer, unless the client would take it for an agreement to go on with another protocol.
 fn unmisleading(asked: &Parts, response: Response<Answer>) -> Result<Response<Answer>, Refusal> {
-    let switched = matches!(response.body(), Answer::Switched(_));
-    if !switched && upgrade::is_misleading(asked, response.status()) {
+    let switched = matches!(response.body, Answer::Switched(_));
+    if !switched && upgrade::is_misleading(asked, response.head.status) {
         let detail = "the worker did not agree to go on with another protocol";
         return Err(Refusal::new(Reason::WorkerProtocol, detail));
     }
@@ -280,31 +269,30 @@ impl Journey<'_> {
             (Some(standing), Some(caller)) if limits.tells(caller, self.refused) => Some(standing),
             _ => None,
         };
-        let lines = &mut self.held.lines;
-        let of = (self.forwarded, standing.is_some());
-        headers::to_client_lines(response.headers_mut(), self.request_id.as_bytes(), of, lines);
+        let head = &mut response.head;
+        headers::to_client_own(&mut head.fields, self.request_id.as_bytes(), standing.is_some());
         if let Some(standing) = standing {
-            limits.write_headers(standing, lines);
+            limits.write_headers(standing, &mut head.fields);
         }
         // What goes on with another protocol leaves in that protocol's own way.
-        let switched = matches!(response.body(), Answer::Switched(_));
+        let switched = matches!(response.body, Answer::Switched(_));
         if switched && !one_at_a_time {
-            upgrade::say_in_http2(&mut response);
+            upgrade::say_in_http2(head);
         }
         if one_at_a_time && !switched && visitor.is_to_leave() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            head.fields.set("connection", b"close");
             visitor.part(Parting::Asked);
         }
         self.held.upload.answer_begins();
         let grpc = self.grpc.is_some();
         if grpc {
-            self.held.outcome.grpc_status(refusal::grpc::told(response.headers()));
+            self.held.outcome.grpc_status(refusal::grpc::told(&head.fields));
             // A length that was promised cannot be cut short by trailers.
-            self.held.grpc = !response.headers().contains_key(CONTENT_LENGTH);
+            self.held.grpc = !head.fields.contains("content-length");
         }
         // A refused gRPC request is told 200; the log and the metrics go on telling what the refusal means.
         if !(grpc && self.refused) {
-            self.held.outcome.status(response.status().as_u16());
+            self.held.outcome.status(head.status.as_u16());
         }
         let held = self.held;
         response.map(|answer| Reply::new(answer, held, method))

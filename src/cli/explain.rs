@@ -21,7 +21,7 @@ use crate::admit::permission::{RuleBook, trace};
 use crate::admit::{self, Facts, host, path};
 use crate::clock::Moment;
 use crate::config::{ClientCertificate, Config, Service, ServiceName};
-use crate::lines::{Lines, settle};
+use crate::fields::Fields;
 use crate::listen::wire::{Wire, WireBounds};
 use crate::refusal::{Reason, Refusal};
 use crate::tls::identity::Identity;
@@ -115,7 +115,7 @@ fn read_key(file: &Path) -> Result<String, String> {
 fn explain(asked: &Asked<'_>, config: &Config, now: Moment) -> Told {
     let mut told = Told::about(&asked.service, asked.arguments, &asked.host);
     told.answer = judge(asked, config, now, &mut told)
-        .unwrap_or_else(|refusal| Answer::refused(&refusal, &HeaderMap::new()));
+        .unwrap_or_else(|refusal| Answer::refused(&refusal, &Fields::default()));
     told
 }
 
@@ -148,11 +148,9 @@ fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Re
         admit::decide((&RuleBook::new(service), &limits), (&caller, name), &facts, now, &mut shadows);
     told.shadows(&shadows);
     let fields = |standing: Option<_>, is_refused| {
-        let mut fields = HeaderMap::new();
+        let mut fields = Fields::default();
         if let Some(standing) = standing.filter(|_| limits.tells(&caller, is_refused)) {
-            let mut told = Lines::default();
-            limits.write_headers(&standing, &mut told);
-            settle(told.as_bytes(), &mut fields);
+            limits.write_headers(&standing, &mut fields);
         }
         fields
     };

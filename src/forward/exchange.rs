@@ -179,7 +179,7 @@ impl<'a> Exchange<'a> {
                 if head.status == StatusCode::CONTINUE {
                     self.upload.said_continue();
                 } else if let Some(early) = self.early {
-                    early.tell(head.status, &head.fields);
+                    early.tell(head.status, head.fields);
                 }
             }
             match ready!(self.link.inflow.poll_fill(cx, &mut self.link.socket)) {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::seen::Has;
 use crate::clock::Moment;
+use crate::fields::{Fields, text};
 use crate::lines::Lines;
 use crate::refusal::page::REQUEST_ID;
 
@@ -46,7 +47,7 @@ pub struct Told<'a> {
 pub fn to_worker(fields: &mut HeaderMap, has: Has, told: &Told<'_>, lines: &mut Lines) {
     let trailers = has.any(Has::TE) && takes_trailers(fields);
     if has.any(Has::GOES) {
-        remove(fields, |name| is_of_one_hop(name) || is_forged(name, told.trusted));
+        remove(fields, |name| is_of_one_hop(name.as_str().as_bytes()) || is_forged(name, told.trusted));
     }
     if has.any(Has::REQUEST_ID) {
         fields.remove(REQUEST_ID);
@@ -102,87 +103,62 @@ pub fn to_worker_http2(fields: &mut HeaderMap) -> Option<HeaderValue> {
 /// Whether a worker's answer says its length in one way only. The codings of a transfer belong to one hop (RFC 9112
 /// section 6.1): `chunked` is taken off here, and what another one leaves behind no client could read. A list of
 /// lengths (RFC 9110 section 8.6), even of equal ones, would go on to parsers that take its first number or none.
-pub fn is_plainly_framed(fields: &HeaderMap) -> bool {
-    let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
-    let coding = codings.next().is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    let length = fields.get(header::CONTENT_LENGTH).is_none_or(|value| !value.as_bytes().contains(&b','));
+pub fn is_plainly_framed(fields: &Fields) -> bool {
+    let mut codings = fields.get_all("transfer-encoding");
+    let coding = codings.next().is_none_or(|value| value.eq_ignore_ascii_case(b"chunked"));
+    let length = fields.get("content-length").is_none_or(|value| !value.contains(&b','));
     coding && codings.next().is_none() && length
 }
 
-/// Makes the fields of a worker's answer fit for the client. `Via` is left to [`to_client_lines`] where it says only
-/// what it nearly always does.
-pub fn to_client(fields: &mut HeaderMap, status: StatusCode, version: Version) {
-    let (mut chunked, mut goes, mut passed) = (false, false, version != Version::HTTP_11);
-    let mut connection = false;
-    for (name, value) in &*fields {
-        match name.as_str().len() {
-            3 => passed |= *name == header::VIA,
-            // What most workers say is that they keep it: that goes alone.
-            10 if *name == header::CONNECTION && names_nothing(value) => connection = true,
-            17 if *name == header::TRANSFER_ENCODING => (chunked, goes) = (true, true),
-            2 | 7 | 10 | 14 | 16..=19 => goes |= is_of_one_hop(name) || *name == CALLER,
-            _ => {}
-        }
+/// Makes the fields of a worker's answer fit for the client.
+pub fn to_client(fields: &mut Fields, status: StatusCode, version: Version) {
+    if fields.contains("transfer-encoding") {
+        // RFC 9112 section 6.3: the chunks frame the message, so a length beside them is a lie.
+        fields.remove("content-length");
     }
-    if goes {
-        remove(fields, |name| is_of_one_hop(name) || *name == CALLER);
-    } else if connection {
-        fields.remove(header::CONNECTION);
-    }
-    if chunked || matches!(status, StatusCode::NO_CONTENT | StatusCode::SWITCHING_PROTOCOLS) {
-        // RFC 9112 section 6.3: the chunks frame the message, so a length beside them is a lie; RFC 9110 section 8.6
-        // forbids one with 204 and 1xx.
-        fields.remove(header::CONTENT_LENGTH);
-    }
-    if passed {
-        append(fields, header::VIA, &via(version));
-    }
+    strip(fields, |name| is_of_one_hop(name) || name == CALLER.as_str().as_bytes());
+    pass_on(fields, status, version);
 }
 
-/// Adds to an answer what Buckler says with every one: the request's id, in the place of what others said it is, and,
-/// if the answer was `forwarded` and [`to_client`] has not said it, `Via`. With `limits`, a worker's fields about
-/// limits go, since the client is told of ours.
-pub fn to_client_lines(
-    fields: &mut HeaderMap,
-    request_id: &[u8],
-    (forwarded, limits): (bool, bool),
-    lines: &mut Lines,
-) {
-    let (mut passed, mut goes) = (!forwarded, false);
-    for name in fields.keys() {
-        match name.as_str().len() {
-            3 => passed |= *name == header::VIA,
-            9 | 12 | 16 => goes |= is_ours(name, limits),
-            _ => {}
-        }
+/// The same where nothing of the worker's hop is left among them.
+pub fn pass_on(fields: &mut Fields, status: StatusCode, version: Version) {
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::SWITCHING_PROTOCOLS) {
+        // RFC 9110 section 8.6 forbids one with 204 and 1xx.
+        fields.remove("content-length");
     }
-    if goes {
-        remove(fields, |name| is_ours(name, limits));
-    }
-    if !passed {
-        lines.add("via: ", via(Version::HTTP_11).as_bytes());
-    }
-    lines.add("x-request-id: ", request_id);
+    extend(fields, "via", via(version).as_bytes());
 }
 
-fn is_ours(name: &HeaderName, limits: bool) -> bool {
-    match (name.as_str().len(), name.as_str()) {
-        (12, "x-request-id") => true,
-        (9, "ratelimit") | (16, "ratelimit-policy") => limits,
-        _ => false,
+/// Adds to an answer what Buckler says with every one: the request's id, in the place of what others said it is. With
+/// `limits`, a worker's fields about limits go, since the client is told of ours.
+pub fn to_client_own(fields: &mut Fields, request_id: &[u8], limits: bool) {
+    if limits {
+        fields.remove("ratelimit");
+        fields.remove("ratelimit-policy");
     }
+    fields.set("x-request-id", request_id);
 }
 
 /// Makes the fields of a worker's interim answer fit for the client. It has no content (RFC 9110 section 15.2).
-pub fn to_client_early(fields: &mut HeaderMap) {
-    remove(fields, |name| is_of_one_hop(name) || *name == CALLER || *name == header::CONTENT_LENGTH);
+pub fn to_client_early(fields: &mut Fields) {
+    strip(fields, |name| {
+        is_of_one_hop(name) || name == CALLER.as_str().as_bytes() || *name == *b"content-length"
+    });
+}
+
+/// Says that the worker agreed to go on with `protocol`.
+pub fn agree_upgrade(fields: &mut Fields, protocol: &[u8]) {
+    fields.set("upgrade", protocol);
+    extend(fields, "connection", b"upgrade");
 }
 
 /// Makes the trailers of a worker's answer fit for the client. Names with an underscore stay, since gRPC allows them,
 /// and so does what tells of a request's way: a client believes its server.
 pub fn to_client_trailers(trailers: &mut HeaderMap) {
     remove(trailers, |name| {
-        is_of_one_hop(name) || NO_TRAILERS.contains(&name.as_str()) || name.as_str().starts_with("x-buckler-")
+        is_of_one_hop(name.as_str().as_bytes())
+            || NO_TRAILERS.contains(&name.as_str())
+            || name.as_str().starts_with("x-buckler-")
     });
 }
 
@@ -233,6 +209,35 @@ fn takes_trailers(fields: &HeaderMap) -> bool {
     })
 }
 
+/// Removes the fields of which `goes` is true, and those that `Connection` names, except two: how long the message is
+/// and whom it is for are nobody's to take away.
+fn strip(fields: &mut Fields, goes: impl Fn(&[u8]) -> bool) {
+    let lists = fields.get_all("connection").map(|list| text(list).unwrap_or_default());
+    let options = lists.flat_map(|list| list.split(',')).map(str::trim);
+    let names = options.filter(|option| {
+        !["close", "keep-alive", "content-length", "host"]
+            .iter()
+            .any(|other| option.eq_ignore_ascii_case(other))
+    });
+    let nominated: Vec<_> = names.map(str::to_ascii_lowercase).collect();
+    fields.retain(|name, _| !goes(name) && !nominated.iter().any(|other| other.as_bytes() == name));
+}
+
+/// Adds a value to a list field; its lines become one. What is not text is left out.
+fn extend(fields: &mut Fields, name: &str, value: &[u8]) {
+    let before: Vec<_> = fields.get_all(name).filter_map(text).map(str::to_owned).collect();
+    fields.remove(name);
+    fields.add_with(name, |out| {
+        let begin = out.len();
+        for line in before.iter().map(String::as_bytes).chain([value]) {
+            if out.len() > begin {
+                out.extend_from_slice(b", ");
+            }
+            out.extend_from_slice(line);
+        }
+    });
+}
+
 /// Removes the fields of which `goes` is true, and those that `Connection` names. One look at each name decides, so
 /// that a message with nothing to remove costs no look-ups.
 fn remove(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
@@ -279,18 +284,18 @@ fn names_nothing(value: &HeaderValue) -> bool {
 /// Fields of one hop (RFC 9110 section 7.6.1), whether or not `Connection` names them. `Transfer-Encoding` is among
 /// them because each hop is framed anew; the credentials for a proxy are meant for this one (section 11.7).
 #[inline]
-pub(super) fn is_of_one_hop(name: &HeaderName) -> bool {
+pub(super) fn is_of_one_hop(name: &[u8]) -> bool {
     // By length first: most names are of none of these.
     matches!(
-        (name.as_str().len(), name.as_str()),
-        (2, "te")
-            | (7, "upgrade")
-            | (10, "connection" | "keep-alive")
-            | (14, "http2-settings")
-            | (16, "proxy-connection")
-            | (17, "transfer-encoding")
-            | (18, "proxy-authenticate")
-            | (19, "proxy-authorization")
+        (name.len(), name),
+        (2, b"te")
+            | (7, b"upgrade")
+            | (10, b"connection" | b"keep-alive")
+            | (14, b"http2-settings")
+            | (16, b"proxy-connection")
+            | (17, b"transfer-encoding")
+            | (18, b"proxy-authenticate")
+            | (19, b"proxy-authorization")
     )
 }
 
@@ -376,6 +381,12 @@ mod tests {
         for (name, value) in pairs {
             fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
+        fields
+    }
+
+    fn fields(pairs: &[(&'static str, &'static str)]) -> Fields {
+        let mut fields = Fields::new();
+        pairs.iter().for_each(|(name, value)| fields.add(name, value.as_bytes()));
         fields
     }
 
@@ -486,7 +497,7 @@ mod tests {
 
     #[test]
     fn an_answer_loses_what_belongs_to_the_workers_connection() {
-        let mut fields = map(&[
+        let mut fields = fields(&[
             ("transfer-encoding", "chunked"),
             ("content-length", "5"),
             ("connection", "close, x-worker-hop"),
@@ -495,39 +506,33 @@ mod tests {
             ("set-cookie", "a=1"),
         ]);
         to_client(&mut fields, StatusCode::OK, Version::HTTP_11);
-        assert_eq!(fields[header::VIA], "1.1 inner, 1.1 buckler");
-        assert_eq!(fields.len(), 2, "{fields:?}");
+        assert_eq!(fields.as_lines(), b"set-cookie: a=1\r\nvia: 1.1 inner, 1.1 buckler\r\n");
     }
 
     #[test]
     fn a_kept_connection_of_the_worker_is_its_own() {
         for said in ["keep-alive", "Keep-Alive", "close"] {
-            let mut fields = map(&[("server", "a"), ("connection", said), ("etag", "1")]);
+            let mut fields = fields(&[("server", "a"), ("connection", said), ("etag", "1")]);
             to_client(&mut fields, StatusCode::OK, Version::HTTP_11);
-            assert_eq!(fields.len(), 2, "{fields:?}");
+            assert_eq!(fields.as_lines(), b"server: a\r\netag: 1\r\nvia: 1.1 buckler\r\n");
         }
-        let mut fields = map(&[("connection", "keep-alive"), ("connection", "x-hop"), ("x-hop", "1")]);
+        let mut fields = fields(&[("connection", "keep-alive"), ("connection", "x-hop"), ("x-hop", "1")]);
         to_client(&mut fields, StatusCode::OK, Version::HTTP_10);
-        assert_eq!(fields[header::VIA], "1.0 buckler");
-        assert_eq!(fields.len(), 1, "{fields:?}");
+        assert_eq!(fields.as_lines(), b"via: 1.0 buckler\r\n");
     }
 
     #[test]
     fn what_buckler_says_with_an_answer_is_said_once() {
         let answer =
             [("x-request-id", "theirs"), ("ratelimit", "a"), ("ratelimit-policy", "b"), ("etag", "1")];
-        let said = |forwarded, limits, more: &[(&'static str, &'static str)]| {
-            let mut fields = map(&[&answer, more].concat());
-            let mut lines = Lines::default();
-            to_client_lines(&mut fields, b"ours", (forwarded, limits), &mut lines);
-            (fields.len(), String::from_utf8(lines.as_bytes().to_vec()).unwrap())
+        let said = |limits| {
+            let mut fields = fields(&answer);
+            to_client_own(&mut fields, b"ours", limits);
+            String::from_utf8(fields.as_lines().to_vec()).unwrap()
         };
-        let both = "via: 1.1 buckler\r\nx-request-id: ours\r\n";
-        assert_eq!(said(true, true, &[]), (1, both.to_owned()));
-        assert_eq!(said(true, false, &[]), (3, both.to_owned()));
-        assert_eq!(said(false, false, &[]), (3, "x-request-id: ours\r\n".to_owned()));
-        let passed = [("via", "1.0 buckler")];
-        assert_eq!(said(true, true, &passed), (2, "x-request-id: ours\r\n".to_owned()));
+        assert_eq!(said(true), "etag: 1\r\nx-request-id: ours\r\n");
+        let theirs = "ratelimit: a\r\nratelimit-policy: b\r\n";
+        assert_eq!(said(false), format!("{theirs}etag: 1\r\nx-request-id: ours\r\n"));
     }
 
     #[test]

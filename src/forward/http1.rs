@@ -9,7 +9,7 @@ pub(super) mod outgoing;
 use std::future::poll_fn;
 use std::rc::Rc;
 
-use http::{Response, StatusCode};
+use http::StatusCode;
 
 use self::body::Body;
 use self::head::Head;
@@ -24,6 +24,7 @@ use super::tries::{Failed, Tries};
 use super::upload::UploadWatch;
 use super::{Active, Call, Fair, Order, Route, headers, in_time, tunnel};
 use crate::clock::Moment;
+use crate::message::Response;
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 
@@ -126,7 +127,7 @@ impl Route {
         if let Some(seconds) = head.idle_seconds {
             active.lane.keep_alive_said(seconds);
         }
-        headers::to_client(&mut head.fields, status, head.version);
+        headers::pass_on(&mut head.fields, status, head.version);
         let (body, keeps) = (Body::new(head.framing, self.bounds.response_head_bytes), head.keeps);
         let silence = Silence::new(self.timeouts.idle, call.until);
         let mut streaming = Streaming::new(body, (link, keeps), (rest, upload.clone()), active, silence);
@@ -144,7 +145,7 @@ impl Route {
         whole: impl FnOnce() -> bool,
         upload: &UploadWatch,
     ) -> Result<Response<Answer>, Box<Failed>> {
-        if self.retries.on.is_empty() || !self.retries.on.contains(&answer.status()) {
+        if self.retries.on.is_empty() || !self.retries.on.contains(&answer.head.status) {
             upload.keep(false);
             return Ok(answer);
         }

@@ -30,13 +30,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Request, Response};
+use http::{HeaderName, Request};
 use tokio::time::Instant;
 
 use crate::balance::Picker;
 use crate::clock::{Moment, ShardClock};
 use crate::config::{Balance, Bounds, Retries, Timeouts, WorkerProtocol};
 use crate::lines::Beside;
+use crate::message::Response;
 use crate::record::Outcome;
 use crate::refusal::Refusal;
 use crate::shard::ShardId;

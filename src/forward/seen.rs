@@ -147,7 +147,7 @@ mod tests {
             ] {
                 prop_assert_eq!(seen.has.any(has), fields.contains_key(name), "{}", name);
             }
-            let goes = fields.keys().any(|name| is_of_one_hop(name) || is_forged(name, trusted));
+            let goes = fields.keys().any(|name| is_of_one_hop(name.as_str().as_bytes()) || is_forged(name, trusted));
             prop_assert_eq!(seen.has.any(Has::GOES), goes);
         }
     }

@@ -10,6 +10,8 @@ use http::{StatusCode, Version};
 
 use super::websocket;
 use crate::config::{Service, WorkerProtocol};
+use crate::fields::Fields;
+use crate::message::ResponseHead;
 
 /// The protocol that a request asks to go on with, if it may: `Connection: upgrade` and one `Upgrade` with one
 /// protocol of `allowed` (lower case, without its version), in HTTP/1.1, without a body. What may not is served as if
@@ -28,7 +30,8 @@ pub fn asked(parts: &Parts, allowed: &[Arc<str>]) -> Option<Wish> {
     if parts.version != Version::HTTP_11 || has_body || !names_upgrade(fields) {
         return None;
     }
-    let protocol = one_protocol(fields).filter(|protocol| is_allowed(protocol, allowed))?.clone();
+    let protocol = one_protocol(fields.get_all(header::UPGRADE).iter().map(HeaderValue::as_bytes))?;
+    let protocol = HeaderValue::from_bytes(protocol).ok().filter(|protocol| is_allowed(protocol, allowed))?;
     Some(Wish { protocol, accept: None })
 }
 
@@ -53,18 +56,18 @@ pub struct Wish {
 
 impl Wish {
     /// Whether the worker's answer switches to this protocol and to nothing else.
-    pub fn is_granted(&self, status: StatusCode, fields: &HeaderMap) -> bool {
+    pub fn is_granted(&self, status: StatusCode, fields: &Fields) -> bool {
         status == StatusCode::SWITCHING_PROTOCOLS
-            && one_protocol(fields)
-                .is_some_and(|granted| granted.as_bytes().eq_ignore_ascii_case(self.protocol.as_bytes()))
+            && one_protocol(fields.get_all("upgrade"))
+                .is_some_and(|granted| granted.eq_ignore_ascii_case(self.protocol.as_bytes()))
     }
 
     /// Whether the worker has read the key that it was sent (RFC 6455 section 4.1, point 4). A client of HTTP/1.1 made
     /// the key, and looks for itself.
-    pub fn is_accepted(&self, fields: &HeaderMap) -> bool {
+    pub fn is_accepted(&self, fields: &Fields) -> bool {
         let Some(accept) = &self.accept else { return true };
-        let mut lines = fields.get_all(header::SEC_WEBSOCKET_ACCEPT).iter();
-        lines.next() == Some(accept) && lines.next().is_none()
+        let mut lines = fields.get_all("sec-websocket-accept");
+        lines.next() == Some(accept.as_bytes()) && lines.next().is_none()
     }
 }
 
@@ -81,20 +84,19 @@ pub fn is_misleading(asked: &Parts, status: StatusCode) -> bool {
 }
 
 /// Makes the head of an answer that switches protocols one that says so in HTTP/2 (RFC 8441 section 5).
-pub fn say_in_http2<T>(answer: &mut http::Response<T>) {
-    *answer.status_mut() = StatusCode::OK;
-    for name in [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_ACCEPT] {
-        answer.headers_mut().remove(name);
+pub fn say_in_http2(answer: &mut ResponseHead) {
+    answer.status = StatusCode::OK;
+    for name in ["connection", "upgrade", "sec-websocket-accept"] {
+        answer.fields.remove(name);
     }
 }
 
-/// The only protocol that `Upgrade` names.
-fn one_protocol(fields: &HeaderMap) -> Option<&HeaderValue> {
-    let mut lines = fields.get_all(header::UPGRADE).iter();
+/// The only protocol that these lines of `Upgrade` name.
+fn one_protocol<'a>(mut lines: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
     let line = lines.next()?;
     // Of a token's bytes these are enough for every registered protocol and its version.
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._+/".contains(byte);
-    (lines.next().is_none() && !line.is_empty() && line.as_bytes().iter().all(plain)).then_some(line)
+    (lines.next().is_none() && !line.is_empty() && line.iter().all(plain)).then_some(line)
 }
 
 fn names_upgrade(fields: &HeaderMap) -> bool {
@@ -168,10 +170,8 @@ mod tests {
     fn only_the_protocol_that_was_asked_for_is_granted() {
         let websocket = Wish { protocol: HeaderValue::from_static("websocket"), accept: None };
         let answer = |status: u16, upgrade: &[&'static str]| {
-            let mut fields = HeaderMap::new();
-            for value in upgrade {
-                fields.append(header::UPGRADE, HeaderValue::from_static(value));
-            }
+            let mut fields = Fields::new();
+            upgrade.iter().for_each(|value| fields.add("upgrade", value.as_bytes()));
             websocket.is_granted(StatusCode::from_u16(status).unwrap(), &fields)
         };
         assert!(answer(101, &["WebSocket"]));

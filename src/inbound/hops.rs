@@ -1,10 +1,11 @@
 //! `Max-Forwards` of OPTIONS (RFC 9110 section 7.6.2): how far a client wants its question to go. Each hop counts down,
 //! and the one that finds 0 answers by itself. TRACE, the other method that has it, never passes at all.
 
-use http::header::{ALLOW, HeaderMap, HeaderValue, MAX_FORWARDS};
-use http::{Method, Response};
+use http::header::{HeaderMap, HeaderValue, MAX_FORWARDS};
+use http::{Method, StatusCode};
 
 use crate::forward::Answer;
+use crate::message::Response;
 
 /// Counts one hop down. The answer, if this is the last hop.
 pub(super) fn count_down(method: &Method, headers: &mut HeaderMap) -> Option<Response<Answer>> {
@@ -13,9 +14,8 @@ pub(super) fn count_down(method: &Method, headers: &mut HeaderMap) -> Option<Res
     }
     let left: u32 = headers.get(MAX_FORWARDS)?.to_str().ok()?.parse().ok()?;
     let Some(left) = left.checked_sub(1) else {
-        let mut answer = Response::new(Answer::Own(None));
-        let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-        answer.headers_mut().insert(ALLOW, methods);
+        let mut answer = Response::new(StatusCode::OK, Answer::Own(None));
+        answer.head.fields.add("allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         return Some(answer);
     };
     headers.insert(MAX_FORWARDS, HeaderValue::from(left));

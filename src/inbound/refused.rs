@@ -4,14 +4,15 @@
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::header::{ACCEPT, CONNECTION, HeaderMap, HeaderValue};
+use http::header::{ACCEPT, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Response, Version};
+use http::{Method, Version};
 
 use super::request_id::RequestId;
 use super::{Journey, Parting, Visitor, caller_note};
 use crate::forward::Answer;
 use crate::forward::seen::Has;
+use crate::message::Response;
 use crate::record::End;
 use crate::refusal::page::{self, Asked};
 use crate::refusal::{self, Reason, Refusal, fallback};
@@ -49,7 +50,7 @@ impl Journey<'_> {
             key_header: Some(callers.callers().api_key_header.as_str()),
         };
         if let Some(kind) = &self.grpc {
-            return refusal::grpc::page(refusal, &asked, kind.clone()).map(|()| Answer::Own(None));
+            return refusal::grpc::page(refusal, &asked, kind.as_bytes()).map(|()| Answer::Own(None));
         }
         if let Some(given) = &self.desk.service.config.fallback
             && fallback::stands_in_for(refusal.reason)
@@ -58,13 +59,13 @@ impl Journey<'_> {
             let given = (given.status, &given.headers, &given.body);
             return fallback::page(refusal, &asked, given).map(Answer::Own);
         }
-        let body = page::write(refusal, &asked, &mut self.held.lines);
-        let mut response = Response::new(Answer::Own(Some(body)));
-        *response.status_mut() = page::status(refusal.reason);
+        let mut response = Response::new(page::status(refusal.reason), Answer::Own(None));
+        let fields = &mut response.head.fields;
+        response.body = Answer::Own(Some(page::write(refusal, &asked, fields)));
         // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
         // comes behind it may be a part of the first one. Nor is who sends more than is read.
         if self.one_at_a_time() && is_doubtful(refusal.reason) {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            fields.add("connection", b"close");
             self.visitor.part(Parting::TurnedOut);
         }
         response

@@ -6,16 +6,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::Method;
 use http_body::{Body, Frame, SizeHint};
 
-use super::LINES_BYTES;
 use super::room::Admission;
 use super::visitor::Busy;
 use crate::forward::Answer;
 use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms};
 use crate::forward::upload::UploadWatch;
-use crate::lines::{Lines, settle};
 use crate::record::{End, Outcome};
 use crate::refusal::{self, Reason, Refusal};
 
@@ -36,8 +34,6 @@ pub(super) struct Held {
     pub(super) upload: UploadWatch,
     /// The connection carries it until this goes.
     pub(super) busy: Busy,
-    /// Fields of the answer's head beside those in its map.
-    pub(super) lines: Lines,
     /// The connection carries no other request meanwhile.
     pub(super) one_at_a_time: bool,
     /// Nothing of the body was asked for yet.
@@ -56,20 +52,12 @@ impl Held {
             outcome,
             upload: UploadWatch::default(),
             busy,
-            lines: Lines::with_capacity(LINES_BYTES),
             one_at_a_time,
             fresh: true,
             grpc: false,
             cut: false,
         })
     }
-}
-
-/// The same answer with all its fields in the map.
-pub fn settled(mut answer: Response<Reply>) -> Response<Reply> {
-    let lines = std::mem::take(&mut answer.body_mut().held.lines);
-    settle(lines.as_bytes(), answer.headers_mut());
-    answer
 }
 
 impl Reply {
@@ -80,12 +68,6 @@ impl Reply {
             held.outcome.ended(End::Complete);
         }
         Self { answer, held }
-    }
-
-    /// Fields of the answer's head beside those in its map, for whoever writes it: complete lines of HTTP/1.1, which
-    /// stand behind those of the map.
-    pub fn lines(&self) -> &[u8] {
-        self.held.lines.as_bytes()
     }
 
     /// The client has all that it was promised: what its worker may still say does not matter.
@@ -131,7 +113,7 @@ impl Body for Reply {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let (true, Some(trailers)) = (held.grpc, frame.trailers_ref()) {
-                    held.outcome.grpc_status(refusal::grpc::told(trailers));
+                    held.outcome.grpc_status(refusal::grpc::told_behind(trailers));
                 }
                 held.outcome.bytes_out(frame.data_ref().map_or(0, Bytes::len) as u64);
                 if frame.is_trailers() || this.answer.is_end_stream() {
@@ -149,7 +131,7 @@ impl Body for Reply {
                 if held.grpc && !gone {
                     held.cut = true;
                     let trailers = refusal::grpc::trailers(refusal);
-                    held.outcome.grpc_status(refusal::grpc::told(&trailers));
+                    held.outcome.grpc_status(refusal::grpc::told_behind(&trailers));
                     polled = Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                 }
             }

@@ -21,7 +21,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::Response;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -32,6 +31,7 @@ use super::transport::Transport;
 use crate::clock::Moment;
 use crate::forward::tunnel::Opening;
 use crate::inbound::{self, Reply, Visitor};
+use crate::message::Response;
 use crate::refusal::{Reason, Refusal};
 use crate::service::DrainWake;
 pub(super) use close::{discard, part, turn_away};
@@ -165,11 +165,11 @@ async fn talk(line: Rc<Line>) -> End {
             Ok(heard) => heard,
             Err(end) => return end,
         };
-        let answer = inbound::serve_lines(&line.visitor, request, &line.early).await;
-        if answer.body().is_switched() {
+        let answer = inbound::serve(&line.visitor, request, &line.early).await;
+        if answer.body.is_switched() {
             // Hints that came with the head belong before it.
             line.io.borrow_mut().write_hints(&line.early);
-            return End::Switched(Box::new(inbound::settled(answer)));
+            return End::Switched(Box::new(answer));
         }
         match answer::send(&line, answer, &asked).await {
             Ok(true) => {}
@@ -218,10 +218,10 @@ impl State {
                 Box::pin(http2::serve(transport, visitor))
             }
             End::Switched(answer) => {
-                let (head, reply) = answer.into_parts();
+                let Response { head, body } = *answer;
                 let (mut to_client, to_worker) = (io.out, io.held.to_vec());
-                head::write_interim(&Response::from_parts(head, ()), &mut to_client);
-                Box::pin(reply.carry(io.transport, Opening { to_client, to_worker }))
+                head::write_interim(&head, &mut to_client);
+                Box::pin(body.carry(io.transport, Opening { to_client, to_worker }))
             }
             end => Box::pin(async move { close::close(end, io, &visitor).await }),
         })

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONTENT_LENGTH, DATE, EXPECT, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::{Method, Request, StatusCode, Version};
 use http_body::{Body, Frame};
 use tokio::time::{Sleep, sleep};
 
@@ -21,6 +21,7 @@ use crate::forward::early::Early;
 use crate::forward::source::{Http2Source, Source};
 use crate::forward::tunnel::Opening;
 use crate::inbound::{self, Reply, Visitor};
+use crate::message::{Response, ResponseHead};
 
 /// The client has reset the stream, or the whole connection is gone.
 struct Gone;
@@ -38,9 +39,9 @@ pub(super) async fn serve(
         Err(request) => (with_source(&visitor, *request, &early), None),
     };
     let Ok(answer) = answered(&visitor, request, &mut respond, &early).await else { return };
-    let (mut head, reply) = answer.into_parts();
+    let Response { mut head, body: reply } = answer;
     if let (Some(receive), true) = (carried, reply.is_switched()) {
-        let Ok(send) = respond.send_response(Response::from_parts(head, ()), false) else { return };
+        let Ok(send) = respond.send_response(said(&head), false) else { return };
         let tunnel = reply.carry(StreamSide::new(send, receive), Opening::default());
         // In a task of its own, so that what stood before it takes no memory.
         tokio::task::spawn_local(tunnel);
@@ -48,8 +49,7 @@ pub(super) async fn serve(
     }
     let ends = wants_no_body || has_no_content(head.status) || reply.is_end_stream();
     complete(&mut head, &reply, ends);
-    let head = Response::from_parts(head, ());
-    let Ok(stream) = respond.send_response(head, ends) else { return };
+    let Ok(stream) = respond.send_response(said(&head), ends) else { return };
     if !ends {
         Sending { stream, patience: visitor.timeouts().send, alarm: None }.all(reply, &visitor).await;
     }
@@ -78,7 +78,7 @@ async fn answered(
         if early.is_waiting() {
             for interim in early.take() {
                 // One that cannot be sent is lost, like any hint.
-                let _ = respond.send_informational(interim);
+                let _ = respond.send_informational(said(&interim));
             }
         }
         match polled {
@@ -96,15 +96,23 @@ fn has_no_content(status: StatusCode) -> bool {
 
 /// Adds what HTTP/1.1 would have had added: the date (RFC 9110 section 6.6.1), and the length where it is known.
 #[allow(clippy::disallowed_methods, reason = "a date of an answer is an edge")]
-fn complete(head: &mut http::response::Parts, reply: &Reply, ends: bool) {
-    if !head.headers.contains_key(DATE)
-        && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now()))
-    {
-        head.headers.insert(DATE, date);
+fn complete(head: &mut ResponseHead, reply: &Reply, ends: bool) {
+    let fields = &mut head.fields;
+    if !fields.contains("date") {
+        fields.add("date", httpdate::fmt_http_date(SystemTime::now()).as_bytes());
     }
-    if let Some(length) = reply.size_hint().exact().filter(|_| !ends) {
-        head.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    if let Some(length) = reply.size_hint().exact().filter(|_| !ends && !fields.contains("content-length")) {
+        fields.add("content-length", itoa::Buffer::new().format(length).as_bytes());
     }
+}
+
+/// A head in the words of the engine.
+fn said(head: &ResponseHead) -> http::Response<()> {
+    let mut said = http::Response::new(());
+    *said.status_mut() = head.status;
+    *said.version_mut() = Version::HTTP_2;
+    *said.headers_mut() = head.fields.to_map();
+    said
 }
 
 /// An answer's body on its way out.

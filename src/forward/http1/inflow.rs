@@ -5,7 +5,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
@@ -70,7 +70,7 @@ impl Inflow {
     /// here, and what there is of it is kept. One that comes byte by byte is not parsed again before its end has come.
     ///
     /// # Errors
-    /// As of [`head::take`].
+    /// As of [`head::read`].
     pub(in crate::forward) fn take_head(
         &mut self,
         method: &Method,
@@ -87,11 +87,12 @@ impl Inflow {
         if self.ahead.is_empty() {
             return Ok(None);
         }
-        let head = head::take(&mut self.ahead, method, most)?;
-        if head.is_none() {
+        let Some((head, length)) = head::read(&self.ahead, method, most)? else {
             self.filling = BytesMut::from(std::mem::take(&mut self.ahead));
-        }
-        Ok(head)
+            return Ok(None);
+        };
+        self.ahead.advance(length);
+        Ok(Some(head))
     }
 
     /// Gives its memory back: the connection is idle.

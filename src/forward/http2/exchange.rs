@@ -20,6 +20,7 @@ use super::super::{Active, Order};
 use super::connection::Slot;
 use super::pump::Pump;
 use crate::clock::Moment;
+use crate::fields::Fields;
 use crate::refusal::{Reason, Refusal};
 
 /// Interim answers that a worker may send before its answer. Over HTTP/1.1 there is no such bound, but there they are
@@ -147,7 +148,7 @@ impl Waiting {
                 upload.said_continue();
             }
             if let Some(early) = early {
-                early.tell(status, interim.headers());
+                early.tell(status, Fields::from(interim.headers()));
             }
         }
         if let Poll::Ready(done) = Pin::new(&mut self.response).poll(cx) {

@@ -194,6 +194,6 @@ fn note(asked: &mut Asked, name: &HeaderName, value: &HeaderValue) {
 }
 
 /// Whether a list has this member.
-pub(super) fn names(list: &HeaderValue, member: &[u8]) -> bool {
+fn names(list: &HeaderValue, member: &[u8]) -> bool {
     list.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(member))
 }

@@ -18,6 +18,7 @@ use crate::admit::caller::CallerBook;
 use crate::admit::ledger::Ledger;
 use crate::clock::ShardClock;
 use crate::config::{self, Timeouts, Verdict};
+use crate::fields::Fields;
 use crate::inbound::Arrival;
 use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
@@ -284,7 +285,7 @@ fn hints_go_before_the_head_of_their_answer() {
         far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
         let (request, asked) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
         let answer = inbound::serve(&line.visitor, request, &line.early).await;
-        line.early.tell(StatusCode::EARLY_HINTS, &http::HeaderMap::new());
+        line.early.tell(StatusCode::EARLY_HINTS, Fields::default());
         assert!(answer::send(&line, answer, &asked).await.ok().unwrap());
         let mut bytes = [0; 4096];
         let n = far.read(&mut bytes).unwrap();
@@ -388,11 +389,11 @@ fn what_is_said_of_a_length_is_what_follows() {
     for (told, said) in
         [("5", "content-length: 5\r\n"), ("7", "content-length: 5\r\n"), ("+5", "content-length: 5\r\n")]
     {
-        let answer =
-            http::Response::builder().header("content-length", told).body("hello".to_owned()).unwrap();
+        let mut answer = Response::new(StatusCode::OK, "hello".to_owned());
+        answer.head.fields.add("content-length", told.as_bytes());
         let mut out = Vec::new();
         let now = Moment { nanos: 0, unix_micros: 0 };
-        let course = head::write(&answer, b"", (&asked, true), now, &mut out);
+        let course = head::write((&answer.head, &answer.body), (&asked, true), now, &mut out);
         let text = String::from_utf8(out).unwrap();
         assert_eq!(course.framing, head::Framing::Length(5));
         assert!(text.contains(said) && count(text.as_bytes(), "content-length") == 1, "{told}: {text}");
