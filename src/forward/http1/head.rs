@@ -6,7 +6,6 @@ use std::mem::MaybeUninit;
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode, Version};
 use httparse::{ParserConfig, Status};
-use hyper::ext::ReasonPhrase;
 
 use super::body::Framing;
 use crate::fields::Fields;
@@ -37,7 +36,7 @@ pub struct Head {
     /// The fields without those of this hop, which 101 alone keeps: there they are the answer.
     pub fields: Fields,
     /// The words behind the status, if they are not those that everybody uses.
-    pub reason: Option<ReasonPhrase>,
+    pub reason: Option<Box<[u8]>>,
     /// How the body is framed.
     pub framing: Framing,
     /// Whether the worker keeps the connection for another request.
@@ -80,7 +79,7 @@ pub fn read(bytes: &[u8], method: &Method, most: usize) -> Result<Option<(Head, 
     };
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(NOT_HTTP)?;
     let reason = parsed.reason.filter(|reason| status.canonical_reason() != Some(reason));
-    let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+    let reason = reason.map(|reason| reason.as_bytes().into());
     let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     let mut fields = Fields::new();
     let mut said = Said::default();
@@ -91,7 +90,10 @@ pub fn read(bytes: &[u8], method: &Method, most: usize) -> Result<Option<(Head, 
             return Err(NOT_HTTP);
         }
         if said.hear(name, field.value)? || switches {
-            fields.push(name, field.value);
+            match whole_line(bytes, name, field.value) {
+                Some(line) => fields.push_line(line, name.len()),
+                None => fields.push(name, field.value),
+            }
         }
     }
     if !switches {
@@ -106,6 +108,19 @@ pub fn read(bytes: &[u8], method: &Method, most: usize) -> Result<Option<(Head, 
         framing != Framing::UntilClose && !said.close && (version == Version::HTTP_11 || said.keep_alive);
     let idle_seconds = said.idle_seconds;
     Ok(Some((Head { status, version, fields, reason, framing, keeps, idle_seconds }, length)))
+}
+
+/// The line of this field, if it is written as nearly everybody does: with one blank in front of its value, none behind
+/// it, and CRLF.
+fn whole_line<'a>(bytes: &'a [u8], name: &[u8], value: &[u8]) -> Option<&'a [u8]> {
+    let at = name.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
+    let line = bytes.get(at..at + name.len() + value.len() + 4)?;
+    let (begin, rest) = line.split_at(name.len());
+    let is_whole = begin.as_ptr() == name.as_ptr()
+        && rest.starts_with(b": ")
+        && rest[2..].as_ptr() == value.as_ptr()
+        && rest.ends_with(b"\r\n");
+    is_whole.then_some(line)
 }
 
 /// Whether the end of a head is among these bytes, of which the first `known` were looked at before.
@@ -230,7 +245,7 @@ mod tests {
         assert_eq!((head.status.as_u16(), head.version, head.keeps), (404, Version::HTTP_11, true));
         let want = "x-a: b\r\nset-cookie: 1\r\nset-cookie: 2\r\ncontent-length: 2\r\n";
         assert_eq!(head.fields.as_lines(), want.as_bytes());
-        assert_eq!(head.reason.unwrap().as_bytes(), b"Gone Fishing");
+        assert_eq!(head.reason.as_deref(), Some(&b"Gone Fishing"[..]));
         assert_eq!((head.framing, &text[length..]), (Framing::Length(2), "hi"));
     }
 
