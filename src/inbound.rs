@@ -78,12 +78,11 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Earl
     let (mut parts, body) = request.into_parts();
     let trusted = visitor.is_trusted();
     let one_at_a_time = parts.version != Version::HTTP_2;
-    let outcome = desk.scribe.begin(now, visitor.arrival.peer);
     let mut journey = Journey {
         desk: &desk,
         visitor,
         now,
-        held: Held::begin(outcome, busy, one_at_a_time),
+        held: Held::begin(&desk, (now, visitor.arrival.peer), busy, one_at_a_time),
         request_id: RequestId::of(&parts.headers, trusted, now),
         caller: None,
         standing: None,

@@ -8,6 +8,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::early::Early;
+use super::http1::Missed;
 use super::http1::head::{Bad, Head};
 use super::http1::outgoing::{Outgoing, Stop};
 use super::pool::Link;
@@ -171,20 +172,20 @@ impl<'a> Exchange<'a> {
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Box<Broken>>> {
         loop {
-            let inflow = &mut self.link.inflow;
-            while let Some(head) = inflow.take_head(self.order.method(), self.head_bytes).map_err(wrong)? {
-                if !head.is_interim() {
-                    return Poll::Ready(Ok(head));
-                }
-                if head.status == StatusCode::CONTINUE {
-                    self.upload.said_continue();
-                } else if let Some(early) = self.early {
-                    early.tell(head.status, head.fields);
-                }
+            let (Link { inflow, socket, .. }, bound) =
+                (&mut *self.link, (self.order.method(), self.head_bytes));
+            let head = match ready!(inflow.poll_head(cx, socket, bound)) {
+                Ok(head) => head,
+                Err(Missed::Wrong(bad)) => return Poll::Ready(Err(wrong(bad))),
+                Err(Missed::Gone) => return Poll::Ready(Err(broken())),
+            };
+            if !head.is_interim() {
+                return Poll::Ready(Ok(head));
             }
-            match ready!(self.link.inflow.poll_fill(cx, &mut self.link.socket)) {
-                Ok(true) => {}
-                Ok(false) | Err(_) => return Poll::Ready(Err(broken())),
+            if head.status == StatusCode::CONTINUE {
+                self.upload.said_continue();
+            } else if let Some(early) = self.early {
+                early.tell(head.status, head.fields);
             }
         }
     }

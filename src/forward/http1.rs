@@ -13,7 +13,7 @@ use http::StatusCode;
 
 use self::body::Body;
 use self::head::Head;
-pub(super) use self::inflow::Inflow;
+pub(super) use self::inflow::{Inflow, Missed};
 use super::answer::{Answer, Silence, Streaming};
 use super::choice::Chosen;
 use super::exchange::{Exchange, Patience, Rest};
@@ -111,7 +111,7 @@ impl Route {
     /// Checks the head of an answer and turns the rest into an [`Answer`].
     fn begin_answer(
         &self,
-        (link, active): (Box<Link>, Active),
+        (mut link, active): (Box<Link>, Active),
         mut head: Head,
         (rest, upload): (Option<Box<Rest>>, &UploadWatch),
         call: Call<'_>,
@@ -128,7 +128,15 @@ impl Route {
             active.lane.keep_alive_said(seconds);
         }
         headers::pass_on(&mut head.fields, status, head.version);
-        let (body, keeps) = (Body::new(head.framing, self.bounds.response_head_bytes), head.keeps);
+        let (mut body, keeps) = (Body::new(head.framing, self.bounds.response_head_bytes), head.keeps);
+        if let Some(page) = body.take_whole(&mut link.inflow.ahead) {
+            active.complete();
+            if rest.is_none() && keeps {
+                active.give_back(link);
+            }
+            active.answered(status);
+            return Ok(head.with(Answer::Own(page)));
+        }
         let silence = Silence::new(self.timeouts.idle, call.until);
         let mut streaming = Streaming::new(body, (link, keeps), (rest, upload.clone()), active, silence);
         streaming.look().map_err(Failed::end)?;

@@ -1,6 +1,7 @@
 //! The body of an answer on its last hop, and everything that ends with it: the record, what was granted, the
 //! connection's being busy. All of it is given back when the body is dropped, however that comes about.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -11,11 +12,13 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::room::Admission;
 use super::visitor::Busy;
+use crate::clock::Moment;
 use crate::forward::Answer;
 use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms};
 use crate::forward::upload::UploadWatch;
 use crate::record::{End, Outcome};
 use crate::refusal::{self, Reason, Refusal};
+use crate::service::Desk;
 
 /// An answer's body with what hangs on it.
 #[derive(Debug)]
@@ -46,10 +49,15 @@ pub(super) struct Held {
 
 impl Held {
     /// A request whose head is there.
-    pub(super) fn begin(outcome: Outcome, busy: Busy, one_at_a_time: bool) -> Box<Self> {
+    pub(super) fn begin(
+        desk: &Desk,
+        (now, peer): (Moment, SocketAddr),
+        busy: Busy,
+        one_at_a_time: bool,
+    ) -> Box<Self> {
         Box::new(Self {
             admission: None,
-            outcome,
+            outcome: desk.scribe.begin(now, peer),
             upload: UploadWatch::default(),
             busy,
             one_at_a_time,
@@ -80,6 +88,19 @@ impl Reply {
         matches!(self.answer, Answer::Switched(_))
     }
 
+    /// All of its body, if it is here. Nothing is left of it then.
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        let Answer::Own(page) = &mut self.answer else { return None };
+        let (page, held) = (page.take()?, &mut *self.held);
+        held.outcome.bytes_out(page.len() as u64);
+        held.outcome.ended(End::Complete);
+        if held.one_at_a_time {
+            // All of it came with its head, when the clock was read.
+            held.outcome.over(held.busy.visitor().now());
+        }
+        Some(page)
+    }
+
     /// Keeps the request's body going while the client takes nothing of the answer.
     pub fn drive(self: Pin<&mut Self>, cx: &mut Context<'_>) {
         self.get_mut().answer.drive(cx);
@@ -104,6 +125,9 @@ impl Body for Reply {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
         let this = self.get_mut();
+        if let Some(page) = this.take_whole() {
+            return Poll::Ready(Some(Ok(Frame::data(page))));
+        }
         let held = &mut *this.held;
         if held.cut {
             return Poll::Ready(None);

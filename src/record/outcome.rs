@@ -105,6 +105,7 @@ pub(super) struct Head {
 }
 
 impl Outcome {
+    #[inline]
     pub(super) fn new(scribe: Rc<Scribe>, begun: Moment, peer: SocketAddr) -> Self {
         Self {
             told: scribe.log.is_some().then(Box::default),

@@ -159,6 +159,10 @@ impl Sending {
     fn fill(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Result<Poll<()>, Cut> {
         while out.len() < COPIED && self.piece.is_empty() {
             let Some(reply) = &mut self.reply else { break };
+            if let Some(page) = reply.take_whole() {
+                self.add(page, true, out)?;
+                continue;
+            }
             match Pin::new(&mut *reply).poll_frame(cx) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Some(Err(_))) => return Err(Cut),

@@ -7,11 +7,10 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 use http_body::Body;
 use httpdate::HttpDate;
-use hyper::ext::ReasonPhrase;
 
 use super::request::Asked;
 use crate::clock::Moment;
-use crate::fields::{Fields, text};
+use crate::fields::Fields;
 use crate::message::ResponseHead;
 
 /// How a body is told apart from what follows.
@@ -50,12 +49,23 @@ pub(super) fn write<B: Body>(
     let known = if empty { Some(0) } else { body.size_hint().exact() };
     // What an empty body's length is said to be belongs to HEAD only.
     let may_tell = !lengthless && (!empty || asked.is_head);
-    let told = fields.get_all("content-length").find_map(decimal).filter(|_| may_tell);
+    let (mut told, mut lengths) = (None, 0);
+    for value in fields.get_all("content-length") {
+        (told, lengths) = (told.or_else(|| decimal(value)), lengths + 1);
+    }
+    let told = told.filter(|_| may_tell);
     // What follows is what counts.
     let length = told.map(|told| known.filter(|_| !empty).unwrap_or(told));
     let no_trailers = bodiless || asked.version_10;
     write_status(head, "<none>", out);
-    write_fields(fields, (told, length), no_trailers, out);
+    let as_they_are = told == length
+        && lengths == usize::from(told.is_some())
+        && !fields.contains("transfer-encoding")
+        && !(no_trailers && fields.contains("trailer"));
+    match as_they_are {
+        true => out.extend_from_slice(fields.as_lines()),
+        false => write_fields(fields, (told, length), no_trailers, out),
+    }
     let framing = match length.or(known) {
         _ if bodiless && (lengthless || length.is_some() || known.unwrap_or(0) == 0) => Framing::Length(0),
         Some(bytes) => {
@@ -85,22 +95,14 @@ pub(super) fn write<B: Body>(
     Course { framing, keep_alive, trailers }
 }
 
-/// Writes the fields of an answer of which one was `told` to be its length, and is this `length`. What frames it on the
-/// worker's hop stays behind.
+/// Writes the fields of an answer of which one was `told` to be its length, which is this `length`. What frames it on
+/// the worker's hop stays behind.
 fn write_fields(
     fields: &Fields,
     (told, length): (Option<u64>, Option<u64>),
     no_trailers: bool,
     out: &mut Vec<u8>,
 ) {
-    let lengths = fields.get_all("content-length").count();
-    let as_they_are = told == length
-        && lengths == usize::from(told.is_some())
-        && !fields.contains("transfer-encoding")
-        && !(no_trailers && fields.contains("trailer"));
-    if as_they_are {
-        return out.extend_from_slice(fields.as_lines());
-    }
     let mut to_tell = told;
     for (name, value) in fields.iter() {
         match name {
@@ -149,7 +151,7 @@ pub(super) fn write_trailers(trailers: &HeaderMap, announced: &[HeaderName], out
 }
 
 fn write_status(head: &ResponseHead, nameless: &str, out: &mut Vec<u8>) {
-    let (status, reason) = (head.status, head.reason.as_ref());
+    let (status, reason) = (head.status, head.reason.as_deref());
     if status == StatusCode::OK && reason.is_none() {
         return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     }
@@ -157,7 +159,7 @@ fn write_status(head: &ResponseHead, nameless: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
     let canonical = || status.canonical_reason().unwrap_or(nameless).as_bytes();
-    out.extend_from_slice(reason.map_or_else(canonical, ReasonPhrase::as_bytes));
+    out.extend_from_slice(reason.unwrap_or_else(canonical));
     out.extend_from_slice(b"\r\n");
 }
 
@@ -196,7 +198,11 @@ fn announce(list: &[u8], trailers: &mut Vec<HeaderName>) {
 
 /// Digits only (RFC 9110 section 8.6): `parse` would take a sign too.
 fn decimal(value: &[u8]) -> Option<u64> {
-    text(value).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
+    let digit = |sum: u64, byte: &u8| {
+        let value = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        sum.checked_mul(10)?.checked_add(value)
+    };
+    value.iter().try_fold(0, digit).filter(|_| !value.is_empty())
 }
 
 /// Whether a list has this member.
@@ -234,12 +240,13 @@ mod tests {
     use std::task::{Context, Poll};
 
     use bytes::Bytes;
-    use http::{Method, Version};
+    use http::Method;
     use http_body::{Frame, SizeHint};
     use proptest::prelude::*;
     use proptest::sample::select;
 
     use super::*;
+    use crate::fields::text;
     use crate::forward::headers;
     use crate::forward::http1::body;
     use crate::forward::http1::head::read;
@@ -296,7 +303,7 @@ mod tests {
             let body = Promised(body::Body::new(head.framing, 64).left());
             let head = ResponseHead { status: head.status, reason: head.reason, fields: head.fields };
             let mut out = Vec::new();
-            let now = Moment { nanos: 0, unix_micros: 0 };
+            let now = Moment { nanos: 0, unix_micros: 1_000_000 };
             write((&head, &body), (&self.asked, self.asked.keep_alive), now, &mut out);
             Some(out)
         }
@@ -379,7 +386,7 @@ mod tests {
                 _ => {}
             }
             if self.all("date").is_empty() || self.goes_by_name("date") {
-                line("date", b"Thu, 01 Jan 1970 00:00:00 GMT");
+                line("date", b"Thu, 01 Jan 1970 00:00:01 GMT");
             }
             Some([&out[..], b"\r\n"].concat())
         }
