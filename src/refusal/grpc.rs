@@ -10,6 +10,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVal
 
 use super::page::{Asked, PROXY_STATUS, REQUEST_ID, proxy_status_value, set, whole_seconds};
 use super::{Reason, Refusal};
+use crate::fields::{Fields, text};
 
 /// `grpc-status`: a number of [`status`], in decimal.
 pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -23,8 +24,8 @@ const MEDIA: &str = "application/grpc";
 
 /// The content type of a gRPC request, as the answer is to have it; none if it is something else, gRPC-Web among that,
 /// which has its trailers in the body.
-pub fn content_type(fields: &HeaderMap) -> Option<HeaderValue> {
-    let text = fields.get(CONTENT_TYPE)?.to_str().ok()?;
+pub fn content_type(fields: &Fields) -> Option<HeaderValue> {
+    let text = text(fields.get("content-type")?)?;
     let essence = text.split(';').next()?.trim_end();
     let (media, subtype) = essence.split_at_checked(MEDIA.len())?;
     let is_grpc = media.eq_ignore_ascii_case(MEDIA) && (subtype.is_empty() || subtype.starts_with('+'));
@@ -138,7 +139,7 @@ mod tests {
     fn kind(value: &'static str) -> Option<String> {
         let mut fields = HeaderMap::new();
         fields.insert(CONTENT_TYPE, HeaderValue::from_static(value));
-        content_type(&fields).map(|kind| kind.to_str().unwrap().to_owned())
+        content_type(&Fields::from(&fields)).map(|kind| kind.to_str().unwrap().to_owned())
     }
 
     #[test]

@@ -107,7 +107,7 @@ pub(in crate::forward) fn switch(
     active.answered(head.status);
     active.complete();
     headers::to_client(&mut head.fields, head.status, head.version);
-    headers::ask_upgrade(&mut head.fields, &protocol);
+    headers::agree_upgrade(&mut head.fields, &protocol);
     let side = WorkerSide::new(socket, early.into(), active, open);
     Ok(head.with(Answer::Switched(Box::new(side))))
 }

@@ -67,8 +67,8 @@ pub(super) fn write<B: Body>(
         } else if *name == header::TRANSFER_ENCODING {
             continue;
         } else if *name == header::CONNECTION {
-            closes |= names(value, b"close");
-            keeps |= names(value, b"keep-alive");
+            closes |= names(value.as_bytes(), b"close");
+            keeps |= names(value.as_bytes(), b"keep-alive");
         } else if *name == header::DATE {
             dated = true;
         } else if *name == header::TRAILER {
