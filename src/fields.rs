@@ -15,7 +15,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 /// So many buffers are kept on a thread for the heads to come.
 const SPARE: usize = 64;
-/// A buffer with room for more bytes than this is not kept.
+/// A buffer with room for more bytes than this is not kept, nor is one with less than usual.
 const SPARE_BYTES: usize = 4096;
 /// Room for the lines of a usual head, in bytes.
 const USUAL_BYTES: usize = 1024;
@@ -96,7 +96,10 @@ impl Fields {
     }
 
     /// The values of all of this name, in order.
-    pub fn get_all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+    pub fn get_all<'a, 'n>(
+        &'a self,
+        name: &'n str,
+    ) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a, 'n> {
         let end = if self.may_have(name) { self.lines.len() } else { 0 };
         (0..end).filter(|n| self.name(*n) == name.as_bytes()).map(|n| self.value(n))
     }
@@ -170,6 +173,14 @@ impl Fields {
         }
     }
 
+    /// Adds one with the value of the first one of another name, if there is such a one.
+    pub fn add_copy(&mut self, name: &str, of: &str) {
+        let mut all = 0..if self.may_have(of) { self.lines.len() } else { 0 };
+        let Some(n) = all.find(|n| self.name(*n) == of.as_bytes()) else { return };
+        let value = self.lines[n].value as usize..self.end(n) - 2;
+        self.add_with(name, |out| out.extend_from_within(value));
+    }
+
     /// Adds all of these behind the others.
     pub fn add_all(&mut self, others: &Self) {
         let base = self.text.len();
@@ -211,6 +222,12 @@ impl Fields {
         }
         self.lines.truncate(lines);
         self.text.truncate(bytes);
+    }
+
+    /// Gives back the room that is not used, of what is kept for long.
+    pub fn shrink(&mut self) {
+        self.text.shrink_to_fit();
+        self.lines.shrink_to_fit();
     }
 
     /// The same as a map, for a library that wants one.
@@ -307,7 +324,7 @@ impl From<&HeaderMap> for Fields {
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        if self.text.capacity() == 0 || self.text.capacity() > SPARE_BYTES {
+        if !(USUAL_BYTES..=SPARE_BYTES).contains(&self.text.capacity()) {
             return;
         }
         // Not there any more when the thread ends: then there is nothing to keep it for.
@@ -368,6 +385,10 @@ mod tests {
         fields.set("set-cookie", b"e=f");
         fields.remove("via");
         assert_eq!(lines(&fields), "x-empty: \r\nset-cookie: e=f\r\n");
+        fields.add_copy("x-cookie", "set-cookie");
+        fields.add_copy("x-via", "via");
+        fields.shrink();
+        assert_eq!(lines(&fields), "x-empty: \r\nset-cookie: e=f\r\nx-cookie: e=f\r\n");
         assert_eq!((fields.get("via"), fields.get("x-empty")), (None, Some(&b""[..])));
     }
 
@@ -401,6 +422,10 @@ mod tests {
         large.add("x-a", &vec![b'a'; SPARE_BYTES]);
         drop(large);
         assert_eq!(spares(), SPARE - 1, "a large one is not kept");
+        let mut small = Fields::new();
+        small.shrink();
+        drop(small);
+        assert_eq!(spares(), SPARE - 2, "nor is a small one");
         assert!(
             Fields::new().is_empty() && Fields::new().get("x-a").is_none(),
             "and nothing stays in one that is"

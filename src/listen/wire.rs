@@ -30,6 +30,7 @@ mod tests;
 
 use std::ops::Range;
 
+use crate::fields::FieldSpan;
 use crate::refusal::{Reason, Refusal};
 use chunk::{ChunkLine, EXTENSION_BYTES};
 use fields::Trailers;
@@ -99,15 +100,6 @@ pub struct Spans {
     pub target: Range<usize>,
     /// The fields, in order.
     pub fields: Vec<FieldSpan>,
-}
-
-/// Where a field stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldSpan {
-    /// Its name.
-    pub name: Range<usize>,
-    /// Its value, without the blanks around it.
-    pub value: Range<usize>,
 }
 
 /// One part of a body, as [`Wire::part`] finds it.

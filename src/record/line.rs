@@ -4,7 +4,6 @@
 use std::io::Write;
 use std::time::Duration;
 
-use http::header::HeaderValue;
 use http::{Method, Version};
 
 use super::outcome::Outcome;
@@ -46,7 +45,7 @@ impl Line<'_> {
         }
         if let Some(head) = outcome.head() {
             text(out, "method", Some(head.method.as_str()));
-            bytes(out, "host", head.host.as_ref());
+            bytes(out, "host", outcome.field("host"));
             key(out, "path");
             self.target(query, out, escape_json);
             out.push(b'"');
@@ -75,7 +74,7 @@ impl Line<'_> {
         }
         if let Some(head) = outcome.head() {
             text(out, "proto", Some(protocol(head.version)));
-            bytes(out, "user_agent", head.user_agent.as_ref());
+            bytes(out, "user_agent", outcome.field("user-agent"));
         }
         if self.suppressed > 0 {
             number(out, "suppressed", self.suppressed);
@@ -134,12 +133,9 @@ impl Line<'_> {
             true => write!(out, "\" - {}", outcome.bytes_out),
             false => write!(out, "\" {} {}", outcome.final_status(), outcome.bytes_out),
         };
-        let head = outcome.head();
-        for field in
-            [head.and_then(|head| head.referer.as_ref()), head.and_then(|head| head.user_agent.as_ref())]
-        {
+        for name in ["referer", "user-agent"] {
             out.extend_from_slice(b" \"");
-            escape_combined(field.map_or(b"-", HeaderValue::as_bytes), out);
+            escape_combined(outcome.field(name).unwrap_or(b"-"), out);
             out.push(b'"');
         }
         out.push(b'\n');
@@ -169,10 +165,10 @@ fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
     out.push(b'"');
 }
 
-fn bytes(out: &mut Vec<u8>, name: &str, value: Option<&HeaderValue>) {
+fn bytes(out: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
     let Some(value) = value else { return };
     key(out, name);
-    escape_json(value.as_bytes(), out);
+    escape_json(value, out);
     out.push(b'"');
 }
 

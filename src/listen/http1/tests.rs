@@ -20,6 +20,7 @@ use crate::clock::ShardClock;
 use crate::config::{self, Timeouts, Verdict};
 use crate::fields::Fields;
 use crate::inbound::Arrival;
+use crate::message::Request;
 use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
 use crate::socket::Socket;
@@ -80,20 +81,20 @@ struct Understood {
     trailers: Vec<(String, Vec<u8>)>,
 }
 
-fn pairs(fields: &http::HeaderMap) -> Vec<(String, Vec<u8>)> {
-    fields.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
+fn pairs(fields: &Fields) -> Vec<(String, Vec<u8>)> {
+    fields.iter().map(|(name, value)| (String::from_utf8(name.to_vec()).unwrap(), value.to_vec())).collect()
 }
 
 /// Reads requests until the connection ends.
 async fn understand(line: &Rc<Line>) -> Vec<Understood> {
     let mut all = Vec::new();
     while let Ok((request, _)) = poll_fn(|cx| line.poll_head(cx)).await {
-        let (head, mut body) = request.into_parts();
+        let Request { head, mut body } = request;
         let (mut content, mut trailers) = (Vec::new(), Vec::new());
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             match frame.unwrap().into_data() {
                 Ok(data) => content.extend_from_slice(&data),
-                Err(frame) => trailers = pairs(&frame.into_trailers().unwrap()),
+                Err(frame) => trailers = pairs(&Fields::from(&frame.into_trailers().unwrap())),
             }
         }
         assert!(body.is_end_stream());
@@ -101,7 +102,7 @@ async fn understand(line: &Rc<Line>) -> Vec<Understood> {
         assert!(poll_fn(|cx| Poll::Ready(line.settle(cx))).await, "the next request follows");
         assert!(!line.io.borrow().held.is_empty() || line.io.borrow().held.capacity() == 0);
         let (method, target) = (head.method, head.uri.to_string());
-        all.push(Understood { method, target, fields: pairs(&head.headers), content, trailers });
+        all.push(Understood { method, target, fields: pairs(&head.fields), content, trailers });
     }
     all
 }
@@ -201,7 +202,7 @@ fn the_client_is_told_to_go_on_once_its_body_is_wanted() {
         let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
         let mut answer = [0; 64];
         assert_eq!(far.read(&mut answer).unwrap_err().kind(), ErrorKind::WouldBlock, "nobody wants it yet");
-        let mut body = request.into_body();
+        let mut body = request.body;
         for _ in 0..2 {
             let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx).is_pending())).await;
             assert!(polled);
@@ -222,7 +223,7 @@ fn a_body_that_is_cut_short_says_so_and_no_other_request_follows() {
         far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhal").unwrap();
         let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
         drop(far);
-        let mut body = request.into_body();
+        let mut body = request.body;
         let first = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
         assert_eq!(first.into_data().unwrap(), "hal");
         let refusal = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap_err();
@@ -312,7 +313,7 @@ fn a_body_is_not_late_if_nobody_comes_for_what_is_here() {
         let (line, mut far) = line_at(&place_with(|timeouts| timeouts.body = Duration::from_nanos(1)));
         far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n").unwrap();
         let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
-        let mut body = request.into_body();
+        let mut body = request.body;
         assert!(waits(|cx| Pin::new(&mut body).poll_frame(cx)).await);
         far.write_all(b"hal").unwrap();
         poll_fn(|cx| line.io.borrow().transport.poll_read_ready(cx)).await.unwrap();
@@ -330,7 +331,7 @@ fn a_body_that_somebody_still_has_lets_no_request_follow() {
         let (line, mut far) = line();
         far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nok").unwrap();
         let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
-        let mut body = request.into_body();
+        let mut body = request.body;
         poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
         assert!(body.is_end_stream());
         assert!(!poll_fn(|cx| Poll::Ready(line.settle(cx))).await);
@@ -345,7 +346,7 @@ fn a_small_body_in_chunks_takes_little_room_and_a_large_one_is_read_in_large_pie
         let (line, mut far) = line();
         far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
         let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
-        let mut body = request.into_body();
+        let mut body = request.body;
         let chunk = [&b"8000\r\n"[..], &[b'x'; 0x8000], b"\r\n"].concat();
         let (mut sizes, mut left) = (Vec::new(), 4 * 0x8000);
         for piece in [&b"1\r\nx\r\n"[..], &chunk, &chunk, &chunk, &chunk] {
