@@ -181,10 +181,13 @@ impl Head {
     fn read_version(&mut self, window: &[u8], spans: &mut Spans) -> Result<bool, Bad> {
         let begin = self.target.end + 1;
         let Some(rest) = window.get(begin..) else { return Ok(false) };
-        self.facts.version_10 = match rest.first_chunk::<VERSION_BYTES>() {
-            Some(version) if version == b"HTTP/1.1\r\n" => false,
-            Some(version) if version == b"HTTP/1.0\r\n" => true,
-            _ => return other_version(rest, begin),
+        let version = rest.first_chunk::<VERSION_BYTES>();
+        self.facts.version_10 = if version == Some(b"HTTP/1.1\r\n") {
+            false
+        } else if version == Some(b"HTTP/1.0\r\n") {
+            true
+        } else {
+            return other_version(rest, begin);
         };
         self.judge_line(window).map_err(|(reason, detail)| Bad {
             at: begin + VERSION_BYTES - 1,
@@ -238,7 +241,7 @@ impl Head {
 
     /// Notes what a field, whose value stands at `at`, says about framing.
     fn note(&mut self, name: &[u8], value: &[u8], at: usize) -> Result<(), Bad> {
-        // Of as many bytes. A letter or hyphen with this bit set was one before, as all bytes of a name are of tokens.
+        // Of as many bytes. The bit makes letters lower, and no other byte of a token a letter or a hyphen.
         let is = |other: &str| name.iter().zip(other.as_bytes()).all(|(byte, lower)| byte | 0x20 == *lower);
         let facts = &mut self.facts;
         match name.len() {
