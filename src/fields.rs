@@ -149,15 +149,15 @@ impl Fields {
     pub fn read(&mut self, section: &[u8], spans: &[FieldSpan]) {
         let (Some(first), Some(last)) = (spans.first(), spans.last()) else { return };
         let begin = first.name.start;
-        let as_written =
-            spans.iter().zip(spans.iter().skip(1).map(|next| next.name.start).chain([last.value.end + 2]));
-        let mut as_written = as_written.map(|(span, next)| {
-            span.value.start == span.name.end + 2
-                && section.get(span.name.end..span.value.start) == Some(b": ")
-                && next == span.value.end + 2
-                && section.get(span.value.end..next) == Some(b"\r\n")
+        let mut next = begin;
+        let as_written = spans.iter().all(|FieldSpan { name, value }| {
+            let follows = name.start == next;
+            next = value.end + 2;
+            follows
+                && section.get(name.end..value.start) == Some(b": ")
+                && section.get(value.end..next) == Some(b"\r\n")
         });
-        if !as_written.all(|is| is) {
+        if !as_written {
             spans
                 .iter()
                 .for_each(|span| self.push(&section[span.name.clone()], &section[span.value.clone()]));
@@ -278,6 +278,15 @@ impl Fields {
 pub fn text(value: &[u8]) -> Option<&str> {
     let is_text = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
     if is_text { std::str::from_utf8(value).ok() } else { None }
+}
+
+/// In lower case. In groups of a known length, which compilers take at once.
+fn lower(name: &mut [u8]) {
+    let (groups, tail) = name.as_chunks_mut::<8>();
+    groups.iter_mut().for_each(|group| group.make_ascii_lowercase());
+    let (groups, tail) = tail.as_chunks_mut::<4>();
+    groups.iter_mut().for_each(|group| group.make_ascii_lowercase());
+    tail.make_ascii_lowercase();
 }
 
 /// The bit of a name: of 64, so that most names of two heads have different ones.
