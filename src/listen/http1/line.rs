@@ -70,7 +70,7 @@ pub(super) struct Io {
     pub(super) head_since: Option<u64>,
     /// The client closed its side then.
     pub(super) closed_at: Option<u64>,
-    /// The client has been given something to take, and has not, since then.
+    /// The client has something to take, and has taken nothing since then.
     pub(super) writing: Option<u64>,
     /// TLS holds something back.
     unflushed: bool,
@@ -231,12 +231,13 @@ impl Io {
         let polled = Pin::new(&mut self.transport).poll_flush(cx);
         match &polled {
             Poll::Ready(_) => (self.unflushed, self.writing) = (false, None),
-            Poll::Pending => self.writing = self.writing.or_else(|| Some(visitor.now().nanos)),
+            Poll::Pending => self.note_wait(visitor),
         }
         polled
     }
 
-    /// Marks how a write went. TLS takes what it can only keep: not until that is flushed has the client taken it.
+    /// Marks how a write went. TLS takes what it can only keep: what of that the client has taken is seen when it is
+    /// waited for.
     pub(super) fn note_write(
         &mut self,
         polled: Poll<io::Result<usize>>,
@@ -246,9 +247,16 @@ impl Io {
             Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Poll::Ready(_) if self.transport.is_tls() => self.unflushed = true,
             Poll::Ready(_) => self.writing = None,
-            Poll::Pending => self.writing = self.writing.or_else(|| Some(visitor.now().nanos)),
+            Poll::Pending => self.note_wait(visitor),
         }
         polled
+    }
+
+    /// The client is waited for: since now, if it has just taken something.
+    fn note_wait(&mut self, visitor: &Visitor) {
+        if self.writing.is_none() | self.transport.has_moved() {
+            self.writing = Some(visitor.now().nanos);
+        }
     }
 
     /// Whether bytes of a request are left that nobody will read: then closing at once could destroy the answer.

@@ -9,8 +9,12 @@ use bytes::BufMut;
 use http::{Method, StatusCode};
 use http_body::Body;
 use proptest::prelude::*;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::LocalSet;
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::request::Asked;
 use super::*;
@@ -19,6 +23,7 @@ use crate::admit::ledger::Ledger;
 use crate::clock::ShardClock;
 use crate::config::{self, Timeouts, Verdict};
 use crate::inbound::Arrival;
+use crate::listen::transport::{Begun, Marked};
 use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
 use crate::socket::Socket;
@@ -52,6 +57,30 @@ fn connection(place: &Rc<Place>) -> (Transport, Rc<Visitor>, UnixStream) {
     let socket = Socket::Unix(tokio::net::UnixStream::from_std(near).unwrap());
     let arrival = Arrival::plain(([127, 0, 0, 1], 1).into());
     (socket.into(), Visitor::new(arrival, Rc::clone(place)), far)
+}
+
+/// One under TLS, of whose other end is read what comes, undeciphered.
+async fn line_under_tls() -> (Rc<Line>, UnixStream) {
+    let own = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+    let mut roots = RootCertStore::empty();
+    roots.add(own.cert.der().clone()).unwrap();
+    let server = ServerConfig::builder().with_no_client_auth();
+    let server = server.with_single_cert(vec![own.cert.der().clone()], key.into()).unwrap();
+    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+
+    let (near, far) = tokio::net::UnixStream::pair().unwrap();
+    // So that TLS has to hold back more than the socket does.
+    socket2::SockRef::from(&near).set_send_buffer_size(4096).unwrap();
+    let near = Marked::from(Begun::new(Socket::Unix(near), Vec::new()));
+    let (near, far) = tokio::join!(
+        TlsAcceptor::from(Arc::new(server)).accept(near),
+        TlsConnector::from(Arc::new(client)).connect("a".try_into().unwrap(), far),
+    );
+    let visitor = Visitor::new(Arrival::plain(([127, 0, 0, 1], 1).into()), place());
+    let since = visitor.now().nanos;
+    let rest = Rest { transport: Transport::Tls(Box::new(near.unwrap())), since, heads: 0 };
+    (Line::new(rest, &visitor), far.unwrap().into_inner().0.into_std().unwrap())
 }
 
 fn line() -> (Rc<Line>, UnixStream) {
@@ -379,6 +408,49 @@ fn the_first_head_has_the_time_from_the_begin_of_its_connection() {
         io.heads = 1;
         assert_eq!(io.deadline(&line.visitor), Some((begun + 1_000_000 + head, Overdue::Head)));
     });
+}
+
+#[test]
+fn a_client_that_takes_some_of_what_tls_holds_back_is_not_too_slow() {
+    const LONG_AGO: Option<u64> = Some(0);
+    run(async {
+        let (line, mut far) = line_under_tls().await;
+        // What TLS holds back as a whole, and much more than that.
+        for bytes in [32 * 1024, 1024 * 1024] {
+            line.io.borrow_mut().out = vec![b'a'; bytes];
+            let out = |cx: &mut Context<'_>| line.io.borrow_mut().poll_out(cx, &line.visitor);
+            let writing = || line.io.borrow().writing;
+            assert!(waits(out).await);
+            assert!(writing().is_some());
+
+            line.io.borrow_mut().writing = LONG_AGO;
+            assert!(waits(out).await);
+            assert_eq!(writing(), LONG_AGO, "nothing was taken");
+
+            take_all(&mut far);
+            let noticed = poll_fn(|cx| match out(cx) {
+                Poll::Pending if writing() == LONG_AGO => Poll::Pending,
+                polled => Poll::Ready(polled),
+            });
+            let polled = timeout(Duration::from_secs(15), noticed).await;
+            assert!(polled.expect("it is seen that some was taken").is_pending(), "there is more");
+            assert!(writing() > LONG_AGO);
+
+            // The rest, for the next round.
+            while waits(out).await {
+                take_all(&mut far);
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(writing(), None);
+            take_all(&mut far);
+        }
+    });
+}
+
+/// Takes what has come.
+fn take_all(far: &mut UnixStream) {
+    let mut piece = [0; 4096];
+    while matches!(far.read(&mut piece), Ok(1..)) {}
 }
 
 #[test]
