@@ -16,6 +16,7 @@ use tokio::task::LocalSet;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::line::REQUESTS_PER_TURN;
 use super::request::Asked;
 use super::*;
 use crate::admit::caller::CallerBook;
@@ -304,6 +305,43 @@ fn a_body_that_nobody_reads_is_taken_away_if_it_is_here() {
             assert_eq!(poll_fn(|cx| Poll::Ready(line.settle(cx))).await, follows, "{sent:?}");
         }
     });
+}
+
+#[test]
+fn a_client_that_pipelines_leaves_others_their_turn() {
+    const ASKED: usize = 100;
+    const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    run(async {
+        let place = place();
+        let connect = || {
+            let (transport, visitor, far) = connection(&place);
+            tokio::task::spawn_local(serve(transport, visitor, None));
+            far
+        };
+        let (mut noisy, mut quiet) = (connect(), connect());
+        noisy.write_all(&ASK.repeat(ASKED)).unwrap();
+        let mut answered = 0;
+        while answered < ASKED {
+            quiet.write_all(ASK).unwrap();
+            let asked = answered;
+            while answers(&mut quiet) == 0 {
+                tokio::task::yield_now().await;
+                answered += answers(&mut noisy);
+            }
+            // It may have a turn before the other one's request is seen, and one before that is answered.
+            assert!(answered - asked <= 2 * REQUESTS_PER_TURN as usize, "{} in a row", answered - asked);
+        }
+        assert_eq!(answered, ASKED);
+    });
+}
+
+/// How many answers have come.
+fn answers(far: &mut UnixStream) -> usize {
+    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(n @ 1..) = far.read(&mut piece) {
+        all.extend_from_slice(&piece[..n]);
+    }
+    String::from_utf8(all).unwrap().matches("HTTP/1.1 403 ").count()
 }
 
 #[test]
