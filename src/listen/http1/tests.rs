@@ -681,3 +681,14 @@ fn an_idle_connection_is_small() {
         assert!(bytes <= 12 * 1024, "{bytes} bytes while in use");
     });
 }
+
+#[test]
+fn a_connection_that_waits_for_its_close_is_small() {
+    run(async {
+        let (line, _far) = line();
+        let visitor = Rc::clone(&line.visitor);
+        let io = Rc::into_inner(line).unwrap().io.into_inner();
+        let bytes = size_of_val(&close::close(End::Done, io, &visitor));
+        assert!(bytes <= 2 * 1024, "{bytes} bytes");
+    });
+}
