@@ -143,6 +143,7 @@ fn poll_in_use(
     mut talk: Pin<&mut dyn Future<Output = End>>,
     timer: &mut Timer,
 ) -> Poll<End> {
+    line.begin_turn();
     loop {
         if let Poll::Ready(end) = talk.as_mut().poll(cx) {
             return Poll::Ready(end);
@@ -178,6 +179,9 @@ async fn talk(line: Rc<Line>) -> End {
         }
         if !poll_fn(|cx| Poll::Ready(line.settle(cx))).await {
             return End::Done;
+        }
+        if line.has_had_turn() {
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -9,9 +9,14 @@ use bytes::BufMut;
 use http::{Method, StatusCode};
 use http_body::Body;
 use proptest::prelude::*;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::LocalSet;
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::line::REQUESTS_PER_TURN;
 use super::request::Asked;
 use super::*;
 use crate::admit::caller::CallerBook;
@@ -20,6 +25,7 @@ use crate::clock::ShardClock;
 use crate::config::{self, Timeouts, Verdict};
 use crate::fields::Fields;
 use crate::inbound::Arrival;
+use crate::listen::transport::{Begun, Marked};
 use crate::message::Request;
 use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
@@ -54,6 +60,30 @@ fn connection(place: &Rc<Place>) -> (Transport, Rc<Visitor>, UnixStream) {
     let socket = Socket::Unix(tokio::net::UnixStream::from_std(near).unwrap());
     let arrival = Arrival::plain(([127, 0, 0, 1], 1).into());
     (socket.into(), Visitor::new(arrival, Rc::clone(place)), far)
+}
+
+/// One under TLS, of whose other end is read what comes, undeciphered.
+async fn line_under_tls() -> (Rc<Line>, UnixStream) {
+    let own = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+    let mut roots = RootCertStore::empty();
+    roots.add(own.cert.der().clone()).unwrap();
+    let server = ServerConfig::builder().with_no_client_auth();
+    let server = server.with_single_cert(vec![own.cert.der().clone()], key.into()).unwrap();
+    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+
+    let (near, far) = tokio::net::UnixStream::pair().unwrap();
+    // So that TLS has to hold back more than the socket does.
+    socket2::SockRef::from(&near).set_send_buffer_size(4096).unwrap();
+    let near = Marked::from(Begun::new(Socket::Unix(near), Vec::new()));
+    let (near, far) = tokio::join!(
+        TlsAcceptor::from(Arc::new(server)).accept(near),
+        TlsConnector::from(Arc::new(client)).connect("a".try_into().unwrap(), far),
+    );
+    let visitor = Visitor::new(Arrival::plain(([127, 0, 0, 1], 1).into()), place());
+    let since = visitor.now().nanos;
+    let rest = Rest { transport: Transport::Tls(Box::new(near.unwrap())), since, heads: 0 };
+    (Line::new(rest, &visitor), far.unwrap().into_inner().0.into_std().unwrap())
 }
 
 fn line() -> (Rc<Line>, UnixStream) {
@@ -280,6 +310,43 @@ fn a_body_that_nobody_reads_is_taken_away_if_it_is_here() {
 }
 
 #[test]
+fn a_client_that_pipelines_leaves_others_their_turn() {
+    const ASKED: usize = 100;
+    const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    run(async {
+        let place = place();
+        let connect = || {
+            let (transport, visitor, far) = connection(&place);
+            tokio::task::spawn_local(serve(transport, visitor, None));
+            far
+        };
+        let (mut noisy, mut quiet) = (connect(), connect());
+        noisy.write_all(&ASK.repeat(ASKED)).unwrap();
+        let mut answered = 0;
+        while answered < ASKED {
+            quiet.write_all(ASK).unwrap();
+            let asked = answered;
+            while answers(&mut quiet) == 0 {
+                tokio::task::yield_now().await;
+                answered += answers(&mut noisy);
+            }
+            // It may have a turn before the other one's request is seen, and one before that is answered.
+            assert!(answered - asked <= 2 * REQUESTS_PER_TURN as usize, "{} in a row", answered - asked);
+        }
+        assert_eq!(answered, ASKED);
+    });
+}
+
+/// How many answers have come.
+fn answers(far: &mut UnixStream) -> usize {
+    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(n @ 1..) = far.read(&mut piece) {
+        all.extend_from_slice(&piece[..n]);
+    }
+    String::from_utf8(all).unwrap().matches("HTTP/1.1 403 ").count()
+}
+
+#[test]
 fn hints_go_before_the_head_of_their_answer() {
     run(async {
         let (line, mut far) = line();
@@ -381,6 +448,49 @@ fn the_first_head_has_the_time_from_the_begin_of_its_connection() {
         io.heads = 1;
         assert_eq!(io.deadline(&line.visitor), Some((begun + 1_000_000 + head, Overdue::Head)));
     });
+}
+
+#[test]
+fn a_client_that_takes_some_of_what_tls_holds_back_is_not_too_slow() {
+    const LONG_AGO: Option<u64> = Some(0);
+    run(async {
+        let (line, mut far) = line_under_tls().await;
+        // What TLS holds back as a whole, and much more than that.
+        for bytes in [32 * 1024, 1024 * 1024] {
+            line.io.borrow_mut().out = vec![b'a'; bytes];
+            let out = |cx: &mut Context<'_>| line.io.borrow_mut().poll_out(cx, &line.visitor);
+            let writing = || line.io.borrow().writing;
+            assert!(waits(out).await);
+            assert!(writing().is_some());
+
+            line.io.borrow_mut().writing = LONG_AGO;
+            assert!(waits(out).await);
+            assert_eq!(writing(), LONG_AGO, "nothing was taken");
+
+            take_all(&mut far);
+            let noticed = poll_fn(|cx| match out(cx) {
+                Poll::Pending if writing() == LONG_AGO => Poll::Pending,
+                polled => Poll::Ready(polled),
+            });
+            let polled = timeout(Duration::from_secs(15), noticed).await;
+            assert!(polled.expect("it is seen that some was taken").is_pending(), "there is more");
+            assert!(writing() > LONG_AGO);
+
+            // The rest, for the next round.
+            while waits(out).await {
+                take_all(&mut far);
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(writing(), None);
+            take_all(&mut far);
+        }
+    });
+}
+
+/// Takes what has come.
+fn take_all(far: &mut UnixStream) {
+    let mut piece = [0; 4096];
+    while matches!(far.read(&mut piece), Ok(1..)) {}
 }
 
 #[test]
@@ -571,5 +681,16 @@ fn an_idle_connection_is_small() {
         let (line, _far) = line();
         let bytes = size_of_val(&talk(line));
         assert!(bytes <= 12 * 1024, "{bytes} bytes while in use");
+    });
+}
+
+#[test]
+fn a_connection_that_waits_for_its_close_is_small() {
+    run(async {
+        let (line, _far) = line();
+        let visitor = Rc::clone(&line.visitor);
+        let io = Rc::into_inner(line).unwrap().io.into_inner();
+        let bytes = size_of_val(&close::close(End::Done, io, &visitor));
+        assert!(bytes <= 2 * 1024, "{bytes} bytes");
     });
 }
