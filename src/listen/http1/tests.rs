@@ -614,19 +614,9 @@ fn serve_at_rest(rest: Rest, visitor: &Rc<Visitor>) -> Connection {
 #[test]
 fn an_idle_connection_is_small() {
     let bytes = size_of::<Connection>();
-    eprintln!(
-        "Connection {bytes} Visitor {} Arrival {} Held {} Rest {} Transport {} Socket {} Line {}",
-        size_of::<Visitor>(),
-        size_of::<Arrival>(),
-        size_of::<Held>(),
-        size_of::<Rest>(),
-        size_of::<Transport>(),
-        size_of::<Socket>(),
-        size_of::<Line>()
-    );
-    assert!(bytes <= 136, "{bytes} bytes");
+    assert!(bytes <= 120, "{bytes} bytes");
     let bytes = size_of::<Visitor>();
-    assert!(bytes <= 304, "{bytes} bytes for the visitor");
+    assert!(bytes <= 224, "{bytes} bytes for the visitor");
     run(async {
         let (line, _far) = line();
         let bytes = size_of_val(&talk(line));
