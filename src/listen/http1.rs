@@ -106,8 +106,9 @@ enum State {
 struct Timer {
     /// None until somebody is waited for.
     sleep: Option<Pin<Box<Sleep>>>,
-    /// It wakes the connection when it rings: it need not be asked again until then.
-    is_set: bool,
+    /// When it wakes the connection, in nanoseconds of `Moment`: it need not be asked again until then. None: it has
+    /// rung, or was never set.
+    rings_at: Option<u64>,
 }
 
 /// Serves a connection until it closes, whatever it goes on with.
@@ -255,22 +256,30 @@ impl Timer {
     ) -> Poll<Overdue> {
         loop {
             let Some((nanos, overdue)) = deadline() else { return Poll::Pending };
-            let rings_at = Instant::from_std(Moment { nanos, unix_micros: 0 }.instant());
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(rings_at)));
-            if !self.is_set || rings_at < sleep.deadline() {
-                sleep.as_mut().reset(rings_at);
-                // A connection that always has something to do uses up its task's turn, and a timer asked after that
-                // would always say "later": it is asked beside tokio's budget.
-                self.is_set = pin!(unconstrained(sleep.as_mut())).poll(cx).is_pending();
+            match (&self.sleep, self.rings_at) {
+                (Some(sleep), Some(rings_at)) if rings_at <= nanos => {
+                    if !sleep.is_elapsed() {
+                        return Poll::Pending;
+                    }
+                }
+                _ => ready!(self.set(cx, nanos)),
             }
-            if self.is_set && !sleep.is_elapsed() {
-                return Poll::Pending;
-            }
-            self.is_set = false;
+            self.rings_at = None;
             if visitor.refresh_clock().nanos >= nanos {
                 return Poll::Ready(overdue);
             }
         }
+    }
+
+    /// Has it ring at `nanos`. Ready: that is over.
+    fn set(&mut self, cx: &mut Context<'_>, nanos: u64) -> Poll<()> {
+        let rings_at = Instant::from_std(Moment { nanos, unix_micros: 0 }.instant());
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(rings_at)));
+        sleep.as_mut().reset(rings_at);
+        self.rings_at = Some(nanos);
+        // A connection that always has something to do uses up its task's turn, and a timer asked after that would
+        // always say "later": it is asked beside tokio's budget.
+        pin!(unconstrained(sleep.as_mut())).poll(cx)
     }
 }
 
