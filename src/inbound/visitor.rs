@@ -13,7 +13,7 @@ use crate::config::{ConnectionLife, Timeouts};
 use crate::forward::pace::Patience;
 use crate::forward::proxy_header::Spoken;
 use crate::refusal::{Reason, Refusal};
-use crate::service::{Desk, DrainWake, Place};
+use crate::service::{Desk, Place, WakeCall};
 use crate::tls::session::Session;
 
 /// What is known of a connection before its first request.
@@ -229,9 +229,9 @@ impl Visitor {
         self.place.is_draining()
     }
 
-    /// Has this task woken once the service drains, for as long as the value is there.
-    pub fn wake_in_drain(&self, waker: &Waker) -> DrainWake {
-        self.place.wake_in_drain(waker)
+    /// Has this task woken once the service drains, and when it asks for it, for as long as the value is there.
+    pub fn wake_call(&self, waker: &Waker) -> WakeCall {
+        self.place.wake_call(waker)
     }
 
     /// Waits until the service drains.

@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::task::{Wake, Waker};
 
 use bytes::BufMut;
 use http::{Method, StatusCode};
@@ -365,7 +367,7 @@ fn hints_go_before_the_head_of_their_answer() {
 /// What its connection makes of a body that is waited for since ever: whether it is broken off.
 async fn is_late(line: &Rc<Line>) -> bool {
     line.io.borrow_mut().body.reading = Some(0);
-    let (mut timer, mut talk) = (Timer::new(), pin!(std::future::pending()));
+    let (mut timer, mut talk) = (Timer::default(), pin!(std::future::pending()));
     poll_fn(|cx| {
         assert!(poll_in_use(cx, line, talk.as_mut(), &mut timer).is_pending());
         if line.io.borrow().body.reading.is_some() { Poll::Pending } else { Poll::Ready(()) }
@@ -606,7 +608,7 @@ fn a_parked_connection_goes_on_as_if_nothing_had_been() {
         for _ in 0..2 {
             // It has been silent for long enough, and for no longer than a first head may take.
             let now = connection.visitor.refresh_clock();
-            let State::InUse(line, _) = &connection.state else { panic!("it is not in use") };
+            let State::InUse(line, ..) = &connection.state else { panic!("it is not in use") };
             let park_after = u64::try_from(PARK_AFTER.as_nanos()).unwrap();
             line.io.borrow_mut().since = now.nanos.saturating_sub(park_after);
             poll_fn(|cx| match (Pin::new(&mut connection).poll(cx), &mut connection.state) {
@@ -636,13 +638,62 @@ fn a_parked_connection_goes_on_as_if_nothing_had_been() {
 #[test]
 fn a_parked_connection_is_closed_after_keep_alive() {
     run(async {
-        let (transport, visitor, _far) = connection(&place_that_keeps(Duration::from_millis(500)));
+        let place = place_that_keeps(Duration::from_millis(500));
+        let (transport, visitor, _far) = connection(&place);
         let since = visitor.refresh_clock().nanos;
         let rest = Rest { transport, since, heads: 1 };
-        let mut connection = serve_at_rest(rest, &visitor);
-        (&mut connection).await;
+        let connection = serve_at_rest(rest, &visitor);
+        // As a shard does.
+        let ticking = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                place.turn(place.clock().refresh());
+            }
+        };
+        tokio::select! {
+            () = connection => {}
+            () = ticking => {}
+        }
         let waited = visitor.refresh_clock().nanos - since;
         assert!(waited >= 500_000_000, "closed after {waited} ns");
+    });
+}
+
+/// How often a task was woken.
+#[derive(Default)]
+struct Wakes(AtomicU32);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn only_a_parked_connection_is_woken_when_keep_alive_ends() {
+    run(async {
+        let place = place();
+        let (transport, visitor, mut far) = connection(&place);
+        let now = visitor.refresh_clock();
+        let mut connection = serve_at_rest(Rest { transport, since: now.nanos, heads: 1 }, &visitor);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut go_on = || Pin::new(&mut connection).poll(&mut Context::from_waker(&waker)).is_pending();
+        assert!(go_on());
+        let turned = |seconds| {
+            let before = wakes.0.load(Relaxed);
+            place.turn(now.plus(Duration::from_secs(seconds)));
+            wakes.0.load(Relaxed) - before
+        };
+        assert_eq!((turned(59), turned(61)), (0, 1));
+        assert!(go_on(), "it looked at the clock, and asked again");
+        far.write_all(b"GET").unwrap();
+        let before = wakes.0.load(Relaxed);
+        while wakes.0.load(Relaxed) == before {
+            tokio::task::yield_now().await;
+        }
+        assert!(go_on());
+        assert_eq!(turned(120), 0, "it is in use");
     });
 }
 
@@ -651,8 +702,9 @@ fn a_parked_connection_is_closed_in_a_drain() {
     run(async {
         let place = place();
         let (transport, visitor, _far) = connection(&place);
-        // It has said nothing yet, and has the whole of `timeouts.head` for that.
-        let rest = Rest { transport, since: visitor.now().nanos, heads: 0 };
+        // It has been silent for as long as one that is parked, and has much more of `timeouts.head` left.
+        let park_after = u64::try_from(PARK_AFTER.as_nanos()).unwrap();
+        let rest = Rest { transport, since: visitor.now().nanos.saturating_sub(park_after), heads: 0 };
         let mut connection = serve_at_rest(rest, &visitor);
         assert!(waits(|cx| Pin::new(&mut connection).poll(cx)).await);
         let draining = async {
@@ -668,15 +720,15 @@ fn a_parked_connection_is_closed_in_a_drain() {
 
 fn serve_at_rest(rest: Rest, visitor: &Rc<Visitor>) -> Connection {
     let visitor = Rc::clone(visitor);
-    Connection { visitor, state: State::Resting(rest), timer: Timer::new(), draining: None, _held: None }
+    Connection { visitor, state: State::Resting(rest), call: None, _held: None }
 }
 
 #[test]
 fn an_idle_connection_is_small() {
     let bytes = size_of::<Connection>();
-    assert!(bytes <= 136, "{bytes} bytes");
+    assert!(bytes <= 120, "{bytes} bytes");
     let bytes = size_of::<Visitor>();
-    assert!(bytes <= 304, "{bytes} bytes for the visitor");
+    assert!(bytes <= 224, "{bytes} bytes for the visitor");
     run(async {
         let (line, _far) = line();
         let bytes = size_of_val(&talk(line));
