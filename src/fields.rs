@@ -302,21 +302,6 @@ const fn bit(name: &[u8]) -> u64 {
     }
 }
 
-/// As [`u8::make_ascii_lowercase`] of each byte, of eight at a time: a name has some twelve.
-fn lower(name: &mut [u8]) {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let (words, rest) = name.as_chunks_mut::<8>();
-    for word in words {
-        let bytes = u64::from_ne_bytes(*word);
-        let low = bytes & (EACH * 0x7f);
-        // The high bit of each byte from `A` on, and from behind `Z` on.
-        let (from, behind) = (low + EACH * (0x80 - b'A') as u64, low + EACH * (0x7f - b'Z') as u64);
-        let upper = (from ^ behind) & !bytes & (EACH * 0x80);
-        *word = (bytes | upper >> 2).to_ne_bytes();
-    }
-    rest.make_ascii_lowercase();
-}
-
 /// Without what would end a line (RFC 9110 section 5.5).
 fn is_value(value: &[u8]) -> bool {
     // All bytes without a stop at the first: so many are looked at in one instruction.
