@@ -58,6 +58,13 @@ pub struct ResponseHead {
     pub fields: Fields,
 }
 
+impl RequestHead {
+    /// Of HTTP/1.1, without any field.
+    pub fn new(method: Method, uri: Uri) -> Self {
+        Self { method, uri, version: Version::HTTP_11, fields: Fields::new(), extended: None }
+    }
+}
+
 impl<B> Response<B> {
     /// With this status, without any field.
     pub fn new(status: StatusCode, body: B) -> Self {

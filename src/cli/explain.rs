@@ -8,7 +8,7 @@ use std::io::{self, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderValue, Method};
 
 use super::arguments::Explain;
 use super::exit::Exit;
@@ -131,10 +131,10 @@ fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Re
     told.judges(&host, target.as_str());
 
     let callers = CallerBook::new(config.callers.clone());
-    let headers = credentials(asked, config)?;
+    let fields = credentials(asked, config)?;
     let certificate = asked.arguments.certificate.as_deref().map(Identity::of_name);
     let peer = Peer { certificate: certificate.as_ref(), ..asked.arguments.address.into() };
-    let caller = callers.identify(peer, &headers, &mut CachedCaller::default())?;
+    let caller = callers.identify(peer, &fields, &mut CachedCaller::default())?;
     let name = callers.name(&caller);
     told.names(&caller, name, config);
 
@@ -174,12 +174,12 @@ fn judge_framing(asked: &Asked<'_>) -> Result<(), Refusal> {
     Wire::new(bounds).scan(asked.head().as_bytes()).map(drop).map_err(|fault| fault.refusal)
 }
 
-fn credentials(asked: &Asked<'_>, config: &Config) -> Result<HeaderMap, Refusal> {
-    let mut headers = HeaderMap::new();
+fn credentials(asked: &Asked<'_>, config: &Config) -> Result<Fields, Refusal> {
+    let mut fields = Fields::default();
     if let Some(key) = &asked.key {
         let value = HeaderValue::from_str(key)
             .map_err(|_| Refusal::new(Reason::BadRequest, "the key cannot stand in a header"))?;
-        headers.insert(config.callers.api_key_header.clone(), value);
+        fields.add(config.callers.api_key_header.as_str(), value.as_bytes());
     }
-    Ok(headers)
+    Ok(fields)
 }

@@ -53,13 +53,13 @@ impl Route {
         };
         let active = Active::begin(&lane, self, std::mem::take(&mut chosen.seat), call.fair(outcome));
         self.tell_deadline(order, call.until);
-        let (upload, idempotent) = (order.body().watch(), headers::idempotent(order.method()));
+        let (upload, idempotent) = (order.body.watch(), headers::idempotent(&order.head.method));
         let may = link.reused() || tries.sent() + 1 < self.retries.attempts;
         upload.keep(may && idempotent);
         let patience =
             Patience { from: self.clock.now(), response: self.timeouts.response, until: call.until };
         let (told, most) = ((patience, call.early), self.bounds.response_head_bytes);
-        let mut exchange = Exchange::begin(&mut link, (order, call.beside), (&upload, &active), told, most);
+        let mut exchange = Exchange::begin(&mut link, order, (&upload, &active), told, most);
         let broken = match poll_fn(|cx| exchange.poll(cx)).await {
             Ok(head) => {
                 let rest = exchange.rest();
@@ -177,8 +177,8 @@ impl Route {
 /// Whether the request is whole again: nothing of its body was taken, and nobody else has it.
 fn restored(order: &mut Order, upload: &UploadWatch) -> bool {
     // Whoever lets go of a body leaves it with those who watch it.
-    drop(std::mem::take(order.body_mut()));
-    upload.take_back().map(|body| *order.body_mut() = body).is_some()
+    drop(std::mem::take(&mut order.body));
+    upload.take_back().map(|body| order.body = body).is_some()
 }
 
 /// The worker's status is not one that was asked for.

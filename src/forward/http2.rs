@@ -54,10 +54,10 @@ impl Route {
         let active = Active::begin(&lane, self, std::mem::take(&mut chosen.seat), call.fair(outcome));
         self.tell_deadline(order, call.until);
         let reused = slot.reused();
-        let upload = order.body().watch();
-        let idempotent = headers::idempotent(order.method());
+        let upload = order.body.watch();
+        let idempotent = headers::idempotent(&order.head.method);
         upload.keep(idempotent);
-        let body = std::mem::take(order.body_mut());
+        let body = std::mem::take(&mut order.body);
         let patience =
             Patience { from: self.clock.now(), response: self.timeouts.response, until: call.until };
         let met = exchange(&slot, (order, body), (&upload, &active), (patience, call.early)).await;
@@ -166,7 +166,7 @@ impl Route {
 
 /// Whether the request has its body back.
 fn put_back(order: &mut Order, body: Option<Upload>) -> bool {
-    body.map(|body| *order.body_mut() = body).is_some()
+    body.map(|body| order.body = body).is_some()
 }
 
 const fn no_slot(failure: NoSlot) -> Refusal {

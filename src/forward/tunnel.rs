@@ -36,6 +36,11 @@ const SPILL_IDLE: Duration = Duration::from_secs(5);
 pub trait ClientSide: AsyncRead + AsyncWrite + Unpin {
     /// From now on a close breaks the connection (RST) instead of ending it.
     fn reset_on_close(&mut self);
+
+    /// Whether the client took bytes, since this was last asked, that were written before and held back for it.
+    fn has_moved(&mut self) -> bool {
+        false
+    }
 }
 
 impl ClientSide for Socket {
@@ -134,7 +139,7 @@ impl Flows {
             if let Some(end) = ended {
                 return Poll::Ready(end);
             }
-            if std::mem::take(&mut self.up.moved) | std::mem::take(&mut self.down.moved) {
+            if self.has_moved(client) {
                 moved_at = clock.now();
             }
             if !draining && drain.as_mut().poll(cx).is_ready() {
@@ -192,6 +197,11 @@ impl Flows {
         }
         let over = self.up.stage == Stage::Ended && self.down.stage == Stage::Ended;
         self.first.filter(|_| over)
+    }
+
+    /// Whether bytes have moved since this was last asked.
+    fn has_moved<C: ClientSide>(&mut self, client: &mut C) -> bool {
+        std::mem::take(&mut self.up.moved) | std::mem::take(&mut self.down.moved) | client.has_moved()
     }
 
     /// The side that ended everything, if one did and the other only has to see that.

@@ -10,18 +10,18 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONTENT_LENGTH, EXPECT};
-use http::{Method, Request, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use http_body::{Body, Frame};
 use tokio::time::{Sleep, sleep};
 
 use super::extended_connect::{self, StreamSide};
 use super::frames::FloodKind;
+use crate::fields::{Fields, text};
 use crate::forward::early::Early;
 use crate::forward::source::{Http2Source, Source};
 use crate::forward::tunnel::Opening;
 use crate::inbound::{self, Reply, Visitor};
-use crate::message::{Response, ResponseHead};
+use crate::message::{Request, RequestHead, Response, ResponseHead};
 
 /// The client has reset the stream, or the whole connection is gone.
 struct Gone;
@@ -29,15 +29,12 @@ struct Gone;
 /// Serves the request on a stream, to its end or the stream's.
 pub(super) async fn serve(
     visitor: Rc<Visitor>,
-    request: Request<RecvStream>,
+    request: http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
     let early = Early::default();
     let wants_no_body = *request.method() == Method::HEAD;
-    let (request, carried) = match extended_connect::read(request) {
-        Ok((request, stream)) => (request, Some(stream)),
-        Err(request) => (with_source(&visitor, *request, &early), None),
-    };
+    let (request, carried) = read(&visitor, request, &early);
     let Ok(answer) = answered(&visitor, request, &mut respond, &early).await else { return };
     let Response { mut head, body: reply } = answer;
     if let (Some(receive), true) = (carried, reply.is_switched()) {
@@ -55,14 +52,25 @@ pub(super) async fn serve(
     }
 }
 
-fn with_source(visitor: &Visitor, request: Request<RecvStream>, early: &Early) -> Request<Source> {
+/// The request that the engine has read. With the stream beside it, if it asks to go on as another protocol: then it has
+/// no body.
+fn read(
+    visitor: &Visitor,
+    request: http::Request<RecvStream>,
+    early: &Early,
+) -> (Request<Source>, Option<RecvStream>) {
     let (parts, stream) = request.into_parts();
-    let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let expects =
-        parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let continues = expects.then(|| early.clone());
-    let source = Http2Source::new(stream, length, visitor.patience(), continues);
-    Request::from_parts(parts, Source::Http2(Box::new(source)))
+    let fields = Fields::from(&parts.headers);
+    let (method, uri, version) = (parts.method, parts.uri, parts.version);
+    let mut head = RequestHead { method, uri, version, fields, extended: None };
+    if extended_connect::is_asked(&head.method, &parts.extensions) {
+        extended_connect::ask(&mut head);
+        return (Request { head, body: Source::None }, Some(stream));
+    }
+    let length = head.fields.get("content-length").and_then(|value| text(value)?.parse().ok());
+    let expects = head.fields.get("expect").is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+    let source = Http2Source::new(stream, length, visitor.patience(), expects.then(|| early.clone()));
+    (Request { head, body: Source::Http2(Box::new(source)) }, None)
 }
 
 /// Waits for the answer's head; meanwhile interim answers go out, and a reset is noticed.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::page::{Asked, PROXY_STATUS, proxy_status, whole_seconds};
 use super::{Reason, Refusal};
@@ -26,8 +26,8 @@ const MEDIA: &str = "application/grpc";
 
 /// The content type of a gRPC request, as the answer is to have it; none if it is something else, gRPC-Web among that,
 /// which has its trailers in the body.
-pub fn content_type(fields: &HeaderMap) -> Option<HeaderValue> {
-    let text = fields.get(CONTENT_TYPE)?.to_str().ok()?;
+pub fn content_type(fields: &Fields) -> Option<HeaderValue> {
+    let text = fields::text(fields.get("content-type")?)?;
     let essence = text.split(';').next()?.trim_end();
     let (media, subtype) = essence.split_at_checked(MEDIA.len())?;
     let is_grpc = media.eq_ignore_ascii_case(MEDIA) && (subtype.is_empty() || subtype.starts_with('+'));
@@ -143,8 +143,8 @@ mod tests {
     use crate::refusal::RuleRef;
 
     fn kind(value: &'static str) -> Option<String> {
-        let mut fields = HeaderMap::new();
-        fields.insert(CONTENT_TYPE, HeaderValue::from_static(value));
+        let mut fields = Fields::new();
+        fields.add("content-type", value.as_bytes());
         content_type(&fields).map(|kind| kind.to_str().unwrap().to_owned())
     }
 

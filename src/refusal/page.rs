@@ -10,10 +10,10 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderName;
 
 use super::{Reason, Refusal, RuleRef};
-use crate::fields::Fields;
+use crate::fields::{Fields, text};
 
 /// `Proxy-Status` (RFC 9209).
 pub const PROXY_STATUS: &str = "proxy-status";
@@ -102,7 +102,7 @@ pub fn raw(refusal: &Refusal, asked: &Asked<'_>, now: SystemTime, to_head: bool)
 }
 
 /// Whether the client's `Accept` leaves no room for JSON (RFC 9110 section 12.5.1). No `Accept` at all takes anything.
-pub fn wants_plain(accept: Option<&HeaderValue>) -> bool {
+pub fn wants_plain(accept: Option<&[u8]>) -> bool {
     let takes_json = |range: &str| {
         let mut parts = range.split(';').map(str::trim);
         let media = parts.next().unwrap_or("").to_ascii_lowercase();
@@ -115,7 +115,7 @@ pub fn wants_plain(accept: Option<&HeaderValue>) -> bool {
     };
     accept.is_some_and(|accept| {
         // What most clients send that send it at all.
-        accept != "*/*" && !accept.to_str().unwrap_or("").split(',').any(takes_json)
+        accept != b"*/*" && !text(accept).unwrap_or("").split(',').any(takes_json)
     })
 }
 
@@ -431,7 +431,7 @@ mod tests {
 
     #[test]
     fn only_a_client_that_excludes_json_gets_plain_text() {
-        let accept = |text: &'static str| wants_plain(Some(&HeaderValue::from_static(text)));
+        let accept = |text: &str| wants_plain(Some(text.as_bytes()));
         assert!(!wants_plain(None));
         assert!(!accept("*/*"));
         assert!(!accept("text/html, application/*;q=0.1"));

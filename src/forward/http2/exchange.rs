@@ -183,15 +183,15 @@ impl Waiting {
 
 /// The request's head as HTTP/2 wants it.
 fn head(order: &Order) -> Result<Request<()>, Refusal> {
-    let mut fields = order.headers().clone();
+    let mut fields = order.head.fields.to_map();
     let authority = headers::to_worker_http2(&mut fields);
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(Scheme::HTTP);
     uri.authority = authority.as_ref().and_then(authority_of);
-    let path = order.uri().path_and_query().cloned();
+    let path = order.head.uri.path_and_query().cloned();
     uri.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     let mut head = Request::new(());
-    *head.method_mut() = order.method().clone();
+    *head.method_mut() = order.head.method.clone();
     *head.uri_mut() = Uri::from_parts(uri).map_err(|_| unfit())?;
     *head.version_mut() = Version::HTTP_2;
     *head.headers_mut() = fields;

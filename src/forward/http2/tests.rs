@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::SendStream;
-use http::header::HOST;
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body::Body;
 use tokio::task::JoinSet;
 
@@ -28,7 +27,7 @@ use crate::forward::pace::Patience;
 use crate::forward::proxy_header::Spoken;
 use crate::forward::source::{Http2Source, Source};
 use crate::forward::upload::Upload;
-use crate::lines::Beside;
+use crate::message::RequestHead;
 use crate::record::Scribe;
 use crate::record::counts::ServiceCounts;
 use crate::refusal::Reason;
@@ -43,7 +42,6 @@ const CALL: Call<'static> = Call {
     group: CallerGroup::of(0),
     early: None,
     spoken: Spoken::ForNobody,
-    beside: Beside { lines: b"", without: None },
     upgrade: None,
 };
 
@@ -77,13 +75,13 @@ fn way(workers: &[SocketAddr], change: impl FnOnce(&mut config::Service)) -> Way
 }
 
 impl Way {
-    async fn send(&self, order: Request<Upload>) -> Result<Response<Answer>, Refusal> {
+    async fn send(&self, order: Order) -> Result<Response<Answer>, Refusal> {
         self.call(order, CALL).await
     }
 
-    async fn call(&self, order: Request<Upload>, call: Call<'_>) -> Result<Response<Answer>, Refusal> {
+    async fn call(&self, mut order: Order, call: Call<'_>) -> Result<Response<Answer>, Refusal> {
         let mut outcome = self.scribe.begin(self.clock.refresh(), SocketAddr::from(([127, 0, 0, 1], 1)));
-        self.route.send(order, Reserved::default(), call, &mut outcome).await
+        self.route.send(&mut order, Reserved::default(), call, &mut outcome).await
     }
 
     /// How often the workers were tried, and how many connections they have.
@@ -101,16 +99,14 @@ impl Way {
     }
 }
 
-fn get(path: &'static str) -> Request<Upload> {
+fn get(path: &'static str) -> Order {
     order(Method::GET, path, Upload::none())
 }
 
-fn order(method: Method, path: &'static str, body: Upload) -> Request<Upload> {
-    let mut order = Request::new(body);
-    *order.method_mut() = method;
-    *order.uri_mut() = Uri::from_static(path);
-    order.headers_mut().insert(HOST, "api.test".parse().unwrap());
-    order
+fn order(method: Method, path: &'static str, body: Upload) -> Order {
+    let mut head = RequestHead::new(method, Uri::from_static(path));
+    head.fields.add("host", b"api.test");
+    Order { head, body }
 }
 
 /// A client's body over HTTP/2: what is written into the one end comes out of the other.
@@ -120,7 +116,7 @@ async fn body() -> (SendStream<Bytes>, Upload) {
         let (sender, connection) = h2::client::handshake(near).await.unwrap();
         tokio::task::spawn_local(connection);
         let mut sender = sender.ready().await.unwrap();
-        let (response, stream) = sender.send_request(Request::new(()), false).unwrap();
+        let (response, stream) = sender.send_request(http::Request::new(()), false).unwrap();
         tokio::task::spawn_local(response);
         stream
     });
@@ -265,7 +261,7 @@ fn the_head_is_said_as_http2_wants_it() {
         let way = way(&[worker.address()], |_| {});
         let mut order = get("/a?b=c");
         for (name, value) in [("connection", "te"), ("te", "trailers"), ("x-request-id", "1")] {
-            order.headers_mut().insert(name, value.parse().unwrap());
+            order.head.fields.add(name, value.as_bytes());
         }
         let answer = way.send(order).await.unwrap();
         assert_eq!(answer.head.fields.get("via"), Some(&b"2.0 buckler"[..]));
@@ -577,9 +573,9 @@ fn a_connection_that_went_dead_is_found_out_by_the_next_request_and_ends_all_on_
         until("it is sent", || way.counted().0 == 1).await;
         let later = way.clock.refresh().plus(connection::QUIET_TIME);
         let mut outcome = way.scribe.begin(later, SocketAddr::from(([127, 0, 0, 1], 1)));
-        let second = order(Method::POST, "/", Upload::none());
+        let mut second = order(Method::POST, "/", Upload::none());
         let begun = Moment::read();
-        let second = way.route.send(second, Reserved::default(), CALL, &mut outcome).await;
+        let second = way.route.send(&mut second, Reserved::default(), CALL, &mut outcome).await;
         assert!(Moment::read().since(begun) < connection::PING_WAIT * 3);
         assert_eq!(second.unwrap_err().reason, Reason::WorkerReset);
         assert_eq!(first.await.unwrap().unwrap_err().reason, Reason::WorkerReset);
