@@ -23,14 +23,20 @@ const USUAL_BYTES: usize = 1024;
 const USUAL_LINES: usize = 24;
 
 thread_local! {
-    static SPARES: RefCell<Vec<(Vec<u8>, Vec<Line>)>> = const { RefCell::new(Vec::new()) };
+    #[allow(clippy::vec_box, reason = "the box is what is lent")]
+    static SPARES: RefCell<Vec<Box<Section>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Fields, in the order in which they came or were added. Names are in lower case; a value is without blanks around it
 /// and never holds CR, LF or NUL. Names and values together may have 4 GiB; what is beyond that is left out. How many
-/// there may be is bounded by whoever reads them.
+/// there may be is bounded by whoever reads them. They stand in a box, since a head is handed on many times on its way.
 #[derive(Default)]
-pub struct Fields {
+pub struct Fields(Option<Box<Section>>);
+
+/// No fields.
+static NONE: Section = Section { text: Vec::new(), lines: Vec::new(), names: 0 };
+
+struct Section {
     /// Complete lines, one behind the other: `name: value` and CRLF.
     text: Vec<u8>,
     lines: Vec<Line>,
@@ -57,30 +63,28 @@ pub struct FieldSpan {
 impl Fields {
     /// None yet, with room for a usual head.
     pub fn new() -> Self {
-        let spare = SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten();
-        let (text, lines) =
-            spare.unwrap_or_else(|| (Vec::with_capacity(USUAL_BYTES), Vec::with_capacity(USUAL_LINES)));
-        Self { text, lines, names: 0 }
+        Self(Some(Section::spare()))
     }
 
     /// How many there are.
-    pub const fn len(&self) -> usize {
-        self.lines.len()
+    pub fn len(&self) -> usize {
+        self.all().lines.len()
     }
 
     /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.lines.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.all().lines.is_empty()
     }
 
     /// All of them as a head of HTTP/1.1 has them.
     pub fn as_lines(&self) -> &[u8] {
-        &self.text
+        &self.all().text
     }
 
     /// Names and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        (0..self.lines.len()).map(|n| (self.name(n), self.value(n)))
+        let all = self.all();
+        (0..all.lines.len()).map(|n| (all.name(n), all.value(n)))
     }
 
     /// Whether there is one of this name. Names that are asked for are in lower case, here and below.
@@ -92,7 +96,7 @@ impl Fields {
     /// The value of the first one of this name.
     #[inline]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        if self.may_have(name) { self.get_all(name).next() } else { None }
+        if self.all().may_have(name) { self.get_all(name).next() } else { None }
     }
 
     /// The values of all of this name, in order.
@@ -100,8 +104,9 @@ impl Fields {
         &'a self,
         name: &'n str,
     ) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a, 'n> {
-        let end = if self.may_have(name) { self.lines.len() } else { 0 };
-        (0..end).filter(|n| self.name(*n) == name.as_bytes()).map(|n| self.value(n))
+        let all = self.all();
+        let end = if all.may_have(name) { all.lines.len() } else { 0 };
+        (0..end).filter(|n| all.is(*n, name)).map(|n| all.value(n))
     }
 
     /// Adds one behind the others. A value that could end its line is left out with its name.
@@ -112,37 +117,40 @@ impl Fields {
     /// The same with a value that is written in parts.
     pub fn add_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
         debug_assert!(!name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_uppercase()));
-        let at = self.text.len();
-        self.text.extend_from_slice(name.as_bytes());
-        self.text.extend_from_slice(b": ");
-        let value = self.text.len();
-        write(&mut self.text);
-        if is_value(self.text.get(value..).unwrap_or_default()) {
-            self.text.extend_from_slice(b"\r\n");
-            self.note(at, value);
+        let all = self.all_mut();
+        let at = all.text.len();
+        all.text.extend_from_slice(name.as_bytes());
+        all.text.extend_from_slice(b": ");
+        let value = all.text.len();
+        write(&mut all.text);
+        if is_value(all.text.get(value..).unwrap_or_default()) {
+            all.text.extend_from_slice(b"\r\n");
+            all.note(at, value);
         } else {
-            self.text.truncate(at);
+            all.text.truncate(at);
         }
     }
 
     /// Adds one that was read: its reader has judged that name and value are such. The name may be in any case.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        let at = self.text.len();
-        self.text.reserve(name.len() + value.len() + 4);
-        self.text.extend_from_slice(name);
-        self.text.extend_from_slice(b": ");
-        self.text.extend_from_slice(value);
-        self.text.extend_from_slice(b"\r\n");
-        lower(&mut self.text[at..at + name.len()]);
-        self.note(at, at + name.len() + 2);
+        let all = self.all_mut();
+        let at = all.text.len();
+        all.text.reserve(name.len() + value.len() + 4);
+        all.text.extend_from_slice(name);
+        all.text.extend_from_slice(b": ");
+        all.text.extend_from_slice(value);
+        all.text.extend_from_slice(b"\r\n");
+        lower(&mut all.text[at..at + name.len()]);
+        all.note(at, at + name.len() + 2);
     }
 
     /// The same of a whole line, CRLF and all, of which the first `name` bytes are the name and `: ` the next two.
     pub fn push_line(&mut self, line: &[u8], name: usize) {
-        let at = self.text.len();
-        self.text.extend_from_slice(line);
-        lower(&mut self.text[at..at + name]);
-        self.note(at, at + name + 2);
+        let all = self.all_mut();
+        let at = all.text.len();
+        all.text.extend_from_slice(line);
+        lower(&mut all.text[at..at + name]);
+        all.note(at, at + name + 2);
     }
 
     /// Adds all fields of a section that was read and judged; `spans` says where in `section` they stand.
@@ -158,35 +166,36 @@ impl Fields {
                 && section.get(value.end..next) == Some(b"\r\n")
         });
         if !as_written {
-            spans
-                .iter()
-                .for_each(|span| self.push(&section[span.name.clone()], &section[span.value.clone()]));
-            return;
+            let push =
+                |span: &FieldSpan| self.push(&section[span.name.clone()], &section[span.value.clone()]);
+            return spans.iter().for_each(push);
         }
         // One copy for all of them, as nearly every client writes them.
-        let base = self.text.len();
-        self.text.extend_from_slice(&section[begin..last.value.end + 2]);
+        let all = self.all_mut();
+        let base = all.text.len();
+        all.text.extend_from_slice(&section[begin..last.value.end + 2]);
         for FieldSpan { name, value } in spans {
             let at = base + name.start - begin;
-            lower(&mut self.text[at..at + name.len()]);
-            self.note(at, base + value.start - begin);
+            lower(&mut all.text[at..at + name.len()]);
+            all.note(at, base + value.start - begin);
         }
     }
 
     /// Adds one with the value of the first one of another name, if there is such a one.
     pub fn add_copy(&mut self, name: &str, of: &str) {
-        let mut all = 0..if self.may_have(of) { self.lines.len() } else { 0 };
-        let Some(n) = all.find(|n| self.name(*n) == of.as_bytes()) else { return };
-        let value = self.lines[n].value as usize..self.end(n) - 2;
+        let all = self.all();
+        let Some(n) = (0..all.lines.len()).find(|n| all.is(*n, of)) else { return };
+        let value = all.lines[n].value as usize..all.end(n) - 2;
         self.add_with(name, |out| out.extend_from_within(value));
     }
 
     /// Adds all of these behind the others.
     pub fn add_all(&mut self, others: &Self) {
-        let base = self.text.len();
-        self.text.extend_from_slice(&others.text);
+        let (all, others) = (self.all_mut(), others.all());
+        let base = all.text.len();
+        all.text.extend_from_slice(&others.text);
         for line in &others.lines {
-            self.note(base + line.at as usize, base + line.value as usize);
+            all.note(base + line.at as usize, base + line.value as usize);
         }
     }
 
@@ -198,51 +207,75 @@ impl Fields {
 
     /// Removes all of this name.
     pub fn remove(&mut self, name: &str) {
-        if self.may_have(name) {
+        if self.all().may_have(name) {
             self.retain(|other, _| other != name.as_bytes());
         }
     }
 
     /// Removes those of which `keep` is not true.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        let Some(all) = &mut self.0 else { return };
         let (mut lines, mut bytes) = (0, 0);
-        for n in 0..self.lines.len() {
-            if !keep(self.name(n), self.value(n)) {
+        for n in 0..all.lines.len() {
+            if !keep(all.name(n), all.value(n)) {
                 continue;
             }
-            let (line, end) = (self.lines[n], self.end(n));
+            let (line, end) = (all.lines[n], all.end(n));
             let at = line.at as usize;
             if at != bytes {
-                self.text.copy_within(at..end, bytes);
+                all.text.copy_within(at..end, bytes);
             }
             let moved = (at - bytes) as u32;
-            self.lines[lines] = Line { at: line.at - moved, value: line.value - moved };
+            all.lines[lines] = Line { at: line.at - moved, value: line.value - moved };
             lines += 1;
             bytes += end - at;
         }
-        self.lines.truncate(lines);
-        self.text.truncate(bytes);
+        all.lines.truncate(lines);
+        all.text.truncate(bytes);
     }
 
     /// Gives back the room that is not used, of what is kept for long.
     pub fn shrink(&mut self) {
-        self.text.shrink_to_fit();
-        self.lines.shrink_to_fit();
+        if let Some(all) = &mut self.0 {
+            all.text.shrink_to_fit();
+            all.lines.shrink_to_fit();
+        }
     }
 
     /// The same as a map, for a library that wants one.
     pub fn to_map(&self) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(self.len());
-        let text = Bytes::copy_from_slice(&self.text);
-        for n in 0..self.lines.len() {
-            let value = self.lines[n].value as usize..self.end(n) - 2;
+        let all = self.all();
+        let text = Bytes::copy_from_slice(&all.text);
+        for n in 0..all.lines.len() {
+            let value = all.lines[n].value as usize..all.end(n) - 2;
             if let (Ok(name), Ok(value)) =
-                (HeaderName::from_bytes(self.name(n)), HeaderValue::from_maybe_shared(text.slice(value)))
+                (HeaderName::from_bytes(all.name(n)), HeaderValue::from_maybe_shared(text.slice(value)))
             {
                 map.append(name, value);
             }
         }
         map
+    }
+
+    #[inline]
+    fn all(&self) -> &Section {
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+
+    #[inline]
+    fn all_mut(&mut self) -> &mut Section {
+        self.0.get_or_insert_with(Section::spare)
+    }
+}
+
+impl Section {
+    /// An empty one.
+    fn spare() -> Box<Self> {
+        SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten().unwrap_or_else(|| {
+            let (text, lines) = (Vec::with_capacity(USUAL_BYTES), Vec::with_capacity(USUAL_LINES));
+            Box::new(Self { text, lines, names: 0 })
+        })
     }
 
     fn name(&self, n: usize) -> &[u8] {
@@ -252,6 +285,13 @@ impl Fields {
 
     fn value(&self, n: usize) -> &[u8] {
         &self.text[self.lines[n].value as usize..self.end(n) - 2]
+    }
+
+    /// Whether the nth has this name: most are of another length.
+    #[inline]
+    fn is(&self, n: usize, name: &str) -> bool {
+        let line = self.lines[n];
+        (line.value - line.at) as usize == name.len() + 2 && self.name(n) == name.as_bytes()
     }
 
     /// Where the line behind the nth begins.
@@ -318,16 +358,18 @@ impl From<&HeaderMap> for Fields {
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        if !(USUAL_BYTES..=SPARE_BYTES).contains(&self.text.capacity()) {
+        let Some(mut all) = self.0.take() else { return };
+        if !(USUAL_BYTES..=SPARE_BYTES).contains(&all.text.capacity()) {
             return;
         }
+        all.text.clear();
+        all.lines.clear();
+        all.names = 0;
         // Not there any more when the thread ends: then there is nothing to keep it for.
         let _ = SPARES.try_with(|spares| {
             let mut spares = spares.borrow_mut();
             if spares.len() < SPARE {
-                self.text.clear();
-                self.lines.clear();
-                spares.push((std::mem::take(&mut self.text), std::mem::take(&mut self.lines)));
+                spares.push(all);
             }
         });
     }
@@ -343,7 +385,7 @@ impl Clone for Fields {
 
 impl PartialEq for Fields {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        self.as_lines() == other.as_lines()
     }
 }
 

@@ -142,6 +142,9 @@ fn strip(fields: &mut Fields, goes: impl Fn(&[u8]) -> bool) {
 
 /// Adds a value to a list field; its lines become one. What is not text is left out.
 fn extend(fields: &mut Fields, name: &str, value: &[u8]) {
+    if !fields.contains(name) {
+        return fields.add(name, value);
+    }
     let before: Vec<_> = fields.get_all(name).filter_map(text).map(str::to_owned).collect();
     fields.remove(name);
     fields.add_with(name, |out| {
