@@ -6,50 +6,21 @@
 //! Not here: what is a field and what is not (`listen::wire`, `forward::http1::head`), and which fields go where
 //! (`forward::headers`).
 
-use std::cell::RefCell;
+mod section;
+
 use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// So many buffers are kept on a thread for the heads to come.
-const SPARE: usize = 64;
-/// A buffer with room for more bytes than this is not kept, nor is one with less than usual.
-const SPARE_BYTES: usize = 4096;
-/// Room for the lines of a usual head, in bytes.
-const USUAL_BYTES: usize = 1024;
-/// The same in lines.
-const USUAL_LINES: usize = 24;
-
-thread_local! {
-    #[allow(clippy::vec_box, reason = "the box is what is lent")]
-    static SPARES: RefCell<Vec<Box<Section>>> = const { RefCell::new(Vec::new()) };
-}
+use section::{Line, NONE, Section, is_value, lower};
 
 /// Fields, in the order in which they came or were added. Names are in lower case; a value is without blanks around it
 /// and never holds CR, LF or NUL. Names and values together may have 4 GiB; what is beyond that is left out. How many
 /// there may be is bounded by whoever reads them. They stand in a box, since a head is handed on many times on its way.
 #[derive(Default)]
 pub struct Fields(Option<Box<Section>>);
-
-/// No fields.
-static NONE: Section = Section { text: Vec::new(), lines: Vec::new(), names: 0 };
-
-struct Section {
-    /// Complete lines, one behind the other: `name: value` and CRLF.
-    text: Vec<u8>,
-    lines: Vec<Line>,
-    /// The bit of each name that is or was there: most that are asked for are not.
-    names: u64,
-}
-
-/// Where a line begins, and where its value does. It ends where the next one begins.
-#[derive(Clone, Copy)]
-struct Line {
-    at: u32,
-    value: u32,
-}
 
 /// Where a field stands in a section that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +122,21 @@ impl Fields {
         all.text.extend_from_slice(line);
         lower(&mut all.text[at..at + name]);
         all.note(at, at + name + 2);
+    }
+
+    /// The name of the last one; empty if there is none.
+    pub fn last_name(&self) -> &[u8] {
+        let all = self.all();
+        all.lines.len().checked_sub(1).map_or(&[], |n| all.name(n))
+    }
+
+    /// Removes the last one.
+    pub fn pop(&mut self) {
+        if let Some(all) = &mut self.0
+            && let Some(line) = all.lines.pop()
+        {
+            all.text.truncate(line.at as usize);
+        }
     }
 
     /// Adds all fields of a section that was read and judged; `spans` says where in `section` they stand.
@@ -269,83 +255,10 @@ impl Fields {
     }
 }
 
-impl Section {
-    /// An empty one.
-    fn spare() -> Box<Self> {
-        SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten().unwrap_or_else(|| {
-            let (text, lines) = (Vec::with_capacity(USUAL_BYTES), Vec::with_capacity(USUAL_LINES));
-            Box::new(Self { text, lines, names: 0 })
-        })
-    }
-
-    fn name(&self, n: usize) -> &[u8] {
-        let line = self.lines[n];
-        &self.text[line.at as usize..line.value as usize - 2]
-    }
-
-    fn value(&self, n: usize) -> &[u8] {
-        &self.text[self.lines[n].value as usize..self.end(n) - 2]
-    }
-
-    /// Whether the nth has this name: most are of another length.
-    #[inline]
-    fn is(&self, n: usize, name: &str) -> bool {
-        let line = self.lines[n];
-        (line.value - line.at) as usize == name.len() + 2 && self.name(n) == name.as_bytes()
-    }
-
-    /// Where the line behind the nth begins.
-    fn end(&self, n: usize) -> usize {
-        self.lines.get(n + 1).map_or(self.text.len(), |next| next.at as usize)
-    }
-
-    #[inline]
-    fn may_have(&self, name: &str) -> bool {
-        self.names & bit(name.as_bytes()) != 0
-    }
-
-    /// Notes the line that begins at `at`, the last one of all.
-    fn note(&mut self, at: usize, value: usize) {
-        let (Ok(begins), Ok(_)) = (u32::try_from(at), u32::try_from(self.text.len())) else {
-            return self.text.truncate(at);
-        };
-        self.names |= bit(&self.text[at..value - 2]);
-        self.lines.push(Line { at: begins, value: begins + (value - at) as u32 });
-    }
-}
-
 /// The value as text, if it holds nothing but visible ASCII, blanks and tabs.
 pub fn text(value: &[u8]) -> Option<&str> {
     let is_text = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
     if is_text { std::str::from_utf8(value).ok() } else { None }
-}
-
-/// In lower case. In groups of a known length, which compilers take at once.
-fn lower(name: &mut [u8]) {
-    let (groups, tail) = name.as_chunks_mut::<8>();
-    groups.iter_mut().for_each(|group| group.make_ascii_lowercase());
-    let (groups, tail) = tail.as_chunks_mut::<4>();
-    groups.iter_mut().for_each(|group| group.make_ascii_lowercase());
-    tail.make_ascii_lowercase();
-}
-
-/// The bit of a name: of 64, so that most names of two heads have different ones.
-#[inline]
-const fn bit(name: &[u8]) -> u64 {
-    match name {
-        [] => 1,
-        [only] => 1 << (*only & 63),
-        [first, .., last] => {
-            1 << ((name.len() as u8).wrapping_mul(5).wrapping_add(*first).wrapping_add(last.wrapping_mul(3))
-                & 63)
-        }
-    }
-}
-
-/// Without what would end a line (RFC 9110 section 5.5).
-fn is_value(value: &[u8]) -> bool {
-    // All bytes without a stop at the first: so many are looked at in one instruction.
-    !value.iter().fold(false, |ends, byte| ends | matches!(byte, b'\r' | b'\n' | 0))
 }
 
 impl From<&HeaderMap> for Fields {
@@ -358,20 +271,9 @@ impl From<&HeaderMap> for Fields {
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        let Some(mut all) = self.0.take() else { return };
-        if !(USUAL_BYTES..=SPARE_BYTES).contains(&all.text.capacity()) {
-            return;
+        if let Some(all) = self.0.take() {
+            all.give_back();
         }
-        all.text.clear();
-        all.lines.clear();
-        all.names = 0;
-        // Not there any more when the thread ends: then there is nothing to keep it for.
-        let _ = SPARES.try_with(|spares| {
-            let mut spares = spares.borrow_mut();
-            if spares.len() < SPARE {
-                spares.push(all);
-            }
-        });
     }
 }
 
@@ -402,6 +304,7 @@ impl fmt::Debug for Fields {
 mod tests {
     use proptest::prelude::*;
 
+    use super::section::{SPARE, SPARE_BYTES, SPARES};
     use super::*;
 
     fn lines(fields: &Fields) -> &str {
@@ -426,6 +329,11 @@ mod tests {
         fields.shrink();
         assert_eq!(lines(&fields), "x-empty: \r\nset-cookie: e=f\r\nx-cookie: e=f\r\n");
         assert_eq!((fields.get("via"), fields.get("x-empty")), (None, Some(&b""[..])));
+        assert_eq!(fields.last_name(), b"x-cookie");
+        fields.pop();
+        assert_eq!(lines(&fields), "x-empty: \r\nset-cookie: e=f\r\n");
+        (0..3).for_each(|_| fields.pop());
+        assert_eq!((lines(&fields), fields.last_name()), ("", &b""[..]));
     }
 
     #[test]
@@ -439,6 +347,18 @@ mod tests {
         fields.add("x-c", b"3");
         assert_eq!(lines(&fields), "x-a: 1\r\nx-c: 3\r\n");
         assert_eq!(fields.get("x-b"), None);
+    }
+
+    #[test]
+    fn what_would_end_a_line_is_found_wherever_it_stands() {
+        for length in 0..40 {
+            assert!(is_value(&vec![b'a'; length]));
+            for (at, byte) in (0..length).flat_map(|at| [(at, b'\r'), (at, b'\n'), (at, 0)]) {
+                let mut value = vec![b'a'; length];
+                value[at] = byte;
+                assert!(!is_value(&value), "{length} {at} {byte}");
+            }
+        }
     }
 
     #[test]

@@ -89,11 +89,12 @@ pub fn read(bytes: &[u8], method: &Method, most: usize) -> Result<Option<(Head, 
         if name.len() > NAME_MOST {
             return Err(NOT_HTTP);
         }
-        if said.hear(name, field.value)? || switches {
-            match whole_line(bytes, name, field.value) {
-                Some(line) => fields.push_line(line, name.len()),
-                None => fields.push(name, field.value),
-            }
+        match whole_line(bytes, name, field.value) {
+            Some(line) => fields.push_line(line, name.len()),
+            None => fields.push(name, field.value),
+        }
+        if !said.hear(fields.last_name(), field.value)? && !switches {
+            fields.pop();
         }
     }
     if !switches {
@@ -143,34 +144,29 @@ struct Said {
 }
 
 impl Said {
-    /// Takes notice of a field. False: it is not for the client (RFC 9110 section 7.6.1), or was said before.
+    /// Takes notice of a field, whose name is in lower case. False: it is not for the client (RFC 9110 section 7.6.1), or
+    /// was said before.
     fn hear(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Bad> {
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         // By length first: most names are of none of these.
-        Ok(match name.len() {
-            2 => !is("te"),
-            7 => !is("upgrade"),
-            10 if is("connection") => {
+        Ok(match (name.len(), name) {
+            (10, b"connection") => {
                 value.split(|byte| *byte == b',').for_each(|option| self.hear_option(option.trim_ascii()));
                 false
             }
-            10 if is("keep-alive") => {
+            (10, b"keep-alive") => {
                 self.idle_seconds = self.idle_seconds.or_else(|| headers::keep_alive_timeout(value));
                 false
             }
-            14 if is("content-length") => self.hear_length(value)?,
-            14 => !is("http2-settings"),
-            16 => !is("proxy-connection") && !is("x-buckler-caller"),
-            17 if is("transfer-encoding") => {
+            (14, b"content-length") => self.hear_length(value)?,
+            (16, b"x-buckler-caller") => false,
+            (17, b"transfer-encoding") => {
                 if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(TWO_WAYS);
                 }
                 self.chunked = true;
                 false
             }
-            18 => !is("proxy-authenticate"),
-            19 => !is("proxy-authorization"),
-            _ => true,
+            _ => !headers::is_of_one_hop(name),
         })
     }
 
