@@ -193,7 +193,7 @@ impl Fields {
 
     /// Removes all of this name.
     pub fn remove(&mut self, name: &str) {
-        if self.all().may_have(name) {
+        if self.contains(name) {
             self.retain(|other, _| other != name.as_bytes());
         }
     }
