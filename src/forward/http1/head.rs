@@ -58,8 +58,8 @@ impl Head {
     }
 }
 
-/// Reads the head that `bytes` begin with, an answer to a request of this `method`, of at most `most` bytes; returns its
-/// length with it. None: it is not all here.
+/// Reads the head that `bytes` begin with, an answer to a request of this `method`, of at most `most` bytes; its length
+/// stands beside it. None: it is not all here.
 ///
 /// # Errors
 /// It is no head of HTTP/1.1, too long, or its framing can be read in two ways.
