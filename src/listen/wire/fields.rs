@@ -56,7 +56,14 @@ impl Fields {
                 (Place::LineStart, b'\r') => self.place = Place::LastLineFeed,
                 (Place::LineStart, _) => {
                     self.start(byte, at, most)?;
-                    continue;
+                    // Nearly always all of the line is here.
+                    let Some((colon, end)) = whole_line(&window[at..]) else { continue };
+                    self.colon = at + colon;
+                    *looked = at + end + 2;
+                    let field = self.field(window, *looked - 1);
+                    self.line = *looked;
+                    self.place = Place::LineStart;
+                    return Ok(field);
                 }
                 (Place::Name, b':') => {
                     self.colon = at;
@@ -125,6 +132,17 @@ impl Fields {
         }
         Found::Field { name: self.line..self.colon, value }
     }
+}
+
+/// Where the colon and the CR of the line stand that `rest` begins with. None: not all of it is here, or it is no sound
+/// one.
+fn whole_line(rest: &[u8]) -> Option<(usize, usize)> {
+    let colon = run(rest, &TOKEN);
+    if rest.get(colon) != Some(&b':') {
+        return None;
+    }
+    let end = colon + 1 + value_run(&rest[colon + 1..]);
+    rest[end..].starts_with(b"\r\n").then_some((colon, end))
 }
 
 const fn bad_name(byte: u8) -> &'static str {
