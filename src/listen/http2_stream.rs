@@ -21,7 +21,7 @@ use crate::forward::early::Early;
 use crate::forward::source::{Http2Source, Source};
 use crate::forward::tunnel::Opening;
 use crate::inbound::{self, Reply, Visitor};
-use crate::message::{Request, RequestHead, Response, ResponseHead};
+use crate::message::{Request, RequestHead, Response, ResponseHead, Target};
 
 /// The client has reset the stream, or the whole connection is gone.
 struct Gone;
@@ -61,8 +61,9 @@ fn read(
 ) -> (Request<Source>, Option<RecvStream>) {
     let (parts, stream) = request.into_parts();
     let fields = Fields::from(&parts.headers);
-    let (method, uri, version) = (parts.method, parts.uri, parts.version);
-    let mut head = RequestHead { method, uri, version, fields, extended: None };
+    let target = Target::of(&parts.uri);
+    let (method, version) = (parts.method, parts.version);
+    let mut head = RequestHead { method, target, version, fields, extended: None };
     if extended_connect::is_asked(&head.method, &parts.extensions) {
         extended_connect::ask(&mut head);
         return (Request { head, body: Source::None }, Some(stream));

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::SendStream;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
 use tokio::task::JoinSet;
 
@@ -27,7 +27,7 @@ use crate::forward::pace::Patience;
 use crate::forward::proxy_header::Spoken;
 use crate::forward::source::{Http2Source, Source};
 use crate::forward::upload::Upload;
-use crate::message::RequestHead;
+use crate::message::{RequestHead, Target};
 use crate::record::Scribe;
 use crate::record::counts::ServiceCounts;
 use crate::refusal::Reason;
@@ -104,7 +104,7 @@ fn get(path: &'static str) -> Order {
 }
 
 fn order(method: Method, path: &'static str, body: Upload) -> Order {
-    let mut head = RequestHead::new(method, Uri::from_static(path));
+    let mut head = RequestHead::new(method, Target::new("", "", path));
     head.fields.add("host", b"api.test");
     Order { head, body }
 }

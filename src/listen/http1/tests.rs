@@ -133,7 +133,7 @@ async fn understand(line: &Rc<Line>) -> Vec<Understood> {
         drop(body);
         assert!(poll_fn(|cx| Poll::Ready(line.settle(cx))).await, "the next request follows");
         assert!(!line.io.borrow().held.is_empty() || line.io.borrow().held.capacity() == 0);
-        let (method, target) = (head.method, head.uri.to_string());
+        let (method, target) = (head.method, head.target.path_and_query().to_owned());
         all.push(Understood { method, target, fields: pairs(&head.fields), content, trailers });
     }
     all
