@@ -156,7 +156,7 @@ async fn a_tunnel_that_ends_silent_in_a_drain_says_so() {
     assert_eq!(world.tunnel.await.unwrap().0, TunnelEnd::Drained);
 }
 
-/// A client whose transport takes everything, and holds back what its socket does not take: like TLS, but for its bound.
+/// A client whose transport takes everything, and holds back what its socket does not take: like TLS, without a bound.
 struct HoldsBack {
     socket: Socket,
     held: Vec<u8>,
