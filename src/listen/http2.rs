@@ -56,6 +56,8 @@ enum End {
     Failed(h2::Error),
     /// The client takes nothing, or never began.
     Abandoned,
+    /// The socket takes nothing any more.
+    Broken,
 }
 
 /// What has lasted too long.
@@ -170,6 +172,9 @@ impl<'a> Watch<'a> {
                     // Once is enough: the waker of a task stays the same, and whether it drains is a flag.
                     asked_to_be_woken = true;
                     let _ = draining.as_mut().poll(cx);
+                }
+                if let Poll::Ready(Err(_)) = self.wire.poll_out(cx) {
+                    return Poll::Ready(End::Broken);
                 }
                 let Some((deadline, overdue)) = self.deadline() else { return Poll::Pending };
                 if deadline < rings_at {
@@ -307,5 +312,6 @@ async fn close(end: End, wire: &Wire) {
             discard(&mut wire.stream.borrow_mut()).await;
         }
         End::Abandoned => wire.stream.borrow().reset_on_close(),
+        End::Broken => {}
     }
 }

@@ -1,5 +1,8 @@
 //! A client's socket as the engine of HTTP/2 sees it: every byte of both directions passes the [`Frames`], which say
 //! when a client does what no client should; and every wait leaves a mark that [`super::http2`] times.
+//!
+//! The engine flushes behind each DATA frame. What it writes in one turn is small for most answers, so it is gathered
+//! and goes out together when the turn ends: one record of TLS and one system call for the answers of many streams.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -16,6 +19,15 @@ use crate::inbound::Visitor;
 /// How often the engine reads (some 8 KiB each) before the streams are asked to take what came: otherwise a client that
 /// is fast would fill every window before anybody looks.
 const READS_PER_TURN: u32 = 4;
+/// What is gathered before the engine must wait for the socket. A write is at most two frames longer.
+const GATHERED_MOST: usize = 32 * 1024;
+/// A write of at least this much is not copied: it goes to the socket as it is.
+const LARGE_WRITE: usize = 8 * 1024;
+
+thread_local! {
+    /// The room that the connections of a shard gather in, one after another.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// What the socket and the one who watches over it share.
 #[derive(Debug)]
@@ -23,26 +35,66 @@ pub(super) struct Wire {
     pub(super) stream: RefCell<Transport>,
     pub(super) visitor: Rc<Visitor>,
     pub(super) frames: RefCell<Frames>,
-    is_tls: bool,
     /// What the client did that ends this connection.
     flood: Cell<Option<Flood>>,
     /// Reads that are left before the streams have their turn.
     reads: Cell<u32>,
     /// The engine waits to write since then (nanoseconds of `Moment`).
     writing: Cell<Option<u64>>,
+    gathered: RefCell<Gathered>,
+}
+
+/// What the engine has written and the socket has not taken.
+#[derive(Debug, Default)]
+struct Gathered {
+    bytes: Vec<u8>,
+    /// Of them, those that went out.
+    gone: usize,
+    /// The socket took all, and TLS may keep some of it.
+    unflushed: bool,
+}
+
+impl Gathered {
+    fn add<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = SPARE.take();
+        }
+        slices.for_each(|slice| self.bytes.extend_from_slice(slice));
+    }
+
+    fn poll_out(&mut self, stream: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.gone < self.bytes.len() {
+            let n = ready!(Pin::new(&mut *stream).poll_write(cx, &self.bytes[self.gone..]))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.gone += n;
+            self.unflushed = true;
+        }
+        self.gone = 0;
+        self.bytes.clear();
+        if self.bytes.capacity() > 0 {
+            SPARE.set(std::mem::take(&mut self.bytes));
+        }
+        if self.unflushed {
+            ready!(Pin::new(stream).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Wire {
     pub(super) fn new(stream: Transport, visitor: Rc<Visitor>, bounds: FrameBounds) -> Rc<Self> {
         let frames = RefCell::new(Frames::new(bounds, visitor.now().nanos));
         Rc::new(Self {
-            is_tls: stream.is_tls(),
             stream: RefCell::new(stream),
             visitor,
             frames,
             flood: Cell::new(None),
             reads: Cell::new(READS_PER_TURN),
             writing: Cell::new(None),
+            gathered: RefCell::default(),
         })
     }
 
@@ -72,14 +124,36 @@ impl Wire {
         }
     }
 
-    /// Marks how a write went. TLS takes what it can only keep: not until that is flushed has the client taken it.
-    fn note_write<T>(&self, polled: Poll<T>, flushed: bool) -> Poll<T> {
+    /// Sends what is gathered. TLS takes what it can only keep: not until that is flushed has the client taken it.
+    pub(super) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.gathered.borrow_mut().poll_out(&mut self.stream.borrow_mut(), cx);
+        self.note_write(polled)
+    }
+
+    /// Marks how a write went.
+    fn note_write<T>(&self, polled: Poll<T>) -> Poll<T> {
         match &polled {
-            Poll::Ready(_) if flushed => self.writing.set(None),
-            Poll::Ready(_) => {}
+            Poll::Ready(_) => self.writing.set(None),
             Poll::Pending => self.writing.set(self.writing.get().or_else(|| Some(self.visitor.now().nanos))),
         }
         polled
+    }
+
+    /// Whether the socket has to take something before the engine may go on.
+    fn is_full(&self) -> bool {
+        self.gathered.borrow().bytes.len() >= GATHERED_MOST
+    }
+
+    /// Passes a large write on without a copy, behind what is gathered.
+    fn poll_large(&self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_out(cx))?;
+        let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices);
+        self.gathered.borrow_mut().unflushed = polled.is_ready();
+        match polled {
+            // Until it is flushed, which is told then.
+            Poll::Ready(_) => polled,
+            Poll::Pending => self.note_write(polled),
+        }
     }
 }
 
@@ -126,12 +200,7 @@ impl AsyncRead for Http2Socket {
 
 impl AsyncWrite for Http2Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let wire = &self.wire;
-        let polled = Pin::new(&mut *wire.stream.borrow_mut()).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(n)) = &polled {
-            wire.saw(wire.frames.borrow_mut().sent(&bytes[..*n], wire.visitor.now().nanos));
-        }
-        wire.note_write(polled, !wire.is_tls)
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -140,29 +209,37 @@ impl AsyncWrite for Http2Socket {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wire = &self.wire;
-        let polled = Pin::new(&mut *wire.stream.borrow_mut()).poll_write_vectored(cx, slices);
-        if let Poll::Ready(Ok(n)) = &polled {
-            let (mut left, now) = (*n, wire.visitor.now().nanos);
-            for slice in slices {
-                let taken = left.min(slice.len());
-                wire.saw(wire.frames.borrow_mut().sent(&slice[..taken], now));
-                left -= taken;
-            }
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        if wire.is_full() {
+            ready!(wire.poll_out(cx))?;
         }
-        wire.note_write(polled, !wire.is_tls)
+        let n = match length {
+            LARGE_WRITE.. => ready!(wire.poll_large(cx, slices))?,
+            _ => {
+                wire.gathered.borrow_mut().add(slices.iter().map(|slice| &**slice));
+                length
+            }
+        };
+        let (mut left, now) = (n, wire.visitor.now().nanos);
+        for slice in slices {
+            let taken = left.min(slice.len());
+            wire.saw(wire.frames.borrow_mut().sent(&slice[..taken], now));
+            left -= taken;
+        }
+        Poll::Ready(Ok(n))
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
+    /// What is gathered goes out when the turn ends ([`Wire::poll_out`]), or here if it is much.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut *self.wire.stream.borrow_mut()).poll_flush(cx);
-        self.wire.note_write(polled, true)
+        if self.wire.is_full() { self.wire.poll_out(cx) } else { Poll::Ready(Ok(())) }
     }
 
-    /// Leaves the socket open: how it is closed is decided by the one who drives the connection.
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// Sends the rest and leaves the socket open: how it is closed is decided by the one who drives the connection.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wire.poll_out(cx)
     }
 }
