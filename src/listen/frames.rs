@@ -2,7 +2,7 @@
 //! and says when a client breaks the framing (RFC 9113) or does what costs us much and it little. A pure state
 //! machine: it owns no bytes, no socket and no clock; times are nanoseconds on the caller's clock.
 //!
-//! Not here: HPACK, flow control, stream states in full (the h2 crate's), what a request means.
+//! Not here: HPACK, flow control, stream states in full (`http2.rs`), what a request means.
 //!
 //! ```
 //! use buckler::listen::frames::{FloodKind, FrameBounds, Frames};

@@ -7,6 +7,7 @@
 
 mod code;
 mod engine;
+mod gathered;
 mod head;
 mod stream;
 mod wire;

@@ -300,8 +300,7 @@ impl Frames {
     }
 }
 
-/// RFC 7540 section 5.3.1. RFC 9113 says nothing of it, but the engine answers it by leaving the header block unread,
-/// and then its table of header fields (RFC 7541 section 2.3.2) is not the client's any more.
+/// RFC 7540 section 5.3.1. RFC 9113 says nothing of it; no client means it.
 const OF_ITSELF: Flood = Flood::fault(PROTOCOL_ERROR, "a stream that depends on itself");
 
 /// Whether a header block begins with a pseudo-header field, as far as that can be seen without unpacking it (RFC 7541

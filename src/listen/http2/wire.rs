@@ -5,17 +5,16 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 use http::{HeaderMap, StatusCode};
-use tokio::io::AsyncWrite;
 
 use super::super::frames::{self, Flood, FrameBounds, Frames};
 use super::super::hpack;
 use super::super::transport::Transport;
 use super::code::{FLOW_CONTROL_ERROR, PROTOCOL_ERROR};
+use super::gathered::Gathered;
 use super::stream::Stream;
 use super::{CONNECTION_WINDOW, RESET_REMEMBERED, RESET_STREAMS};
 use crate::forward::source::Interrupted;
@@ -28,13 +27,6 @@ const GATHERED_MOST: usize = 64 * 1024;
 const DATA_MOST: usize = 16 * 1024;
 /// A window before anything was said about it (section 6.9.2).
 const FIRST_WINDOW: i64 = 65_535;
-/// Bytes of a frame's head.
-const HEAD: usize = 9;
-
-thread_local! {
-    /// The room that the connections of a shard gather in, one after another.
-    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
 
 /// What the connection and its streams share.
 #[derive(Debug)]
@@ -51,17 +43,6 @@ pub(in crate::listen) struct Wire {
     /// The connection's task, and whether it was asked to have a turn.
     waker: RefCell<Option<Waker>>,
     asked: Cell<bool>,
-}
-
-/// What was sent by us and not taken by the socket.
-#[derive(Debug, Default)]
-struct Gathered {
-    bytes: Vec<u8>,
-    /// Of them, those that [`Frames`] has seen, and those that went out.
-    judged: usize,
-    gone: usize,
-    /// The socket took all, and TLS may keep some of it.
-    unflushed: bool,
 }
 
 /// What is common to all streams.
@@ -157,15 +138,14 @@ impl Wire {
     /// Whether so much is gathered that the socket has to take something first.
     pub(super) fn is_full(&self) -> bool {
         let out = self.out.borrow();
-        out.bytes.len() - out.gone >= GATHERED_MOST
+        out.waiting() >= GATHERED_MOST
     }
 
     /// Sends what is gathered. TLS takes what it can only keep: not until that is flushed has the client taken it.
     pub(super) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut out = self.out.borrow_mut();
-        let verdict = self.frames.borrow_mut().sent(&out.bytes[out.judged..], self.visitor.now().nanos);
+        let verdict = self.frames.borrow_mut().sent(out.unseen(), self.visitor.now().nanos);
         self.saw(verdict);
-        out.judged = out.bytes.len();
         let polled = out.poll(&mut self.stream.borrow_mut(), cx);
         match &polled {
             Poll::Ready(_) => self.writing.set(None),
@@ -380,64 +360,4 @@ impl Wire {
         }
         Ok(())
     }
-}
-
-impl Gathered {
-    /// The head of a frame; where it stands.
-    fn begin(&mut self, length: usize, kind: u8, flags: u8, stream: u32) -> usize {
-        if self.bytes.capacity() == 0 {
-            self.bytes = SPARE.take();
-        }
-        let at = self.bytes.len();
-        self.bytes.extend_from_slice(&frame_head(length, kind, flags, stream));
-        at
-    }
-
-    /// Ends the header block behind the head that stands at `at`, in as many frames as it needs.
-    fn end_block(&mut self, at: usize, most: usize, stream: u32, flags: u8) {
-        let length = self.bytes.len() - at - HEAD;
-        if length <= most {
-            let head = frame_head(length, frames::HEADERS, flags | frames::END_HEADERS, stream);
-            self.bytes[at..at + HEAD].copy_from_slice(&head);
-            return;
-        }
-        let block = self.bytes.split_off(at + HEAD);
-        self.bytes.truncate(at);
-        let (mut kind, mut flags) = (frames::HEADERS, flags);
-        let mut pieces = block.chunks(most).peekable();
-        while let Some(piece) = pieces.next() {
-            flags |= if pieces.peek().is_none() { frames::END_HEADERS } else { 0 };
-            self.bytes.extend_from_slice(&frame_head(piece.len(), kind, flags, stream));
-            self.bytes.extend_from_slice(piece);
-            (kind, flags) = (frames::CONTINUATION, 0);
-        }
-    }
-
-    fn poll(&mut self, stream: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.gone < self.bytes.len() {
-            let n = ready!(Pin::new(&mut *stream).poll_write(cx, &self.bytes[self.gone..]))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.gone += n;
-            self.unflushed = true;
-        }
-        (self.gone, self.judged) = (0, 0);
-        self.bytes.clear();
-        if self.bytes.capacity() > 0 {
-            SPARE.set(std::mem::take(&mut self.bytes));
-        }
-        if self.unflushed {
-            ready!(Pin::new(stream).poll_flush(cx))?;
-            self.unflushed = false;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// RFC 9113 section 4.1.
-fn frame_head(length: usize, kind: u8, flags: u8, stream: u32) -> [u8; HEAD] {
-    let [.., a, b, c] = length.to_be_bytes();
-    let [d, e, f, g] = stream.to_be_bytes();
-    [a, b, c, kind, flags, d, e, f, g]
 }
