@@ -52,10 +52,7 @@ pub(super) async fn serve(socket: Socket, peer: SocketAddr, place: Rc<Place>) ->
     };
     match left {
         Left::Nothing => None,
-        Left::Http2(transport) => {
-            Box::pin(http2::serve(transport, visitor)).await;
-            None
-        }
+        Left::Http2(transport) => Some(Box::pin(http2::serve(transport, visitor))),
         Left::Tunnel(tunnel) => {
             let (transport, reply, opening) = *tunnel;
             Some(Box::pin(reply.carry(transport, opening)))

@@ -146,11 +146,10 @@ impl Wire {
         let mut out = self.out.borrow_mut();
         let verdict = self.frames.borrow_mut().sent(out.unseen(), self.visitor.now().nanos);
         self.saw(verdict);
+        let waited = out.waiting();
         let polled = out.poll(&mut self.stream.borrow_mut(), cx);
-        match &polled {
-            Poll::Ready(_) => self.writing.set(None),
-            Poll::Pending => self.writing.set(self.writing.get().or_else(|| Some(self.visitor.now().nanos))),
-        }
+        let since = self.writing.get().filter(|_| out.waiting() == waited);
+        self.writing.set(polled.is_pending().then(|| since.unwrap_or(self.visitor.now().nanos)));
         drop(out);
         // Until the socket takes the rest, it is what wakes the connection.
         self.asked.set(polled.is_pending());
