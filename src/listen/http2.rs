@@ -1,5 +1,5 @@
-//! HTTP/2 on a client connection, over TLS or with prior knowledge (RFC 9113 section 3): what it is driven by, one timer
-//! for all its time limits, and its end, which asks the client to leave first.
+//! HTTP/2 on a client connection, over TLS or with prior knowledge (RFC 9113 section 3): what drives it, one timer for
+//! all its time limits, and its end, which asks the client to leave first.
 //!
 //! What comes in is cut, judged and counted by [`super::frames`], then read by `engine`; what goes out is gathered by
 //! `wire`; `stream` is what both share with the request on a stream, which `http2_stream.rs` serves. While nothing is
