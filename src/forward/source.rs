@@ -119,7 +119,7 @@ impl Http2Source {
                 None => self.data_ended = true,
             }
         }
-        let trailers = ready!(self.stream.poll_trailers(cx)).map_err(|error| broken(error));
+        let trailers = ready!(self.stream.poll_trailers(cx)).map_err(broken);
         let trailers = trailers.and_then(|trailers| trailers.map(sound).transpose());
         Poll::Ready(trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
     }
