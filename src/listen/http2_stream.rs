@@ -1,4 +1,4 @@
-//! One request on a stream of HTTP/2: from the engine's head to [`inbound::serve`], and the answer back as frames, as
+//! One request on a stream of HTTP/2: from its head to [`inbound::serve`], and the answer back as frames, as
 //! fast as the client opens its window. A client that resets the stream ends everything behind it.
 
 use std::future::poll_fn;
@@ -8,8 +8,6 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, DATE, EXPECT, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -17,73 +15,75 @@ use tokio::time::{Sleep, sleep};
 
 use super::extended_connect::{self, StreamSide};
 use super::frames::FloodKind;
+use super::http2::{CANCEL, Gone, INTERNAL_ERROR, Receiving, Sending as Stream};
 use crate::forward::early::Early;
 use crate::forward::source::{Http2Source, Source};
 use crate::forward::tunnel::Opening;
 use crate::inbound::{self, Reply, Visitor};
 
-/// The client has reset the stream, or the whole connection is gone.
-struct Gone;
-
 /// Serves the request on a stream, to its end or the stream's.
 pub(super) async fn serve(
     visitor: Rc<Visitor>,
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    mut request: Request<()>,
+    (stream, receiving): (Stream, Receiving),
 ) {
     let early = Early::default();
     let wants_no_body = *request.method() == Method::HEAD;
-    let (request, carried) = match extended_connect::read(request) {
-        Ok((request, stream)) => (request, Some(stream)),
-        Err(request) => (with_source(&visitor, *request, &early), None),
+    let (source, carried) = match extended_connect::read(&mut request) {
+        true => (Source::None, Some(receiving)),
+        false => (source(&visitor, &request, receiving, &early), None),
     };
-    let Ok(answer) = answered(&visitor, request, &mut respond, &early).await else { return };
+    let request = request.map(|()| source);
+    let Ok(answer) = answered(&visitor, request, &stream, &early).await else { return };
     let (mut head, reply) = answer.into_parts();
     if let (Some(receive), true) = (carried, reply.is_switched()) {
-        let Ok(send) = respond.send_response(Response::from_parts(head, ()), false) else { return };
-        let tunnel = reply.carry(StreamSide::new(send, receive), Opening::default());
+        if stream.head(head.status, &head.headers, false).is_err() {
+            return;
+        }
+        let tunnel = reply.carry(StreamSide::new(stream, receive), Opening::default());
         // In a task of its own, so that what stood before it takes no memory.
         tokio::task::spawn_local(tunnel);
         return;
     }
     let ends = wants_no_body || has_no_content(head.status) || reply.is_end_stream();
     complete(&mut head, &reply, ends);
-    let head = Response::from_parts(head, ());
-    let Ok(stream) = respond.send_response(head, ends) else { return };
-    if !ends {
+    if stream.head(head.status, &head.headers, ends).is_ok() && !ends {
         Sending { stream, patience: visitor.timeouts().send, alarm: None }.all(reply, &visitor).await;
     }
 }
 
-fn with_source(visitor: &Visitor, request: Request<RecvStream>, early: &Early) -> Request<Source> {
-    let (parts, stream) = request.into_parts();
-    let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+fn source(visitor: &Visitor, request: &Request<()>, stream: Receiving, early: &Early) -> Source {
+    if stream.is_end() {
+        return Source::None;
+    }
+    let fields = request.headers();
+    let length = fields.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let expects =
-        parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        fields.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let continues = expects.then(|| early.clone());
-    let source = Http2Source::new(stream, length, visitor.patience(), continues);
-    Request::from_parts(parts, Source::Http2(Box::new(source)))
+    Source::Http2(Box::new(Http2Source::new(Box::new(stream), length, visitor.patience(), continues)))
 }
 
 /// Waits for the answer's head; meanwhile interim answers go out, and a reset is noticed.
 async fn answered(
     visitor: &Rc<Visitor>,
     request: Request<Source>,
-    respond: &mut SendResponse<Bytes>,
+    stream: &Stream,
     early: &Early,
 ) -> Result<Response<Reply>, Gone> {
-    let mut serving = pin!(inbound::serve(visitor, request, early));
+    // In a box: it is by far the largest part, and a task is copied several times until it runs.
+    let mut serving = Box::pin(inbound::serve(visitor, request, early));
     poll_fn(|cx| {
         let polled = serving.as_mut().poll(cx);
         if early.is_waiting() {
             for interim in early.take() {
                 // One that cannot be sent is lost, like any hint.
-                let _ = respond.send_informational(interim);
+                let _ = stream.head(interim.status(), interim.headers(), false);
             }
         }
         match polled {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-            Poll::Pending => respond.poll_reset(cx).map(|_| Err(Gone)),
+            Poll::Pending => stream.poll_gone(cx).map(Err),
         }
     })
     .await
@@ -109,7 +109,7 @@ fn complete(head: &mut http::response::Parts, reply: &Reply, ends: bool) {
 
 /// An answer's body on its way out.
 struct Sending {
-    stream: SendStream<Bytes>,
+    stream: Stream,
     /// `timeouts.send`.
     patience: Duration,
     /// Rings when the client has opened no window for too long; there once that was waited for.
@@ -122,14 +122,12 @@ impl Sending {
         loop {
             let Ok(frame) = self.next(reply.as_mut()).await else { return };
             let sent = match frame {
-                None => self.stream.send_data(Bytes::new(), true).map_err(|_| Gone),
+                None => self.stream.data(&[], true),
                 // The worker's answer is not complete, and the client must be able to see it.
-                Some(Err(_)) => return self.stream.send_reset(Reason::INTERNAL_ERROR),
+                Some(Err(_)) => return self.stream.reset(INTERNAL_ERROR),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.data(data, reply.as_mut(), visitor).await,
-                    Err(frame) => {
-                        self.stream.send_trailers(frame.into_trailers().unwrap_or_default()).map_err(|_| Gone)
-                    }
+                    Err(frame) => self.stream.trailers(&frame.into_trailers().unwrap_or_default()),
                 },
             };
             if sent.is_err() || reply.is_end_stream() {
@@ -145,7 +143,7 @@ impl Sending {
     ) -> Result<Option<Result<Frame<Bytes>, crate::refusal::Refusal>>, Gone> {
         poll_fn(|cx| match reply.as_mut().poll_frame(cx) {
             Poll::Ready(frame) => Poll::Ready(Ok(frame)),
-            Poll::Pending => self.stream.poll_reset(cx).map(|_| Err(Gone)),
+            Poll::Pending => self.stream.poll_gone(cx).map(Err),
         })
         .await
     }
@@ -159,18 +157,17 @@ impl Sending {
     ) -> Result<(), Gone> {
         let last = reply.is_end_stream();
         if data.is_empty() && last {
-            return self.stream.send_data(data, true).map_err(|_| Gone);
+            return self.stream.data(&[], true);
         }
         while !data.is_empty() {
-            self.stream.reserve_capacity(data.len());
             let Some(room) = self.room(reply.as_mut()).await? else {
                 visitor.desk().scribe.flood(FloodKind::Stalled.name());
-                self.stream.send_reset(Reason::CANCEL);
+                self.stream.reset(CANCEL);
                 return Err(Gone);
             };
             let piece = data.split_to(room.min(data.len()));
             let ends = last && data.is_empty();
-            self.stream.send_data(piece, ends).map_err(|_| Gone)?;
+            self.stream.data(&piece, ends)?;
         }
         Ok(())
     }
@@ -180,17 +177,11 @@ impl Sending {
     async fn room(&mut self, mut reply: Pin<&mut Reply>) -> Result<Option<usize>, Gone> {
         let mut waiting = false;
         poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(room) = self.stream.poll_capacity(cx) {
-                    match room {
-                        Some(Ok(0)) => continue,
-                        Some(Ok(room)) => return Poll::Ready(Ok(Some(room))),
-                        _ => return Poll::Ready(Err(Gone)),
-                    }
-                }
-                reply.as_mut().drive(cx);
-                return self.poll_late(cx, &mut waiting).map(|()| Ok(None));
+            if let Poll::Ready(room) = self.stream.poll_room(cx) {
+                return Poll::Ready(room.map(Some));
             }
+            reply.as_mut().drive(cx);
+            self.poll_late(cx, &mut waiting).map(|()| Ok(None))
         })
         .await
     }

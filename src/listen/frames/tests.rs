@@ -167,23 +167,6 @@ fn a_trailer_section_begins_with_no_pseudo_header_field() {
 }
 
 #[test]
-fn what_the_engine_sees_first_has_its_name_too() {
-    for (debug, kind) in [
-        (&b"too_many_resets"[..], Some(FloodKind::RapidReset)),
-        (b"too_many_internal_resets", Some(FloodKind::MadeYouReset)),
-        (b"too_many_continuations", Some(FloodKind::Continuation)),
-        (b"header_list_way_too_large", Some(FloodKind::HeaderList)),
-        (b"too_many_data_frames", Some(FloodKind::SmallData)),
-        (b"another word", None),
-        (b"", None),
-    ] {
-        let mut frames = begun();
-        frames.sent(&frame(GOAWAY, 0, 0, &[&[0, 0, 0, 1, 0, 0, 0, 11], debug].concat()), 0).unwrap();
-        assert_eq!(frames.engine_flood(), kind, "{}", String::from_utf8_lossy(debug));
-    }
-}
-
-#[test]
 fn settings_have_values_that_exist() {
     for (name, value, code) in [
         (2, 2, PROTOCOL_ERROR),

@@ -1,0 +1,384 @@
+//! The inward side of an HTTP/2 connection: from the client's bytes, which [`super::super::frames`] has judged, to
+//! requests on streams and to what the connection answers by itself.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Buf;
+use http::{HeaderMap, StatusCode};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::super::frames::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Flood, GOAWAY, HEADERS, PADDED, PING, PREFACE,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, WITH_PRIORITY,
+};
+use super::super::hpack::Unpacker;
+use super::super::http2_stream;
+use super::code::{
+    COMPRESSION_ERROR, FLOW_CONTROL_ERROR, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, STREAM_CLOSED,
+};
+use super::head::{Fields, Size};
+use super::stream::{self, Stream};
+use super::wire::Wire;
+use crate::forward::source::Interrupted;
+
+/// How much is read at once.
+const READ: usize = 32 * 1024;
+/// How often that is done before the streams have their turn: otherwise a client that is fast would fill every window
+/// before anybody looks.
+const READS_PER_TURN: u32 = 4;
+/// Bytes of a frame's head.
+const HEAD: usize = 9;
+/// What comes back with the client's answer to our PING that goes with GOAWAY.
+const GOODBYE: [u8; 8] = *b"buckler!";
+/// More streams than there are (RFC 9113 section 6.8).
+const EVERY_STREAM: u32 = 0x7fff_ffff;
+
+thread_local! {
+    /// What the connections of a shard read into, one after another.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// How far a connection has come in ending well (RFC 9113 section 6.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// The client was told to open no more streams; its answer to PING shows that it knows.
+    Asked,
+    /// It was told which was the last.
+    Told,
+}
+
+/// The inward side of a connection.
+#[derive(Debug)]
+pub(super) struct Engine {
+    wire: Rc<Wire>,
+    unpacker: Unpacker,
+    /// Of the preface.
+    awaited: usize,
+    /// The beginning of a frame that is not complete. A frame of DATA is never here.
+    rest: Vec<u8>,
+    block: Option<Block>,
+    data: Option<Data>,
+    /// The last stream that the client opened.
+    last: u32,
+    leaving: Leaving,
+    client_leaves: bool,
+    /// Nothing was read, since too much waited to be written.
+    held: bool,
+}
+
+/// A header block that has not ended.
+#[derive(Debug)]
+struct Block {
+    ends: bool,
+    bytes: Vec<u8>,
+}
+
+/// A frame of DATA that is under way.
+#[derive(Debug)]
+struct Data {
+    id: u32,
+    stream: Option<Rc<Stream>>,
+    left: usize,
+    padding: usize,
+    ends: bool,
+}
+
+impl Engine {
+    pub(super) const fn new(wire: Rc<Wire>) -> Self {
+        Self {
+            wire,
+            unpacker: Unpacker::new(),
+            awaited: PREFACE.len(),
+            rest: Vec::new(),
+            block: None,
+            data: None,
+            last: 0,
+            leaving: Leaving::No,
+            client_leaves: false,
+            held: false,
+        }
+    }
+
+    /// Reads what has come, as much as one turn may. Ready: no more will come.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = SCRATCH.take();
+        scratch.resize(READ, 0);
+        let polled = self.poll_read_into(&mut scratch, cx);
+        SCRATCH.set(scratch);
+        polled
+    }
+
+    fn poll_read_into(&mut self, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        for _ in 0..READS_PER_TURN {
+            if self.wire.is_full() {
+                self.held = true;
+                return Poll::Pending;
+            }
+            let mut buf = ReadBuf::new(scratch);
+            let polled = Pin::new(&mut *self.wire.stream.borrow_mut()).poll_read(cx, &mut buf);
+            match polled {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                polled => return polled,
+            }
+            let now = self.wire.visitor.refresh_clock().nanos;
+            let mut verdict = self.wire.frames.borrow_mut().received(buf.filled(), now);
+            if verdict.is_ok() {
+                verdict = self.take(buf.filled());
+            }
+            if verdict.is_err() {
+                self.wire.saw(verdict);
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Whether nothing was read since too much waited to be written. Told once.
+    pub(super) fn was_held(&mut self) -> bool {
+        std::mem::take(&mut self.held)
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Flood> {
+        let preface = self.awaited.min(bytes.len());
+        self.awaited -= preface;
+        let bytes = &bytes[preface..];
+        if self.rest.is_empty() {
+            let left = self.frames(bytes)?;
+            self.rest.extend_from_slice(left);
+            return Ok(());
+        }
+        let mut whole = std::mem::take(&mut self.rest);
+        whole.extend_from_slice(bytes);
+        let left = self.frames(&whole)?.len();
+        whole.drain(..whole.len() - left);
+        if !whole.is_empty() {
+            self.rest = whole;
+        }
+        Ok(())
+    }
+
+    /// Takes what is complete; the rest comes back.
+    fn frames<'a>(&mut self, mut bytes: &'a [u8]) -> Result<&'a [u8], Flood> {
+        loop {
+            if let Some(data) = &mut self.data {
+                if bytes.is_empty() && data.left > 0 {
+                    return Ok(bytes);
+                }
+                let n = data.left.min(bytes.len());
+                let (piece, behind) = bytes.split_at(n);
+                data.left -= n;
+                bytes = behind;
+                self.data(piece);
+                if self.data.is_some() {
+                    return Ok(bytes);
+                }
+            }
+            let Some((head, payload)) = bytes.split_first_chunk::<HEAD>() else { return Ok(bytes) };
+            let [a, b, c, kind, flags, d, e, f, g] = *head;
+            let length = u32::from_be_bytes([0, a, b, c]);
+            let stream = u32::from_be_bytes([d, e, f, g]) & EVERY_STREAM;
+            if kind == DATA {
+                let (padding, before) = match payload.first() {
+                    _ if flags & PADDED == 0 => (0, 0),
+                    Some(padding) => (u32::from(*padding), 1),
+                    None => return Ok(bytes),
+                };
+                bytes = &payload[before..];
+                self.data_begins(stream, (length, padding, before), flags & END_STREAM != 0)?;
+                continue;
+            }
+            let Some((payload, behind)) = payload.split_at_checked(length as usize) else { return Ok(bytes) };
+            self.frame((kind, flags, stream), payload)?;
+            bytes = behind;
+        }
+    }
+
+    fn frame(&mut self, (kind, flags, stream): (u8, u8, u32), mut payload: &[u8]) -> Result<(), Flood> {
+        match kind {
+            HEADERS => {
+                let mut padding = 0;
+                if flags & PADDED != 0 && payload.has_remaining() {
+                    padding = usize::from(payload.get_u8());
+                }
+                let priority = if flags & WITH_PRIORITY != 0 { 5 } else { 0 };
+                // The padding is not longer than its frame.
+                let block = payload.get(priority..payload.len().saturating_sub(padding)).unwrap_or_default();
+                let ends = flags & END_STREAM != 0;
+                if flags & END_HEADERS != 0 {
+                    return self.head(stream, ends, block);
+                }
+                self.block = Some(Block { ends, bytes: block.to_vec() });
+            }
+            CONTINUATION => {
+                let Some(mut block) = self.block.take() else { return Ok(()) };
+                block.bytes.extend_from_slice(payload);
+                if flags & END_HEADERS != 0 {
+                    return self.head(stream, block.ends, &block.bytes);
+                }
+                self.block = Some(block);
+            }
+            RST_STREAM => {
+                if let Some(stream) = self.wire.forget(stream) {
+                    stream.interrupt(Interrupted::Gone);
+                }
+            }
+            SETTINGS if flags & ACK == 0 => {
+                for entry in payload.chunks_exact(6) {
+                    let mut entry = entry;
+                    self.wire.set(entry.get_u16(), entry.get_u32())?;
+                }
+                self.wire.say(SETTINGS, ACK, &[]);
+            }
+            PING if flags & ACK == 0 => self.wire.say(PING, ACK, payload),
+            PING if self.leaving == Leaving::Asked && payload == GOODBYE => {
+                self.leaving = Leaving::Told;
+                self.wire.say(GOAWAY, 0, &goaway(self.last, NO_ERROR));
+            }
+            GOAWAY => self.client_leaves = true,
+            WINDOW_UPDATE if payload.len() == 4 => {
+                return self.wire.widen(stream, payload.get_u32() & EVERY_STREAM);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A frame of DATA begins: its length, its padding, and how many bytes of it were taken to know that.
+    fn data_begins(
+        &mut self,
+        id: u32,
+        (length, padding, before): (u32, u32, usize),
+        ends: bool,
+    ) -> Result<(), Flood> {
+        if !self.wire.charge(length) {
+            return Err(Flood::fault(FLOW_CONTROL_ERROR, "more DATA than the connection's window allows"));
+        }
+        let mut stream = self.wire.find(id);
+        match &stream {
+            Some(open) if !open.charge(length) => {
+                self.wire.reset(open, FLOW_CONTROL_ERROR, Interrupted::Gone);
+                stream = None;
+            }
+            Some(open) => open.passed(padding + u32::from(before > 0)),
+            // One behind our GOAWAY, or whose end crossed this.
+            None if id > self.last || self.wire.has_reset(id) => {}
+            None => self.wire.refuse(id, STREAM_CLOSED),
+        }
+        // Of padding nothing is kept.
+        self.wire.release(padding + u32::from(before > 0), (id, 0));
+        let left = (length as usize).saturating_sub(before);
+        self.data = Some(Data { id, stream, left, padding: padding as usize, ends });
+        Ok(())
+    }
+
+    /// A piece of DATA, and perhaps its end.
+    fn data(&mut self, piece: &[u8]) {
+        let Some(mut data) = self.data.take() else { return };
+        // What is left behind this piece ends with the padding.
+        let content = (piece.len() + data.left).saturating_sub(data.padding).min(piece.len());
+        let content = &piece[..content];
+        let kept = data.stream.as_ref().map_or(Ok(false), |stream| stream.push(content));
+        if !matches!(kept, Ok(true)) && !content.is_empty() {
+            self.wire.release(u32::try_from(content.len()).unwrap_or(u32::MAX), (data.id, 0));
+        }
+        let ends = data.ends && data.left == 0;
+        if let Some(stream) = data.stream.take_if(|_| ends || kept.is_err()) {
+            let malformed = kept.is_err() || stream.end(None).is_err();
+            self.stream_ends(&stream, malformed);
+        }
+        if data.left > 0 {
+            self.data = Some(data);
+        }
+    }
+
+    /// The client's side of a stream has ended.
+    fn stream_ends(&self, stream: &Stream, malformed: bool) {
+        if malformed {
+            self.wire.reset(stream, PROTOCOL_ERROR, Interrupted::Malformed);
+        } else if stream.is_closed() {
+            self.wire.forget(stream.id);
+        }
+    }
+
+    /// A header block is complete.
+    fn head(&mut self, id: u32, ends: bool, block: &[u8]) -> Result<(), Flood> {
+        let most = self.wire.visitor.desk().service.config.bounds.head_bytes;
+        let mut fields = Fields::default();
+        self.unpacker
+            .unpack(block, |field| fields.take(field, most))
+            .map_err(|_| Flood::fault(COMPRESSION_ERROR, "a header block that cannot be unpacked"))?;
+        let size = fields.size(most)?;
+        if id > self.last {
+            if self.leaving != Leaving::Told {
+                self.last = id;
+                self.request(id, ends, (fields, size));
+            }
+            return Ok(());
+        }
+        match self.wire.find(id) {
+            Some(stream) => {
+                let trailers = fields.trailers().filter(|_| ends && size == Size::Fits);
+                let malformed = trailers.is_none() || stream.end(trailers).is_err();
+                self.stream_ends(&stream, malformed);
+                Ok(())
+            }
+            None if self.wire.has_reset(id) => Ok(()),
+            None => Err(Flood::fault(STREAM_CLOSED, "HEADERS on a stream that has ended")),
+        }
+    }
+
+    /// A request has come.
+    fn request(&self, id: u32, ends: bool, (fields, size): (Fields, Size)) {
+        let visitor = &self.wire.visitor;
+        let most = visitor.desk().service.config.bounds.streams;
+        if self.wire.open_streams() >= most as usize {
+            return self.wire.refuse(id, REFUSED_STREAM);
+        }
+        if size == Size::TooLarge {
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            self.wire.send_head(id, Some(status), &HeaderMap::new(), true);
+            if !ends {
+                self.wire.refuse(id, NO_ERROR);
+            }
+            return;
+        }
+        let length = fields.length();
+        let request = fields.request().filter(|_| !ends || length.is_none_or(|length| length == 0));
+        let Some(request) = request else { return self.wire.refuse(id, PROTOCOL_ERROR) };
+        let stream = self.wire.open(id, length, ends);
+        let (sending, receiving) = stream::ends(&self.wire, &stream);
+        self.wire.frames.borrow_mut().handed_out(id);
+        tokio::task::spawn_local(http2_stream::serve(Rc::clone(visitor), request, (sending, receiving)));
+    }
+
+    /// Asks the client to leave: what it has asked so far is answered.
+    pub(super) fn ask_to_leave(&mut self) {
+        if self.leaving == Leaving::No {
+            self.leaving = Leaving::Asked;
+            self.wire.say(GOAWAY, 0, &goaway(EVERY_STREAM, NO_ERROR));
+            self.wire.say(PING, 0, &GOODBYE);
+        }
+    }
+
+    /// Ends the connection.
+    pub(super) fn end(&self, code: u32) {
+        self.wire.say_last(&goaway(self.last, code));
+    }
+
+    /// Whether the client or we have said goodbye, and nothing is under way any more.
+    pub(super) fn is_over(&self) -> bool {
+        (self.client_leaves || self.leaving == Leaving::Told) && self.wire.open_streams() == 0
+    }
+}
+
+/// RFC 9113 section 6.8.
+fn goaway(last: u32, code: u32) -> [u8; 8] {
+    let ([a, b, c, d], [e, f, g, h]) = (last.to_be_bytes(), code.to_be_bytes());
+    [a, b, c, d, e, f, g, h]
+}

@@ -1,0 +1,362 @@
+//! The outward side of an HTTP/2 connection, which its streams share: what they send is gathered and goes out together
+//! when the connection has its turn, so that the answers of many streams share one record of TLS and one system call.
+//! Windows (RFC 9113 section 5.2) are counted here.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use http::{HeaderMap, StatusCode};
+
+use super::super::frames::{self, Flood, FrameBounds, Frames};
+use super::super::hpack;
+use super::super::transport::Transport;
+use super::code::{FLOW_CONTROL_ERROR, PROTOCOL_ERROR};
+use super::gathered::Gathered;
+use super::stream::Stream;
+use super::{CONNECTION_WINDOW, RESET_REMEMBERED, RESET_STREAMS};
+use crate::forward::source::Interrupted;
+use crate::inbound::Visitor;
+
+/// What is gathered before bodies wait. Heads and what the connection itself has to say do not wait; but nothing more
+/// is read then.
+const GATHERED_MOST: usize = 64 * 1024;
+/// The longest frame of DATA that is sent, which every client takes (section 4.2).
+const DATA_MOST: usize = 16 * 1024;
+/// A window before anything was said about it (section 6.9.2).
+const FIRST_WINDOW: i64 = 65_535;
+
+/// What the connection and its streams share.
+#[derive(Debug)]
+pub(in crate::listen) struct Wire {
+    pub(super) stream: RefCell<Transport>,
+    pub(super) visitor: Rc<Visitor>,
+    pub(super) frames: RefCell<Frames>,
+    /// What the client did that ends this connection.
+    flood: Cell<Option<Flood>>,
+    /// The socket takes nothing since then (nanoseconds of `Moment`).
+    writing: Cell<Option<u64>>,
+    out: RefCell<Gathered>,
+    shared: RefCell<Shared>,
+    /// The connection's task, and whether it was asked to have a turn.
+    waker: RefCell<Option<Waker>>,
+    asked: Cell<bool>,
+}
+
+/// What is common to all streams.
+#[derive(Debug)]
+struct Shared {
+    /// Those that are open, in order of their identifiers.
+    streams: Vec<Rc<Stream>>,
+    /// Those that we have reset a short while ago, and when: the client's frames for them may still be under way.
+    reset: VecDeque<(u32, u64)>,
+    /// Those that wait for room, in turn.
+    waiting: VecDeque<Rc<Stream>>,
+    /// What we may still send.
+    room: i64,
+    /// What the client may still send.
+    window: i64,
+    /// What was taken of it, and the client has not been told.
+    taken: u32,
+    /// What SETTINGS of the client say.
+    first_room: i64,
+    frame_most: usize,
+    /// The client is to be told that its table is not used.
+    tells_no_table: bool,
+    /// The last GOAWAY has gone: nothing more is sent.
+    closed: bool,
+}
+
+impl Wire {
+    pub(super) fn new(stream: Transport, visitor: Rc<Visitor>, bounds: FrameBounds) -> Rc<Self> {
+        let frames = RefCell::new(Frames::new(bounds, visitor.now().nanos));
+        let shared = Shared {
+            streams: Vec::new(),
+            reset: VecDeque::new(),
+            waiting: VecDeque::new(),
+            room: FIRST_WINDOW,
+            window: i64::from(CONNECTION_WINDOW),
+            taken: 0,
+            first_room: FIRST_WINDOW,
+            frame_most: DATA_MOST,
+            tells_no_table: false,
+            closed: false,
+        };
+        Rc::new(Self {
+            stream: RefCell::new(stream),
+            visitor,
+            frames,
+            flood: Cell::new(None),
+            writing: Cell::new(None),
+            out: RefCell::default(),
+            shared: RefCell::new(shared),
+            waker: RefCell::new(None),
+            asked: Cell::new(false),
+        })
+    }
+
+    /// The connection has its turn.
+    pub(super) fn begin_turn(&self, cx: &Context<'_>) {
+        // What is said in it goes out at its end.
+        self.asked.set(true);
+        let mut waker = self.waker.borrow_mut();
+        match &mut *waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+    }
+
+    /// What the client did, told once.
+    pub(super) fn take_flood(&self) -> Option<Flood> {
+        self.flood.take()
+    }
+
+    /// Whether there is something to tell.
+    pub(super) const fn has_flood(&self) -> bool {
+        self.flood.get().is_some()
+    }
+
+    /// Keeps what the client did.
+    pub(super) fn saw(&self, verdict: Result<(), Flood>) {
+        if let Err(flood) = verdict {
+            self.flood.set(self.flood.get().or(Some(flood)));
+        }
+    }
+
+    /// Streams that were refused without becoming a request, told once.
+    pub(super) fn take_refused(&self) -> u32 {
+        self.frames.borrow_mut().take_refused()
+    }
+
+    /// Since when nothing that we write is taken.
+    pub(super) const fn writing_since(&self) -> Option<u64> {
+        self.writing.get()
+    }
+
+    /// Whether so much is gathered that the socket has to take something first.
+    pub(super) fn is_full(&self) -> bool {
+        let out = self.out.borrow();
+        out.waiting() >= GATHERED_MOST
+    }
+
+    /// Sends what is gathered. TLS takes what it can only keep: not until that is flushed has the client taken it.
+    pub(super) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut out = self.out.borrow_mut();
+        let verdict = self.frames.borrow_mut().sent(out.unseen(), self.visitor.now().nanos);
+        self.saw(verdict);
+        let waited = out.waiting();
+        let polled = out.poll(&mut self.stream.borrow_mut(), cx);
+        let since = self.writing.get().filter(|_| out.waiting() == waited);
+        self.writing.set(polled.is_pending().then(|| since.unwrap_or(self.visitor.now().nanos)));
+        drop(out);
+        // Until the socket takes the rest, it is what wakes the connection.
+        self.asked.set(polled.is_pending());
+        if !self.is_full() {
+            self.retry();
+        }
+        polled
+    }
+
+    /// Lets those have another look that wait for room.
+    fn retry(&self) {
+        let mut shared = self.shared.borrow_mut();
+        if shared.room > 0 {
+            shared.waiting.drain(..).for_each(|stream| stream.retry());
+        }
+    }
+
+    /// Has the connection's task send what is gathered.
+    fn ask(&self) {
+        if !self.asked.replace(true)
+            && let Some(waker) = &*self.waker.borrow()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// One frame, unless the last has gone.
+    fn send(&self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        if !self.shared.borrow().closed {
+            let mut out = self.out.borrow_mut();
+            out.begin(payload.len(), kind, flags, stream);
+            out.bytes.extend_from_slice(payload);
+            drop(out);
+            self.ask();
+        }
+    }
+
+    /// One frame of the connection itself.
+    pub(super) fn say(&self, kind: u8, flags: u8, payload: &[u8]) {
+        self.send(kind, flags, 0, payload);
+    }
+
+    /// The last frame: nothing is sent any more, and every stream is no more.
+    pub(super) fn say_last(&self, payload: &[u8]) {
+        self.send(frames::GOAWAY, 0, 0, payload);
+        self.break_all();
+    }
+
+    /// Every stream is no more.
+    pub(super) fn break_all(&self) {
+        let mut shared = self.shared.borrow_mut();
+        shared.closed = true;
+        shared.waiting.clear();
+        let streams = std::mem::take(&mut shared.streams);
+        drop(shared);
+        streams.iter().for_each(|stream| stream.interrupt(Interrupted::Gone));
+    }
+
+    /// A head, or trailers without a status.
+    pub(super) fn send_head(&self, stream: u32, status: Option<StatusCode>, fields: &HeaderMap, ends: bool) {
+        let mut shared = self.shared.borrow_mut();
+        let mut out = self.out.borrow_mut();
+        let at = out.begin(0, frames::HEADERS, 0, stream);
+        if std::mem::take(&mut shared.tells_no_table) {
+            hpack::pack_no_table(&mut out.bytes);
+        }
+        if let Some(status) = status {
+            hpack::pack_status(status, &mut out.bytes);
+        }
+        hpack::pack(fields, &mut out.bytes);
+        out.end_block(at, shared.frame_most, stream, if ends { frames::END_STREAM } else { 0 });
+        drop(out);
+        self.ask();
+    }
+
+    /// What all streams together may send now, of one frame at most.
+    pub(super) fn room(&self) -> usize {
+        let room = usize::try_from(self.shared.borrow().room).unwrap_or(0).min(DATA_MOST);
+        if self.is_full() { 0 } else { room }
+    }
+
+    /// This stream waits for room.
+    pub(super) fn queue(&self, stream: &Rc<Stream>) {
+        self.shared.borrow_mut().waiting.push_back(Rc::clone(stream));
+    }
+
+    /// A piece of a body, for which there is room.
+    pub(super) fn send_data(&self, stream: u32, data: &[u8], ends: bool) {
+        self.shared.borrow_mut().room -= i64::try_from(data.len()).unwrap_or(i64::MAX);
+        self.send(frames::DATA, if ends { frames::END_STREAM } else { 0 }, stream, data);
+    }
+
+    /// So much of what a stream got was taken; the stream itself is opened by `more`.
+    pub(super) fn release(&self, length: u32, (stream, more): (u32, u32)) {
+        if more > 0 {
+            self.send(frames::WINDOW_UPDATE, 0, stream, &more.to_be_bytes());
+        }
+        let mut shared = self.shared.borrow_mut();
+        shared.taken = shared.taken.saturating_add(length);
+        if shared.taken >= CONNECTION_WINDOW / 2 {
+            let taken = std::mem::take(&mut shared.taken);
+            shared.window += i64::from(taken);
+            drop(shared);
+            self.say(frames::WINDOW_UPDATE, 0, &taken.to_be_bytes());
+        }
+    }
+
+    /// Takes from the connection's window what a frame of DATA says that it is long; false if it may not be.
+    pub(super) fn charge(&self, length: u32) -> bool {
+        let mut shared = self.shared.borrow_mut();
+        shared.window -= i64::from(length);
+        shared.window >= 0
+    }
+
+    /// Opens a stream for a request.
+    pub(super) fn open(&self, id: u32, length: Option<u64>, client_ended: bool) -> Rc<Stream> {
+        let mut shared = self.shared.borrow_mut();
+        let windows = (i64::from(super::STREAM_WINDOW), shared.first_room);
+        let stream = Stream::new(id, windows, length, client_ended);
+        shared.streams.push(Rc::clone(&stream));
+        stream
+    }
+
+    /// How many are open.
+    pub(super) fn open_streams(&self) -> usize {
+        self.shared.borrow().streams.len()
+    }
+
+    pub(super) fn find(&self, id: u32) -> Option<Rc<Stream>> {
+        let shared = self.shared.borrow();
+        let at = shared.streams.binary_search_by_key(&id, |stream| stream.id).ok()?;
+        shared.streams.get(at).map(Rc::clone)
+    }
+
+    /// Both sides of the stream are done with it.
+    pub(super) fn forget(&self, id: u32) -> Option<Rc<Stream>> {
+        let mut shared = self.shared.borrow_mut();
+        let at = shared.streams.binary_search_by_key(&id, |stream| stream.id).ok()?;
+        let stream = shared.streams.remove(at);
+        if shared.streams.is_empty() {
+            shared.streams = Vec::new();
+            // Somebody may have waited for the last one.
+            drop(shared);
+            self.ask();
+        }
+        Some(stream)
+    }
+
+    /// Resets a stream.
+    pub(super) fn reset(&self, stream: &Stream, code: u32, why: Interrupted) {
+        self.forget(stream.id);
+        stream.interrupt(why);
+        self.refuse(stream.id, code);
+    }
+
+    /// Resets a stream that is none, and remembers that.
+    pub(super) fn refuse(&self, id: u32, code: u32) {
+        self.send(frames::RST_STREAM, 0, id, &code.to_be_bytes());
+        let now = self.visitor.now().nanos;
+        let reset = &mut self.shared.borrow_mut().reset;
+        let long_ago = now.saturating_sub(RESET_REMEMBERED);
+        while reset.len() >= RESET_STREAMS || reset.front().is_some_and(|(_, at)| *at < long_ago) {
+            reset.pop_front();
+        }
+        reset.push_back((id, now));
+    }
+
+    /// Whether we have reset this stream a short while ago.
+    pub(super) fn has_reset(&self, id: u32) -> bool {
+        self.shared.borrow().reset.iter().any(|(reset, _)| *reset == id)
+    }
+
+    /// The client opens the window of the connection, or of a stream.
+    pub(super) fn widen(&self, id: u32, by: u32) -> Result<(), Flood> {
+        if id != 0 {
+            let Some(stream) = self.find(id) else { return Ok(()) };
+            let code = if by == 0 { PROTOCOL_ERROR } else { FLOW_CONTROL_ERROR };
+            if by == 0 || !stream.widen(i64::from(by)) {
+                self.reset(&stream, code, Interrupted::Gone);
+            }
+            return Ok(());
+        }
+        let mut shared = self.shared.borrow_mut();
+        shared.room += i64::from(by);
+        if shared.room > i64::from(i32::MAX) {
+            return Err(Flood::fault(FLOW_CONTROL_ERROR, "a window beyond 2^31-1"));
+        }
+        drop(shared);
+        self.retry();
+        Ok(())
+    }
+
+    /// One entry of the client's SETTINGS (section 6.5.2); the values are sound.
+    pub(super) fn set(&self, name: u16, value: u32) -> Result<(), Flood> {
+        let mut shared = self.shared.borrow_mut();
+        match name {
+            1 => shared.tells_no_table |= value < 4096,
+            4 => {
+                let by = i64::from(value) - shared.first_room;
+                shared.first_room = i64::from(value);
+                if !shared.streams.iter().all(|stream| stream.widen(by)) {
+                    return Err(Flood::fault(FLOW_CONTROL_ERROR, "a window beyond 2^31-1"));
+                }
+            }
+            5 => shared.frame_most = usize::try_from(value).unwrap_or(DATA_MOST),
+            _ => {}
+        }
+        Ok(())
+    }
+}
