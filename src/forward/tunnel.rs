@@ -36,6 +36,12 @@ const SPILL_IDLE: Duration = Duration::from_secs(5);
 pub trait ClientSide: AsyncRead + AsyncWrite + Unpin {
     /// From now on a close breaks the connection (RST) instead of ending it.
     fn reset_on_close(&mut self);
+
+    /// Ready once the client is gone; asked while nothing is read from it. A connection of its own says so when it is
+    /// used again, and takes no room but its own meanwhile.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
 }
 
 impl ClientSide for Socket {
@@ -174,7 +180,12 @@ impl Flows {
     ) -> Option<TunnelEnd> {
         let (up, down) = with_scratch(|scratch| {
             let up = self.up.poll(cx, client, worker, scratch);
-            let down = self.down.poll(cx, worker, client, scratch);
+            // Nobody else would notice.
+            let left = self.up.reads_nothing() && client.poll_gone(cx).is_ready();
+            let down = match left && matches!(self.down.stage, Stage::Open | Stage::Ending) {
+                true => Err(Broken::Target),
+                false => self.down.poll(cx, worker, client, scratch),
+            };
             // A side that has ended need not take what it is sent, so that is no break.
             (self.up.forgiven(cx, up, &self.down), self.down.forgiven(cx, down, &self.up))
         });

@@ -54,6 +54,10 @@ impl ClientSide for StreamSide {
         // What RST is to TCP (RFC 8441 section 5).
         self.send.reset(CANCEL);
     }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.send.poll_gone(cx).map(|Gone| ())
+    }
 }
 
 impl AsyncRead for StreamSide {
@@ -79,7 +83,7 @@ impl AsyncWrite for StreamSide {
         let this = self.get_mut();
         let room = ready!(this.send.poll_room(cx)).map_err(broken)?;
         let n = room.min(bytes.len());
-        this.send.data(&bytes[..n], false).map_err(broken)?;
+        this.send.data(&bytes[..n], (n < bytes.len(), false)).map_err(broken)?;
         Poll::Ready(Ok(n))
     }
 
@@ -89,7 +93,7 @@ impl AsyncWrite for StreamSide {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.get_mut().send.data(&[], true).map_err(broken))
+        Poll::Ready(self.get_mut().send.data(&[], (false, true)).map_err(broken))
     }
 }
 

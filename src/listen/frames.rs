@@ -314,6 +314,11 @@ impl Frames {
         }
     }
 
+    /// Nothing is asked for a while: room that is not needed is let go.
+    pub(super) fn rest(&mut self) {
+        self.streams.rest();
+    }
+
     /// The engine has made this stream a request.
     pub fn handed_out(&mut self, stream: u32) {
         self.streams.hand_out(stream);

@@ -31,6 +31,11 @@ impl Unpacker {
         Self { table: Table::new(TABLE_BYTES) }
     }
 
+    /// Keeps no more room than is needed.
+    pub(super) fn rest(&mut self) {
+        self.table.rest();
+    }
+
     /// Unpacks a whole block, field by field, as long as `take` says to go on.
     pub(super) fn unpack(
         &mut self,

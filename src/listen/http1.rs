@@ -40,7 +40,7 @@ pub(super) use close::{discard, part, turn_away};
 pub(super) const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// A connection that has been silent for so long is parked. Most that are used at all are used again sooner, and pay
 /// nothing for it; the others pay one allocation for their next request.
-const PARK_AFTER: Duration = Duration::from_secs(1);
+pub(super) const PARK_AFTER: Duration = Duration::from_secs(1);
 
 /// How a connection came to its end, or to a rest.
 enum End {
@@ -215,7 +215,7 @@ impl State {
             End::Http2 => {
                 let mut transport = io.transport;
                 transport.give_back(io.held.to_vec());
-                Box::pin(http2::serve(transport, visitor))
+                Box::pin(http2::serve(transport, visitor, None))
             }
             End::Switched(answer) => {
                 let (head, reply) = answer.into_parts();

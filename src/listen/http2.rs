@@ -2,57 +2,63 @@
 //! all its time limits, and its end, which asks the client to leave first.
 //!
 //! What comes in is cut, judged and counted by [`super::frames`], then read by `engine`; what goes out is gathered by
-//! `wire`; `stream` is what both share with the request on a stream, which `http2_stream.rs` serves. While nothing is
-//! asked, a connection holds no buffer.
+//! `wire`, in `turns`; `stream` is what both share with the request on a stream, which has its two `ends` and is served
+//! by `http2_stream.rs`. After `PARK_AFTER` without a request a connection holds next to nothing.
 
 mod code;
+mod ends;
 mod engine;
 mod gathered;
 mod head;
+mod pieces;
+mod resets;
 mod stream;
+#[cfg(test)]
+mod tests;
+mod turns;
 mod wire;
 
-use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::task::coop::unconstrained;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::accept::Held;
 use super::frames::{self, Flood, FloodKind, FrameBounds};
-use super::http1::{DRAIN_IDLE, part};
+use super::http1::{DRAIN_IDLE, PARK_AFTER, discard, part};
 use super::transport::Transport;
 use crate::clock::Moment;
-use crate::config::Bounds;
+use crate::config::{Bounds, Timeouts};
 use crate::forward::upgrade;
 use crate::inbound::Visitor;
+use crate::service::DrainWake;
 pub(super) use code::{CANCEL, INTERNAL_ERROR};
+pub(super) use ends::{Gone, Receiving, Sending};
 use engine::Engine;
 pub(super) use head::Protocol;
-pub(super) use stream::{Gone, Receiving, Sending};
 use wire::Wire;
 
 /// The window of a stream: what a client may send before a worker has taken any of it.
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// The window of all streams of a connection together.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// The window of a connection before anything was said about it (RFC 9113 section 6.9.2).
+/// The window of a connection, or a stream, before anything was said about it (RFC 9113 section 6.9.2).
 const FIRST_WINDOW: u32 = 65_535;
 /// The largest frame that is taken, the least that RFC 9113 section 4.2 allows to ask for.
 const FRAME_BYTES: u32 = 16_384;
-/// Streams that we reset and that are remembered, since the client's frames for them may still be under way.
-const RESET_STREAMS: usize = 256;
-/// How long they are remembered, in nanoseconds.
-const RESET_REMEMBERED: u64 = 1_000_000_000;
-/// How long a connection that is to end may take over it.
+/// How long a client that was asked to leave, or told why it must, may take over it once it has all that was sent.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How a connection came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     /// All is said.
     Done,
+    /// The client broke the rules, and was told.
+    TurnedOut,
     /// The client takes nothing, or never began.
     Abandoned,
     /// The socket takes nothing any more.
@@ -64,39 +70,54 @@ enum End {
 enum Overdue {
     /// The preface or a header block.
     Head,
+    /// Nothing is asked, though not for too long yet.
+    Awake,
     /// Nothing is asked.
     Idle,
     /// The client takes nothing of what is sent.
     Send,
     /// The connection has lived for its time.
     Age,
+    /// The client was asked to leave, and its word that it knows.
+    Word,
     /// The end itself.
     End,
 }
 
-/// Serves a connection until it closes.
-pub(super) async fn serve(transport: Transport, visitor: Rc<Visitor>) {
-    let (bounds, extends) = {
-        let desk = visitor.desk();
-        (desk.service.config.bounds, upgrade::carries_websocket(&desk.service.config))
-    };
-    let frames =
-        FrameBounds { head_bytes: bounds.head_bytes, streams: bounds.streams, frame_bytes: FRAME_BYTES };
-    let wire = Wire::new(transport, visitor, frames);
-    let _guard = Guard(&wire);
-    wire.say(frames::SETTINGS, 0, &settings(&bounds, extends));
-    wire.say(frames::WINDOW_UPDATE, 0, &(CONNECTION_WINDOW - FIRST_WINDOW).to_be_bytes());
-    let end = Watch::new(&wire, Engine::new(Rc::clone(&wire))).drive().await;
-    wire.break_all();
-    close(end, &wire).await;
+/// A client connection, as a future that ends with it. By hand and not an `async fn`, whose arguments would be there
+/// twice: this is what each of thousands of idle connections is made of.
+pub(super) struct Connection {
+    state: State,
+    /// What is given back with the end of the connection.
+    _held: Option<Held>,
 }
 
-/// Breaks what is under way when its connection goes.
-struct Guard<'a>(&'a Wire);
+enum State {
+    InUse(Watch),
+    Last(Pin<Box<dyn Future<Output = ()>>>),
+    Gone,
+}
 
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        self.0.break_all();
+/// Serves a connection until it closes.
+pub(super) fn serve(transport: Transport, visitor: Rc<Visitor>, held: Option<Held>) -> Connection {
+    Connection { state: State::InUse(Watch::new(transport, visitor)), _held: held }
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let state = &mut self.get_mut().state;
+        if let State::InUse(watch) = state {
+            let end = std::task::ready!(watch.poll(cx));
+            if let State::InUse(watch) = std::mem::replace(state, State::Gone) {
+                *state = State::Last(Box::pin(close(end, watch.parted())));
+            }
+        }
+        match state {
+            State::Last(last) => last.as_mut().poll(cx),
+            State::InUse(_) | State::Gone => Poll::Ready(()),
+        }
     }
 }
 
@@ -110,65 +131,98 @@ fn settings(bounds: &Bounds, extends: bool) -> Vec<u8> {
     asked.into_iter().filter(|entry| *entry != (8, 0)).flat_map(entry).collect()
 }
 
-/// Drives a connection, and watches the clock for it.
-struct Watch<'a> {
-    wire: &'a Rc<Wire>,
-    engine: Engine,
-    /// The client was asked to leave: since then.
-    asked: Option<u64>,
-    /// The connection is to end, whatever the client does: since then.
-    ending: Option<u64>,
+/// By how much a window is to be opened: by all that was taken of it, once that is half of what the client has left.
+/// A fixed share would never come together where other streams hold the rest.
+fn reopened(window: &mut i64, taken: &mut u32, most: u32) -> u32 {
+    if i64::from(*taken) * 2 < *window {
+        return 0;
+    }
+    let more = std::mem::take(taken);
+    *window += i64::from(more);
+    debug_assert!(*window <= i64::from(most), "more was given back than was taken");
+    more
 }
 
-impl<'a> Watch<'a> {
-    const fn new(wire: &'a Rc<Wire>, engine: Engine) -> Self {
-        Self { wire, engine, asked: None, ending: None }
+/// Drives a connection, and watches the clock for it.
+struct Watch {
+    transport: Option<Transport>,
+    wire: Rc<Wire>,
+    engine: Engine,
+    timer: Timer,
+    /// Wakes the connection when its service drains. Asked for once, since the waker of a task stays the same, and
+    /// whether it drains is a flag.
+    draining: Option<DrainWake>,
+    /// The client was asked to leave: since then.
+    asked: Option<u64>,
+    /// The connection is to end, whatever the client does: since then, and the code that it was told.
+    ending: Option<(u64, u32)>,
+    /// Nothing was asked for so long that all that can be was let go.
+    parked: bool,
+}
+
+/// The one timer of a connection. It is set when it would ring too late, and what rings too early is looked at and set
+/// anew.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    /// It wakes the connection when it rings: it need not be asked again until then.
+    is_set: bool,
+}
+
+impl Watch {
+    fn new(transport: Transport, visitor: Rc<Visitor>) -> Self {
+        let (bounds, extends) = {
+            let desk = visitor.desk();
+            (desk.service.config.bounds, upgrade::carries_websocket(&desk.service.config))
+        };
+        let frames = FrameBounds {
+            head_bytes: bounds.head_bytes,
+            streams: bounds.streams,
+            frame_bytes: FRAME_BYTES,
+        };
+        let wire = Wire::new(visitor, frames);
+        wire.say(frames::SETTINGS, 0, &settings(&bounds, extends));
+        wire.say(frames::WINDOW_UPDATE, 0, &(CONNECTION_WINDOW - FIRST_WINDOW).to_be_bytes());
+        let engine = Engine::new(Rc::clone(&wire), &frames);
+        Self {
+            transport: Some(transport),
+            wire,
+            engine,
+            timer: Timer::new(),
+            draining: None,
+            asked: None,
+            ending: None,
+            parked: false,
+        }
     }
 
-    #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
-    async fn drive(mut self) -> End {
-        let visitor = Rc::clone(&self.wire.visitor);
-        let mut rings_at = u64::MAX;
-        let mut timer = pin!(sleep_until(Instant::now() + Duration::from_secs(86_400)));
-        let mut draining = pin!(visitor.drain_begins());
-        let mut asked_to_be_woken = false;
-        poll_fn(|cx| {
-            self.wire.begin_turn(cx);
-            loop {
-                if let Some(end) = self.turn(cx) {
-                    return Poll::Ready(end);
-                }
-                if !asked_to_be_woken {
-                    // Once is enough: the waker of a task stays the same, and whether it drains is a flag.
-                    asked_to_be_woken = true;
-                    let _ = draining.as_mut().poll(cx);
-                }
-                let Some((deadline, overdue)) = self.deadline() else { return Poll::Pending };
-                if deadline < rings_at {
-                    let left = Duration::from_nanos(deadline.saturating_sub(Moment::read().nanos));
-                    timer.as_mut().reset(Instant::now() + left);
-                    rings_at = deadline;
-                }
-                // Beside tokio's budget: see `http1.rs`.
-                if pin!(unconstrained(timer.as_mut())).poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                rings_at = u64::MAX;
-                if visitor.refresh_clock().nanos >= deadline
-                    && let Some(end) = self.overdue(overdue)
-                {
-                    return Poll::Ready(end);
-                }
+    /// The connection without its streams, which are no more.
+    fn parted(mut self) -> Option<Transport> {
+        self.transport.take()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.draining.is_none() {
+            self.draining = Some(self.wire.visitor.wake_in_drain(cx.waker()));
+        }
+        self.wire.begin_turn(cx);
+        loop {
+            if let Some(end) = self.turn(cx) {
+                return Poll::Ready(end);
             }
-        })
-        .await
+            let deadline = self.deadline();
+            let overdue = std::task::ready!(self.timer.poll(cx, &self.wire.visitor, deadline));
+            if let Some(end) = self.overdue(overdue) {
+                return Poll::Ready(end);
+            }
+        }
     }
 
     /// Takes what has come, and sends what there is to send.
     fn turn(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        let Some(transport) = &mut self.transport else { return Some(End::Broken) };
         let mut gone = false;
         if self.ending.is_none() {
-            match self.engine.poll_read(cx) {
+            match self.engine.poll_read(transport, cx) {
                 Poll::Ready(Ok(())) => gone = true,
                 Poll::Ready(Err(_)) => return Some(End::Broken),
                 Poll::Pending => {}
@@ -185,14 +239,16 @@ impl<'a> Watch<'a> {
             if self.ending.is_none() && self.engine.is_over() {
                 self.end(code::NO_ERROR);
             }
-            let out = self.wire.poll_out(cx);
+            let Some(transport) = &mut self.transport else { return Some(End::Broken) };
+            let out = self.wire.poll_out(transport, cx);
             self.count_refused();
-            match out {
-                Poll::Ready(Err(_)) => return Some(End::Broken),
-                Poll::Ready(Ok(())) if self.ending.is_some() => return Some(End::Done),
+            match (out, self.ending) {
+                (Poll::Ready(Err(_)), _) => return Some(End::Broken),
+                (Poll::Ready(Ok(())), Some((_, code::NO_ERROR))) => return Some(End::Done),
+                (Poll::Ready(Ok(())), Some(_)) => return Some(End::TurnedOut),
                 _ if gone => return Some(End::Done),
-                _ if self.wire.has_flood() && self.ending.is_none() => {}
-                Poll::Ready(Ok(())) if self.engine.was_held() => {
+                (_, None) if self.wire.has_flood() => {}
+                (Poll::Ready(Ok(())), None) if self.engine.was_held() => {
                     cx.waker().wake_by_ref();
                     return None;
                 }
@@ -212,11 +268,21 @@ impl<'a> Watch<'a> {
             // Asked to leave, and nothing is under way: a plain close takes nothing away from the client.
             Overdue::End if self.ending.is_none() => return Some(End::Done),
             Overdue::End => return Some(End::Abandoned),
+            Overdue::Awake => self.park(),
             _ if !begun => return Some(End::Abandoned),
+            Overdue::Word => self.engine.tell_last(),
             Overdue::Head => self.end(code::NO_ERROR),
             Overdue::Idle | Overdue::Age => self.ask(),
         }
         None
+    }
+
+    /// Lets go of what is there for requests; the next one brings it back.
+    fn park(&mut self) {
+        self.parked = true;
+        self.engine.rest();
+        self.wire.rest();
+        self.wire.visitor.rest();
     }
 
     /// Asks the client to leave: what it has asked so far is answered (RFC 9113 section 6.8).
@@ -230,7 +296,7 @@ impl<'a> Watch<'a> {
         let now = self.wire.visitor.now().nanos;
         self.asked = self.asked.or(Some(now));
         if self.ending.is_none() {
-            self.ending = Some(now);
+            self.ending = Some((now, code));
             self.engine.end(code);
         }
     }
@@ -254,41 +320,101 @@ impl<'a> Watch<'a> {
     }
 
     /// The next time limit of this connection and what it means.
-    fn deadline(&self) -> Option<(u64, Overdue)> {
+    fn deadline(&mut self) -> Option<(u64, Overdue)> {
         let visitor = &self.wire.visitor;
         let timeouts = visitor.timeouts();
-        let after = |since: u64, time: Duration| {
-            since.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-        };
         let sending = self.wire.writing_since().map(|since| (after(since, timeouts.send), Overdue::Send));
-        if let Some(since) = self.ending {
-            return [Some((after(since, LAST_WORDS), Overdue::End)), sending]
-                .into_iter()
-                .flatten()
-                .min_by_key(|(at, _)| *at);
+        match (self.ending, sending) {
+            // What the client was promised it may take as slowly as any answer.
+            (Some((_, code::NO_ERROR)), Some(sending)) => return Some(sending),
+            (Some((since, _)), sending) => {
+                return earliest([Some((after(since, LAST_WORDS), Overdue::End)), sending]);
+            }
+            (None, _) => {}
         }
         let head = self.wire.frames.borrow().head_since();
         let head = head.map(|since| (after(since, timeouts.head), Overdue::Head));
-        let idle = (!visitor.is_busy()).then(|| {
-            let rested = visitor.rested_at();
-            match (self.asked, visitor.begun()) {
-                (Some(asked), _) => (after(rested.max(asked), LAST_WORDS), Overdue::End),
-                (None, 0) => (after(rested, timeouts.head), Overdue::Idle),
-                (None, _) if visitor.is_draining() => (after(rested, DRAIN_IDLE), Overdue::Idle),
-                (None, _) => (after(rested, timeouts.keep_alive), Overdue::Idle),
-            }
-        });
+        let is_busy = visitor.is_busy();
+        self.parked &= !self.engine.has_worked();
+        let idle = (!is_busy && sending.is_none()).then(|| self.idle_ends(&timeouts));
+        let word = self.asked.filter(|_| self.engine.waits_for_word());
+        let word = word.map(|asked| (after(asked.max(self.wire.emptied_at()), LAST_WORDS), Overdue::Word));
         let age = visitor.old_by_age_at().filter(|_| self.asked.is_none()).map(|at| (at, Overdue::Age));
-        [sending, head, idle, age].into_iter().flatten().min_by_key(|(at, _)| *at)
+        earliest([sending, head, idle, word, age])
+    }
+
+    /// When a connection on which nothing is asked, and all is sent, has been so for too long.
+    fn idle_ends(&self, timeouts: &Timeouts) -> (u64, Overdue) {
+        let visitor = &self.wire.visitor;
+        let rested = visitor.rested_at();
+        let end = match (self.asked, visitor.begun()) {
+            (Some(asked), _) => {
+                (after(rested.max(asked).max(self.wire.emptied_at()), LAST_WORDS), Overdue::End)
+            }
+            (None, 0) => (after(rested, timeouts.head), Overdue::Idle),
+            (None, _) if visitor.is_draining() => (after(rested, DRAIN_IDLE), Overdue::Idle),
+            (None, _) => (after(rested, timeouts.keep_alive), Overdue::Idle),
+        };
+        let awake = after(rested, PARK_AFTER);
+        if self.parked || end.0 <= awake { end } else { (awake, Overdue::Awake) }
     }
 }
 
+impl Drop for Watch {
+    /// What is under way breaks with its connection.
+    fn drop(&mut self) {
+        self.wire.break_all();
+    }
+}
+
+impl Timer {
+    #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
+    fn new() -> Self {
+        Self { sleep: Box::pin(sleep_until(Instant::now())), is_set: false }
+    }
+
+    /// Ready once the deadline has passed, with what it means.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        visitor: &Visitor,
+        deadline: Option<(u64, Overdue)>,
+    ) -> Poll<Overdue> {
+        let Some((nanos, overdue)) = deadline else { return Poll::Pending };
+        let rings_at = Instant::from_std(Moment { nanos, unix_micros: 0 }.instant());
+        loop {
+            if !self.is_set || rings_at < self.sleep.deadline() {
+                self.sleep.as_mut().reset(rings_at);
+                // Beside tokio's budget: see `http1.rs`.
+                self.is_set = pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_pending();
+            }
+            if self.is_set && !self.sleep.is_elapsed() {
+                return Poll::Pending;
+            }
+            self.is_set = false;
+            if visitor.refresh_clock().nanos >= nanos {
+                return Poll::Ready(overdue);
+            }
+        }
+    }
+}
+
+fn after(since: u64, time: Duration) -> u64 {
+    since.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn earliest<const N: usize>(times: [Option<(u64, Overdue)>; N]) -> Option<(u64, Overdue)> {
+    times.into_iter().flatten().min_by_key(|(at, _)| *at)
+}
+
 /// Closes the connection in the way that its end asks for.
-#[allow(clippy::await_holding_refcell_ref, reason = "the connection's task is the only user of its socket")]
-async fn close(end: End, wire: &Wire) {
+async fn close(end: End, transport: Option<Transport>) {
+    let Some(mut transport) = transport else { return };
     match end {
-        End::Done => part(&mut wire.stream.borrow_mut()).await,
-        End::Abandoned => wire.stream.borrow().reset_on_close(),
+        End::Done => part(&mut transport).await,
+        // So that it gets to read why, whatever it still sends.
+        End::TurnedOut => discard(&mut transport).await,
+        End::Abandoned => transport.reset_on_close(),
         End::Broken => {}
     }
 }

@@ -4,18 +4,19 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, DATE, EXPECT, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::extended_connect::{self, StreamSide};
 use super::frames::FloodKind;
 use super::http2::{CANCEL, Gone, INTERNAL_ERROR, Receiving, Sending as Stream};
+use crate::clock::Moment;
 use crate::forward::early::Early;
 use crate::forward::source::{Http2Source, Source};
 use crate::forward::tunnel::Opening;
@@ -76,9 +77,11 @@ async fn answered(
     poll_fn(|cx| {
         let polled = serving.as_mut().poll(cx);
         if early.is_waiting() {
+            // One that cannot be sent now is lost, like any hint. Word that the body may come is none.
             for interim in early.take() {
-                // One that cannot be sent is lost, like any hint.
-                let _ = stream.head(interim.status(), interim.headers(), false);
+                if !stream.is_full() || interim.status() == StatusCode::CONTINUE {
+                    let _ = stream.head(interim.status(), interim.headers(), false);
+                }
             }
         }
         match polled {
@@ -122,7 +125,7 @@ impl Sending {
         loop {
             let Ok(frame) = self.next(reply.as_mut()).await else { return };
             let sent = match frame {
-                None => self.stream.data(&[], true),
+                None => self.stream.data(&[], (false, true)),
                 // The worker's answer is not complete, and the client must be able to see it.
                 Some(Err(_)) => return self.stream.reset(INTERNAL_ERROR),
                 Some(Ok(frame)) => match frame.into_data() {
@@ -157,42 +160,50 @@ impl Sending {
     ) -> Result<(), Gone> {
         let last = reply.is_end_stream();
         if data.is_empty() && last {
-            return self.stream.data(&[], true);
+            return self.stream.data(&[], (false, true));
         }
         while !data.is_empty() {
-            let Some(room) = self.room(reply.as_mut()).await? else {
+            let Some(room) = self.room(reply.as_mut(), visitor).await? else {
                 visitor.desk().scribe.flood(FloodKind::Stalled.name());
                 self.stream.reset(CANCEL);
                 return Err(Gone);
             };
             let piece = data.split_to(room.min(data.len()));
-            let ends = last && data.is_empty();
-            self.stream.data(&piece, ends)?;
+            let more = !data.is_empty();
+            self.stream.data(&piece, (more, last && !more))?;
         }
         Ok(())
     }
 
     /// How much may be sent now. None: the client has let nothing pass for too long. Meanwhile its request goes on: it
     /// may read nothing before it has said all of it.
-    async fn room(&mut self, mut reply: Pin<&mut Reply>) -> Result<Option<usize>, Gone> {
-        let mut waiting = false;
+    async fn room(&mut self, mut reply: Pin<&mut Reply>, visitor: &Visitor) -> Result<Option<usize>, Gone> {
+        let mut began = None;
         poll_fn(|cx| {
             if let Poll::Ready(room) = self.stream.poll_room(cx) {
                 return Poll::Ready(room.map(Some));
             }
             reply.as_mut().drive(cx);
-            self.poll_late(cx, &mut waiting).map(|()| Ok(None))
+            let began = *began.get_or_insert_with(|| visitor.now().nanos);
+            self.poll_late(cx, began, visitor).map(|()| Ok(None))
         })
         .await
     }
 
+    /// Ready once the client has let nothing pass for too long, which has been waited for since `began`. The alarm is
+    /// left as it is from one wait to the next, and looked at when it rings.
     #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
-    fn poll_late(&mut self, cx: &mut std::task::Context<'_>, waiting: &mut bool) -> Poll<()> {
-        let patience = self.patience;
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(patience)));
-        if !std::mem::replace(waiting, true) {
-            alarm.as_mut().reset(tokio::time::Instant::now() + patience);
+    fn poll_late(&mut self, cx: &mut Context<'_>, began: u64, visitor: &Visitor) -> Poll<()> {
+        let patience = u64::try_from(self.patience.as_nanos()).unwrap_or(u64::MAX);
+        loop {
+            let nanos = self.stream.stuck_since(began).saturating_add(patience);
+            let rings_at = || Instant::from_std(Moment { nanos, unix_micros: 0 }.instant());
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(rings_at())));
+            ready!(alarm.as_mut().poll(cx));
+            if visitor.refresh_clock().nanos >= nanos {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(rings_at());
         }
-        alarm.as_mut().poll(cx)
     }
 }

@@ -182,6 +182,11 @@ impl Table {
         Self { entries: VecDeque::new(), size: 0, most }
     }
 
+    /// Keeps no more room than its entries need.
+    pub(super) fn rest(&mut self) {
+        self.entries.shrink_to_fit();
+    }
+
     /// The field of an index (section 2.3.3).
     pub(super) fn field(&self, index: usize) -> Option<&Field> {
         let at = index.checked_sub(1)?;

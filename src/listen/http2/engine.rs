@@ -8,21 +8,24 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Buf;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::super::frames::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Flood, GOAWAY, HEADERS, PADDED, PING, PREFACE,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Flood, FrameBounds, GOAWAY, HEADERS, PADDED, PING, PREFACE,
     RST_STREAM, SETTINGS, WINDOW_UPDATE, WITH_PRIORITY,
 };
 use super::super::hpack::Unpacker;
 use super::super::http2_stream;
+use super::super::transport::Transport;
 use super::code::{
     COMPRESSION_ERROR, FLOW_CONTROL_ERROR, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, STREAM_CLOSED,
 };
+use super::ends;
 use super::head::{Fields, Size};
-use super::stream::{self, Stream};
+use super::stream::Stream;
 use super::wire::Wire;
+use super::{Receiving, Sending};
 use crate::forward::source::Interrupted;
 
 /// How much is read at once.
@@ -56,6 +59,9 @@ enum Leaving {
 #[derive(Debug)]
 pub(super) struct Engine {
     wire: Rc<Wire>,
+    /// `bounds.head_bytes` and `bounds.streams`, as the client was told: a reload does not change what it was.
+    head_bytes: usize,
+    streams: usize,
     unpacker: Unpacker,
     /// Of the preface.
     awaited: usize,
@@ -63,13 +69,20 @@ pub(super) struct Engine {
     rest: Vec<u8>,
     block: Option<Block>,
     data: Option<Data>,
+    /// Requests that came in this turn. Those that the client has taken back by its end never begin.
+    begun: Vec<Begun>,
     /// The last stream that the client opened.
     last: u32,
     leaving: Leaving,
     client_leaves: bool,
     /// Nothing was read, since too much waited to be written.
     held: bool,
+    /// Requests have begun since this was last asked.
+    worked: bool,
 }
+
+/// A request, and the ends of its stream.
+type Begun = (Request<()>, (Sending, Receiving));
 
 /// A header block that has not ended.
 #[derive(Debug)]
@@ -81,7 +94,6 @@ struct Block {
 /// A frame of DATA that is under way.
 #[derive(Debug)]
 struct Data {
-    id: u32,
     stream: Option<Rc<Stream>>,
     left: usize,
     padding: usize,
@@ -89,38 +101,70 @@ struct Data {
 }
 
 impl Engine {
-    pub(super) const fn new(wire: Rc<Wire>) -> Self {
+    pub(super) const fn new(wire: Rc<Wire>, bounds: &FrameBounds) -> Self {
         Self {
             wire,
+            head_bytes: bounds.head_bytes,
+            streams: bounds.streams as usize,
             unpacker: Unpacker::new(),
             awaited: PREFACE.len(),
             rest: Vec::new(),
             block: None,
             data: None,
+            begun: Vec::new(),
             last: 0,
             leaving: Leaving::No,
             client_leaves: false,
             held: false,
+            worked: false,
         }
     }
 
     /// Reads what has come, as much as one turn may. Ready: no more will come.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_read(
+        &mut self,
+        stream: &mut Transport,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         let mut scratch = SCRATCH.take();
         scratch.resize(READ, 0);
-        let polled = self.poll_read_into(&mut scratch, cx);
+        let polled = self.poll_read_into(stream, &mut scratch, cx);
         SCRATCH.set(scratch);
+        self.begin();
         polled
     }
 
-    fn poll_read_into(&mut self, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Begins the requests that are still wanted.
+    fn begin(&mut self) {
+        self.worked |= !self.begun.is_empty();
+        let mut gone = 0;
+        for (request, (sending, receiving)) in self.begun.drain(..) {
+            if sending.is_gone() {
+                gone += 1;
+                continue;
+            }
+            self.wire.frames.borrow_mut().handed_out(sending.id());
+            let visitor = Rc::clone(&self.wire.visitor);
+            tokio::task::spawn_local(http2_stream::serve(visitor, request, (sending, receiving)));
+        }
+        if gone > 0 {
+            self.wire.visitor.desk().scribe.refused_streams(gone);
+        }
+    }
+
+    fn poll_read_into(
+        &mut self,
+        stream: &mut Transport,
+        scratch: &mut [u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         for _ in 0..READS_PER_TURN {
             if self.wire.is_full() {
                 self.held = true;
                 return Poll::Pending;
             }
             let mut buf = ReadBuf::new(scratch);
-            let polled = Pin::new(&mut *self.wire.stream.borrow_mut()).poll_read(cx, &mut buf);
+            let polled = Pin::new(&mut *stream).poll_read(cx, &mut buf);
             match polled {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
                 polled => return polled,
@@ -142,6 +186,11 @@ impl Engine {
     /// Whether nothing was read since too much waited to be written. Told once.
     pub(super) fn was_held(&mut self) -> bool {
         std::mem::take(&mut self.held)
+    }
+
+    /// Whether requests have begun. Told once.
+    pub(super) fn has_worked(&mut self) -> bool {
+        std::mem::take(&mut self.worked)
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Flood> {
@@ -236,10 +285,7 @@ impl Engine {
                 self.wire.say(SETTINGS, ACK, &[]);
             }
             PING if flags & ACK == 0 => self.wire.say(PING, ACK, payload),
-            PING if self.leaving == Leaving::Asked && payload == GOODBYE => {
-                self.leaving = Leaving::Told;
-                self.wire.say(GOAWAY, 0, &goaway(self.last, NO_ERROR));
-            }
+            PING if self.leaving == Leaving::Asked && payload == GOODBYE => self.tell_last(),
             GOAWAY => self.client_leaves = true,
             WINDOW_UPDATE if payload.len() == 4 => {
                 return self.wire.widen(stream, payload.get_u32() & EVERY_STREAM);
@@ -265,15 +311,15 @@ impl Engine {
                 self.wire.reset(open, FLOW_CONTROL_ERROR, Interrupted::Gone);
                 stream = None;
             }
-            Some(open) => open.passed(padding + u32::from(before > 0)),
+            Some(_) => {}
             // One behind our GOAWAY, or whose end crossed this.
             None if id > self.last || self.wire.has_reset(id) => {}
             None => self.wire.refuse(id, STREAM_CLOSED),
         }
         // Of padding nothing is kept.
-        self.wire.release(padding + u32::from(before > 0), (id, 0));
+        self.wire.release(padding + u32::from(before > 0), stream.as_deref());
         let left = (length as usize).saturating_sub(before);
-        self.data = Some(Data { id, stream, left, padding: padding as usize, ends });
+        self.data = Some(Data { stream, left, padding: padding as usize, ends });
         Ok(())
     }
 
@@ -285,7 +331,7 @@ impl Engine {
         let content = &piece[..content];
         let kept = data.stream.as_ref().map_or(Ok(false), |stream| stream.push(content));
         if !matches!(kept, Ok(true)) && !content.is_empty() {
-            self.wire.release(u32::try_from(content.len()).unwrap_or(u32::MAX), (data.id, 0));
+            self.wire.release(u32::try_from(content.len()).unwrap_or(u32::MAX), None);
         }
         let ends = data.ends && data.left == 0;
         if let Some(stream) = data.stream.take_if(|_| ends || kept.is_err()) {
@@ -308,7 +354,7 @@ impl Engine {
 
     /// A header block is complete.
     fn head(&mut self, id: u32, ends: bool, block: &[u8]) -> Result<(), Flood> {
-        let most = self.wire.visitor.desk().service.config.bounds.head_bytes;
+        let most = self.head_bytes;
         let mut fields = Fields::default();
         self.unpacker
             .unpack(block, |field| fields.take(field, most))
@@ -334,10 +380,8 @@ impl Engine {
     }
 
     /// A request has come.
-    fn request(&self, id: u32, ends: bool, (fields, size): (Fields, Size)) {
-        let visitor = &self.wire.visitor;
-        let most = visitor.desk().service.config.bounds.streams;
-        if self.wire.open_streams() >= most as usize {
+    fn request(&mut self, id: u32, ends: bool, (fields, size): (Fields, Size)) {
+        if self.wire.open_streams() >= self.streams {
             return self.wire.refuse(id, REFUSED_STREAM);
         }
         if size == Size::TooLarge {
@@ -352,9 +396,7 @@ impl Engine {
         let request = fields.request().filter(|_| !ends || length.is_none_or(|length| length == 0));
         let Some(request) = request else { return self.wire.refuse(id, PROTOCOL_ERROR) };
         let stream = self.wire.open(id, length, ends);
-        let (sending, receiving) = stream::ends(&self.wire, &stream);
-        self.wire.frames.borrow_mut().handed_out(id);
-        tokio::task::spawn_local(http2_stream::serve(Rc::clone(visitor), request, (sending, receiving)));
+        self.begun.push((request, ends::of(&self.wire, &stream)));
     }
 
     /// Asks the client to leave: what it has asked so far is answered.
@@ -364,6 +406,24 @@ impl Engine {
             self.wire.say(GOAWAY, 0, &goaway(EVERY_STREAM, NO_ERROR));
             self.wire.say(PING, 0, &GOODBYE);
         }
+    }
+
+    /// The client was asked and its answer is still awaited.
+    pub(super) fn waits_for_word(&self) -> bool {
+        self.leaving == Leaving::Asked
+    }
+
+    /// Tells the client which stream was the last: what it opens from now on is not answered.
+    pub(super) fn tell_last(&mut self) {
+        self.leaving = Leaving::Told;
+        self.wire.say(GOAWAY, 0, &goaway(self.last, NO_ERROR));
+    }
+
+    /// Nothing is asked for a while: what is there for requests is let go.
+    pub(super) fn rest(&mut self) {
+        self.begun = Vec::new();
+        self.rest.shrink_to_fit();
+        self.unpacker.rest();
     }
 
     /// Ends the connection.

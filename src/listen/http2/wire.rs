@@ -3,7 +3,6 @@
 //! Windows (RFC 9113 section 5.2) are counted here.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -15,29 +14,29 @@ use super::super::hpack;
 use super::super::transport::Transport;
 use super::code::{FLOW_CONTROL_ERROR, PROTOCOL_ERROR};
 use super::gathered::Gathered;
+use super::resets::Resets;
 use super::stream::Stream;
-use super::{CONNECTION_WINDOW, RESET_REMEMBERED, RESET_STREAMS};
+use super::turns::{DATA_MOST, Turns};
+use super::{CONNECTION_WINDOW, FIRST_WINDOW, reopened};
 use crate::forward::source::Interrupted;
 use crate::inbound::Visitor;
 
 /// What is gathered before bodies wait. Heads and what the connection itself has to say do not wait; but nothing more
 /// is read then.
 const GATHERED_MOST: usize = 64 * 1024;
-/// The longest frame of DATA that is sent, which every client takes (section 4.2).
-const DATA_MOST: usize = 16 * 1024;
-/// A window before anything was said about it (section 6.9.2).
-const FIRST_WINDOW: i64 = 65_535;
 
 /// What the connection and its streams share.
 #[derive(Debug)]
 pub(in crate::listen) struct Wire {
-    pub(super) stream: RefCell<Transport>,
     pub(super) visitor: Rc<Visitor>,
     pub(super) frames: RefCell<Frames>,
     /// What the client did that ends this connection.
     flood: Cell<Option<Flood>>,
-    /// The socket takes nothing since then (nanoseconds of `Moment`).
+    /// The socket takes nothing since then (nanoseconds of `Moment`, like all times here).
     writing: Cell<Option<u64>>,
+    /// When the socket last took something, and when all that was gathered had last gone after it had waited.
+    moved_at: Cell<u64>,
+    emptied_at: Cell<u64>,
     out: RefCell<Gathered>,
     shared: RefCell<Shared>,
     /// The connection's task, and whether it was asked to have a turn.
@@ -50,12 +49,8 @@ pub(in crate::listen) struct Wire {
 struct Shared {
     /// Those that are open, in order of their identifiers.
     streams: Vec<Rc<Stream>>,
-    /// Those that we have reset a short while ago, and when: the client's frames for them may still be under way.
-    reset: VecDeque<(u32, u64)>,
-    /// Those that wait for room, in turn.
-    waiting: VecDeque<Rc<Stream>>,
-    /// What we may still send.
-    room: i64,
+    resets: Resets,
+    turns: Turns,
     /// What the client may still send.
     window: i64,
     /// What was taken of it, and the client has not been told.
@@ -70,26 +65,27 @@ struct Shared {
 }
 
 impl Wire {
-    pub(super) fn new(stream: Transport, visitor: Rc<Visitor>, bounds: FrameBounds) -> Rc<Self> {
-        let frames = RefCell::new(Frames::new(bounds, visitor.now().nanos));
+    pub(super) fn new(visitor: Rc<Visitor>, bounds: FrameBounds) -> Rc<Self> {
+        let now = visitor.now().nanos;
+        let frames = RefCell::new(Frames::new(bounds, now));
         let shared = Shared {
             streams: Vec::new(),
-            reset: VecDeque::new(),
-            waiting: VecDeque::new(),
-            room: FIRST_WINDOW,
+            resets: Resets::default(),
+            turns: Turns::new(now),
             window: i64::from(CONNECTION_WINDOW),
             taken: 0,
-            first_room: FIRST_WINDOW,
+            first_room: i64::from(FIRST_WINDOW),
             frame_most: DATA_MOST,
             tells_no_table: false,
             closed: false,
         };
         Rc::new(Self {
-            stream: RefCell::new(stream),
             visitor,
             frames,
             flood: Cell::new(None),
             writing: Cell::new(None),
+            moved_at: Cell::new(now),
+            emptied_at: Cell::new(now),
             out: RefCell::default(),
             shared: RefCell::new(shared),
             waker: RefCell::new(None),
@@ -135,40 +131,63 @@ impl Wire {
         self.writing.get()
     }
 
+    /// When all that was gathered had last gone after it had waited for the client.
+    pub(super) const fn emptied_at(&self) -> u64 {
+        self.emptied_at.get()
+    }
+
+    /// When something last moved of what streams wait for: the connection's window, or the socket.
+    pub(super) fn moved_at(&self) -> u64 {
+        let shared = self.shared.borrow();
+        if shared.turns.has_room() { self.moved_at.get() } else { shared.turns.sent_at() }
+    }
+
     /// Whether so much is gathered that the socket has to take something first.
     pub(super) fn is_full(&self) -> bool {
-        let out = self.out.borrow();
-        out.waiting() >= GATHERED_MOST
+        self.out.borrow().waiting() >= GATHERED_MOST
     }
 
     /// Sends what is gathered. TLS takes what it can only keep: not until that is flushed has the client taken it.
-    pub(super) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_out(&self, stream: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut out = self.out.borrow_mut();
-        let verdict = self.frames.borrow_mut().sent(out.unseen(), self.visitor.now().nanos);
+        let now = self.visitor.now().nanos;
+        let verdict = self.frames.borrow_mut().sent(out.unseen(), now);
         self.saw(verdict);
         let waited = out.waiting();
-        let polled = out.poll(&mut self.stream.borrow_mut(), cx);
-        let since = self.writing.get().filter(|_| out.waiting() == waited);
-        self.writing.set(polled.is_pending().then(|| since.unwrap_or(self.visitor.now().nanos)));
+        let polled = out.poll(stream, cx);
+        let moved = out.waiting() < waited || polled.is_ready();
+        if moved {
+            self.moved_at.set(now);
+        }
+        if polled.is_pending() {
+            self.writing.set(self.writing.get().filter(|_| !moved).or(Some(now)));
+        } else if self.writing.take().is_some() {
+            self.emptied_at.set(now);
+        }
         drop(out);
         // Until the socket takes the rest, it is what wakes the connection.
         self.asked.set(polled.is_pending());
-        if !self.is_full() {
-            self.retry();
-        }
+        self.hand_on();
         polled
     }
 
-    /// Lets those have another look that wait for room.
-    fn retry(&self) {
-        let mut shared = self.shared.borrow_mut();
-        if shared.room > 0 {
-            shared.waiting.drain(..).for_each(|stream| stream.retry());
+    /// Lets those send that wait for it, as far as there is room.
+    fn hand_on(&self) {
+        let turns = &mut self.shared.borrow_mut().turns;
+        let taken = self.out.borrow().waiting() + turns.granted();
+        turns.call(GATHERED_MOST.saturating_sub(taken));
+    }
+
+    /// So much that was granted is not used.
+    pub(super) fn give_back(&self, unused: usize) {
+        if unused > 0 {
+            self.shared.borrow_mut().turns.take_back(unused);
+            self.hand_on();
         }
     }
 
     /// Has the connection's task send what is gathered.
-    fn ask(&self) {
+    pub(super) fn ask(&self) {
         if !self.asked.replace(true)
             && let Some(waker) = &*self.waker.borrow()
         {
@@ -202,7 +221,7 @@ impl Wire {
     pub(super) fn break_all(&self) {
         let mut shared = self.shared.borrow_mut();
         shared.closed = true;
-        shared.waiting.clear();
+        shared.turns.clear();
         let streams = std::mem::take(&mut shared.streams);
         drop(shared);
         streams.iter().for_each(|stream| stream.interrupt(Interrupted::Gone));
@@ -225,36 +244,40 @@ impl Wire {
         self.ask();
     }
 
-    /// What all streams together may send now, of one frame at most.
+    /// What may be sent now out of turn.
     pub(super) fn room(&self) -> usize {
-        let room = usize::try_from(self.shared.borrow().room).unwrap_or(0).min(DATA_MOST);
-        if self.is_full() { 0 } else { room }
+        if self.is_full() { 0 } else { self.shared.borrow().turns.free() }
     }
 
-    /// This stream waits for room.
+    /// This stream waits for its turn.
     pub(super) fn queue(&self, stream: &Rc<Stream>) {
-        self.shared.borrow_mut().waiting.push_back(Rc::clone(stream));
+        self.shared.borrow_mut().turns.queue(stream);
     }
 
-    /// A piece of a body, for which there is room.
-    pub(super) fn send_data(&self, stream: u32, data: &[u8], ends: bool) {
-        self.shared.borrow_mut().room -= i64::try_from(data.len()).unwrap_or(i64::MAX);
+    /// A piece of a body, for which there is room; with it `used` of what was granted to the stream is used up.
+    pub(super) fn send_data(&self, stream: u32, (data, used): (&[u8], usize), ends: bool) {
+        let mut shared = self.shared.borrow_mut();
+        shared.turns.take_back(used);
+        shared.turns.sent(data.len(), self.visitor.now().nanos);
+        drop(shared);
         self.send(frames::DATA, if ends { frames::END_STREAM } else { 0 }, stream, data);
     }
 
-    /// So much of what a stream got was taken; the stream itself is opened by `more`.
-    pub(super) fn release(&self, length: u32, (stream, more): (u32, u32)) {
-        if more > 0 {
-            self.send(frames::WINDOW_UPDATE, 0, stream, &more.to_be_bytes());
+    /// So much of what came was taken, on a stream that may go on, or on none.
+    pub(super) fn release(&self, length: u32, stream: Option<&Stream>) {
+        if length == 0 {
+            return;
         }
-        let mut shared = self.shared.borrow_mut();
-        shared.taken = shared.taken.saturating_add(length);
-        if shared.taken >= CONNECTION_WINDOW / 2 {
-            let taken = std::mem::take(&mut shared.taken);
-            shared.window += i64::from(taken);
-            drop(shared);
-            self.say(frames::WINDOW_UPDATE, 0, &taken.to_be_bytes());
+        let open = |id: u32, more: u32| {
+            if more > 0 {
+                self.send(frames::WINDOW_UPDATE, 0, id, &more.to_be_bytes());
+            }
+        };
+        if let Some(stream) = stream {
+            open(stream.id, stream.passed(length));
         }
+        let more = self.shared.borrow_mut().reopened(length);
+        open(0, more);
     }
 
     /// Takes from the connection's window what a frame of DATA says that it is long; false if it may not be.
@@ -289,37 +312,44 @@ impl Wire {
         let mut shared = self.shared.borrow_mut();
         let at = shared.streams.binary_search_by_key(&id, |stream| stream.id).ok()?;
         let stream = shared.streams.remove(at);
-        if shared.streams.is_empty() {
-            shared.streams = Vec::new();
-            // Somebody may have waited for the last one.
-            drop(shared);
+        let is_last = shared.streams.is_empty();
+        shared.turns.withdraw(&stream);
+        drop(shared);
+        self.hand_on();
+        if is_last {
+            // Somebody may have waited for it.
             self.ask();
         }
         Some(stream)
     }
 
-    /// Resets a stream.
+    /// Resets a stream, if it is open.
     pub(super) fn reset(&self, stream: &Stream, code: u32, why: Interrupted) {
-        self.forget(stream.id);
+        let was_open = self.forget(stream.id).is_some();
         stream.interrupt(why);
-        self.refuse(stream.id, code);
+        if was_open {
+            self.refuse(stream.id, code);
+        }
     }
 
     /// Resets a stream that is none, and remembers that.
     pub(super) fn refuse(&self, id: u32, code: u32) {
         self.send(frames::RST_STREAM, 0, id, &code.to_be_bytes());
-        let now = self.visitor.now().nanos;
-        let reset = &mut self.shared.borrow_mut().reset;
-        let long_ago = now.saturating_sub(RESET_REMEMBERED);
-        while reset.len() >= RESET_STREAMS || reset.front().is_some_and(|(_, at)| *at < long_ago) {
-            reset.pop_front();
-        }
-        reset.push_back((id, now));
+        self.shared.borrow_mut().resets.add(id, self.visitor.now().nanos);
     }
 
     /// Whether we have reset this stream a short while ago.
     pub(super) fn has_reset(&self, id: u32) -> bool {
-        self.shared.borrow().reset.iter().any(|(reset, _)| *reset == id)
+        self.shared.borrow().resets.has(id, self.visitor.now().nanos)
+    }
+
+    /// Nothing is asked for a while: what is there for requests is let go.
+    pub(super) fn rest(&self) {
+        let shared = &mut *self.shared.borrow_mut();
+        shared.streams.shrink_to_fit();
+        shared.turns.clear();
+        shared.resets.rest(self.visitor.now().nanos);
+        self.frames.borrow_mut().rest();
     }
 
     /// The client opens the window of the connection, or of a stream.
@@ -333,12 +363,11 @@ impl Wire {
             return Ok(());
         }
         let mut shared = self.shared.borrow_mut();
-        shared.room += i64::from(by);
-        if shared.room > i64::from(i32::MAX) {
+        if !shared.turns.widen(by) {
             return Err(Flood::fault(FLOW_CONTROL_ERROR, "a window beyond 2^31-1"));
         }
         drop(shared);
-        self.retry();
+        self.hand_on();
         Ok(())
     }
 
@@ -358,5 +387,13 @@ impl Wire {
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Shared {
+    /// So much of what came was taken: by how much the client's window is to be opened.
+    fn reopened(&mut self, length: u32) -> u32 {
+        self.taken = self.taken.saturating_add(length);
+        reopened(&mut self.window, &mut self.taken, CONNECTION_WINDOW)
     }
 }
