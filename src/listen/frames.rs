@@ -181,9 +181,6 @@ pub struct Frames {
     began: u64,
     /// When the frame that is under way began.
     part_since: u64,
-    last_received: u64,
-    idle_since: u64,
-    was_busy: bool,
 }
 
 /// A header block that has not ended.
@@ -245,9 +242,6 @@ impl Frames {
             flood: None,
             began: now_nanos,
             part_since: now_nanos,
-            last_received: now_nanos,
-            idle_since: now_nanos,
-            was_busy: false,
         }
     }
 
@@ -259,9 +253,6 @@ impl Frames {
     pub fn received(&mut self, bytes: &[u8], now_nanos: u64) -> Result<(), Flood> {
         if let Some(flood) = self.flood {
             return Err(flood);
-        }
-        if !bytes.is_empty() {
-            self.last_received = now_nanos;
         }
         self.read(bytes, now_nanos).inspect_err(|flood| self.flood = Some(*flood))
     }
@@ -352,19 +343,9 @@ impl Frames {
         incomplete.then_some(self.part_since)
     }
 
-    /// When the last byte came from the client; nanoseconds.
-    pub const fn last_received(&self) -> u64 {
-        self.last_received
-    }
-
     /// Streams that are open on either side.
     pub const fn open_streams(&self) -> usize {
         self.streams.count()
-    }
-
-    /// Since when no stream is open; none while one is. PING and the like change nothing; nanoseconds.
-    pub const fn idle_since(&self) -> Option<u64> {
-        if self.streams.count() == 0 { Some(self.idle_since) } else { None }
     }
 
     /// The last stream that our GOAWAY named, if one was sent.

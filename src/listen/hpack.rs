@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use table::Table;
-pub(super) use table::{Field, Name, Pseudo};
+pub use table::{Field, Name, Pseudo};
 
 /// SETTINGS_HEADER_TABLE_SIZE as it is without a word (RFC 9113 section 6.5.2).
 const TABLE_BYTES: usize = 4096;
@@ -18,17 +18,23 @@ const LARGEST: usize = 1 << 24;
 
 /// A header block that cannot be read; nothing can that follows on the connection (RFC 9113 section 4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Broken;
+pub struct Broken;
 
 /// What unpacks the header blocks of one connection.
 #[derive(Debug)]
-pub(super) struct Unpacker {
+pub struct Unpacker {
     table: Table,
 }
 
 impl Unpacker {
-    pub(super) const fn new() -> Self {
+    /// One whose table is empty.
+    pub const fn new() -> Self {
         Self { table: Table::new(TABLE_BYTES) }
+    }
+
+    /// What the entries of its table count, in bytes as section 4.1 counts them.
+    pub const fn table_bytes(&self) -> usize {
+        self.table.size()
     }
 
     /// Keeps no more room than is needed.
@@ -37,11 +43,11 @@ impl Unpacker {
     }
 
     /// Unpacks a whole block, field by field, as long as `take` says to go on.
-    pub(super) fn unpack(
-        &mut self,
-        mut block: &[u8],
-        mut take: impl FnMut(Field) -> bool,
-    ) -> Result<(), Broken> {
+    ///
+    /// # Errors
+    ///
+    /// The block cannot be read. Nothing is known of the table then: the connection is to end.
+    pub fn unpack(&mut self, mut block: &[u8], mut take: impl FnMut(Field) -> bool) -> Result<(), Broken> {
         let mut begun = false;
         while let Some(first) = block.first().copied() {
             let field = match first {
@@ -79,6 +85,12 @@ impl Unpacker {
             index => self.table.name(index).ok_or(Broken)?,
         };
         Ok(Field::new(name, string(block)?))
+    }
+}
+
+impl Default for Unpacker {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -13,7 +13,7 @@ mod line;
 mod request;
 mod scratch;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};

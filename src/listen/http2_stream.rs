@@ -72,7 +72,7 @@ async fn answered(
     stream: &Stream,
     early: &Early,
 ) -> Result<Response<Reply>, Gone> {
-    // In a box: it is by far the largest part, and a task is copied several times until it runs.
+    // In a box: it is by far the largest part, and gone while the body is sent.
     let mut serving = Box::pin(inbound::serve(visitor, request, early));
     poll_fn(|cx| {
         let polled = serving.as_mut().poll(cx);

@@ -5,7 +5,7 @@ pub mod accept;
 mod connection;
 mod extended_connect;
 pub mod frames;
-mod hpack;
+pub mod hpack;
 pub mod http1;
 mod http2;
 mod http2_stream;

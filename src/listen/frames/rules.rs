@@ -75,7 +75,10 @@ impl Frames {
             HEADERS if stream.is_multiple_of(2) => {
                 Err(Flood::fault(PROTOCOL_ERROR, "a client's stream with an even identifier"))
             }
-            DATA | RST_STREAM | WINDOW_UPDATE if self.streams.is_idle(stream) => {
+            // Those with even identifiers would be ours, and we open none.
+            DATA | RST_STREAM | WINDOW_UPDATE
+                if self.streams.is_idle(stream) || (stream != 0 && stream.is_multiple_of(2)) =>
+            {
                 Err(Flood::fault(PROTOCOL_ERROR, "a frame on a stream that was never opened"))
             }
             DATA | HEADERS if self.streams.is_half_closed(stream) => {
@@ -189,7 +192,6 @@ impl Frames {
             }
             _ => {}
         }
-        self.note_idle(now);
         Ok(())
     }
 
@@ -270,7 +272,6 @@ impl Frames {
             GOAWAY => self.goaway = Some(code(payload) & 0x7fff_ffff),
             _ => {}
         }
-        self.note_idle(now);
         Ok(())
     }
 
@@ -278,7 +279,7 @@ impl Frames {
     fn reset_sent(&mut self, code: u32, now: u64) -> Result<(), Flood> {
         let budgets = &mut self.budgets;
         match code {
-            REFUSED_STREAM if self.goaway.is_none() => {
+            REFUSED_STREAM => {
                 let reason = "too many streams beyond SETTINGS_MAX_CONCURRENT_STREAMS";
                 spend(&mut budgets.refused, now, FloodKind::RefusedStreams, reason)
             }
@@ -287,15 +288,6 @@ impl Frames {
                 spend(&mut budgets.errors, now, FloodKind::MadeYouReset, reason)
             }
             _ => Ok(()),
-        }
-    }
-
-    fn note_idle(&mut self, now: u64) {
-        // A connection is idle from the end of its last stream on, whatever else it sends.
-        match (self.streams.count(), self.was_busy) {
-            (0, true) => (self.was_busy, self.idle_since) = (false, now),
-            (1.., false) => self.was_busy = true,
-            _ => {}
         }
     }
 }

@@ -77,18 +77,25 @@ const ENTRY_OVERHEAD: usize = 32;
 
 /// A pseudo-header field of a request (RFC 9113 section 8.3.1, RFC 8441 section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::listen) enum Pseudo {
+pub enum Pseudo {
+    /// `:method`
     Method,
+    /// `:scheme`
     Scheme,
+    /// `:authority`
     Authority,
+    /// `:path`
     Path,
+    /// `:protocol`
     Protocol,
 }
 
 /// The name of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::listen) enum Name {
+pub enum Name {
+    /// One of those that begin with a colon.
     Pseudo(Pseudo),
+    /// Any other.
     Plain(HeaderName),
     /// One that no request may have. Its length.
     Malformed(usize),
@@ -96,8 +103,10 @@ pub(in crate::listen) enum Name {
 
 /// A field of a request's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::listen) enum Field {
+pub enum Field {
+    /// One whose name begins with a colon.
     Pseudo(Pseudo, Bytes),
+    /// Any other.
     Plain(HeaderName, HeaderValue),
     /// One whose name or value no request may have. The length of its value.
     Malformed(Name, usize),
@@ -185,6 +194,11 @@ impl Table {
     /// Keeps no more room than its entries need.
     pub(super) fn rest(&mut self) {
         self.entries.shrink_to_fit();
+    }
+
+    /// What the entries count.
+    pub(super) const fn size(&self) -> usize {
+        self.size
     }
 
     /// The field of an index (section 2.3.3).

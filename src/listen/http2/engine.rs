@@ -12,8 +12,8 @@ use http::{HeaderMap, Request, StatusCode};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::super::frames::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Flood, FrameBounds, GOAWAY, HEADERS, PADDED, PING, PREFACE,
-    RST_STREAM, SETTINGS, WINDOW_UPDATE, WITH_PRIORITY,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Flood, FrameBounds, GOAWAY, HEADERS, PADDED, PING,
+    PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, WITH_PRIORITY,
 };
 use super::super::hpack::Unpacker;
 use super::super::http2_stream;
@@ -121,15 +121,15 @@ impl Engine {
     }
 
     /// Reads what has come, as much as one turn may. Ready: no more will come.
-    pub(super) fn poll_read(
-        &mut self,
-        stream: &mut Transport,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    pub(super) fn poll_read(&mut self, stream: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scratch = SCRATCH.take();
         scratch.resize(READ, 0);
         let polled = self.poll_read_into(stream, &mut scratch, cx);
         SCRATCH.set(scratch);
+        if polled.is_ready() || self.wire.has_flood() {
+            // Nobody would get their answers.
+            self.begun.clear();
+        }
         self.begin();
         polled
     }
@@ -145,7 +145,9 @@ impl Engine {
             }
             self.wire.frames.borrow_mut().handed_out(sending.id());
             let visitor = Rc::clone(&self.wire.visitor);
-            tokio::task::spawn_local(http2_stream::serve(visitor, request, (sending, receiving)));
+            // In a box: a task is copied several times until it runs.
+            let serving = Box::pin(http2_stream::serve(visitor, request, (sending, receiving)));
+            tokio::task::spawn_local(serving);
         }
         if gone > 0 {
             self.wire.visitor.desk().scribe.refused_streams(gone);
@@ -186,6 +188,12 @@ impl Engine {
     /// Whether nothing was read since too much waited to be written. Told once.
     pub(super) fn was_held(&mut self) -> bool {
         std::mem::take(&mut self.held)
+    }
+
+    /// Bytes that are kept of frames that are not complete.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.rest.capacity() + self.block.as_ref().map_or(0, |block| block.bytes.capacity())
     }
 
     /// Whether requests have begun. Told once.

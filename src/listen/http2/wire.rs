@@ -390,6 +390,26 @@ impl Wire {
     }
 }
 
+/// What tests look at.
+#[cfg(test)]
+impl Wire {
+    /// How many streams wait for their turn.
+    pub(super) fn waiting(&self) -> usize {
+        self.shared.borrow().turns.waiting()
+    }
+
+    /// What the client may still send, with what it has not been told yet.
+    pub(super) fn window(&self) -> i64 {
+        let shared = self.shared.borrow();
+        shared.window + i64::from(shared.taken)
+    }
+
+    /// Bytes of bodies that nobody has taken.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.shared.borrow().streams.iter().map(|stream| stream.state.borrow().data.total()).sum()
+    }
+}
+
 impl Shared {
     /// So much of what came was taken: by how much the client's window is to be opened.
     fn reopened(&mut self, length: u32) -> u32 {
