@@ -1,0 +1,435 @@
+//! The fields of a head or of a trailer section (RFC 9110 section 5), held as the lines that HTTP/1.1 makes of them
+//! (RFC 9112 section 5): one buffer, with an index beside it. So what came in goes out with one copy, a field more is
+//! a line more, and nothing is hashed or counted. A look-up goes through the lines, of which a request has some ten,
+//! and one for a name that is not there, which is the rule, asks a single word.
+//!
+//! Not here: what is a field and what is not (`listen::wire`, `forward::http1::head`), and which fields go where
+//! (`forward::headers`).
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+/// So many buffers are kept on a thread for the heads to come.
+const SPARE: usize = 64;
+/// A buffer with room for more bytes than this is not kept.
+const SPARE_BYTES: usize = 4096;
+/// Room for the lines of a usual head, in bytes.
+const USUAL_BYTES: usize = 1024;
+/// The same in lines.
+const USUAL_LINES: usize = 24;
+
+thread_local! {
+    static SPARES: RefCell<Vec<(Vec<u8>, Vec<Line>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Fields, in the order in which they came or were added. Names are in lower case; a value is without blanks around it
+/// and never holds CR, LF or NUL. Names and values together may have 4 GiB; what is beyond that is left out. How many
+/// there may be is bounded by whoever reads them.
+#[derive(Default)]
+pub struct Fields {
+    /// Complete lines, one behind the other: `name: value` and CRLF.
+    text: Vec<u8>,
+    lines: Vec<Line>,
+    /// The bit of each name that is or was there: most that are asked for are not.
+    names: u64,
+}
+
+/// Where a line begins, and where its value does. It ends where the next one begins.
+#[derive(Clone, Copy)]
+struct Line {
+    at: u32,
+    value: u32,
+}
+
+/// Where a field stands in a section that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldSpan {
+    /// Its name.
+    pub name: Range<usize>,
+    /// Its value, without the blanks around it.
+    pub value: Range<usize>,
+}
+
+impl Fields {
+    /// None yet, with room for a usual head.
+    pub fn new() -> Self {
+        let spare = SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten();
+        let (text, lines) =
+            spare.unwrap_or_else(|| (Vec::with_capacity(USUAL_BYTES), Vec::with_capacity(USUAL_LINES)));
+        Self { text, lines, names: 0 }
+    }
+
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// All of them as a head of HTTP/1.1 has them.
+    pub fn as_lines(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Names and values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        (0..self.lines.len()).map(|n| (self.name(n), self.value(n)))
+    }
+
+    /// Whether there is one of this name. Names that are asked for are in lower case, here and below.
+    #[inline]
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// The value of the first one of this name.
+    #[inline]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        if self.may_have(name) { self.get_all(name).next() } else { None }
+    }
+
+    /// The values of all of this name, in order.
+    pub fn get_all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let end = if self.may_have(name) { self.lines.len() } else { 0 };
+        (0..end).filter(|n| self.name(*n) == name.as_bytes()).map(|n| self.value(n))
+    }
+
+    /// Adds one behind the others. A value that could end its line is left out with its name.
+    pub fn add(&mut self, name: &str, value: &[u8]) {
+        self.add_with(name, |out| out.extend_from_slice(value));
+    }
+
+    /// The same with a value that is written in parts.
+    pub fn add_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        debug_assert!(!name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_uppercase()));
+        let at = self.text.len();
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.extend_from_slice(b": ");
+        let value = self.text.len();
+        write(&mut self.text);
+        if is_value(self.text.get(value..).unwrap_or_default()) {
+            self.text.extend_from_slice(b"\r\n");
+            self.note(at, value);
+        } else {
+            self.text.truncate(at);
+        }
+    }
+
+    /// Adds one that was read: its reader has judged that name and value are such. The name may be in any case.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let at = self.text.len();
+        self.text.reserve(name.len() + value.len() + 4);
+        self.text.extend_from_slice(name);
+        self.text.extend_from_slice(b": ");
+        self.text.extend_from_slice(value);
+        self.text.extend_from_slice(b"\r\n");
+        self.text[at..at + name.len()].make_ascii_lowercase();
+        self.note(at, at + name.len() + 2);
+    }
+
+    /// Adds all fields of a section that was read and judged; `spans` says where in `section` they stand.
+    pub fn read(&mut self, section: &[u8], spans: &[FieldSpan]) {
+        let (Some(first), Some(last)) = (spans.first(), spans.last()) else { return };
+        let begin = first.name.start;
+        let as_written =
+            spans.iter().zip(spans.iter().skip(1).map(|next| next.name.start).chain([last.value.end + 2]));
+        let mut as_written = as_written.map(|(span, next)| {
+            span.value.start == span.name.end + 2
+                && section.get(span.name.end..span.value.start) == Some(b": ")
+                && next == span.value.end + 2
+                && section.get(span.value.end..next) == Some(b"\r\n")
+        });
+        if !as_written.all(|is| is) {
+            spans
+                .iter()
+                .for_each(|span| self.push(&section[span.name.clone()], &section[span.value.clone()]));
+            return;
+        }
+        // One copy for all of them, as nearly every client writes them.
+        let base = self.text.len();
+        self.text.extend_from_slice(&section[begin..last.value.end + 2]);
+        for FieldSpan { name, value } in spans {
+            let at = base + name.start - begin;
+            self.text[at..at + name.len()].make_ascii_lowercase();
+            self.note(at, base + value.start - begin);
+        }
+    }
+
+    /// Adds all of these behind the others.
+    pub fn add_all(&mut self, others: &Self) {
+        let base = self.text.len();
+        self.text.extend_from_slice(&others.text);
+        for line in &others.lines {
+            self.note(base + line.at as usize, base + line.value as usize);
+        }
+    }
+
+    /// Adds one in the place of all others of this name.
+    pub fn set(&mut self, name: &str, value: &[u8]) {
+        self.remove(name);
+        self.add(name, value);
+    }
+
+    /// Removes all of this name.
+    pub fn remove(&mut self, name: &str) {
+        if self.may_have(name) {
+            self.retain(|other, _| other != name.as_bytes());
+        }
+    }
+
+    /// Removes those of which `keep` is not true.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        let (mut lines, mut bytes) = (0, 0);
+        for n in 0..self.lines.len() {
+            if !keep(self.name(n), self.value(n)) {
+                continue;
+            }
+            let (line, end) = (self.lines[n], self.end(n));
+            let at = line.at as usize;
+            if at != bytes {
+                self.text.copy_within(at..end, bytes);
+            }
+            let moved = (at - bytes) as u32;
+            self.lines[lines] = Line { at: line.at - moved, value: line.value - moved };
+            lines += 1;
+            bytes += end - at;
+        }
+        self.lines.truncate(lines);
+        self.text.truncate(bytes);
+    }
+
+    /// The same as a map, for a library that wants one.
+    pub fn to_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(self.len());
+        let text = Bytes::copy_from_slice(&self.text);
+        for n in 0..self.lines.len() {
+            let value = self.lines[n].value as usize..self.end(n) - 2;
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::from_bytes(self.name(n)), HeaderValue::from_maybe_shared(text.slice(value)))
+            {
+                map.append(name, value);
+            }
+        }
+        map
+    }
+
+    fn name(&self, n: usize) -> &[u8] {
+        let line = self.lines[n];
+        &self.text[line.at as usize..line.value as usize - 2]
+    }
+
+    fn value(&self, n: usize) -> &[u8] {
+        &self.text[self.lines[n].value as usize..self.end(n) - 2]
+    }
+
+    /// Where the line behind the nth begins.
+    fn end(&self, n: usize) -> usize {
+        self.lines.get(n + 1).map_or(self.text.len(), |next| next.at as usize)
+    }
+
+    #[inline]
+    fn may_have(&self, name: &str) -> bool {
+        self.names & bit(name.as_bytes()) != 0
+    }
+
+    /// Notes the line that begins at `at`, the last one of all.
+    fn note(&mut self, at: usize, value: usize) {
+        let (Ok(begins), Ok(_)) = (u32::try_from(at), u32::try_from(self.text.len())) else {
+            return self.text.truncate(at);
+        };
+        self.names |= bit(&self.text[at..value - 2]);
+        self.lines.push(Line { at: begins, value: begins + (value - at) as u32 });
+    }
+}
+
+/// The value as text, if it holds nothing but visible ASCII, blanks and tabs.
+pub fn text(value: &[u8]) -> Option<&str> {
+    let is_text = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    if is_text { std::str::from_utf8(value).ok() } else { None }
+}
+
+/// The bit of a name: of 64, so that most names of two heads have different ones.
+#[inline]
+const fn bit(name: &[u8]) -> u64 {
+    match name {
+        [] => 1,
+        [only] => 1 << (*only & 63),
+        [first, .., last] => {
+            1 << ((name.len() as u8).wrapping_mul(5).wrapping_add(*first).wrapping_add(last.wrapping_mul(3))
+                & 63)
+        }
+    }
+}
+
+/// Without what would end a line (RFC 9110 section 5.5).
+fn is_value(value: &[u8]) -> bool {
+    // All bytes without a stop at the first: so many are looked at in one instruction.
+    !value.iter().fold(false, |ends, byte| ends | matches!(byte, b'\r' | b'\n' | 0))
+}
+
+impl From<&HeaderMap> for Fields {
+    fn from(map: &HeaderMap) -> Self {
+        let mut fields = Self::new();
+        map.iter().for_each(|(name, value)| fields.push(name.as_str().as_bytes(), value.as_bytes()));
+        fields
+    }
+}
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        if self.text.capacity() == 0 || self.text.capacity() > SPARE_BYTES {
+            return;
+        }
+        // Not there any more when the thread ends: then there is nothing to keep it for.
+        let _ = SPARES.try_with(|spares| {
+            let mut spares = spares.borrow_mut();
+            if spares.len() < SPARE {
+                self.text.clear();
+                self.lines.clear();
+                spares.push((std::mem::take(&mut self.text), std::mem::take(&mut self.lines)));
+            }
+        });
+    }
+}
+
+impl Clone for Fields {
+    fn clone(&self) -> Self {
+        let mut fields = Self::new();
+        fields.add_all(self);
+        fields
+    }
+}
+
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Fields {}
+
+/// The names only: a value may be somebody's secret.
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| name.escape_ascii().to_string())).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lines(fields: &Fields) -> &str {
+        std::str::from_utf8(fields.as_lines()).unwrap()
+    }
+
+    #[test]
+    fn fields_are_as_a_head_has_them() {
+        let mut fields = Fields::new();
+        assert!(fields.is_empty());
+        fields.add("via", b"1.1 buckler");
+        fields.add_with("x-empty", |_| {});
+        fields.push(b"Set-Cookie", b"a=b");
+        fields.push(b"set-cookie", b"c=d");
+        assert_eq!(lines(&fields), "via: 1.1 buckler\r\nx-empty: \r\nset-cookie: a=b\r\nset-cookie: c=d\r\n");
+        assert_eq!((fields.len(), fields.get("set-cookie")), (4, Some(&b"a=b"[..])));
+        fields.set("set-cookie", b"e=f");
+        fields.remove("via");
+        assert_eq!(lines(&fields), "x-empty: \r\nset-cookie: e=f\r\n");
+        assert_eq!((fields.get("via"), fields.get("x-empty")), (None, Some(&b""[..])));
+    }
+
+    #[test]
+    fn what_would_end_a_line_is_left_out() {
+        let mut fields = Fields::new();
+        fields.add("x-a", b"1");
+        for value in [&b"1\r\nx-forged: 1"[..], b"1\nx-forged: 1", b"\r", b"a\0b"] {
+            fields.add("x-b", value);
+            fields.add_with("x-b", |out| out.extend_from_slice(value));
+        }
+        fields.add("x-c", b"3");
+        assert_eq!(lines(&fields), "x-a: 1\r\nx-c: 3\r\n");
+        assert_eq!(fields.get("x-b"), None);
+    }
+
+    #[test]
+    fn a_value_is_no_part_of_what_is_told_of_fields_in_passing() {
+        let mut fields = Fields::new();
+        fields.add("x-api-key", b"secret");
+        assert_eq!(format!("{fields:?}"), r#"["x-api-key"]"#);
+    }
+
+    #[test]
+    fn what_is_left_of_a_thread_s_buffers_is_bounded() {
+        let spares = || SPARES.with_borrow(Vec::len);
+        let many: Vec<_> = (0..2 * SPARE).map(|_| Fields::new()).collect();
+        drop(many);
+        assert_eq!(spares(), SPARE);
+        let mut large = Fields::new();
+        large.add("x-a", &vec![b'a'; SPARE_BYTES]);
+        drop(large);
+        assert_eq!(spares(), SPARE - 1, "a large one is not kept");
+        assert!(
+            Fields::new().is_empty() && Fields::new().get("x-a").is_none(),
+            "and nothing stays in one that is"
+        );
+    }
+
+    /// Sections of field lines, each with the blanks that stand around its value.
+    fn section() -> impl Strategy<Value = Vec<(String, String, String, String)>> {
+        let blank = || prop_oneof![8 => Just(" "), 1 => Just(""), 1 => Just("\t"), 1 => Just("  ")];
+        let behind = || prop_oneof![8 => Just(""), 1 => Just(" ")];
+        let line = ("[A-Za-z][a-zA-Z-]{0,9}", blank(), "([!-~]([ -~]{0,20}[!-~])?)?", behind());
+        let line = line
+            .prop_map(|(name, before, value, behind)| (name, before.to_owned(), value, behind.to_owned()));
+        proptest::collection::vec(line, 0..12)
+    }
+
+    proptest! {
+        /// As a map of the `http` crate has it.
+        #[test]
+        fn a_section_that_was_read_is_what_a_map_would_hold(section in section(), gone in "[a-z-]{1,3}") {
+            let (mut text, mut spans, mut map) = (String::from("GET / HTTP/1.1\r\n"), Vec::new(), HeaderMap::new());
+            for (name, before, value, behind) in &section {
+                let at = text.len();
+                text += &format!("{name}:{before}{value}{behind}\r\n");
+                let begin = at + name.len() + 1 + before.len();
+                spans.push(FieldSpan { name: at..at + name.len(), value: begin..begin + value.len() });
+                map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+            }
+            let mut fields = Fields::new();
+            fields.read(text.as_bytes(), &spans);
+            prop_assert_eq!(fields.len(), map.len());
+            prop_assert_eq!(&fields.to_map(), &map);
+            let mut added = fields.clone();
+            added.add_all(&Fields::from(&map));
+            prop_assert_eq!(added.len(), 2 * map.len());
+            for name in map.keys() {
+                let all: Vec<_> = fields.get_all(name.as_str()).collect();
+                prop_assert_eq!(all, map.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>());
+                prop_assert_eq!(fields.get(name.as_str()), map.get(name).map(HeaderValue::as_bytes));
+            }
+            fields.retain(|name, value| !name.starts_with(gone.as_bytes()) && value.len() % 3 != 0);
+            let kept = map.iter().filter(|(name, value)| {
+                !name.as_str().starts_with(&gone) && value.len() % 3 != 0
+            });
+            let kept: HeaderMap = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+            prop_assert_eq!(&fields.to_map(), &kept);
+            if let Some(name) = map.keys().next() {
+                added.remove(name.as_str());
+                prop_assert!(!added.contains(name.as_str()));
+                added.set(name.as_str(), b"one");
+                prop_assert_eq!(added.get_all(name.as_str()).collect::<Vec<_>>(), vec![b"one"]);
+            }
+        }
+    }
+}

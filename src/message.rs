@@ -1,0 +1,72 @@
+//! Requests and responses as they are on their way, whatever protocol they came by: a head and a body. What a body is
+//! differs on each side and stands there; how heads are read and written too.
+
+use http::{Method, StatusCode, Uri, Version};
+use hyper::ext::ReasonPhrase;
+
+use crate::fields::Fields;
+
+/// A request.
+#[derive(Debug)]
+pub struct Request<B> {
+    /// Its head.
+    pub head: RequestHead,
+    /// Its body.
+    pub body: B,
+}
+
+/// The head of a request.
+#[derive(Debug)]
+pub struct RequestHead {
+    /// The method.
+    pub method: Method,
+    /// The target: a path, or with scheme and authority what an absolute form and HTTP/2 say.
+    pub uri: Uri,
+    /// What it came by: HTTP/1.0, 1.1 or 2.
+    pub version: Version,
+    /// The fields.
+    pub fields: Fields,
+    /// What an extended CONNECT asks for (RFC 8441).
+    pub extended: Option<Box<Extended>>,
+}
+
+/// What a request of HTTP/2 asks to go on with on its stream (RFC 8441).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extended {
+    /// The protocol.
+    pub protocol: Vec<u8>,
+    /// The `Sec-WebSocket-Key` that a worker of HTTP/1.1 is asked with in its place.
+    pub key: Vec<u8>,
+}
+
+/// A response.
+#[derive(Debug)]
+pub struct Response<B> {
+    /// Its head.
+    pub head: ResponseHead,
+    /// Its body.
+    pub body: B,
+}
+
+/// The head of a response.
+#[derive(Debug)]
+pub struct ResponseHead {
+    /// The status.
+    pub status: StatusCode,
+    /// The words behind the status, if they are not those that everybody uses.
+    pub reason: Option<ReasonPhrase>,
+    /// The fields.
+    pub fields: Fields,
+}
+
+impl<B> Response<B> {
+    /// With this status, without any field.
+    pub fn new(status: StatusCode, body: B) -> Self {
+        Self { head: ResponseHead { status, reason: None, fields: Fields::new() }, body }
+    }
+
+    /// The same head with another body.
+    pub fn map<C>(self, change: impl FnOnce(B) -> C) -> Response<C> {
+        Response { head: self.head, body: change(self.body) }
+    }
+}
