@@ -4,17 +4,17 @@
 mod huffman;
 mod table;
 
-use bytes::Bytes;
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use table::Table;
-pub use table::{Field, Name, Pseudo};
+pub use table::{Field, Kind, Pseudo};
 
 /// SETTINGS_HEADER_TABLE_SIZE as it is without a word (RFC 9113 section 6.5.2).
 const TABLE_BYTES: usize = 4096;
 /// No length or index is larger: more than any bound of a head.
 const LARGEST: usize = 1 << 24;
+/// So much room for a field that is unpacked is kept for the next one.
+const TEXT_KEPT: usize = 4096;
 
 /// A header block that cannot be read; nothing can that follows on the connection (RFC 9113 section 4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +24,14 @@ pub struct Broken;
 #[derive(Debug)]
 pub struct Unpacker {
     table: Table,
+    /// The field that is unpacked: its name, and its value behind that.
+    text: Vec<u8>,
 }
 
 impl Unpacker {
     /// One whose table is empty.
     pub const fn new() -> Self {
-        Self { table: Table::new(TABLE_BYTES) }
+        Self { table: Table::new(TABLE_BYTES), text: Vec::new() }
     }
 
     /// What the entries of its table count, in bytes as section 4.1 counts them.
@@ -39,6 +41,7 @@ impl Unpacker {
 
     /// Keeps no more room than is needed.
     pub(super) fn rest(&mut self) {
+        self.text = Vec::new();
         self.table.rest();
     }
 
@@ -47,18 +50,23 @@ impl Unpacker {
     /// # Errors
     ///
     /// The block cannot be read. Nothing is known of the table then: the connection is to end.
-    pub fn unpack(&mut self, mut block: &[u8], mut take: impl FnMut(Field) -> bool) -> Result<(), Broken> {
+    pub fn unpack(
+        &mut self,
+        mut block: &[u8],
+        mut take: impl FnMut(Field<'_>) -> bool,
+    ) -> Result<(), Broken> {
         let mut begun = false;
         while let Some(first) = block.first().copied() {
-            let field = match first {
+            let goes_on = match first {
                 0x80.. => {
                     let index = integer(&mut block, 7)?;
-                    self.table.field(index).ok_or(Broken)?.clone()
+                    take(self.table.field(index).ok_or(Broken)?)
                 }
                 0x40..0x80 => {
-                    let field = self.literal(&mut block, 6)?;
-                    self.table.add(field.clone());
-                    field
+                    let (kind, name) = self.literal(&mut block, 6)?;
+                    let field = field(&self.text, kind, name);
+                    self.table.add(kind, field);
+                    take(field)
                 }
                 // Section 4.2: at the beginning of a block only.
                 0x20..0x40 => {
@@ -69,23 +77,46 @@ impl Unpacker {
                     self.table.resize(most);
                     continue;
                 }
-                _ => self.literal(&mut block, 4)?,
+                _ => {
+                    let (kind, name) = self.literal(&mut block, 4)?;
+                    take(field(&self.text, kind, name))
+                }
             };
             begun = true;
-            if !take(field) {
-                return Ok(());
+            if !goes_on {
+                break;
             }
+        }
+        if self.text.capacity() > TEXT_KEPT {
+            self.text = Vec::new();
         }
         Ok(())
     }
 
-    fn literal(&self, block: &mut &[u8], prefix: u32) -> Result<Field, Broken> {
-        let name = match integer(block, prefix)? {
-            0 => Name::read(&string(block)?),
-            index => self.table.name(index).ok_or(Broken)?,
+    /// Unpacks a name and a value: what the name is, and how long.
+    fn literal(&mut self, block: &mut &[u8], prefix: u32) -> Result<(Kind, usize), Broken> {
+        self.text.clear();
+        let kind = match integer(block, prefix)? {
+            0 => {
+                string(block, &mut self.text)?;
+                Kind::of(&self.text)
+            }
+            index => {
+                let (kind, name) = self.table.name(index).ok_or(Broken)?;
+                self.text.extend_from_slice(name);
+                kind
+            }
         };
-        Ok(Field::new(name, string(block)?))
+        let name = self.text.len();
+        string(block, &mut self.text)?;
+        Ok((kind, name))
     }
+}
+
+/// A name of this length, and the value behind it.
+fn field(text: &[u8], kind: Kind, name: usize) -> Field<'_> {
+    let (name, value) = text.split_at(name);
+    Field::new((kind, name), value)
 }
 
 impl Default for Unpacker {
@@ -116,18 +147,17 @@ fn integer(block: &mut &[u8], prefix: u32) -> Result<usize, Broken> {
     Err(Broken)
 }
 
-/// Section 5.2.
-fn string(block: &mut &[u8]) -> Result<Bytes, Broken> {
+/// Section 5.2. It is put behind what is in `text`.
+fn string(block: &mut &[u8], text: &mut Vec<u8>) -> Result<(), Broken> {
     let packed = block.first().ok_or(Broken)? & 0x80 != 0;
     let length = integer(block, 7)?;
-    let (text, rest) = block.split_at_checked(length).ok_or(Broken)?;
+    let (string, rest) = block.split_at_checked(length).ok_or(Broken)?;
     *block = rest;
-    if !packed {
-        return Ok(Bytes::copy_from_slice(text));
+    if packed {
+        return huffman::unpack(string, text).map_err(|_| Broken);
     }
-    let mut plain = Vec::new();
-    huffman::unpack(text, &mut plain).map_err(|_| Broken)?;
-    Ok(plain.into())
+    text.extend_from_slice(string);
+    Ok(())
 }
 
 /// Says that no dynamic table is used (section 6.3): a client that has made its own smaller waits for a word.
@@ -152,24 +182,16 @@ pub(super) fn pack_status(status: StatusCode, block: &mut Vec<u8>) {
     }
 }
 
-/// Packs fields.
-pub(super) fn pack(fields: &HeaderMap, block: &mut Vec<u8>) {
-    for (name, value) in fields {
-        pack_field(name, value, block);
-    }
-}
-
-fn pack_field(name: &HeaderName, value: &HeaderValue, block: &mut Vec<u8>) {
-    // Section 6.2.3: intermediaries must not index it either.
-    let kind = if value.is_sensitive() { 0x10 } else { 0 };
-    match table::place(name.as_str()) {
-        Some(place) => pack_integer(usize::from(place), 4, kind, block),
+/// Packs a field. The name is in lower case.
+pub(super) fn pack(name: &[u8], value: &[u8], block: &mut Vec<u8>) {
+    match table::place(name) {
+        Some(place) => pack_integer(usize::from(place), 4, 0, block),
         None => {
-            block.push(kind);
-            pack_string(name.as_str().as_bytes(), block);
+            block.push(0);
+            pack_string(name, block);
         }
     }
-    pack_string(value.as_bytes(), block);
+    pack_string(value, block);
 }
 
 fn pack_string(text: &[u8], block: &mut Vec<u8>) {
@@ -177,6 +199,7 @@ fn pack_string(text: &[u8], block: &mut Vec<u8>) {
     block.extend_from_slice(text);
 }
 
+#[inline]
 fn pack_integer(value: usize, prefix: u32, kind: u8, block: &mut Vec<u8>) {
     let full = (1_usize << prefix) - 1;
     if value < full {
@@ -197,17 +220,20 @@ mod tests {
 
     use super::*;
 
-    fn unpacked(unpacker: &mut Unpacker, block: &[u8]) -> Result<Vec<Field>, Broken> {
+    /// A field as it was told.
+    type Told = (Kind, Vec<u8>, Vec<u8>);
+
+    fn unpacked(unpacker: &mut Unpacker, block: &[u8]) -> Result<Vec<Told>, Broken> {
         let mut fields = Vec::new();
         unpacker.unpack(block, |field| {
-            fields.push(field);
+            fields.push((field.kind, field.name.to_vec(), field.value.to_vec()));
             true
         })?;
         Ok(fields)
     }
 
-    fn field(name: &'static str, value: &'static str) -> Field {
-        Field::new(Name::read(name.as_bytes()), Bytes::from_static(value.as_bytes()))
+    fn field(name: &str, value: &str) -> Told {
+        (Kind::of(name.as_bytes()), name.into(), value.into())
     }
 
     #[test]
@@ -256,8 +282,7 @@ mod tests {
     fn names_and_values_that_no_request_may_have_are_told_and_remembered() {
         let mut unpacker = Unpacker::new();
         let fields = unpacked(&mut unpacker, b"\x40\x01X\x01y\x40\x01x\x01\n\xbe\x7e\x01z").unwrap();
-        assert_eq!(fields[0], Field::Malformed(Name::Malformed(1), 1));
-        assert!(matches!(&fields[1], Field::Malformed(Name::Plain(name), 1) if name == "x"));
+        assert_eq!((fields[0].0, fields[1].0), (Kind::Malformed, Kind::Malformed));
         assert_eq!(fields[2], fields[1]);
         assert_eq!(fields[3], field("x", "z"));
     }
@@ -268,18 +293,46 @@ mod tests {
             fields in prop::collection::vec(("[a-z][a-z0-9-]{0,30}", "[ -~]{0,300}"), 0..20),
             status in 200_u16..600,
         ) {
-            let mut map = HeaderMap::new();
-            for (name, value) in &fields {
-                map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
-            }
             let mut block = Vec::new();
             pack_no_table(&mut block);
             pack_status(StatusCode::from_u16(status).unwrap(), &mut block);
-            pack(&map, &mut block);
+            fields.iter().for_each(|(name, value)| pack(name.as_bytes(), value.as_bytes(), &mut block));
             let told = unpacked(&mut Unpacker::new(), &block).unwrap();
-            let expected: Vec<_> =
-                map.iter().map(|(name, value)| Field::Plain(name.clone(), value.clone())).collect();
+            let expected: Vec<_> = fields.iter().map(|(name, value)| field(name, value)).collect();
             prop_assert_eq!(&told[1..], &expected[..]);
+        }
+
+        #[test]
+        fn what_was_indexed_is_found_again_as_long_as_it_has_room(
+            fields in prop::collection::vec(("[a-z]{1,20}", "[ -~]{0,200}"), 1..60),
+            sizes in prop::collection::vec(0_usize..=4096, 1..6),
+        ) {
+            let mut unpacker = Unpacker::new();
+            // The newest first, as the client would remember them.
+            let mut remembered: Vec<Told> = Vec::new();
+            for (n, (name, value)) in fields.iter().enumerate() {
+                let mut block = Vec::new();
+                let most = sizes[n * sizes.len() / fields.len()];
+                pack_integer(most, 5, 0x20, &mut block);
+                block.push(0x40);
+                pack_string(name.as_bytes(), &mut block);
+                pack_string(value.as_bytes(), &mut block);
+                unpacked(&mut unpacker, &block).unwrap();
+                remembered.insert(0, field(name, value));
+                let (mut size, mut keeps) = (0, 0);
+                for (_, name, value) in &remembered {
+                    size += name.len() + value.len() + 32;
+                    keeps += usize::from(size <= most);
+                }
+                remembered.truncate(keeps);
+                prop_assert!(unpacker.table_bytes() <= most);
+                let mut all = Vec::new();
+                (0..keeps).for_each(|n| pack_integer(62 + n, 7, 0x80, &mut all));
+                prop_assert_eq!(&unpacked(&mut unpacker, &all).unwrap(), &remembered);
+                let mut beyond = Vec::new();
+                pack_integer(62 + keeps, 7, 0x80, &mut beyond);
+                prop_assert_eq!(unpacked(&mut unpacker, &beyond), Err(Broken));
+            }
         }
 
         #[test]

@@ -93,14 +93,14 @@ pub(super) struct Connection {
 }
 
 enum State {
-    InUse(Watch),
+    InUse(Box<Watch>),
     Last(Pin<Box<dyn Future<Output = ()>>>),
     Gone,
 }
 
 /// Serves a connection until it closes.
 pub(super) fn serve(transport: Transport, visitor: Rc<Visitor>, held: Option<Held>) -> Connection {
-    Connection { state: State::InUse(Watch::new(transport, visitor)), _held: held }
+    Connection { state: State::InUse(Box::new(Watch::new(transport, visitor))), _held: held }
 }
 
 impl Future for Connection {

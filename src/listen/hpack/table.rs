@@ -1,11 +1,8 @@
-//! The two tables of HPACK (RFC 7541 section 2.3): what is in them as fields that are read already, so that a request
-//! that repeats an earlier one costs neither a parse nor a copy.
+//! The two tables of HPACK (RFC 7541 section 2.3). The names and values that a client had remembered stand in one
+//! buffer, one behind the other, and what each is was judged when it came: a request that repeats an earlier one costs
+//! no parse, and a field of the table no memory but its bytes.
 
 use std::collections::VecDeque;
-use std::sync::LazyLock;
-
-use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
 
 /// RFC 7541 appendix A.
 const STATIC: [(&str, &str); 61] = [
@@ -90,110 +87,106 @@ pub enum Pseudo {
     Protocol,
 }
 
-/// The name of a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Name {
+/// What a field is by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
     /// One of those that begin with a colon.
     Pseudo(Pseudo),
     /// Any other.
-    Plain(HeaderName),
-    /// One that no request may have. Its length.
-    Malformed(usize),
+    Plain,
+    /// Its name, or its value, is one that no request may have.
+    Malformed,
 }
 
 /// A field of a request's head.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// One whose name begins with a colon.
-    Pseudo(Pseudo, Bytes),
-    /// Any other.
-    Plain(HeaderName, HeaderValue),
-    /// One whose name or value no request may have. The length of its value.
-    Malformed(Name, usize),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// Its name, in lower case unless it is malformed.
+    pub name: &'a [u8],
+    /// Its value.
+    pub value: &'a [u8],
 }
 
-impl Name {
-    pub(super) fn read(name: &[u8]) -> Self {
-        if name.first() == Some(&b':') {
-            return match name {
-                b":method" => Self::Pseudo(Pseudo::Method),
-                b":scheme" => Self::Pseudo(Pseudo::Scheme),
-                b":authority" => Self::Pseudo(Pseudo::Authority),
-                b":path" => Self::Pseudo(Pseudo::Path),
-                b":protocol" => Self::Pseudo(Pseudo::Protocol),
-                _ => Self::Malformed(name.len()),
-            };
-        }
-        HeaderName::from_lowercase(name).map_or(Self::Malformed(name.len()), Self::Plain)
-    }
-
-    fn length(&self) -> usize {
-        match self {
-            Self::Pseudo(Pseudo::Method | Pseudo::Scheme) => 7,
-            Self::Pseudo(Pseudo::Authority) => 10,
-            Self::Pseudo(Pseudo::Path) => 5,
-            Self::Pseudo(Pseudo::Protocol) => 9,
-            Self::Plain(name) => name.as_str().len(),
-            Self::Malformed(length) => *length,
-        }
-    }
-}
-
-impl Field {
-    pub(super) fn new(name: Name, value: Bytes) -> Self {
-        let length = value.len();
+impl Kind {
+    pub(super) fn of(name: &[u8]) -> Self {
         match name {
-            Name::Pseudo(name) if std::str::from_utf8(&value).is_ok() => Self::Pseudo(name, value),
-            Name::Plain(name) => match HeaderValue::from_maybe_shared(value) {
-                Ok(value) => Self::Plain(name, value),
-                Err(_) => Self::Malformed(Name::Plain(name), length),
-            },
-            name => Self::Malformed(name, length),
+            b":method" => Self::Pseudo(Pseudo::Method),
+            b":scheme" => Self::Pseudo(Pseudo::Scheme),
+            b":authority" => Self::Pseudo(Pseudo::Authority),
+            b":path" => Self::Pseudo(Pseudo::Path),
+            b":protocol" => Self::Pseudo(Pseudo::Protocol),
+            [_, ..] if name.len() <= LONGEST_NAME && name.iter().all(|byte| is_of_name(*byte)) => Self::Plain,
+            _ => Self::Malformed,
         }
     }
 
-    fn name(&self) -> Name {
-        match self {
-            Self::Pseudo(name, _) => Name::Pseudo(*name),
-            Self::Plain(name, _) => Name::Plain(name.clone()),
-            Self::Malformed(name, _) => name.clone(),
-        }
-    }
-
-    /// Its size in a table and in a list of fields.
-    pub(in crate::listen) fn size(&self) -> usize {
-        let (name, value) = match self {
-            Self::Pseudo(name, value) => (Name::Pseudo(*name).length(), value.len()),
-            Self::Plain(name, value) => (name.as_str().len(), value.len()),
-            Self::Malformed(name, value) => (name.length(), *value),
+    /// What a field of such a name is with this value.
+    fn with(self, value: &[u8]) -> Self {
+        let sound = match self {
+            Self::Pseudo(_) => std::str::from_utf8(value).is_ok(),
+            // RFC 9110 section 5.5, without the obsolete.
+            Self::Plain => value.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f)),
+            Self::Malformed => false,
         };
-        name + value + ENTRY_OVERHEAD
+        if sound { self } else { Self::Malformed }
     }
 }
 
-static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
-    let field = |(name, value): &(&'static str, &'static str)| {
-        Field::new(Name::read(name.as_bytes()), Bytes::from_static(value.as_bytes()))
-    };
-    STATIC.iter().map(field).collect()
-});
+/// The longest name of a field in bytes: what the `http` crate holds.
+const LONGEST_NAME: usize = 65_535;
 
-/// What the client and we remember of its fields, the newest first.
+/// RFC 9113 section 8.2.1: a token (RFC 9110 section 5.6.2) in lower case.
+const fn is_of_name(byte: u8) -> bool {
+    let is_sign = matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~');
+    is_sign || byte.is_ascii_lowercase() || byte.is_ascii_digit()
+}
+
+impl<'a> Field<'a> {
+    /// A field whose name is of this kind.
+    pub(super) fn new(name: (Kind, &'a [u8]), value: &'a [u8]) -> Self {
+        Self { kind: name.0.with(value), name: name.1, value }
+    }
+
+    /// How much it counts.
+    pub const fn size(&self) -> usize {
+        self.name.len() + self.value.len() + ENTRY_OVERHEAD
+    }
+}
+
+/// What the client and we remember of its fields.
 #[derive(Debug)]
 pub(super) struct Table {
-    entries: VecDeque<Field>,
+    /// The oldest first.
+    entries: VecDeque<Entry>,
+    /// Their names and values; before them those of some that are gone.
+    text: Vec<u8>,
+    /// Where `text` begins, counted over all that ever stood there.
+    base: usize,
     size: usize,
     most: usize,
 }
 
+/// Where a field stands.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    at: usize,
+    name: u16,
+    value: u16,
+    /// What it is by its name alone, and with its value.
+    kinds: (Kind, Kind),
+}
+
+impl Entry {
+    const fn length(&self) -> usize {
+        self.name as usize + self.value as usize
+    }
+}
+
 impl Table {
     pub(super) const fn new(most: usize) -> Self {
-        Self { entries: VecDeque::new(), size: 0, most }
-    }
-
-    /// Keeps no more room than its entries need.
-    pub(super) fn rest(&mut self) {
-        self.entries.shrink_to_fit();
+        Self { entries: VecDeque::new(), text: Vec::new(), base: 0, size: 0, most }
     }
 
     /// What the entries count.
@@ -201,24 +194,62 @@ impl Table {
         self.size
     }
 
-    /// The field of an index (section 2.3.3).
-    pub(super) fn field(&self, index: usize) -> Option<&Field> {
-        let at = index.checked_sub(1)?;
-        FIELDS.get(at).or_else(|| self.entries.get(at - FIELDS.len()))
+    /// Keeps no more room than its entries need.
+    pub(super) fn rest(&mut self) {
+        self.forget_gone();
+        self.text.shrink_to_fit();
+        self.entries.shrink_to_fit();
     }
 
-    pub(super) fn name(&self, index: usize) -> Option<Name> {
-        self.field(index).map(Field::name)
+    /// The field of an index (section 2.3.3).
+    pub(super) fn field(&self, index: usize) -> Option<Field<'_>> {
+        let index = index.checked_sub(1)?;
+        if let Some((name, value)) = STATIC.get(index) {
+            return Some(Field { kind: fixed(index), name: name.as_bytes(), value: value.as_bytes() });
+        }
+        let (entry, name, value) = self.entry(index)?;
+        Some(Field { kind: entry.kinds.1, name, value })
+    }
+
+    /// The name of an index, and what it is.
+    pub(super) fn name(&self, index: usize) -> Option<(Kind, &[u8])> {
+        let index = index.checked_sub(1)?;
+        if let Some((name, _)) = STATIC.get(index) {
+            return Some((fixed(index), name.as_bytes()));
+        }
+        let (entry, name, _) = self.entry(index)?;
+        Some((entry.kinds.0, name))
+    }
+
+    fn entry(&self, index: usize) -> Option<(Entry, &[u8], &[u8])> {
+        let newest = self.entries.len().checked_sub(1)?;
+        let entry = *self.entries.get(newest.checked_sub(index - STATIC.len())?)?;
+        let text = self.text.get(entry.at - self.base..)?;
+        let (name, rest) = text.split_at_checked(usize::from(entry.name))?;
+        Some((entry, name, rest.get(..usize::from(entry.value))?))
     }
 
     /// One more, and the oldest go that have no room then (section 4.4).
-    pub(super) fn add(&mut self, field: Field) {
+    pub(super) fn add(&mut self, name: Kind, field: Field<'_>) {
         let size = field.size();
         self.shrink(self.most.saturating_sub(size));
-        if size <= self.most {
-            self.size += size;
-            self.entries.push_front(field);
+        if size > self.most {
+            return;
         }
+        // What the table holds is shorter than its size.
+        let (Ok(name_length), Ok(value_length)) =
+            (u16::try_from(field.name.len()), u16::try_from(field.value.len()))
+        else {
+            return;
+        };
+        if self.text.len() + field.name.len() + field.value.len() > self.text.capacity() {
+            self.forget_gone();
+        }
+        self.size += size;
+        let (at, kinds) = (self.base + self.text.len(), (name, field.kind));
+        self.entries.push_back(Entry { at, name: name_length, value: value_length, kinds });
+        self.text.extend_from_slice(field.name);
+        self.text.extend_from_slice(field.value);
     }
 
     /// Section 4.3.
@@ -229,73 +260,134 @@ impl Table {
 
     fn shrink(&mut self, most: usize) {
         while self.size > most
-            && let Some(field) = self.entries.pop_back()
+            && let Some(entry) = self.entries.pop_front()
         {
-            self.size -= field.size();
+            self.size -= entry.length() + ENTRY_OVERHEAD;
         }
+    }
+
+    /// Lets go of the text of fields that are gone.
+    fn forget_gone(&mut self) {
+        let begin = self.entries.front().map_or(self.base + self.text.len(), |entry| entry.at);
+        self.text.drain(..begin - self.base);
+        self.base = begin;
+    }
+}
+
+/// What a field of the static table is.
+const fn fixed(index: usize) -> Kind {
+    match index {
+        0 => Kind::Pseudo(Pseudo::Authority),
+        1 | 2 => Kind::Pseudo(Pseudo::Method),
+        3 | 4 => Kind::Pseudo(Pseudo::Path),
+        5 | 6 => Kind::Pseudo(Pseudo::Scheme),
+        // `:status` is for answers.
+        7..=13 => Kind::Malformed,
+        _ => Kind::Plain,
     }
 }
 
 /// The place in the static table of a field's name, as answers have them.
-pub(super) fn place(name: &str) -> Option<u8> {
+pub(super) fn place(name: &[u8]) -> Option<u8> {
     Some(match name {
-        "accept-ranges" => 18,
-        "access-control-allow-origin" => 20,
-        "age" => 21,
-        "allow" => 22,
-        "cache-control" => 24,
-        "content-disposition" => 25,
-        "content-encoding" => 26,
-        "content-language" => 27,
-        "content-length" => 28,
-        "content-location" => 29,
-        "content-range" => 30,
-        "content-type" => 31,
-        "date" => 33,
-        "etag" => 34,
-        "expires" => 36,
-        "last-modified" => 44,
-        "link" => 45,
-        "location" => 46,
-        "retry-after" => 53,
-        "server" => 54,
-        "set-cookie" => 55,
-        "strict-transport-security" => 56,
-        "vary" => 59,
-        "via" => 60,
-        "www-authenticate" => 61,
+        b"accept-ranges" => 18,
+        b"access-control-allow-origin" => 20,
+        b"age" => 21,
+        b"allow" => 22,
+        b"cache-control" => 24,
+        b"content-disposition" => 25,
+        b"content-encoding" => 26,
+        b"content-language" => 27,
+        b"content-length" => 28,
+        b"content-location" => 29,
+        b"content-range" => 30,
+        b"content-type" => 31,
+        b"date" => 33,
+        b"etag" => 34,
+        b"expires" => 36,
+        b"last-modified" => 44,
+        b"link" => 45,
+        b"location" => 46,
+        b"retry-after" => 53,
+        b"server" => 54,
+        b"set-cookie" => 55,
+        b"strict-transport-security" => 56,
+        b"vary" => 59,
+        b"via" => 60,
+        b"www-authenticate" => 61,
         _ => return None,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::HeaderName;
+
     use super::*;
 
     #[test]
     fn places_are_those_of_the_static_table() {
         let mut found = 0;
         for (name, _) in STATIC {
-            if let Some(place) = place(name) {
+            if let Some(place) = place(name.as_bytes()) {
                 assert_eq!(STATIC[usize::from(place) - 1].0, name);
                 found += 1;
             }
         }
         assert_eq!(found, 25);
-        assert_eq!(place("x-unknown"), None);
+        assert_eq!(place(b"x-unknown"), None);
+    }
+
+    #[test]
+    fn the_kinds_of_the_static_table_are_those_of_its_names() {
+        for (index, (name, _)) in STATIC.iter().enumerate() {
+            assert_eq!(fixed(index), Kind::of(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_what_the_http_crate_takes_for_one() {
+        for byte in 0..=255 {
+            let name = [b'x', byte];
+            assert_eq!(Kind::of(&name) == Kind::Plain, HeaderName::from_lowercase(&name).is_ok(), "{name:?}");
+        }
+        assert_eq!(
+            (Kind::of(b""), Kind::of(b":status"), Kind::of(b":")),
+            (Kind::Malformed, Kind::Malformed, Kind::Malformed)
+        );
+    }
+
+    fn values(table: &Table) -> Vec<Vec<u8>> {
+        (62..).map_while(|index| Some(table.field(index)?.value.to_vec())).collect()
+    }
+
+    fn add(table: &mut Table, value: &[u8]) {
+        table.add(Kind::Plain, Field::new((Kind::Plain, b"x"), value));
     }
 
     #[test]
     fn the_oldest_go_when_there_is_no_room() {
-        let field = |value: &'static str| Field::new(Name::read(b"x"), Bytes::from_static(value.as_bytes()));
         let mut table = Table::new(70);
-        table.add(field("1"));
-        table.add(field("2"));
-        assert_eq!((table.field(62), table.field(63)), (Some(&field("2")), Some(&field("1"))));
-        table.add(field("3"));
-        assert_eq!((table.field(62), table.field(63)), (Some(&field("3")), Some(&field("2"))));
-        assert_eq!(table.field(64), None);
-        table.add(field("a value that is longer than all of the table"));
-        assert_eq!((table.field(62), table.size), (None, 0));
+        add(&mut table, b"1");
+        add(&mut table, b"2");
+        assert_eq!(values(&table), [b"2", b"1"]);
+        add(&mut table, b"3");
+        assert_eq!(values(&table), [b"3", b"2"]);
+        add(&mut table, b"a value that is longer than all of the table");
+        assert_eq!((values(&table).len(), table.size), (0, 0));
+    }
+
+    #[test]
+    fn what_is_gone_takes_no_room_for_long() {
+        let mut table = Table::new(4096);
+        for n in 0..10_000_u32 {
+            add(&mut table, &[b'v'; 40][..(n % 40) as usize]);
+            assert!(table.text.capacity() <= 2 * 4096 && table.size <= 4096);
+        }
+        table.resize(0);
+        table.rest();
+        assert_eq!((table.text.capacity(), table.entries.capacity()), (0, 0));
+        add(&mut table, b"1");
+        assert_eq!(table.size, 0);
     }
 }

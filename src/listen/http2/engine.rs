@@ -1,6 +1,9 @@
 //! The inward side of an HTTP/2 connection: from the client's bytes, which [`super::super::frames`] has judged, to
 //! requests on streams and to what the connection answers by itself.
 
+mod data;
+mod heads;
+
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
@@ -8,7 +11,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Buf;
-use http::{HeaderMap, Request, StatusCode};
+use http::Request;
+use http::uri::Authority;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::super::frames::{
@@ -16,17 +20,12 @@ use super::super::frames::{
     PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, WITH_PRIORITY,
 };
 use super::super::hpack::Unpacker;
-use super::super::http2_stream;
 use super::super::transport::Transport;
-use super::code::{
-    COMPRESSION_ERROR, FLOW_CONTROL_ERROR, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, STREAM_CLOSED,
-};
-use super::ends;
-use super::head::{Fields, Size};
-use super::stream::Stream;
+use super::code::NO_ERROR;
 use super::wire::Wire;
 use super::{Receiving, Sending};
 use crate::forward::source::Interrupted;
+use data::Data;
 
 /// How much is read at once.
 const READ: usize = 32 * 1024;
@@ -63,6 +62,8 @@ pub(super) struct Engine {
     head_bytes: usize,
     streams: usize,
     unpacker: Unpacker,
+    /// That of the last request.
+    authority: Option<Authority>,
     /// Of the preface.
     awaited: usize,
     /// The beginning of a frame that is not complete. A frame of DATA is never here.
@@ -91,15 +92,6 @@ struct Block {
     bytes: Vec<u8>,
 }
 
-/// A frame of DATA that is under way.
-#[derive(Debug)]
-struct Data {
-    stream: Option<Rc<Stream>>,
-    left: usize,
-    padding: usize,
-    ends: bool,
-}
-
 impl Engine {
     pub(super) const fn new(wire: Rc<Wire>, bounds: &FrameBounds) -> Self {
         Self {
@@ -107,6 +99,7 @@ impl Engine {
             head_bytes: bounds.head_bytes,
             streams: bounds.streams as usize,
             unpacker: Unpacker::new(),
+            authority: None,
             awaited: PREFACE.len(),
             rest: Vec::new(),
             block: None,
@@ -132,26 +125,6 @@ impl Engine {
         }
         self.begin();
         polled
-    }
-
-    /// Begins the requests that are still wanted.
-    fn begin(&mut self) {
-        self.worked |= !self.begun.is_empty();
-        let mut gone = 0;
-        for (request, (sending, receiving)) in self.begun.drain(..) {
-            if sending.is_gone() {
-                gone += 1;
-                continue;
-            }
-            self.wire.frames.borrow_mut().handed_out(sending.id());
-            let visitor = Rc::clone(&self.wire.visitor);
-            // In a box: a task is copied several times until it runs.
-            let serving = Box::pin(http2_stream::serve(visitor, request, (sending, receiving)));
-            tokio::task::spawn_local(serving);
-        }
-        if gone > 0 {
-            self.wire.visitor.desk().scribe.refused_streams(gone);
-        }
     }
 
     fn poll_read_into(
@@ -303,110 +276,6 @@ impl Engine {
         Ok(())
     }
 
-    /// A frame of DATA begins: its length, its padding, and how many bytes of it were taken to know that.
-    fn data_begins(
-        &mut self,
-        id: u32,
-        (length, padding, before): (u32, u32, usize),
-        ends: bool,
-    ) -> Result<(), Flood> {
-        if !self.wire.charge(length) {
-            return Err(Flood::fault(FLOW_CONTROL_ERROR, "more DATA than the connection's window allows"));
-        }
-        let mut stream = self.wire.find(id);
-        match &stream {
-            Some(open) if !open.charge(length) => {
-                self.wire.reset(open, FLOW_CONTROL_ERROR, Interrupted::Gone);
-                stream = None;
-            }
-            Some(_) => {}
-            // One behind our GOAWAY, or whose end crossed this.
-            None if id > self.last || self.wire.has_reset(id) => {}
-            None => self.wire.refuse(id, STREAM_CLOSED),
-        }
-        // Of padding nothing is kept.
-        self.wire.release(padding + u32::from(before > 0), stream.as_deref());
-        let left = (length as usize).saturating_sub(before);
-        self.data = Some(Data { stream, left, padding: padding as usize, ends });
-        Ok(())
-    }
-
-    /// A piece of DATA, and perhaps its end.
-    fn data(&mut self, piece: &[u8]) {
-        let Some(mut data) = self.data.take() else { return };
-        // What is left behind this piece ends with the padding.
-        let content = (piece.len() + data.left).saturating_sub(data.padding).min(piece.len());
-        let content = &piece[..content];
-        let kept = data.stream.as_ref().map_or(Ok(false), |stream| stream.push(content));
-        if !matches!(kept, Ok(true)) && !content.is_empty() {
-            self.wire.release(u32::try_from(content.len()).unwrap_or(u32::MAX), None);
-        }
-        let ends = data.ends && data.left == 0;
-        if let Some(stream) = data.stream.take_if(|_| ends || kept.is_err()) {
-            let malformed = kept.is_err() || stream.end(None).is_err();
-            self.stream_ends(&stream, malformed);
-        }
-        if data.left > 0 {
-            self.data = Some(data);
-        }
-    }
-
-    /// The client's side of a stream has ended.
-    fn stream_ends(&self, stream: &Stream, malformed: bool) {
-        if malformed {
-            self.wire.reset(stream, PROTOCOL_ERROR, Interrupted::Malformed);
-        } else if stream.is_closed() {
-            self.wire.forget(stream.id);
-        }
-    }
-
-    /// A header block is complete.
-    fn head(&mut self, id: u32, ends: bool, block: &[u8]) -> Result<(), Flood> {
-        let most = self.head_bytes;
-        let mut fields = Fields::default();
-        self.unpacker
-            .unpack(block, |field| fields.take(field, most))
-            .map_err(|_| Flood::fault(COMPRESSION_ERROR, "a header block that cannot be unpacked"))?;
-        let size = fields.size(most)?;
-        if id > self.last {
-            if self.leaving != Leaving::Told {
-                self.last = id;
-                self.request(id, ends, (fields, size));
-            }
-            return Ok(());
-        }
-        match self.wire.find(id) {
-            Some(stream) => {
-                let trailers = fields.trailers().filter(|_| ends && size == Size::Fits);
-                let malformed = trailers.is_none() || stream.end(trailers).is_err();
-                self.stream_ends(&stream, malformed);
-                Ok(())
-            }
-            None if self.wire.has_reset(id) => Ok(()),
-            None => Err(Flood::fault(STREAM_CLOSED, "HEADERS on a stream that has ended")),
-        }
-    }
-
-    /// A request has come.
-    fn request(&mut self, id: u32, ends: bool, (fields, size): (Fields, Size)) {
-        if self.wire.open_streams() >= self.streams {
-            return self.wire.refuse(id, REFUSED_STREAM);
-        }
-        if size == Size::TooLarge {
-            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            self.wire.send_head(id, Some(status), &HeaderMap::new(), true);
-            if !ends {
-                self.wire.refuse(id, NO_ERROR);
-            }
-            return;
-        }
-        let length = fields.length();
-        let request = fields.request().filter(|_| !ends || length.is_none_or(|length| length == 0));
-        let Some(request) = request else { return self.wire.refuse(id, PROTOCOL_ERROR) };
-        let stream = self.wire.open(id, length, ends);
-        self.begun.push((request, ends::of(&self.wire, &stream)));
-    }
-
     /// Asks the client to leave: what it has asked so far is answered.
     pub(super) fn ask_to_leave(&mut self) {
         if self.leaving == Leaving::No {
@@ -432,6 +301,7 @@ impl Engine {
         self.begun = Vec::new();
         self.rest.shrink_to_fit();
         self.unpacker.rest();
+        self.authority = None;
     }
 
     /// Ends the connection.

@@ -2,12 +2,12 @@
 //! is malformed. What it means, and what more is asked of it, is judged in `inbound/http2_head.rs`.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Uri, Version, uri};
+use http::{HeaderMap, Method, Request, Uri, Version, uri};
 
 use super::super::frames::{Flood, FloodKind};
-use super::super::hpack::{Field, Pseudo};
+use super::super::hpack::{Field, Kind, Pseudo};
+use crate::fields::{self, Fields};
 
 /// So many times `bounds.head_bytes` a head may have, unpacked, before the whole connection ends: up to there it is
 /// answered with 431.
@@ -18,12 +18,22 @@ const HEAD_FACTOR: usize = 4;
 pub(in crate::listen) struct Protocol(pub(in crate::listen) Bytes);
 
 /// The fields of one header block.
-#[derive(Debug, Default)]
-pub(super) struct Fields {
-    pseudo: [Option<Bytes>; 5],
-    plain: HeaderMap,
+#[derive(Default)]
+pub(super) struct Block {
+    target: Target,
+    fields: Fields,
     size: usize,
     malformed: bool,
+}
+
+/// What the pseudo-header fields say.
+#[derive(Default)]
+struct Target {
+    method: Option<Method>,
+    scheme: Option<Scheme>,
+    authority: Option<Authority>,
+    path: Option<PathAndQuery>,
+    protocol: Option<Bytes>,
 }
 
 /// What a header block is.
@@ -34,25 +44,28 @@ pub(super) enum Size {
     TooLarge,
 }
 
-impl Fields {
-    /// One more; false once there are far too many.
-    pub(super) fn take(&mut self, field: Field, most: usize) -> bool {
+impl Block {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self { fields: Fields::new(), ..Self::default() }
+    }
+
+    /// One more; false once there are far too many. `known` is the authority of the request before, which is that of
+    /// the next one too as a rule.
+    pub(super) fn take(&mut self, field: Field<'_>, most: usize, known: &mut Option<Authority>) -> bool {
         self.size += field.size();
         if self.size > most {
             return self.size <= most.saturating_mul(HEAD_FACTOR);
         }
-        match field {
-            Field::Plain(name, value) => {
-                self.malformed |= is_of_one_hop(&name) || (name == TE && value != "trailers");
-                self.malformed |= self.plain.try_append(name, value).is_err();
+        let Field { kind, name, value } = field;
+        self.malformed |= match kind {
+            Kind::Plain => {
+                self.fields.push(name, value);
+                is_of_one_hop(name) || (name == b"te" && value != b"trailers")
             }
-            Field::Pseudo(name, value) => {
-                let place = &mut self.pseudo[name as usize];
-                self.malformed |= place.is_some() || !self.plain.is_empty();
-                *place = Some(value);
-            }
-            Field::Malformed(..) => self.malformed = true,
-        }
+            Kind::Pseudo(name) => !self.fields.is_empty() || self.target.take(name, value, known).is_none(),
+            Kind::Malformed => true,
+        };
         true
     }
 
@@ -69,23 +82,21 @@ impl Fields {
 
     /// What `Content-Length` says. One that is no number is refused further on.
     pub(super) fn length(&self) -> Option<u64> {
-        self.plain.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+        fields::text(self.fields.get("content-length")?)?.parse().ok()
     }
 
     /// As trailers. None: malformed.
     pub(super) fn trailers(self) -> Option<HeaderMap> {
-        (!self.malformed && self.pseudo.iter().all(Option::is_none)).then_some(self.plain)
+        (!self.malformed && self.target.is_empty()).then(|| self.fields.to_map())
     }
 
     /// As the head of a request. None: malformed.
-    pub(super) fn request(mut self) -> Option<Request<()>> {
+    pub(super) fn request(self) -> Option<Request<()>> {
         if self.malformed {
             return None;
         }
-        let mut of = |name: Pseudo| self.pseudo[name as usize].take();
-        let method = Method::from_bytes(&of(Pseudo::Method)?).ok()?;
-        let (scheme, authority, path) = (of(Pseudo::Scheme), of(Pseudo::Authority), of(Pseudo::Path));
-        let protocol = of(Pseudo::Protocol);
+        let Target { method, scheme, authority, path, protocol } = self.target;
+        let method = method?;
         let connects = method == Method::CONNECT;
         let tunnels = connects && protocol.is_none();
         let complete = scheme.is_some() != tunnels
@@ -95,11 +106,15 @@ impl Fields {
         if !complete {
             return None;
         }
+        let mut parts = uri::Parts::default();
+        // A Uri has no scheme without an authority.
+        parts.scheme = scheme.filter(|_| authority.is_some());
+        (parts.authority, parts.path_and_query) = (authority, path);
         let mut request = Request::new(());
         *request.method_mut() = method;
         *request.version_mut() = Version::HTTP_2;
-        *request.uri_mut() = target(scheme, authority, path)?;
-        *request.headers_mut() = self.plain;
+        *request.uri_mut() = Uri::from_parts(parts).ok()?;
+        *request.headers_mut() = self.fields.to_map();
         if let Some(protocol) = protocol {
             request.extensions_mut().insert(Protocol(protocol));
         }
@@ -107,27 +122,46 @@ impl Fields {
     }
 }
 
-fn target(scheme: Option<Bytes>, authority: Option<Bytes>, path: Option<Bytes>) -> Option<Uri> {
-    let mut parts = uri::Parts::default();
-    parts.authority = authority.map(Authority::from_maybe_shared).transpose().ok()?;
-    let scheme = scheme.map(|scheme| match &*scheme {
-        b"https" => Ok(Scheme::HTTPS),
-        b"http" => Ok(Scheme::HTTP),
-        other => Scheme::try_from(other),
-    });
-    // A Uri has no scheme without an authority.
-    parts.scheme = scheme.transpose().ok()?.filter(|_| parts.authority.is_some());
-    parts.path_and_query = match path {
-        Some(path) if path.is_empty() => return None,
-        path => path.map(PathAndQuery::from_maybe_shared).transpose().ok()?,
-    };
-    Uri::from_parts(parts).ok()
+impl Target {
+    /// One more. None: it is there already, or no such thing.
+    fn take(&mut self, name: Pseudo, value: &[u8], known: &mut Option<Authority>) -> Option<()> {
+        fn put<T>(place: &mut Option<T>, value: T) -> Option<()> {
+            place.replace(value).is_none().then_some(())
+        }
+        let owned = || Bytes::copy_from_slice(value);
+        match name {
+            Pseudo::Method => put(&mut self.method, Method::from_bytes(value).ok()?),
+            Pseudo::Scheme => put(
+                &mut self.scheme,
+                match value {
+                    b"https" => Scheme::HTTPS,
+                    b"http" => Scheme::HTTP,
+                    other => Scheme::try_from(other).ok()?,
+                },
+            ),
+            Pseudo::Authority => put(
+                &mut self.authority,
+                match known {
+                    Some(known) if known.as_str().as_bytes() == value => known.clone(),
+                    _ => known.insert(Authority::from_maybe_shared(owned()).ok()?).clone(),
+                },
+            ),
+            Pseudo::Path if value.is_empty() => None,
+            Pseudo::Path => put(&mut self.path, PathAndQuery::from_maybe_shared(owned()).ok()?),
+            Pseudo::Protocol => put(&mut self.protocol, owned()),
+        }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.method.is_none()
+            && self.scheme.is_none()
+            && self.authority.is_none()
+            && self.path.is_none()
+            && self.protocol.is_none()
+    }
 }
 
 /// RFC 9113 section 8.2.2.
-fn is_of_one_hop(name: &HeaderName) -> bool {
-    name == CONNECTION
-        || name == TRANSFER_ENCODING
-        || name == UPGRADE
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+const fn is_of_one_hop(name: &[u8]) -> bool {
+    matches!(name, b"connection" | b"transfer-encoding" | b"upgrade" | b"keep-alive" | b"proxy-connection")
 }

@@ -82,8 +82,8 @@ impl Stream {
         state.window >= 0
     }
 
-    /// So much of what was charged was taken, or is nothing that anybody reads. By how much the client's window is to be
-    /// opened.
+    /// So much of what was charged was taken, or is nothing that anybody reads. By how much the client's window is to
+    /// be opened.
     pub(super) fn passed(&self, length: u32) -> u32 {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;

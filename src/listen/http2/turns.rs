@@ -1,5 +1,5 @@
-//! Who may send how much of the connection's window, and when: streams that cannot send at once wait in a queue, and each
-//! gets its turn with a share of what there is room for. So no answer keeps the others waiting, however large it is.
+//! Who may send how much of the connection's window, and when: streams that cannot send at once wait in a queue, and
+//! each gets its turn with a share of what there is room for. So no answer keeps the others waiting, however large.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
