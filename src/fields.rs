@@ -15,7 +15,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 /// So many buffers are kept on a thread for the heads to come.
 const SPARE: usize = 64;
-/// A buffer with room for more bytes than this is not kept.
+/// A buffer with room for more bytes than this is not kept, nor is one with less than usual.
 const SPARE_BYTES: usize = 4096;
 /// Room for the lines of a usual head, in bytes.
 const USUAL_BYTES: usize = 1024;
@@ -96,7 +96,10 @@ impl Fields {
     }
 
     /// The values of all of this name, in order.
-    pub fn get_all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+    pub fn get_all<'a, 'n>(
+        &'a self,
+        name: &'n str,
+    ) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a, 'n> {
         let end = if self.may_have(name) { self.lines.len() } else { 0 };
         (0..end).filter(|n| self.name(*n) == name.as_bytes()).map(|n| self.value(n))
     }
@@ -130,23 +133,31 @@ impl Fields {
         self.text.extend_from_slice(b": ");
         self.text.extend_from_slice(value);
         self.text.extend_from_slice(b"\r\n");
-        self.text[at..at + name.len()].make_ascii_lowercase();
+        lower(&mut self.text[at..at + name.len()]);
         self.note(at, at + name.len() + 2);
+    }
+
+    /// The same of a whole line, CRLF and all, of which the first `name` bytes are the name and `: ` the next two.
+    pub fn push_line(&mut self, line: &[u8], name: usize) {
+        let at = self.text.len();
+        self.text.extend_from_slice(line);
+        lower(&mut self.text[at..at + name]);
+        self.note(at, at + name + 2);
     }
 
     /// Adds all fields of a section that was read and judged; `spans` says where in `section` they stand.
     pub fn read(&mut self, section: &[u8], spans: &[FieldSpan]) {
         let (Some(first), Some(last)) = (spans.first(), spans.last()) else { return };
         let begin = first.name.start;
-        let as_written =
-            spans.iter().zip(spans.iter().skip(1).map(|next| next.name.start).chain([last.value.end + 2]));
-        let mut as_written = as_written.map(|(span, next)| {
-            span.value.start == span.name.end + 2
-                && section.get(span.name.end..span.value.start) == Some(b": ")
-                && next == span.value.end + 2
-                && section.get(span.value.end..next) == Some(b"\r\n")
+        let mut next = begin;
+        let as_written = spans.iter().all(|FieldSpan { name, value }| {
+            let follows = name.start == next;
+            next = value.end + 2;
+            follows
+                && section.get(name.end..value.start) == Some(b": ")
+                && section.get(value.end..next) == Some(b"\r\n")
         });
-        if !as_written.all(|is| is) {
+        if !as_written {
             spans
                 .iter()
                 .for_each(|span| self.push(&section[span.name.clone()], &section[span.value.clone()]));
@@ -157,9 +168,17 @@ impl Fields {
         self.text.extend_from_slice(&section[begin..last.value.end + 2]);
         for FieldSpan { name, value } in spans {
             let at = base + name.start - begin;
-            self.text[at..at + name.len()].make_ascii_lowercase();
+            lower(&mut self.text[at..at + name.len()]);
             self.note(at, base + value.start - begin);
         }
+    }
+
+    /// Adds one with the value of the first one of another name, if there is such a one.
+    pub fn add_copy(&mut self, name: &str, of: &str) {
+        let mut all = 0..if self.may_have(of) { self.lines.len() } else { 0 };
+        let Some(n) = all.find(|n| self.name(*n) == of.as_bytes()) else { return };
+        let value = self.lines[n].value as usize..self.end(n) - 2;
+        self.add_with(name, |out| out.extend_from_within(value));
     }
 
     /// Adds all of these behind the others.
@@ -203,6 +222,12 @@ impl Fields {
         }
         self.lines.truncate(lines);
         self.text.truncate(bytes);
+    }
+
+    /// Gives back the room that is not used, of what is kept for long.
+    pub fn shrink(&mut self) {
+        self.text.shrink_to_fit();
+        self.lines.shrink_to_fit();
     }
 
     /// The same as a map, for a library that wants one.
@@ -255,6 +280,15 @@ pub fn text(value: &[u8]) -> Option<&str> {
     if is_text { std::str::from_utf8(value).ok() } else { None }
 }
 
+/// In lower case. In groups of a known length, which compilers take at once.
+fn lower(name: &mut [u8]) {
+    let (groups, tail) = name.as_chunks_mut::<8>();
+    groups.iter_mut().for_each(|group| group.make_ascii_lowercase());
+    let (groups, tail) = tail.as_chunks_mut::<4>();
+    groups.iter_mut().for_each(|group| group.make_ascii_lowercase());
+    tail.make_ascii_lowercase();
+}
+
 /// The bit of a name: of 64, so that most names of two heads have different ones.
 #[inline]
 const fn bit(name: &[u8]) -> u64 {
@@ -284,7 +318,7 @@ impl From<&HeaderMap> for Fields {
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        if self.text.capacity() == 0 || self.text.capacity() > SPARE_BYTES {
+        if !(USUAL_BYTES..=SPARE_BYTES).contains(&self.text.capacity()) {
             return;
         }
         // Not there any more when the thread ends: then there is nothing to keep it for.
@@ -345,6 +379,10 @@ mod tests {
         fields.set("set-cookie", b"e=f");
         fields.remove("via");
         assert_eq!(lines(&fields), "x-empty: \r\nset-cookie: e=f\r\n");
+        fields.add_copy("x-cookie", "set-cookie");
+        fields.add_copy("x-via", "via");
+        fields.shrink();
+        assert_eq!(lines(&fields), "x-empty: \r\nset-cookie: e=f\r\nx-cookie: e=f\r\n");
         assert_eq!((fields.get("via"), fields.get("x-empty")), (None, Some(&b""[..])));
     }
 
@@ -378,9 +416,30 @@ mod tests {
         large.add("x-a", &vec![b'a'; SPARE_BYTES]);
         drop(large);
         assert_eq!(spares(), SPARE - 1, "a large one is not kept");
+        let mut small = Fields::new();
+        small.shrink();
+        drop(small);
+        assert_eq!(spares(), SPARE - 2, "nor is a small one");
         assert!(
             Fields::new().is_empty() && Fields::new().get("x-a").is_none(),
             "and nothing stays in one that is"
+        );
+    }
+
+    #[test]
+    fn every_byte_has_one_lower_case() {
+        let all: Vec<u8> = (0..=255).collect();
+        for from in 0..16 {
+            let (mut got, mut want) = (all.clone(), all.clone());
+            lower(&mut got[from..]);
+            want[from..].make_ascii_lowercase();
+            assert_eq!(got, want);
+        }
+        let mut fields = Fields::new();
+        fields.push_line(b"Content-Type: A/B\r\n", 12);
+        assert_eq!(
+            (lines(&fields), fields.get("content-type")),
+            ("content-type: A/B\r\n", Some(&b"A/B"[..]))
         );
     }
 

@@ -2,7 +2,6 @@
 //! differs on each side and stands there; how heads are read and written too.
 
 use http::{Method, StatusCode, Uri, Version};
-use hyper::ext::ReasonPhrase;
 
 use crate::fields::Fields;
 
@@ -53,10 +52,17 @@ pub struct Response<B> {
 pub struct ResponseHead {
     /// The status.
     pub status: StatusCode,
-    /// The words behind the status, if they are not those that everybody uses.
-    pub reason: Option<ReasonPhrase>,
+    /// The words behind the status, if they are not those that everybody uses: visible ASCII, blanks and tabs.
+    pub reason: Option<Box<[u8]>>,
     /// The fields.
     pub fields: Fields,
+}
+
+impl RequestHead {
+    /// Of HTTP/1.1, without any field.
+    pub fn new(method: Method, uri: Uri) -> Self {
+        Self { method, uri, version: Version::HTTP_11, fields: Fields::new(), extended: None }
+    }
 }
 
 impl<B> Response<B> {

@@ -90,12 +90,7 @@ impl World {
 
     fn refuse(&self, path: &str) {
         let mut outcome = self.scribe().begin(Moment::read(), "192.0.2.1:99".parse().unwrap());
-        outcome.request(
-            &http::Method::GET,
-            &path.parse().unwrap(),
-            http::Version::HTTP_11,
-            &http::HeaderMap::new(),
-        );
+        outcome.request(&crate::message::RequestHead::new(http::Method::GET, path.parse().unwrap()));
         outcome.caller(CallerNote { who: Asker::Known(0), via: "address", tier: None });
         let rule =
             RuleRef { name: "rules[2]".into(), at: "buckler.yaml:34".into(), reason: Some("staff".into()) };

@@ -42,6 +42,11 @@ pub trait ClientSide: AsyncRead + AsyncWrite + Unpin {
     fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }
+
+    /// Whether the client took bytes, since this was last asked, that were written before and held back for it.
+    fn has_moved(&mut self) -> bool {
+        false
+    }
 }
 
 impl ClientSide for Socket {
@@ -140,7 +145,7 @@ impl Flows {
             if let Some(end) = ended {
                 return Poll::Ready(end);
             }
-            if std::mem::take(&mut self.up.moved) | std::mem::take(&mut self.down.moved) {
+            if self.has_moved(client) {
                 moved_at = clock.now();
             }
             if !draining && drain.as_mut().poll(cx).is_ready() {
@@ -203,6 +208,11 @@ impl Flows {
         }
         let over = self.up.stage == Stage::Ended && self.down.stage == Stage::Ended;
         self.first.filter(|_| over)
+    }
+
+    /// Whether bytes have moved since this was last asked.
+    fn has_moved<C: ClientSide>(&mut self, client: &mut C) -> bool {
+        std::mem::take(&mut self.up.moved) | std::mem::take(&mut self.down.moved) | client.has_moved()
     }
 
     /// The side that ended everything, if one did and the other only has to see that.

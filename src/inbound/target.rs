@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use http::header::HeaderValue;
 use http::{Method, Uri};
 
 use crate::admit::path::Target;
@@ -24,14 +23,10 @@ pub(super) struct Asked<'a> {
 /// # Errors
 /// 400 if they are not valid, or if there are two hosts and they differ: RFC 9112 section 3.2.2 lets the target win,
 /// but two readings of one request are what attacks are made of.
-pub(super) fn read<'a>(
-    method: &Method,
-    uri: &'a Uri,
-    host: Option<&'a HeaderValue>,
-) -> Result<Asked<'a>, Refusal> {
+pub(super) fn read<'a>(method: &Method, uri: &'a Uri, host: Option<&'a [u8]>) -> Result<Asked<'a>, Refusal> {
     let target = path::target(method, uri.path()).map_err(path::PathFault::refusal)?;
     let field = match host {
-        Some(value) => Some(std::str::from_utf8(value.as_bytes()).map_err(|_| bad("`Host` is not text"))?),
+        Some(value) => Some(std::str::from_utf8(value).map_err(|_| bad("`Host` is not text"))?),
         None => None,
     };
     let named = field.map(host::canonical).transpose().map_err(host::HostFault::refusal)?;
@@ -58,17 +53,17 @@ impl Asked<'_> {
         self.target.as_str()
     }
 
-    /// The target as the worker gets it: the canonical path and the query as it came.
-    pub(super) fn uri(&self, asked: &Uri) -> Result<Uri, Refusal> {
+    /// The target as the worker gets it: the canonical path and the query as it came. None: just so it came.
+    pub(super) fn uri(&self, asked: &Uri) -> Result<Option<Uri>, Refusal> {
         let path = self.path();
         if asked.authority().is_none() && asked.path() == path {
-            return Ok(asked.clone());
+            return Ok(None);
         }
         let text = match asked.query() {
             Some(query) => format!("{path}?{query}"),
             None => path.to_owned(),
         };
-        text.parse().map_err(|_| bad("the target is not a valid URI"))
+        text.parse().map(Some).map_err(|_| bad("the target is not a valid URI"))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::record::access_log::{AccessLog, ShardLog};
 use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
 
-/// How often a shard reads its clock and hands over its log lines.
+/// How often a shard reads its clock, hands over its log lines, and wakes those whose time has come.
 const TICK: Duration = Duration::from_millis(100);
 /// Every so many ticks, idle worker connections are looked through.
 const SWEEP_TICKS: u64 = 10;
@@ -221,7 +221,10 @@ impl Hall {
                 Listens::As(whose) => open.remove(&whose),
                 Listens::New(listener) => Some(self.listen(listener, &place)),
             };
-            let Some(listening) = listening else { continue };
+            let Some(listening) = listening else {
+                place.drain();
+                continue;
+            };
             listening.owner.change(Rc::clone(&place));
             self.posts.insert(name, Post { place, listening });
         }
@@ -283,8 +286,9 @@ impl Hall {
             log.flush();
         }
         self.earlier_logs.retain(|log| log.upgrade().inspect(|log| log.flush()).is_some());
-        if sweep {
-            for post in self.posts.values() {
+        for post in self.posts.values() {
+            post.place.turn(now);
+            if sweep {
                 post.place.desk().route.sweep(now);
             }
         }

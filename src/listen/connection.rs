@@ -12,7 +12,7 @@ use super::accept::Held;
 use super::http1;
 use super::http2;
 use super::proxy_header::{self, HEADER_MOST, HeaderFault, Source};
-use super::transport::{Begun, Transport};
+use super::transport::{Begun, Marked, Transport};
 use crate::config::Protocol;
 use crate::inbound::{self, Arrival, Visitor, tcp};
 use crate::record::handshakes::Handshake;
@@ -154,7 +154,7 @@ async fn shake_hands(
         return None;
     }
     let _in_progress = desk.scribe.handshaking();
-    let accepting = TlsAcceptor::from(tls.config()).accept(begun);
+    let accepting = TlsAcceptor::from(tls.config()).accept(Marked::from(begun));
     let stream = match timeout(desk.service.config.timeouts.handshake, accepting).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {

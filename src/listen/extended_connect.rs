@@ -6,33 +6,31 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::header::{HeaderValue, SEC_WEBSOCKET_KEY};
-use http::{Method, Request};
+use http::Method;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::http2::{CANCEL, Gone, Protocol, Receiving, Sending};
+use super::http2::{CANCEL, Gone, Receiving, Sending};
 use crate::forward::source::StreamBody;
 use crate::forward::tunnel::ClientSide;
-use crate::forward::upgrade::Extended;
 use crate::forward::websocket;
+use crate::message::{Extended, RequestHead};
 
 /// The only protocol that is carried: others (RFC 9298, RFC 9484) have framing of their own below HTTP/2.
 const WEBSOCKET: &str = "websocket";
 
-/// Makes a request to go on as a WebSocket one that rules, limits and workers know: a GET without a body. False: it is
-/// any other request, and stays as it is; a CONNECT is refused further on.
-pub(super) fn read(request: &mut Request<()>) -> bool {
-    let protocol = request.extensions().get::<Protocol>();
-    if *request.method() != Method::CONNECT || protocol.is_none_or(|protocol| protocol.0 != WEBSOCKET) {
-        return false;
-    }
-    *request.method_mut() = Method::GET;
+/// Whether a request asks to go on as a WebSocket: `protocol` is what `:protocol` says. Any other CONNECT is refused
+/// further on.
+pub(super) fn is_asked(method: &Method, protocol: Option<&[u8]>) -> bool {
+    *method == Method::CONNECT && protocol == Some(WEBSOCKET.as_bytes())
+}
+
+/// Makes such a request one that rules, limits and workers know: a GET without a body.
+pub(super) fn ask(head: &mut RequestHead) {
+    head.method = Method::GET;
     // HTTP/2 needs no key, HTTP/1.1 does (RFC 8441 section 5, RFC 6455 section 4.1).
     let key = websocket::new_key();
-    request.headers_mut().insert(SEC_WEBSOCKET_KEY, key.clone());
-    let protocol = HeaderValue::from_static(WEBSOCKET);
-    request.extensions_mut().insert(Extended { protocol, key });
-    true
+    head.fields.set("sec-websocket-key", &key);
+    head.extended = Some(Box::new(Extended { protocol: WEBSOCKET.into(), key }));
 }
 
 /// A stream, once its request was granted.

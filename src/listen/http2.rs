@@ -34,11 +34,10 @@ use crate::clock::Moment;
 use crate::config::{Bounds, Timeouts};
 use crate::forward::upgrade;
 use crate::inbound::Visitor;
-use crate::service::DrainWake;
+use crate::service::WakeCall;
 pub(super) use code::{CANCEL, INTERNAL_ERROR};
 pub(super) use ends::{Gone, Receiving, Sending};
 use engine::Engine;
-pub(super) use head::Protocol;
 use wire::Wire;
 
 /// The window of a stream: what a client may send before a worker has taken any of it.
@@ -149,9 +148,11 @@ struct Watch {
     wire: Rc<Wire>,
     engine: Engine,
     timer: Timer,
-    /// Wakes the connection when its service drains. Asked for once, since the waker of a task stays the same, and
-    /// whether it drains is a flag.
-    draining: Option<DrainWake>,
+    /// Wakes the connection when its service drains, and ends its rest. Asked for once, since the waker of a task stays
+    /// the same, and whether it drains is a flag.
+    call: Option<WakeCall>,
+    /// The wheel was asked to end the rest.
+    called: bool,
     /// The client was asked to leave: since then.
     asked: Option<u64>,
     /// The connection is to end, whatever the client does: since then, and the code that it was told.
@@ -162,10 +163,13 @@ struct Watch {
 
 /// The one timer of a connection. It is set when it would ring too late, and what rings too early is looked at and set
 /// anew.
+#[derive(Default)]
 struct Timer {
-    sleep: Pin<Box<Sleep>>,
-    /// It wakes the connection when it rings: it need not be asked again until then.
-    is_set: bool,
+    /// None until somebody is waited for.
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// When it wakes the connection, in nanoseconds of `Moment`: it need not be asked again until then. None: it has
+    /// rung, or was never set.
+    rings_at: Option<u64>,
 }
 
 impl Watch {
@@ -184,8 +188,9 @@ impl Watch {
             transport: Some(transport),
             wire,
             engine,
-            timer: Timer::new(),
-            draining: None,
+            timer: Timer::default(),
+            call: None,
+            called: false,
             asked: None,
             ending: None,
             parked: false,
@@ -198,20 +203,42 @@ impl Watch {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if self.draining.is_none() {
-            self.draining = Some(self.wire.visitor.wake_in_drain(cx.waker()));
-        }
+        self.call.get_or_insert_with(|| self.wire.visitor.wake_call(cx.waker()));
         self.wire.begin_turn(cx);
         loop {
             if let Some(end) = self.turn(cx) {
                 return Poll::Ready(end);
             }
-            let deadline = self.deadline();
-            let overdue = std::task::ready!(self.timer.poll(cx, &self.wire.visitor, deadline));
+            let overdue = std::task::ready!(self.poll_overdue(cx));
             if let Some(end) = self.overdue(overdue) {
                 return Poll::Ready(end);
             }
         }
+    }
+
+    /// Ready once something has lasted too long. A parked connection is woken by the wheel of its shard, which needs no
+    /// timer; in a drain nobody turns that.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
+        let deadline = self.deadline();
+        let visitor = &self.wire.visitor;
+        let rests = self.parked && !visitor.is_draining() && self.wire.writing_since().is_none();
+        let Some((nanos, overdue)) = deadline.filter(|_| rests) else {
+            if std::mem::take(&mut self.called)
+                && let Some(call) = &self.call
+            {
+                call.cancel();
+            }
+            return self.timer.poll(cx, visitor, deadline);
+        };
+        self.timer = Timer::default();
+        if visitor.refresh_clock().nanos >= nanos {
+            return Poll::Ready(overdue);
+        }
+        if let Some(call) = &self.call {
+            call.at(nanos);
+            self.called = true;
+        }
+        Poll::Pending
     }
 
     /// Takes what has come, and sends what there is to send.
@@ -365,11 +392,6 @@ impl Drop for Watch {
 }
 
 impl Timer {
-    #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
-    fn new() -> Self {
-        Self { sleep: Box::pin(sleep_until(Instant::now())), is_set: false }
-    }
-
     /// Ready once the deadline has passed, with what it means.
     fn poll(
         &mut self,
@@ -378,21 +400,31 @@ impl Timer {
         deadline: Option<(u64, Overdue)>,
     ) -> Poll<Overdue> {
         let Some((nanos, overdue)) = deadline else { return Poll::Pending };
-        let rings_at = Instant::from_std(Moment { nanos, unix_micros: 0 }.instant());
         loop {
-            if !self.is_set || rings_at < self.sleep.deadline() {
-                self.sleep.as_mut().reset(rings_at);
-                // Beside tokio's budget: see `http1.rs`.
-                self.is_set = pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_pending();
+            match (&self.sleep, self.rings_at) {
+                (Some(sleep), Some(rings_at)) if rings_at <= nanos => {
+                    if !sleep.is_elapsed() {
+                        return Poll::Pending;
+                    }
+                }
+                _ => std::task::ready!(self.set(cx, nanos)),
             }
-            if self.is_set && !self.sleep.is_elapsed() {
-                return Poll::Pending;
-            }
-            self.is_set = false;
+            self.rings_at = None;
             if visitor.refresh_clock().nanos >= nanos {
                 return Poll::Ready(overdue);
             }
         }
+    }
+
+    /// Has it ring at `nanos`. Ready: that is over.
+    #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
+    fn set(&mut self, cx: &mut Context<'_>, nanos: u64) -> Poll<()> {
+        let rings_at = Instant::from_std(Moment { nanos, unix_micros: 0 }.instant());
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(rings_at)));
+        sleep.as_mut().reset(rings_at);
+        self.rings_at = Some(nanos);
+        // Beside tokio's budget: see `http1.rs`.
+        pin!(unconstrained(sleep.as_mut())).poll(cx)
     }
 }
 

@@ -8,8 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, DATE, EXPECT, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, StatusCode};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -17,28 +16,26 @@ use super::extended_connect::{self, StreamSide};
 use super::frames::FloodKind;
 use super::http2::{CANCEL, Gone, INTERNAL_ERROR, Receiving, Sending as Stream};
 use crate::clock::Moment;
+use crate::fields::text;
 use crate::forward::early::Early;
 use crate::forward::source::{Http2Source, Source};
 use crate::forward::tunnel::Opening;
 use crate::inbound::{self, Reply, Visitor};
+use crate::message::{Request, RequestHead, Response, ResponseHead};
 
 /// Serves the request on a stream, to its end or the stream's.
 pub(super) async fn serve(
     visitor: Rc<Visitor>,
-    mut request: Request<()>,
+    (head, protocol): (RequestHead, Option<Bytes>),
     (stream, receiving): (Stream, Receiving),
 ) {
     let early = Early::default();
-    let wants_no_body = *request.method() == Method::HEAD;
-    let (source, carried) = match extended_connect::read(&mut request) {
-        true => (Source::None, Some(receiving)),
-        false => (source(&visitor, &request, receiving, &early), None),
-    };
-    let request = request.map(|()| source);
+    let wants_no_body = head.method == Method::HEAD;
+    let (request, carried) = read(&visitor, (head, protocol), receiving, &early);
     let Ok(answer) = answered(&visitor, request, &stream, &early).await else { return };
-    let (mut head, reply) = answer.into_parts();
+    let Response { mut head, body: mut reply } = answer;
     if let (Some(receive), true) = (carried, reply.is_switched()) {
-        if stream.head(head.status, &head.headers, false).is_err() {
+        if stream.head(&head, false).is_err() {
             return;
         }
         let tunnel = reply.carry(StreamSide::new(stream, receive), Opening::default());
@@ -48,21 +45,38 @@ pub(super) async fn serve(
     }
     let ends = wants_no_body || has_no_content(head.status) || reply.is_end_stream();
     complete(&mut head, &reply, ends);
-    if stream.head(head.status, &head.headers, ends).is_ok() && !ends {
+    if stream.head(&head, ends).is_err() || ends {
+        return;
+    }
+    // What is here and has room goes with its head.
+    if reply.size_hint().exact().is_some_and(|length| length <= stream.room() as u64)
+        && let Some(page) = reply.take_whole()
+    {
+        let _ = stream.data(&page, (false, true));
+    } else {
         Sending { stream, patience: visitor.timeouts().send, alarm: None }.all(reply, &visitor).await;
     }
 }
 
-fn source(visitor: &Visitor, request: &Request<()>, stream: Receiving, early: &Early) -> Source {
-    if stream.is_end() {
-        return Source::None;
+/// The request, with its body. With the stream beside it, if it asks to go on as another protocol: then it has none.
+fn read(
+    visitor: &Visitor,
+    (mut head, protocol): (RequestHead, Option<Bytes>),
+    stream: Receiving,
+    early: &Early,
+) -> (Request<Source>, Option<Receiving>) {
+    if extended_connect::is_asked(&head.method, protocol.as_deref()) {
+        extended_connect::ask(&mut head);
+        return (Request { head, body: Source::None }, Some(stream));
     }
-    let fields = request.headers();
-    let length = fields.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let expects =
-        fields.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if stream.is_end() {
+        return (Request { head, body: Source::None }, None);
+    }
+    let length = head.fields.get("content-length").and_then(|value| text(value)?.parse().ok());
+    let expects = head.fields.get("expect").is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
     let continues = expects.then(|| early.clone());
-    Source::Http2(Box::new(Http2Source::new(Box::new(stream), length, visitor.patience(), continues)))
+    let source = Http2Source::new(Box::new(stream), length, visitor.patience(), continues);
+    (Request { head, body: Source::Http2(Box::new(source)) }, None)
 }
 
 /// Waits for the answer's head; meanwhile interim answers go out, and a reset is noticed.
@@ -79,8 +93,8 @@ async fn answered(
         if early.is_waiting() {
             // One that cannot be sent now is lost, like any hint. Word that the body may come is none.
             for interim in early.take() {
-                if !stream.is_full() || interim.status() == StatusCode::CONTINUE {
-                    let _ = stream.head(interim.status(), interim.headers(), false);
+                if !stream.is_full() || interim.status == StatusCode::CONTINUE {
+                    let _ = stream.head(&interim, false);
                 }
             }
         }
@@ -99,14 +113,13 @@ fn has_no_content(status: StatusCode) -> bool {
 
 /// Adds what HTTP/1.1 would have had added: the date (RFC 9110 section 6.6.1), and the length where it is known.
 #[allow(clippy::disallowed_methods, reason = "a date of an answer is an edge")]
-fn complete(head: &mut http::response::Parts, reply: &Reply, ends: bool) {
-    if !head.headers.contains_key(DATE)
-        && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now()))
-    {
-        head.headers.insert(DATE, date);
+fn complete(head: &mut ResponseHead, reply: &Reply, ends: bool) {
+    let fields = &mut head.fields;
+    if !fields.contains("date") {
+        fields.add("date", httpdate::fmt_http_date(SystemTime::now()).as_bytes());
     }
-    if let Some(length) = reply.size_hint().exact().filter(|_| !ends) {
-        head.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    if let Some(length) = reply.size_hint().exact().filter(|_| !ends && !fields.contains("content-length")) {
+        fields.add("content-length", itoa::Buffer::new().format(length).as_bytes());
     }
 }
 

@@ -177,9 +177,6 @@ struct Writer {
 impl Writer {
     fn run(mut self, lines: &Receiver<Lines>) {
         while let Ok(first) = lines.recv() {
-            if self.state.reopen.swap(false, AcqRel) {
-                self.reopen();
-            }
             self.write(&first.bytes);
             if self.state.finish.load(Acquire) {
                 lines.try_iter().for_each(|rest| self.write(&rest.bytes));
@@ -199,6 +196,9 @@ impl Writer {
     }
 
     fn write(&mut self, bytes: &[u8]) {
+        if self.state.reopen.swap(false, AcqRel) {
+            self.reopen();
+        }
         let written = self.sink.write_all(bytes).and_then(|()| self.sink.flush());
         match written {
             Ok(()) => self.failing = false,

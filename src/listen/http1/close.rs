@@ -1,13 +1,17 @@
 //! How a connection is closed: so that it does not destroy the last answer, and so that nobody takes half of one for
 //! the whole.
 
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
-use super::End;
 use super::line::Io;
+use super::{End, scratch};
 use crate::inbound::{self, Parting, Visitor};
 use crate::listen::transport::Transport;
 
@@ -59,16 +63,7 @@ pub(in crate::listen) async fn turn_away(mut stream: Transport, answer: &[u8]) {
 
 /// Waits for the client to close, and closes then.
 pub(in crate::listen) async fn part(stream: &mut Transport) {
-    let closing = async {
-        let (mut scratch, mut total) = ([0; 512], 0);
-        while let Ok(n @ 1..) = stream.read(&mut scratch).await {
-            total += n as u64;
-            if total > PART_BYTES {
-                break;
-            }
-        }
-    };
-    let _ = timeout(PART_WAIT, closing).await;
+    let _ = timeout(PART_WAIT, throw_away(stream, PART_BYTES)).await;
     goodbye(stream).await;
 }
 
@@ -86,14 +81,26 @@ pub(in crate::listen) async fn discard(stream: &mut Transport) {
         if stream.shutdown().await.is_err() {
             return;
         }
-        let mut scratch = [0; 8 * 1024];
-        let mut total = 0;
-        while let Ok(n @ 1..) = stream.read(&mut scratch).await {
-            total += n as u64;
-            if total > LINGER_BYTES {
-                break;
-            }
-        }
+        throw_away(stream, LINGER_BYTES).await;
     };
     let _ = timeout(LINGER, reading).await;
+}
+
+/// Reads on until the client ends its side or more than so many bytes have come. Into the shard's scratch, since a
+/// buffer of its own would make the end of every connection as large, and be there for as long as the client is.
+async fn throw_away(stream: &mut Transport, most: u64) {
+    let mut total = 0;
+    let mut read = |cx: &mut Context<'_>| {
+        scratch::incoming(|scratch| {
+            let mut piece = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut piece))?;
+            Poll::Ready(io::Result::Ok(piece.filled().len() as u64))
+        })
+    };
+    while let Ok(n @ 1..) = poll_fn(&mut read).await {
+        total += n;
+        if total > most {
+            break;
+        }
+    }
 }

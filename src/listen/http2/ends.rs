@@ -4,13 +4,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 
 use super::code::{CANCEL, INTERNAL_ERROR, NO_ERROR};
 use super::stream::{State, Stream, wait};
 use super::turns::DATA_MOST;
 use super::wire::Wire;
 use crate::forward::source::{Interrupted, StreamBody};
+use crate::message::ResponseHead;
 
 /// The stream is no more: the client has reset it, or the whole connection is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +78,9 @@ impl Sending {
     }
 
     /// Sends a head: the answer's, or one of those before it.
-    pub(in crate::listen) fn head(
-        &self,
-        status: StatusCode,
-        fields: &HeaderMap,
-        ends: bool,
-    ) -> Result<(), Gone> {
+    pub(in crate::listen) fn head(&self, head: &ResponseHead, ends: bool) -> Result<(), Gone> {
         self.open()?;
-        self.0.wire.send_head(self.0.stream.id, Some(status), fields, ends);
+        self.0.wire.send_head(self.0.stream.id, (head.status, &head.fields), ends);
         self.ended(ends);
         Ok(())
     }
@@ -92,7 +88,7 @@ impl Sending {
     /// Ends the answer with trailers.
     pub(in crate::listen) fn trailers(&self, fields: &HeaderMap) -> Result<(), Gone> {
         self.open()?;
-        self.0.wire.send_head(self.0.stream.id, None, fields, true);
+        self.0.wire.send_trailers(self.0.stream.id, fields);
         self.ended(true);
         Ok(())
     }
@@ -116,6 +112,12 @@ impl Sending {
         drop(state);
         wire.give_back(unused);
         Poll::Pending
+    }
+
+    /// How many bytes may be sent at once, without a turn.
+    pub(in crate::listen) fn room(&self) -> usize {
+        let room = self.0.state().room;
+        self.0.wire.room().min(usize::try_from(room).unwrap_or(0))
     }
 
     /// Sends what there is room for; `more` is at hand and follows at once.

@@ -10,8 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Buf;
-use http::Request;
+use bytes::{Buf, Bytes};
 use http::uri::Authority;
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -25,6 +24,7 @@ use super::code::NO_ERROR;
 use super::wire::Wire;
 use super::{Receiving, Sending};
 use crate::forward::source::Interrupted;
+use crate::message::RequestHead;
 use data::Data;
 
 /// How much is read at once.
@@ -82,8 +82,8 @@ pub(super) struct Engine {
     worked: bool,
 }
 
-/// A request, and the ends of its stream.
-type Begun = (Request<()>, (Sending, Receiving));
+/// A request, what it asks for beside HTTP itself, and the ends of its stream.
+type Begun = ((RequestHead, Option<Bytes>), (Sending, Receiving));
 
 /// A header block that has not ended.
 #[derive(Debug)]

@@ -1,21 +1,18 @@
-//! The head of a request (RFC 9113 sections 8.2 and 8.3): from its fields to an [`http::Request`], or the word that it
-//! is malformed. What it means, and what more is asked of it, is judged in `inbound/http2_head.rs`.
+//! The head of a request (RFC 9113 sections 8.2 and 8.3): from its fields to a [`RequestHead`], or the word that it is
+//! malformed. What it means, and what more is asked of it, is judged in `inbound/http2_head.rs`.
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, Uri, Version, uri};
+use http::{HeaderMap, Method, Uri, Version, uri};
 
 use super::super::frames::{Flood, FloodKind};
 use super::super::hpack::{Field, Kind, Pseudo};
 use crate::fields::{self, Fields};
+use crate::message::RequestHead;
 
 /// So many times `bounds.head_bytes` a head may have, unpacked, before the whole connection ends: up to there it is
 /// answered with 431.
 const HEAD_FACTOR: usize = 4;
-
-/// What is asked for on a stream beside HTTP itself (RFC 8441 section 4).
-#[derive(Clone, Debug)]
-pub(in crate::listen) struct Protocol(pub(in crate::listen) Bytes);
 
 /// The fields of one header block.
 #[derive(Default)]
@@ -90,8 +87,9 @@ impl Block {
         (!self.malformed && self.target.is_empty()).then(|| self.fields.to_map())
     }
 
-    /// As the head of a request. None: malformed.
-    pub(super) fn request(self) -> Option<Request<()>> {
+    /// As the head of a request, with what is asked for on its stream beside HTTP itself (RFC 8441 section 4). None:
+    /// malformed.
+    pub(super) fn request(self) -> Option<(RequestHead, Option<Bytes>)> {
         if self.malformed {
             return None;
         }
@@ -110,15 +108,8 @@ impl Block {
         // A Uri has no scheme without an authority.
         parts.scheme = scheme.filter(|_| authority.is_some());
         (parts.authority, parts.path_and_query) = (authority, path);
-        let mut request = Request::new(());
-        *request.method_mut() = method;
-        *request.version_mut() = Version::HTTP_2;
-        *request.uri_mut() = Uri::from_parts(parts).ok()?;
-        *request.headers_mut() = self.fields.to_map();
-        if let Some(protocol) = protocol {
-            request.extensions_mut().insert(Protocol(protocol));
-        }
-        Some(request)
+        let (uri, fields) = (Uri::from_parts(parts).ok()?, self.fields);
+        Some((RequestHead { method, uri, version: Version::HTTP_2, fields, extended: None }, protocol))
     }
 }
 

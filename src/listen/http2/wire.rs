@@ -19,6 +19,7 @@ use super::resets::Resets;
 use super::stream::Stream;
 use super::turns::{DATA_MOST, Turns};
 use super::{CONNECTION_WINDOW, FIRST_WINDOW, reopened};
+use crate::fields::Fields;
 use crate::forward::source::Interrupted;
 use crate::inbound::Visitor;
 
@@ -157,6 +158,8 @@ impl Wire {
         let waited = out.waiting();
         let polled = out.poll(stream, cx);
         let moved = out.waiting() < waited || polled.is_ready();
+        // Asked each time, since it tells of what came since.
+        let moved = stream.has_moved() | moved;
         if moved {
             self.moved_at.set(now);
         }
@@ -228,22 +231,33 @@ impl Wire {
         streams.iter().for_each(|stream| stream.interrupt(Interrupted::Gone));
     }
 
-    /// A head, or trailers without a status.
-    pub(super) fn send_head(&self, stream: u32, status: Option<StatusCode>, fields: &HeaderMap, ends: bool) {
+    /// A head.
+    pub(super) fn send_head(&self, stream: u32, (status, fields): (StatusCode, &Fields), ends: bool) {
+        self.send_block(stream, ends, |block| {
+            hpack::pack_status(status, block);
+            fields.iter().for_each(|(name, value)| hpack::pack(name, value, block));
+        });
+    }
+
+    /// Trailers, which end an answer.
+    pub(super) fn send_trailers(&self, stream: u32, fields: &HeaderMap) {
+        self.send_block(stream, true, |block| {
+            for (name, value) in fields {
+                hpack::pack(name.as_str().as_bytes(), value.as_bytes(), block);
+            }
+        });
+    }
+
+    fn send_block(&self, stream: u32, ends: bool, pack: impl FnOnce(&mut Vec<u8>)) {
         let mut shared = self.shared.borrow_mut();
         let mut out = self.out.borrow_mut();
         let at = out.begin(0, frames::HEADERS, 0, stream);
         if std::mem::take(&mut shared.tells_no_table) {
             hpack::pack_no_table(&mut out.bytes);
         }
-        if let Some(status) = status {
-            hpack::pack_status(status, &mut out.bytes);
-        }
-        for (name, value) in fields {
-            hpack::pack(name.as_str().as_bytes(), value.as_bytes(), &mut out.bytes);
-        }
+        pack(&mut out.bytes);
         out.end_block(at, shared.frame_most, stream, if ends { frames::END_STREAM } else { 0 });
-        drop(out);
+        drop((out, shared));
         self.ask();
     }
 

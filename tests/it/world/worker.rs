@@ -361,9 +361,9 @@ impl Connection {
     }
 
     fn agree(&mut self, seen: &Seen, more: &[u8]) -> Option<()> {
-        let key = seen.field("sec-websocket-key").unwrap_or_default().parse().unwrap();
-        let accept = buckler::forward::websocket::accept(&key);
-        let mut fields = format!("\r\nsec-websocket-accept: {}\r\n", accept.to_str().unwrap());
+        let key = seen.field("sec-websocket-key").unwrap_or_default();
+        let accept = buckler::forward::websocket::accept(key.as_bytes());
+        let mut fields = format!("\r\nsec-websocket-accept: {}\r\n", accept.escape_ascii());
         if let Some(protocol) = seen.field("sec-websocket-protocol") {
             fields.push_str(&format!("sec-websocket-protocol: {protocol}\r\n"));
         }

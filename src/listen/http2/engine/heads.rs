@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use super::{Engine, Leaving};
+use crate::fields::Fields;
 use crate::listen::frames::Flood;
 use crate::listen::http2::code::{
     COMPRESSION_ERROR, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, STREAM_CLOSED,
@@ -48,7 +49,7 @@ impl Engine {
         }
         if size == Size::TooLarge {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            self.wire.send_head(id, Some(status), &HeaderMap::new(), true);
+            self.wire.send_head(id, (status, &Fields::default()), true);
             if !ends {
                 self.wire.refuse(id, NO_ERROR);
             }
