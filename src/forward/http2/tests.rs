@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use crate::config::{self, WorkerProtocol};
 use crate::forward::early::Early;
 use crate::forward::pace::Patience;
 use crate::forward::proxy_header::Spoken;
-use crate::forward::source::{Http2Source, Source};
+use crate::forward::source::{Http2Source, Interrupted, Source, StreamBody};
 use crate::forward::upload::Upload;
 use crate::message::{RequestHead, Target};
 use crate::record::Scribe;
@@ -126,8 +126,29 @@ async fn body() -> (SendStream<Bytes>, Upload) {
         let _respond = respond;
         while server.accept().await.is_some() {}
     });
-    let source = Http2Source::new(request.into_body(), None, PATIENCE, None);
+    let source = Http2Source::new(Box::new(Received(request.into_body())), None, PATIENCE, None);
     (client.await.unwrap(), Upload::new(Source::Http2(Box::new(source)), u64::MAX, false))
+}
+
+#[derive(Debug)]
+struct Received(h2::RecvStream);
+
+impl StreamBody for Received {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
+        self.0.poll_data(cx).map(|data| data.map(|data| data.map_err(|_| Interrupted::Gone)))
+    }
+
+    fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, Interrupted>> {
+        self.0.poll_trailers(cx).map_err(|_| Interrupted::Gone)
+    }
+
+    fn release(&mut self, length: usize) {
+        self.0.flow_control().release_capacity(length).unwrap();
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
 }
 
 /// Reads an answer to its end.
