@@ -127,7 +127,7 @@ async fn pass(
     let key_header = &service.callers.callers().api_key_header;
     let seen = Seen::of(&head.fields, key_header.as_str(), trusted);
     journey.has = Some(seen.has);
-    let asked = target::read(&head.method, &head.uri, seen.host)?;
+    let asked = target::read(&head.method, &head.target, seen.host)?;
     visitor.is_directed_here(&asked.host)?;
 
     // Who is calling?
@@ -156,8 +156,9 @@ async fn pass(
 
     // Which worker, and what does it say?
     let said = Said::of(&seen, &body, service);
-    let told = order::Target { uri: asked.uri(&head.uri)?, authority: asked.authority.map(Cow::into_owned) };
-    journey.left = Left::of(&seen, head, &told);
+    let target = asked.for_worker(&head.target)?;
+    let aim = order::Aim { target, authority: asked.authority.map(Cow::into_owned) };
+    journey.left = Left::of(&seen, head, &aim);
     let head = &mut order.head;
     if let Some(answer) = hops::count_down(&head.method, &mut head.fields) {
         return Ok(answer);
@@ -165,7 +166,7 @@ async fn pass(
     let sender =
         Sender { visitor, service, caller: name, request_id: journey.request_id.as_bytes(), trusted };
     let group = CallerGroup::of(caller.hash);
-    let wish = order::prepare(order, (body, told), said, &sender);
+    let wish = order::prepare(order, (body, aim), said, &sender);
     journey.held.upload = order.body.watch();
     let call = Call {
         until,

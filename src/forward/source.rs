@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
@@ -39,11 +38,32 @@ pub trait ClientBody: fmt::Debug {
     fn size_hint(&self) -> SizeHint;
 }
 
+/// Why a stream of HTTP/2 gives no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupted {
+    /// It was reset, or the whole connection is gone.
+    Gone,
+    /// What came on it breaks the rules, for which it was reset.
+    Malformed,
+}
+
+/// What comes on a stream of HTTP/2, as its engine has it.
+pub trait StreamBody: std::fmt::Debug {
+    /// The next piece. It counts against the client's window until it is released.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>>;
+    /// The trailers, behind the last piece.
+    fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, Interrupted>>;
+    /// So many bytes go on, and the client may send as many more.
+    fn release(&mut self, length: usize);
+    /// Whether nothing more comes.
+    fn is_end_stream(&self) -> bool;
+}
+
 /// A body under way on a stream of HTTP/2.
 #[derive(Debug)]
 pub struct Http2Source {
-    stream: RecvStream,
-    /// What `Content-Length` says and has not come yet; h2 sees to it that it is true.
+    stream: Box<dyn StreamBody>,
+    /// What `Content-Length` says and has not come yet; the engine sees to it that it is true.
     left: Option<u64>,
     /// None once it does not matter any more.
     patience: Option<Patience>,
@@ -61,7 +81,7 @@ impl Http2Source {
     /// The body of a stream, for which the client is given `patience`. One that waits for `100 Continue` is told
     /// through `continues`.
     pub fn new(
-        stream: RecvStream,
+        stream: Box<dyn StreamBody>,
         length: Option<u64>,
         patience: Patience,
         continues: Option<Early>,
@@ -100,18 +120,18 @@ impl Http2Source {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
                     // The window opens again only for what goes on: a slow worker holds the client back.
-                    let _ = self.stream.flow_control().release_capacity(data.len());
+                    self.stream.release(data.len());
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     if data.is_empty() {
                         continue;
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Some(Err(error)) => return Poll::Ready(Some(Err(broken(&error)))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(broken(error)))),
                 None => self.data_ended = true,
             }
         }
-        let trailers = ready!(self.stream.poll_trailers(cx)).map_err(|error| broken(&error));
+        let trailers = ready!(self.stream.poll_trailers(cx)).map_err(broken);
         let trailers = trailers.and_then(|trailers| trailers.map(sound).transpose());
         Poll::Ready(trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
     }
@@ -180,12 +200,14 @@ fn sound(trailers: HeaderMap) -> Result<HeaderMap, Refusal> {
     Ok(trailers)
 }
 
-/// What a broken body means: a fault that h2 found in it is the client's, and anything else says that it left.
-fn broken(error: &h2::Error) -> Refusal {
-    if error.is_library() && error.reason() == Some(h2::Reason::PROTOCOL_ERROR) {
-        return Refusal::new(Reason::BadRequest, "the request's body is not as HTTP/2 wants it");
+/// What a broken body means.
+const fn broken(why: Interrupted) -> Refusal {
+    match why {
+        Interrupted::Malformed => {
+            Refusal::new(Reason::BadRequest, "the request's body is not as HTTP/2 wants it")
+        }
+        Interrupted::Gone => gone(),
     }
-    gone()
 }
 
 /// What is said of a client whose connection broke inside a body.

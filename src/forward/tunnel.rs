@@ -37,6 +37,12 @@ pub trait ClientSide: AsyncRead + AsyncWrite + Unpin {
     /// From now on a close breaks the connection (RST) instead of ending it.
     fn reset_on_close(&mut self);
 
+    /// Ready once the client is gone; asked while nothing is read from it. A connection of its own says so when it is
+    /// used again, and takes no room but its own meanwhile.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
     /// Whether the client took bytes, since this was last asked, that were written before and held back for it.
     fn has_moved(&mut self) -> bool {
         false
@@ -179,7 +185,12 @@ impl Flows {
     ) -> Option<TunnelEnd> {
         let (up, down) = with_scratch(|scratch| {
             let up = self.up.poll(cx, client, worker, scratch);
-            let down = self.down.poll(cx, worker, client, scratch);
+            // Nobody else would notice.
+            let left = self.up.reads_nothing() && client.poll_gone(cx).is_ready();
+            let down = match left && matches!(self.down.stage, Stage::Open | Stage::Ending) {
+                true => Err(Broken::Target),
+                false => self.down.poll(cx, worker, client, scratch),
+            };
             // A side that has ended need not take what it is sent, so that is no break.
             (self.up.forgiven(cx, up, &self.down), self.down.forgiven(cx, down, &self.up))
         });

@@ -102,12 +102,13 @@ fn is_allowed(protocol: &[u8], allowed: &[Arc<str>]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::{Method, Uri};
+    use http::Method;
 
     use super::*;
+    use crate::message::Target;
 
     fn asks(pairs: &[(&str, &str)]) -> Option<String> {
-        let mut head = RequestHead::new(Method::GET, Uri::from_static("/chat"));
+        let mut head = RequestHead::new(Method::GET, Target::new("", "", "/chat"));
         pairs.iter().for_each(|(name, value)| head.fields.add(name, value.as_bytes()));
         let wish = asked(&head, &["websocket".into(), "spdy".into()]);
         wish.map(|wish| String::from_utf8(wish.protocol).unwrap())

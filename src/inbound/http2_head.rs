@@ -4,12 +4,12 @@
 //! Not here: what the engine refuses by itself (names in upper case, doubled or late pseudo-header fields, a body that
 //! is not as long as it says), and whether `:authority` and `Host` agree (`target.rs`).
 
-use http::{Method, Uri, Version};
+use http::{Method, Version};
 
 use crate::config::{Bounds, Service};
 use crate::fields::{Fields, text};
 use crate::forward::upgrade;
-use crate::message::RequestHead;
+use crate::message::{RequestHead, Target};
 use crate::refusal::{Reason, Refusal};
 
 /// The longest body that a head may announce: as over HTTP/1.1, since many a worker counts bytes with a sign.
@@ -29,7 +29,7 @@ pub(super) fn judge(head: &mut RequestHead, bounds: &Bounds) -> Result<(), Refus
         Method::TRACE => return Err(Refusal::new(Reason::MethodRefused, "TRACE is never forwarded")),
         _ => {}
     }
-    judge_target(&head.method, &head.uri, bounds.uri_bytes)?;
+    judge_target(&head.method, &head.target, bounds.uri_bytes)?;
     join_cookies(&mut head.fields);
     let fields = &head.fields;
     if fields.len() > bounds.head_fields {
@@ -57,7 +57,7 @@ pub(super) fn judge(head: &mut RequestHead, bounds: &Bounds) -> Result<(), Refus
     let mut hosts = fields.get_all("host");
     match (hosts.next(), hosts.next()) {
         (Some(_), Some(_)) => bad("more than one Host header"),
-        (None, _) if head.uri.authority().is_none() => bad("neither :authority nor Host"),
+        (None, _) if head.target.authority().is_none() => bad("neither :authority nor Host"),
         _ => Ok(()),
     }
 }
@@ -76,16 +76,16 @@ pub(super) fn judge_extended(head: &RequestHead, service: &Service) -> Result<()
 }
 
 /// `:scheme` and `:path` (RFC 9113 section 8.3.1). The engine cuts a fragment off before anybody sees it.
-fn judge_target(method: &Method, uri: &Uri, longest: usize) -> Result<(), Refusal> {
+fn judge_target(method: &Method, target: &Target, longest: usize) -> Result<(), Refusal> {
     // Of a request without `:authority` the engine does not tell the scheme.
     let is_http = |scheme: &str| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    if uri.scheme_str().is_some_and(|scheme| !is_http(scheme)) {
+    if target.scheme().is_some_and(|scheme| !is_http(scheme)) {
         return bad(":scheme is neither http nor https");
     }
-    let Some(target) = uri.path_and_query().map(|target| target.as_str()).filter(|_| !uri.path().is_empty())
-    else {
+    let target = target.path_and_query();
+    if target.is_empty() {
         return bad("no :path");
-    };
+    }
     if target.len() > longest {
         return Err(Refusal::new(Reason::UriTooLong, "the target is longer than allowed"));
     }
@@ -147,8 +147,8 @@ mod tests {
 
     fn head(method: &str, uri: &str, fields: &[(&str, &[u8])]) -> RequestHead {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let mut head =
-            RequestHead { version: Version::HTTP_2, ..RequestHead::new(method, uri.parse().unwrap()) };
+        let mut head = RequestHead::new(method, Target::of(&uri.parse().unwrap()));
+        head.version = Version::HTTP_2;
         fields.iter().for_each(|(name, value)| head.fields.add(name, value));
         head
     }
@@ -189,12 +189,10 @@ mod tests {
         assert_eq!(refused("GET", "https://a.test/caf\u{e9}", &[]), Reason::BadRequest);
         assert_eq!(refused("GET", &format!("https://a.test/{}", "x".repeat(20)), &[]), Reason::UriTooLong);
         let mut question = head("GET", "/", &[("host", b"a")]);
-        let mut uri = http::uri::Parts::default();
-        uri.path_and_query = Some(http::uri::PathAndQuery::from_static("?x"));
-        question.uri = Uri::from_parts(uri).unwrap();
+        question.target = Target::new("", "", "?x");
         assert_eq!(judge(&mut question, &BOUNDS).unwrap_err().reason, Reason::BadRequest);
         let mut none = head("GET", "/", &[("host", b"a")]);
-        none.uri = Uri::from_parts(http::uri::Parts::default()).unwrap();
+        none.target = Target::new("", "", "");
         assert_eq!(judge(&mut none, &BOUNDS).unwrap_err().reason, Reason::BadRequest);
     }
 

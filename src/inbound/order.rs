@@ -1,6 +1,6 @@
 //! A request as the worker gets it. Which worker that is, and how it gets there, is decided in `forward`.
 
-use http::{Uri, Version};
+use http::Version;
 use http_body::Body;
 
 use super::Visitor;
@@ -11,7 +11,7 @@ use crate::forward::seen::{Has, Seen};
 use crate::forward::source::Source;
 use crate::forward::upgrade::{self, Wish};
 use crate::forward::upload::Upload;
-use crate::message::{Request, RequestHead};
+use crate::message::{Request, RequestHead, Target};
 use crate::service::Service;
 
 /// What the fields of a request said, before they are made fit for the worker.
@@ -28,9 +28,9 @@ pub(super) struct Said {
 
 /// What a request is for, as the worker is told it.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct Aim {
     /// None: the target as it came.
-    pub(super) uri: Option<Uri>,
+    pub(super) target: Option<Target>,
     /// That of the request line, if it had one.
     pub(super) authority: Option<String>,
 }
@@ -66,7 +66,7 @@ impl Said {
 /// Makes a request the one that the worker gets. The protocol that it asks to go on with, if it does.
 pub(super) fn prepare(
     order: &mut Request<Upload>,
-    (body, target): (Source, Target),
+    (body, aim): (Source, Aim),
     said: Said,
     sender: &Sender<'_>,
 ) -> Option<Wish> {
@@ -86,12 +86,12 @@ pub(super) fn prepare(
     if order.body.is_none() && said.lengthy {
         head.fields.remove("content-length");
     }
-    tell(head, target.authority.as_deref(), (said, sender));
+    tell(head, aim.authority.as_deref(), (said, sender));
     if let Some(wish) = &wish {
         headers::ask_upgrade(&mut head.fields, &wish.protocol);
     }
-    if let Some(uri) = target.uri {
-        head.uri = uri;
+    if let Some(target) = aim.target {
+        head.target = target;
     }
     wish
 }
@@ -119,7 +119,7 @@ fn tell(head: &mut RequestHead, authority: Option<&str>, (said, sender): (Said, 
 /// What a late refusal needs of a request and will not find in it any more, once it is as the worker gets it.
 #[derive(Debug, Default)]
 pub(super) struct Left {
-    uri: Option<Uri>,
+    target: Option<Target>,
     /// `Host`, if the worker is told another one.
     host: Option<Option<Vec<u8>>>,
     /// `Accept`, if it may have gone.
@@ -127,11 +127,11 @@ pub(super) struct Left {
 }
 
 impl Left {
-    pub(super) fn of(seen: &Seen<'_>, head: &RequestHead, told: &Target) -> Self {
-        let renamed = told.authority.is_some() || seen.host.is_none();
+    pub(super) fn of(seen: &Seen<'_>, head: &RequestHead, aim: &Aim) -> Self {
+        let renamed = aim.authority.is_some() || seen.host.is_none();
         let accept = seen.has.any(Has::ACCEPT) && seen.has.any(Has::GOES);
         Self {
-            uri: told.uri.as_ref().map(|_| head.uri.clone()),
+            target: aim.target.as_ref().map(|_| head.target.clone()),
             host: renamed.then(|| seen.host.map(<[u8]>::to_vec)),
             accept: if accept { accepted(&head.fields).map(|accept| accept.into_owned()) } else { None },
         }
@@ -139,8 +139,8 @@ impl Left {
 
     /// Gives it back to the request.
     pub(super) fn settle(self, head: &mut RequestHead) {
-        if let Some(uri) = self.uri {
-            head.uri = uri;
+        if let Some(target) = self.target {
+            head.target = target;
         }
         if let Some(host) = self.host {
             head.fields.remove("host");

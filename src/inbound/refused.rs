@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::Method;
+use http::{Method, Uri};
 
 use super::request_id::RequestId;
 use super::{Journey, Parting, Visitor, caller_note};
 use crate::fields::Fields;
 use crate::forward::Answer;
 use crate::forward::seen::Has;
-use crate::message::{RequestHead, Response};
+use crate::message::{RequestHead, Response, Target};
 use crate::record::End;
 use crate::refusal::page::{self, Asked};
 use crate::refusal::{self, Reason, Refusal, fallback};
@@ -95,9 +95,9 @@ pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target
     let mut outcome = desk.scribe.begin(now, visitor.arrival.peer);
     let request_id = RequestId::new(now);
     // What is left of the request line is logged if it makes sense at all.
-    let uri = std::str::from_utf8(target).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
+    let uri: Uri = std::str::from_utf8(target).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
     if let Ok(method) = Method::from_bytes(method) {
-        outcome.request(&RequestHead::new(method, uri));
+        outcome.request(&RequestHead::new(method, Target::of(&uri)));
     }
     outcome.request_id(request_id.as_bytes());
     if let Ok(caller) = desk.service.callers.identify(

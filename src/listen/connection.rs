@@ -55,10 +55,7 @@ fn speak(transport: Transport, arrival: Arrival, place: Rc<Place>, held: Held) {
             }
         });
     } else if speaks_http2 {
-        tokio::task::spawn_local(async move {
-            let _held = held;
-            http2::serve(transport, visitor).await;
-        });
+        tokio::task::spawn_local(http2::serve(transport, visitor, Some(held)));
     } else {
         tokio::task::spawn_local(http1::serve(transport, visitor, Some(held)));
     }

@@ -13,7 +13,7 @@ mod line;
 mod request;
 mod scratch;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -40,7 +40,7 @@ pub(super) use close::{discard, part, turn_away};
 pub(super) const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// A connection that has been silent for so long is parked. Most that are used at all are used again sooner, and pay
 /// nothing for it; the others pay one allocation for their next request.
-const PARK_AFTER: Duration = Duration::from_secs(1);
+pub(super) const PARK_AFTER: Duration = Duration::from_secs(1);
 // In a drain nothing is parked any more: what has been silent for long enough for that is closed. So nobody has to turn
 // the wheel of a place that drains.
 const _: () = assert!(PARK_AFTER.as_nanos() >= DRAIN_IDLE.as_nanos());
@@ -219,7 +219,7 @@ impl State {
             End::Http2 => {
                 let mut transport = io.transport;
                 transport.give_back(io.held.to_vec());
-                Box::pin(http2::serve(transport, visitor))
+                Box::pin(http2::serve(transport, visitor, None))
             }
             End::Switched(answer) => {
                 let Response { head, body } = *answer;

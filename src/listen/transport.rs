@@ -27,8 +27,8 @@ pub struct Begun {
     ahead: Option<Box<Ahead>>,
 }
 
-/// What is under TLS: a socket that marks when it takes something. TLS holds back up to 64 KiB for it, so whether a client
-/// takes bytes is not seen from above.
+/// What is under TLS: a socket that marks when it takes something. TLS holds back up to 64 KiB for it, so whether a
+/// client takes bytes is not seen from above.
 #[derive(Debug)]
 pub struct Marked {
     begun: Begun,
@@ -93,8 +93,8 @@ impl Transport {
         }
     }
 
-    /// Whether the client took bytes, since this was last asked, of what TLS held back for it. Without TLS nothing is held
-    /// back: what is written is what it took.
+    /// Whether the client took bytes, since this was last asked, of what TLS held back for it. Without TLS nothing is
+    /// held back: what is written is what it took.
     pub(super) fn has_moved(&mut self) -> bool {
         match self {
             Self::Plain(_) => false,

@@ -155,9 +155,9 @@ impl Line<'_> {
 
     fn target(&self, query: bool, out: &mut Vec<u8>, escape: fn(&[u8], &mut Vec<u8>)) {
         let Some(head) = self.outcome.head() else { return };
-        let path = if head.method == Method::CONNECT { "" } else { head.uri.path() };
+        let path = if head.method == Method::CONNECT { "" } else { head.target.path() };
         escape(path.as_bytes(), out);
-        if let (true, Some(query)) = (query, head.uri.query()) {
+        if let (true, Some(query)) = (query, head.target.query()) {
             out.push(b'?');
             escape(query.as_bytes(), out);
         }

@@ -7,14 +7,14 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use http::{Method, Uri, Version};
+use http::{Method, Version};
 
 use super::Scribe;
 use super::labels::method_index;
 use super::tunnel::TunnelEnd;
 use crate::clock::Moment;
 use crate::fields::{self, Fields};
-use crate::message::RequestHead;
+use crate::message::{RequestHead, Target};
 use crate::refusal::{Reason, Refusal, RuleRef};
 
 /// Shadow refusals told of one request; more are counted and not told.
@@ -99,7 +99,7 @@ pub(super) struct Told {
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) method: Method,
-    pub(super) uri: Uri,
+    pub(super) target: Target,
     pub(super) version: Version,
 }
 
@@ -152,8 +152,8 @@ impl Outcome {
                 told.fields.add(name, value);
             }
         }
-        let (method, uri) = (head.method.clone(), head.uri.clone());
-        told.head = Some(Head { method, uri, version: head.version });
+        let (method, target) = (head.method.clone(), head.target.clone());
+        told.head = Some(Head { method, target, version: head.version });
     }
 
     /// The request's identity, for those who are told of it.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{HeaderName, Method, Uri, Version};
+use http::{HeaderName, Method, Version};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ use crate::config::{
     self, At, Callers, Credential, KnownCaller, LogFormat, Mode, Quota, ServiceName, Tier, UnknownKey,
 };
 use crate::fields::text;
-use crate::message::RequestHead;
+use crate::message::{RequestHead, Target};
 use crate::refusal::{Reason, Refusal, RuleRef};
 use crate::shard::ShardId;
 
@@ -69,7 +69,7 @@ impl World {
 
     fn begin(&self, uri: &str) -> Outcome {
         let mut outcome = self.scribe.begin(Moment::read(), peer());
-        let mut head = RequestHead::new(Method::GET, uri.parse().unwrap());
+        let mut head = RequestHead::new(Method::GET, Target::of(&uri.parse().unwrap()));
         head.fields.add("host", b"playlist.test");
         head.fields.add("user-agent", b"curl/8");
         outcome.request(&head);
@@ -351,7 +351,7 @@ fn callers_that_left_the_configuration_are_forgotten() {
 fn the_combined_format_is_apaches() {
     let world = World::new(LogFormat::Combined, true);
     let mut outcome = world.scribe.begin(Moment::read(), peer());
-    let mut head = RequestHead::new(Method::POST, Uri::from_static("/a?b=1"));
+    let mut head = RequestHead::new(Method::POST, Target::new("", "", "/a?b=1"));
     head.version = Version::HTTP_10;
     head.fields.add("referer", b"http://a.test/\"x");
     head.fields.add("user-agent", b"\xff agent");
@@ -379,7 +379,7 @@ proptest! {
     ) {
         let world = World::json();
         let mut outcome = world.scribe.begin(Moment::read(), peer());
-        let mut head = RequestHead::new(Method::GET, Uri::from_static("/"));
+        let mut head = RequestHead::new(Method::GET, Target::default());
         head.fields.add("user-agent", &agent);
         head.fields.add("host", &host);
         outcome.request(&head);

@@ -96,7 +96,7 @@ impl Outcome {
             client: self.client,
             method: head.map(|head| cut(head.method.as_str())).unwrap_or_default(),
             host: cut(&String::from_utf8_lossy(host)),
-            path: head.map(|head| cut(head.uri.path())).unwrap_or_default(),
+            path: head.map(|head| cut(head.target.path())).unwrap_or_default(),
             status: self.final_status(),
             reason: refusal.reason,
             detail: refusal.detail,

@@ -162,6 +162,10 @@ fn append(fields: &mut Fields, name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::forward::seen::Seen;
 
@@ -275,5 +279,103 @@ mod tests {
         assert_eq!(told(Some(999_999)), ["1"], "0 is never said");
         assert_eq!(told(Some(0)), ["1"]);
         assert_eq!(told(None), [""; 0], "the client's own word is nobody's deadline");
+    }
+
+    #[rustfmt::skip]
+    const NAMES: [&str; 24] = [
+        "te", "via", "host", "accept", "connection", "keep-alive", "x-request-id", "x-forwarded-for", "x-forwarded-host",
+        "x-forwarded-proto", "x-forwarded-port", "x-real-ip", "forwarded", "x_forwarded_for", "x-api-key", "x-a", "x-b",
+        "content-length", "transfer-encoding", "upgrade", "x-buckler-caller", "x-forwarded-client-cert", "cookie", "trailer",
+    ];
+    const OF_THE_HOP: [&str; 5] = ["te", "connection", "keep-alive", "transfer-encoding", "upgrade"];
+
+    type Values = Vec<Vec<u8>>;
+
+    /// What the worker gets, name by name, as it is written down in RFC 9110 and in `docs`, without any haste.
+    fn model(asked: &[(&str, Vec<u8>)], told: &Told<'_>) -> BTreeMap<String, Values> {
+        let listed = |name: &str| -> Vec<String> {
+            let lines = asked.iter().filter(|field| field.0 == name).filter_map(|field| text(&field.1));
+            let members = lines.flat_map(|line| line.split(','));
+            members.map(|member| member.trim().to_ascii_lowercase()).collect()
+        };
+        let nominated = listed("connection");
+        let is_nominated = |name: &str| {
+            nominated.iter().any(|named| named == name) && !["host", "content-length"].contains(&name)
+        };
+        let goes = |name: &str| {
+            OF_THE_HOP.contains(&name)
+                || is_nominated(name)
+                || ["x-forwarded-client-cert", "x-request-id"].contains(&name)
+                || name.contains('_')
+                || name.starts_with("x-buckler-")
+                || (!told.trusted
+                    && (name.starts_with("x-forwarded-") || name == "x-real-ip" || name == "forwarded"))
+                || told.key == Some(name)
+                || (told.chunked && name == "content-length")
+        };
+        let mut gets: BTreeMap<String, Values> = BTreeMap::new();
+        for (name, value) in asked.iter().filter(|field| !goes(field.0)) {
+            gets.entry((*name).to_owned()).or_default().push(value.clone());
+        }
+        let mut list = |name: &str, value: &str| {
+            let before = gets.remove(name).unwrap_or_default();
+            let mut members: Vec<_> =
+                before.iter().filter_map(|line| text(line)).skip_while(|line| line.is_empty()).collect();
+            members.push(value);
+            gets.insert(name.to_owned(), vec![members.join(", ").into_bytes()]);
+        };
+        list("via", "1.1 buckler");
+        list("x-forwarded-for", told.peer);
+        let host = gets.entry("host".to_owned()).or_insert_with(|| vec![told.nameless_host.into()]);
+        if let Some(authority) = told.authority {
+            *host = vec![authority.into()];
+        }
+        let host = host[0].clone();
+        gets.entry("x-forwarded-host".to_owned()).or_insert_with(|| vec![host]);
+        gets.entry("x-forwarded-proto".to_owned()).or_insert_with(|| vec![b"http".to_vec()]);
+        gets.insert("x-request-id".to_owned(), vec![told.request_id.to_vec()]);
+        gets.insert("x-buckler-caller".to_owned(), vec![told.caller.into()]);
+        if listed("te").iter().any(|member| member.split(';').next().unwrap_or("").trim() == "trailers") {
+            gets.insert("te".to_owned(), vec![b"trailers".to_vec()]);
+            gets.insert("connection".to_owned(), vec![b"te".to_vec()]);
+        }
+        gets
+    }
+
+    fn value() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            4 => prop::collection::vec(prop_oneof![6 => b' '..=b'~', 1 => 0x80..=0xff_u8], 0..12),
+            1 => "(close|Keep-Alive|trailers|gzip;q=1, Trailers; q=0|X-A|via, x-b|Host|content-length, accept|x-forwarded-for)"
+                .prop_map(String::into_bytes),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_worker_gets_what_a_plain_model_computes(
+            asked in prop::collection::vec((prop::sample::select(NAMES.to_vec()), value()), 0..14),
+            trusted: bool,
+            chunked: bool,
+            key: bool,
+            authority: bool,
+        ) {
+            let (key, authority) = (key.then_some("x-api-key"), authority.then_some("a.test:81"));
+            let told = Told { chunked, key, authority, ..told(trusted) };
+            let mut fields = Fields::new();
+            asked.iter().for_each(|(name, value)| fields.add(name, value));
+            let has = Seen::of(&fields, "x-api-key", trusted).has;
+            to_worker(&mut fields, has, &told);
+            let mut gets: BTreeMap<String, Values> = BTreeMap::new();
+            for (name, value) in fields.iter() {
+                gets.entry(String::from_utf8(name.to_vec()).unwrap()).or_default().push(value.to_vec());
+            }
+            prop_assert_eq!(gets, model(&asked, &told));
+            // What passes as it is keeps its order.
+            let ours = ["te", "connection", "via", "host", "x-request-id", "x-buckler-caller"];
+            let passes = |name: &str| fields.contains(name) && !ours.contains(&name) && !name.starts_with("x-forwarded-");
+            let passed: Vec<_> = fields.iter().filter(|(name, _)| passes(text(name).unwrap())).collect();
+            let came = asked.iter().filter(|(name, _)| passes(name)).map(|(name, value)| (name.as_bytes(), &**value));
+            prop_assert_eq!(passed, came.collect::<Vec<_>>());
+        }
     }
 }

@@ -309,7 +309,7 @@ impl Outgoing {
 /// goes out in chunks.
 fn write_head(order: &Order, out: &mut Vec<u8>) -> Framing {
     let head = &order.head;
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = head.target.path_and_query();
     let fields = &head.fields;
     out.reserve(fields.as_lines().len() + target.len() + 64);
     out.extend_from_slice(head.method.as_str().as_bytes());
@@ -364,7 +364,7 @@ mod tests {
     use std::task::Waker;
     use std::time::Duration;
 
-    use http::{HeaderValue, Method, Uri};
+    use http::{HeaderValue, Method};
     use http_body::SizeHint;
     use proptest::prelude::*;
     use tokio::io::AsyncReadExt;
@@ -374,10 +374,10 @@ mod tests {
     use crate::clock::Moment;
     use crate::forward::exchange::{Late, Patience};
     use crate::forward::source::{ClientBody, Source};
-    use crate::message::RequestHead;
+    use crate::message::{RequestHead, Target};
 
     fn order(fields: &[(&'static str, &str)], body: Upload) -> Order {
-        let mut head = RequestHead::new(Method::POST, Uri::from_static("/a?b"));
+        let mut head = RequestHead::new(Method::POST, Target::new("", "", "/a?b"));
         fields.iter().for_each(|(name, value)| head.fields.add(name, value.as_bytes()));
         Order { head, body }
     }

@@ -188,8 +188,8 @@ fn head(order: &Order) -> Result<Request<()>, Refusal> {
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(Scheme::HTTP);
     uri.authority = authority.as_ref().and_then(authority_of);
-    let path = order.head.uri.path_and_query().cloned();
-    uri.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    let path = PathAndQuery::try_from(order.head.target.path_and_query());
+    uri.path_and_query = Some(path.map_err(|_| unfit())?);
     let mut head = Request::new(());
     *head.method_mut() = order.head.method.clone();
     *head.uri_mut() = Uri::from_parts(uri).map_err(|_| unfit())?;

@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::SendStream;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
 use tokio::task::JoinSet;
 
@@ -25,9 +25,9 @@ use crate::config::{self, WorkerProtocol};
 use crate::forward::early::Early;
 use crate::forward::pace::Patience;
 use crate::forward::proxy_header::Spoken;
-use crate::forward::source::{Http2Source, Source};
+use crate::forward::source::{Http2Source, Interrupted, Source, StreamBody};
 use crate::forward::upload::Upload;
-use crate::message::RequestHead;
+use crate::message::{RequestHead, Target};
 use crate::record::Scribe;
 use crate::record::counts::ServiceCounts;
 use crate::refusal::Reason;
@@ -104,7 +104,7 @@ fn get(path: &'static str) -> Order {
 }
 
 fn order(method: Method, path: &'static str, body: Upload) -> Order {
-    let mut head = RequestHead::new(method, Uri::from_static(path));
+    let mut head = RequestHead::new(method, Target::new("", "", path));
     head.fields.add("host", b"api.test");
     Order { head, body }
 }
@@ -126,8 +126,29 @@ async fn body() -> (SendStream<Bytes>, Upload) {
         let _respond = respond;
         while server.accept().await.is_some() {}
     });
-    let source = Http2Source::new(request.into_body(), None, PATIENCE, None);
+    let source = Http2Source::new(Box::new(Received(request.into_body())), None, PATIENCE, None);
     (client.await.unwrap(), Upload::new(Source::Http2(Box::new(source)), u64::MAX, false))
+}
+
+#[derive(Debug)]
+struct Received(h2::RecvStream);
+
+impl StreamBody for Received {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
+        self.0.poll_data(cx).map(|data| data.map(|data| data.map_err(|_| Interrupted::Gone)))
+    }
+
+    fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, Interrupted>> {
+        self.0.poll_trailers(cx).map_err(|_| Interrupted::Gone)
+    }
+
+    fn release(&mut self, length: usize) {
+        self.0.flow_control().release_capacity(length).unwrap();
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
 }
 
 /// Reads an answer to its end.

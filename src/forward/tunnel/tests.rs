@@ -156,6 +156,70 @@ async fn a_tunnel_that_ends_silent_in_a_drain_says_so() {
     assert_eq!(world.tunnel.await.unwrap().0, TunnelEnd::Drained);
 }
 
+/// A client whose connection tells that it is gone, and not its bytes.
+struct Leaver {
+    bytes: UnixStream,
+    gone: tokio::sync::oneshot::Receiver<()>,
+}
+
+impl ClientSide for Leaver {
+    fn reset_on_close(&mut self) {}
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.gone).poll(cx).map(|_| ())
+    }
+}
+
+impl AsyncRead for Leaver {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.bytes).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Leaver {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.bytes).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.bytes).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.bytes).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_client_that_leaves_is_noticed_although_its_worker_takes_nothing() {
+    let (_far_client, bytes) = UnixStream::pair().unwrap();
+    let (_far_worker, near_worker) = UnixStream::pair().unwrap();
+    let (leave, gone) = tokio::sync::oneshot::channel();
+    let clock = ShardClock::new();
+    // More than the worker's socket takes.
+    let up = Flow::new(vec![7; 16 * 1024 * 1024]);
+    let mut flows = Flows { up, down: Flow::new(Vec::new()), first: None };
+    let (_, mut outcome) = outcome(&clock);
+    let (mut client, mut worker) = (Leaver { bytes, gone }, Socket::Unix(near_worker));
+    let terms = TunnelTerms { idle: MINUTE, clock: &clock, drain: std::future::pending() };
+    let mut running = pin!(flows.run(&mut client, &mut worker, terms, &mut outcome));
+    tokio::select! {
+        biased;
+        _ = &mut running => panic!("it ended by itself"),
+        () = tokio::task::yield_now() => {}
+    }
+    drop(leave);
+    assert_eq!(running.await, TunnelEnd::ClientReset);
+}
+
 /// A client whose transport takes everything, and holds back what its socket does not take: like TLS, but for its bound.
 struct HoldsBack {
     socket: Socket,

@@ -18,7 +18,7 @@ use crate::forward::source::Source;
 use crate::inbound::Visitor;
 use crate::listen::frames::PREFACE;
 use crate::listen::wire::{Event, Fault, HeadFacts, MethodKind, Spans, Stage};
-use crate::message::{Request, RequestHead};
+use crate::message::{Request, RequestHead, Target};
 use crate::refusal::{Reason, Refusal};
 
 /// The longest name of a field, in bytes: what the `http` crate holds, which requests go to workers of HTTP/2 by.
@@ -208,11 +208,19 @@ fn read(head: &[u8], spans: &Spans, facts: &HeadFacts) -> Option<RequestHead> {
     fields.read(head, &spans.fields);
     Some(RequestHead {
         method: method(facts.method, &head[spans.method.clone()])?,
-        uri: Uri::try_from(&head[spans.target.clone()]).ok()?,
+        target: target(&head[spans.target.clone()])?,
         version: if facts.version_10 { Version::HTTP_10 } else { Version::HTTP_11 },
         fields,
         extended: None,
     })
+}
+
+fn target(text: &[u8]) -> Option<Target> {
+    match text {
+        // The wire lets ASCII pass, and of that what may stand in a path and a query.
+        [b'/' | b'*', ..] => Some(Target::new("", "", std::str::from_utf8(text).ok()?)),
+        _ => Some(Target::of(&Uri::try_from(text).ok()?)),
+    }
 }
 
 fn method(kind: MethodKind, name: &[u8]) -> Option<Method> {

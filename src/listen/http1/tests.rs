@@ -34,7 +34,7 @@ use crate::shard::ShardId;
 use crate::socket::Socket;
 
 /// A service that refuses every request.
-fn place() -> Rc<Place> {
+pub(in crate::listen) fn place() -> Rc<Place> {
     place_that_keeps(Duration::from_secs(60))
 }
 
@@ -55,7 +55,7 @@ fn place_with(change: impl FnOnce(&mut Timeouts)) -> Rc<Place> {
 }
 
 /// A connection, who comes over it, and its other end.
-fn connection(place: &Rc<Place>) -> (Transport, Rc<Visitor>, UnixStream) {
+pub(in crate::listen) fn connection(place: &Rc<Place>) -> (Transport, Rc<Visitor>, UnixStream) {
     let (near, far) = UnixStream::pair().unwrap();
     near.set_nonblocking(true).unwrap();
     far.set_nonblocking(true).unwrap();
@@ -98,7 +98,7 @@ fn line_at(place: &Rc<Place>) -> (Rc<Line>, UnixStream) {
     (Line::new(Rest { transport, since, heads: 0 }, &visitor), far)
 }
 
-fn run<T>(test: impl Future<Output = T>) -> T {
+pub(in crate::listen) fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, test)
 }
@@ -133,7 +133,7 @@ async fn understand(line: &Rc<Line>) -> Vec<Understood> {
         drop(body);
         assert!(poll_fn(|cx| Poll::Ready(line.settle(cx))).await, "the next request follows");
         assert!(!line.io.borrow().held.is_empty() || line.io.borrow().held.capacity() == 0);
-        let (method, target) = (head.method, head.uri.to_string());
+        let (method, target) = (head.method, head.target.path_and_query().to_owned());
         all.push(Understood { method, target, fields: pairs(&head.fields), content, trailers });
     }
     all
