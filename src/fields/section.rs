@@ -1,5 +1,5 @@
-//! What fields are held in: a buffer of lines with an index beside it, and the buffers that a thread keeps for the heads
-//! to come. Which fields there are is `fields.rs`'s business.
+//! What fields are held in: a buffer of lines with an index beside it, and the buffers that a thread keeps for heads to
+//! come. Which fields there are is `fields.rs`'s business.
 
 use std::cell::RefCell;
 
@@ -121,7 +121,7 @@ const fn bit(name: &[u8]) -> u64 {
     }
 }
 
-/// Without what would end a line (RFC 9110 section 5.5). It looks at eight bytes at a time, and at the last eight again.
+/// Without what would end a line (RFC 9110 section 5.5). Eight bytes are looked at in one word, the last eight again.
 pub(super) fn is_value(value: &[u8]) -> bool {
     const EACH: u64 = 0x0101_0101_0101_0101;
     // Not 0 exactly if one of the bytes is.

@@ -144,8 +144,8 @@ struct Said {
 }
 
 impl Said {
-    /// Takes notice of a field, whose name is in lower case. False: it is not for the client (RFC 9110 section 7.6.1), or
-    /// was said before.
+    /// Takes notice of a field, whose name is in lower case. False: it is not for the client (RFC 9110 section 7.6.1),
+    /// or was said before.
     fn hear(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Bad> {
         // By length first: most names are of none of these.
         Ok(match (name.len(), name) {
