@@ -16,9 +16,10 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use section::{Line, NONE, Section, is_value, lower};
 
-/// Fields, in the order in which they came or were added. Names are in lower case; a value is without blanks around it
-/// and never holds CR, LF or NUL. Names and values together may have 4 GiB; what is beyond that is left out. How many
-/// there may be is bounded by whoever reads them. They stand in a box, since a head is handed on many times on its way.
+/// Fields, in the order in which they came or were added. Names are in lower case; a value never holds CR, LF or NUL,
+/// and blanks around it only if HTTP/2 brought them, which is refused further on. Names and values together may have
+/// 4 GiB; what is beyond that is left out. How many there may be is bounded by whoever reads them.
+/// They stand in a box, since a head is handed on many times on its way.
 #[derive(Default)]
 pub struct Fields(Option<Box<Section>>);
 
@@ -75,6 +76,7 @@ impl Fields {
         &'a self,
         name: &'n str,
     ) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a, 'n> {
+        debug_assert!(!has_upper_case(name));
         let all = self.all();
         let end = if all.may_have(name) { all.lines.len() } else { 0 };
         (0..end).filter(|n| all.is(*n, name)).map(|n| all.value(n))
@@ -87,14 +89,14 @@ impl Fields {
 
     /// The same with a value that is written in parts.
     pub fn add_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        debug_assert!(!name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_uppercase()));
+        debug_assert!(is_value(name.as_bytes()) && !name.contains(':') && !has_upper_case(name));
         let all = self.all_mut();
         let at = all.text.len();
         all.text.extend_from_slice(name.as_bytes());
         all.text.extend_from_slice(b": ");
         let value = all.text.len();
         write(&mut all.text);
-        if is_value(all.text.get(value..).unwrap_or_default()) {
+        if is_value(all.text.get(value..).unwrap_or_default()) && all.has_room(2) {
             all.text.extend_from_slice(b"\r\n");
             all.note(at, value);
         } else {
@@ -104,7 +106,11 @@ impl Fields {
 
     /// Adds one that was read: its reader has judged that name and value are such. The name may be in any case.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        debug_assert!(is_value(name) && is_value(value));
         let all = self.all_mut();
+        if !all.has_room(name.len() + value.len() + 4) {
+            return;
+        }
         let at = all.text.len();
         all.text.reserve(name.len() + value.len() + 4);
         all.text.extend_from_slice(name);
@@ -118,6 +124,9 @@ impl Fields {
     /// The same of a whole line, CRLF and all, of which the first `name` bytes are the name and `: ` the next two.
     pub fn push_line(&mut self, line: &[u8], name: usize) {
         let all = self.all_mut();
+        if !all.has_room(line.len()) {
+            return;
+        }
         let at = all.text.len();
         all.text.extend_from_slice(line);
         lower(&mut all.text[at..at + name]);
@@ -151,10 +160,11 @@ impl Fields {
                 && section.get(name.end..value.start) == Some(b": ")
                 && section.get(value.end..next) == Some(b"\r\n")
         });
-        if !as_written {
-            let push =
-                |span: &FieldSpan| self.push(&section[span.name.clone()], &section[span.value.clone()]);
-            return spans.iter().for_each(push);
+        if !as_written || !self.all().has_room(next - begin) {
+            spans
+                .iter()
+                .for_each(|span| self.push(&section[span.name.clone()], &section[span.value.clone()]));
+            return;
         }
         // One copy for all of them, as nearly every client writes them.
         let all = self.all_mut();
@@ -178,6 +188,9 @@ impl Fields {
     /// Adds all of these behind the others.
     pub fn add_all(&mut self, others: &Self) {
         let (all, others) = (self.all_mut(), others.all());
+        if !all.has_room(others.text.len()) {
+            return;
+        }
         let base = all.text.len();
         all.text.extend_from_slice(&others.text);
         for line in &others.lines {
@@ -193,6 +206,7 @@ impl Fields {
 
     /// Removes all of this name.
     pub fn remove(&mut self, name: &str) {
+        debug_assert!(!has_upper_case(name));
         if self.contains(name) {
             self.retain(|other, _| other != name.as_bytes());
         }
@@ -222,16 +236,15 @@ impl Fields {
 
     /// Gives back the room that is not used, of what is kept for long.
     pub fn shrink(&mut self) {
-        if let Some(all) = &mut self.0 {
-            all.text.shrink_to_fit();
-            all.lines.shrink_to_fit();
-        }
+        let Some(all) = &mut self.0 else { return };
+        all.text.shrink_to_fit();
+        all.lines.shrink_to_fit();
     }
 
     /// The same as a map, for a library that wants one.
     pub fn to_map(&self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.len());
         let all = self.all();
+        let mut map = HeaderMap::with_capacity(self.len());
         let text = Bytes::copy_from_slice(&all.text);
         for n in 0..all.lines.len() {
             let value = all.lines[n].value as usize..all.end(n) - 2;
@@ -259,6 +272,11 @@ impl Fields {
 pub fn text(value: &[u8]) -> Option<&str> {
     let is_text = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
     if is_text { std::str::from_utf8(value).ok() } else { None }
+}
+
+/// A name like that is never found.
+fn has_upper_case(name: &str) -> bool {
+    name.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 impl From<&HeaderMap> for Fields {

@@ -7,6 +7,8 @@ use std::cell::RefCell;
 pub(super) const SPARE: usize = 64;
 /// A buffer with room for more bytes than this is not kept, nor is one with less than usual.
 pub(super) const SPARE_BYTES: usize = 4096;
+/// All lines of one head together, in bytes: far more than any reader lets pass.
+pub(super) const MOST: usize = u32::MAX as usize;
 /// Room for the lines of a usual head, in bytes.
 const USUAL_BYTES: usize = 1024;
 /// The same in lines.
@@ -71,14 +73,16 @@ impl Section {
         self.names & bit(name.as_bytes()) != 0
     }
 
-    /// Notes the line that begins at `at`, the last one of all.
+    /// Whether so many bytes more can be held.
+    pub(super) const fn has_room(&self, more: usize) -> bool {
+        more <= MOST.saturating_sub(self.text.len())
+    }
+
+    /// Notes the line that begins at `at`, the last one of all. There was room for it.
     #[inline]
     pub(super) fn note(&mut self, at: usize, value: usize) {
-        let (Ok(begins), Ok(_)) = (u32::try_from(at), u32::try_from(self.text.len())) else {
-            return self.text.truncate(at);
-        };
         self.names |= bit(&self.text[at..value - 2]);
-        self.lines.push(Line { at: begins, value: begins + (value - at) as u32 });
+        self.lines.push(Line { at: at as u32, value: value as u32 });
     }
 
     /// Keeps its buffers for another head.

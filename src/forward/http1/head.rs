@@ -89,15 +89,21 @@ pub fn read(bytes: &[u8], method: &Method, most: usize) -> Result<Option<(Head, 
         if name.len() > NAME_MOST {
             return Err(NOT_HTTP);
         }
+        let before = fields.len();
         match whole_line(bytes, name, field.value) {
             Some(line) => fields.push_line(line, name.len()),
             None => fields.push(name, field.value),
+        }
+        if fields.len() == before {
+            return Err(NOT_HTTP);
         }
         if !said.hear(fields.last_name(), field.value)? && !switches {
             fields.pop();
         }
     }
     if !switches {
+        said.nominated.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        said.nominated.dedup();
         said.nominated.iter().for_each(|name| fields.remove(name.as_str()));
     }
     if said.chunked {
