@@ -17,6 +17,8 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 const SPARE: usize = 64;
 /// A buffer with room for more bytes than this is not kept, nor is one with less than usual.
 const SPARE_BYTES: usize = 4096;
+/// All lines of one head together, in bytes: far more than any reader lets pass.
+const MOST: usize = u32::MAX as usize;
 /// Room for the lines of a usual head, in bytes.
 const USUAL_BYTES: usize = 1024;
 /// The same in lines.
@@ -26,9 +28,9 @@ thread_local! {
     static SPARES: RefCell<Vec<(Vec<u8>, Vec<Line>)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Fields, in the order in which they came or were added. Names are in lower case; a value is without blanks around it
-/// and never holds CR, LF or NUL. Names and values together may have 4 GiB; what is beyond that is left out. How many
-/// there may be is bounded by whoever reads them.
+/// Fields, in the order in which they came or were added. Names are in lower case; a value never holds CR, LF or NUL,
+/// and blanks around it only if HTTP/2 brought them, which is refused further on. Names and values together may have
+/// [`MOST`] bytes; what is beyond that is left out. How many there may be is bounded by whoever reads them.
 #[derive(Default)]
 pub struct Fields {
     /// Complete lines, one behind the other: `name: value` and CRLF.
@@ -100,6 +102,7 @@ impl Fields {
         &'a self,
         name: &'n str,
     ) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a, 'n> {
+        debug_assert!(!has_upper_case(name));
         let end = if self.may_have(name) { self.lines.len() } else { 0 };
         (0..end).filter(|n| self.name(*n) == name.as_bytes()).map(|n| self.value(n))
     }
@@ -111,13 +114,13 @@ impl Fields {
 
     /// The same with a value that is written in parts.
     pub fn add_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        debug_assert!(!name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_uppercase()));
+        debug_assert!(is_value(name.as_bytes()) && !name.contains(':') && !has_upper_case(name));
         let at = self.text.len();
         self.text.extend_from_slice(name.as_bytes());
         self.text.extend_from_slice(b": ");
         let value = self.text.len();
         write(&mut self.text);
-        if is_value(self.text.get(value..).unwrap_or_default()) {
+        if is_value(self.text.get(value..).unwrap_or_default()) && self.has_room(2) {
             self.text.extend_from_slice(b"\r\n");
             self.note(at, value);
         } else {
@@ -127,6 +130,10 @@ impl Fields {
 
     /// Adds one that was read: its reader has judged that name and value are such. The name may be in any case.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        debug_assert!(is_value(name) && is_value(value));
+        if !self.has_room(name.len() + value.len() + 4) {
+            return;
+        }
         let at = self.text.len();
         self.text.reserve(name.len() + value.len() + 4);
         self.text.extend_from_slice(name);
@@ -139,6 +146,9 @@ impl Fields {
 
     /// The same of a whole line, CRLF and all, of which the first `name` bytes are the name and `: ` the next two.
     pub fn push_line(&mut self, line: &[u8], name: usize) {
+        if !self.has_room(line.len()) {
+            return;
+        }
         let at = self.text.len();
         self.text.extend_from_slice(line);
         lower(&mut self.text[at..at + name]);
@@ -157,7 +167,7 @@ impl Fields {
                 && section.get(name.end..value.start) == Some(b": ")
                 && section.get(value.end..next) == Some(b"\r\n")
         });
-        if !as_written {
+        if !as_written || !self.has_room(next - begin) {
             spans
                 .iter()
                 .for_each(|span| self.push(&section[span.name.clone()], &section[span.value.clone()]));
@@ -183,6 +193,9 @@ impl Fields {
 
     /// Adds all of these behind the others.
     pub fn add_all(&mut self, others: &Self) {
+        if !self.has_room(others.text.len()) {
+            return;
+        }
         let base = self.text.len();
         self.text.extend_from_slice(&others.text);
         for line in &others.lines {
@@ -198,6 +211,7 @@ impl Fields {
 
     /// Removes all of this name.
     pub fn remove(&mut self, name: &str) {
+        debug_assert!(!has_upper_case(name));
         if self.may_have(name) {
             self.retain(|other, _| other != name.as_bytes());
         }
@@ -264,13 +278,15 @@ impl Fields {
         self.names & bit(name.as_bytes()) != 0
     }
 
-    /// Notes the line that begins at `at`, the last one of all.
+    /// Whether so many bytes more can be held.
+    const fn has_room(&self, more: usize) -> bool {
+        more <= MOST.saturating_sub(self.text.len())
+    }
+
+    /// Notes the line that begins at `at`, the last one of all. There was room for it.
     fn note(&mut self, at: usize, value: usize) {
-        let (Ok(begins), Ok(_)) = (u32::try_from(at), u32::try_from(self.text.len())) else {
-            return self.text.truncate(at);
-        };
         self.names |= bit(&self.text[at..value - 2]);
-        self.lines.push(Line { at: begins, value: begins + (value - at) as u32 });
+        self.lines.push(Line { at: at as u32, value: value as u32 });
     }
 }
 
@@ -300,6 +316,11 @@ const fn bit(name: &[u8]) -> u64 {
                 & 63)
         }
     }
+}
+
+/// A name like that is never found.
+fn has_upper_case(name: &str) -> bool {
+    name.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 /// Without what would end a line (RFC 9110 section 5.5).

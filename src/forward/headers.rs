@@ -136,7 +136,10 @@ fn strip(fields: &mut Fields, goes: impl Fn(&[u8]) -> bool) {
             .iter()
             .any(|other| option.eq_ignore_ascii_case(other))
     });
-    let nominated: Vec<_> = names.map(str::to_ascii_lowercase).collect();
+    let mut nominated: Vec<_> =
+        names.map(str::to_ascii_lowercase).filter(|name| fields.contains(name)).collect();
+    nominated.sort_unstable();
+    nominated.dedup();
     fields.retain(|name, _| !goes(name) && !nominated.iter().any(|other| other.as_bytes() == name));
 }
 

@@ -178,8 +178,12 @@ impl Watch {
             let desk = visitor.desk();
             (desk.service.config.bounds, upgrade::carries_websocket(&desk.service.config))
         };
-        let frames =
-            FrameBounds { head_bytes: bounds.head_bytes, streams: bounds.streams, frame_bytes: FRAME_BYTES };
+        let frames = FrameBounds {
+            head_bytes: bounds.head_bytes,
+            head_fields: bounds.head_fields,
+            streams: bounds.streams,
+            frame_bytes: FRAME_BYTES,
+        };
         let wire = Wire::new(visitor, frames);
         wire.say(frames::SETTINGS, 0, &settings(&bounds, extends));
         wire.say(frames::WINDOW_UPDATE, 0, &(CONNECTION_WINDOW - FIRST_WINDOW).to_be_bytes());

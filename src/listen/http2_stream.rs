@@ -45,7 +45,10 @@ pub(super) async fn serve(
     }
     let ends = wants_no_body || has_no_content(head.status) || reply.is_end_stream();
     complete(&mut head, &reply, ends);
-    if stream.head(&head, ends).is_err() || ends {
+    let sent = stream.head(&head, ends);
+    // It is written: its memory does not wait for a body that may take days.
+    drop(head);
+    if sent.is_err() || ends {
         return;
     }
     // What is here and has room goes with its head.

@@ -31,10 +31,10 @@ pub fn page(
         fields.add("cache-control", b"no-store");
     }
     // With other statuses it means something else, or nothing (RFC 9110 section 10.2.3).
-    if let Some(wait) = refusal.retry_after.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE) {
-        if !fields.contains("retry-after") {
-            fields.add("retry-after", itoa::Buffer::new().format(whole_seconds(wait)).as_bytes());
-        }
+    if let Some(wait) = refusal.retry_after.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE)
+        && !fields.contains("retry-after")
+    {
+        fields.add("retry-after", itoa::Buffer::new().format(whole_seconds(wait)).as_bytes());
     }
     fields.remove(PROXY_STATUS);
     fields.add_with(PROXY_STATUS, |out| proxy_status(refusal, asked.caller, true, out));

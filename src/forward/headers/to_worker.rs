@@ -98,11 +98,15 @@ fn takes_trailers(fields: &Fields) -> bool {
 fn remove(fields: &mut Fields, trusted: bool) {
     let mut nominated = Vec::new();
     for value in fields.get_all("connection").filter(|value| !names_nothing(value)) {
-        let options = text(value).unwrap_or("").split(',').map(|option| option.trim().to_ascii_lowercase());
-        // How long the message is and whom it is for are not a client's to take away.
-        nominated.extend(options.filter(|option| {
-            !matches!(option.as_str(), "" | "close" | "keep-alive" | "content-length" | "host")
-        }));
+        for option in text(value).unwrap_or("").split(',') {
+            let option = option.trim().to_ascii_lowercase();
+            // How long the message is and whom it is for are not a client's to take away.
+            let stays = matches!(option.as_str(), "" | "close" | "keep-alive" | "content-length" | "host");
+            // Never more of them than there are fields, however often a list says the same.
+            if !stays && fields.contains(&option) && !nominated.contains(&option) {
+                nominated.push(option);
+            }
+        }
     }
     fields.retain(|name, _| {
         !(is_of_one_hop(name)

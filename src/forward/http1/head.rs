@@ -97,6 +97,8 @@ pub fn read(bytes: &[u8], method: &Method, most: usize) -> Result<Option<(Head, 
         }
     }
     if !switches {
+        said.nominated.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        said.nominated.dedup();
         said.nominated.iter().for_each(|name| fields.remove(name.as_str()));
     }
     if said.chunked {

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const BOUNDS: FrameBounds = FrameBounds { head_bytes: 32 << 10, streams: 100, frame_bytes: 16_384 };
+const BOUNDS: FrameBounds =
+    FrameBounds { head_bytes: 32 << 10, head_fields: 100, streams: 100, frame_bytes: 16_384 };
 const SECOND: u64 = 1_000_000_000;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

@@ -70,6 +70,8 @@ pub(super) async fn send(line: &Line, answer: Response<Reply>, asked: &Asked) ->
     let Response { head, body } = answer;
     let keep_alive = asked.keep_alive && !in_the_way;
     let course = head::write((&head, &body), (asked, keep_alive), now, &mut out.bytes);
+    // It is written: its memory does not wait for a body that may take days.
+    drop(head);
     let mut reply = Some(body);
     if course.framing == Framing::Length(0)
         && let Some(mut reply) = reply.take()

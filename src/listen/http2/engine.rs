@@ -60,6 +60,8 @@ pub(super) struct Engine {
     wire: Rc<Wire>,
     /// `bounds.head_bytes` and `bounds.streams`, as the client was told: a reload does not change what it was.
     head_bytes: usize,
+    /// `bounds.head_fields`, for trailers; a request's are counted where it is judged.
+    head_fields: usize,
     streams: usize,
     unpacker: Unpacker,
     /// That of the last request.
@@ -97,6 +99,7 @@ impl Engine {
         Self {
             wire,
             head_bytes: bounds.head_bytes,
+            head_fields: bounds.head_fields,
             streams: bounds.streams as usize,
             unpacker: Unpacker::new(),
             authority: None,

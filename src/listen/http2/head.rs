@@ -82,9 +82,9 @@ impl Block {
         fields::text(self.fields.get("content-length")?)?.parse().ok()
     }
 
-    /// As trailers. None: malformed.
-    pub(super) fn trailers(self) -> Option<HeaderMap> {
-        (!self.malformed && self.target.is_empty()).then(|| self.fields.to_map())
+    /// As trailers, of which there may be `most`. None: malformed, or more of them.
+    pub(super) fn trailers(self, most: usize) -> Option<HeaderMap> {
+        (!self.malformed && self.target.is_empty() && self.fields.len() <= most).then(|| self.fields.to_map())
     }
 
     /// As the head of a request, with what is asked for on its stream beside HTTP itself (RFC 8441 section 4). None:

@@ -19,7 +19,8 @@ use super::*;
 use crate::forward::source::{Interrupted, StreamBody};
 use crate::listen::http1::tests::{connection, place, run};
 
-const BOUNDS: FrameBounds = FrameBounds { head_bytes: 32 << 10, streams: 100, frame_bytes: FRAME_BYTES };
+const BOUNDS: FrameBounds =
+    FrameBounds { head_bytes: 32 << 10, head_fields: 100, streams: 100, frame_bytes: FRAME_BYTES };
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();

@@ -32,7 +32,7 @@ impl Engine {
         }
         match self.wire.find(id) {
             Some(stream) => {
-                let trailers = fields.trailers().filter(|_| ends && size == Size::Fits);
+                let trailers = fields.trailers(self.head_fields).filter(|_| ends && size == Size::Fits);
                 let malformed = trailers.is_none() || stream.end(trailers).is_err();
                 self.stream_ends(&stream, malformed);
                 Ok(())
