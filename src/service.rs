@@ -204,9 +204,10 @@ pub struct WakeCall {
 }
 
 impl WakeCall {
-    /// Wakes the task once at `at`, nanoseconds of [`Moment`]: not before that, and at most 0.2 s after it (a step of
-    /// the wheel and a tick of the shard). If that is more than 100 s away, earlier, to be asked again. It replaces
-    /// what was asked before.
+    /// Wakes the task once at `at`, nanoseconds of [`Moment`]: not before that, and as a rule at most 0.2 s after it (a
+    /// step of the wheel and a tick of the shard). While the shard works on a new plan it does not tick: then as much
+    /// later as that takes. If `at` is more than 100 s away, earlier, to be asked again. It replaces what was asked
+    /// before.
     pub fn at(&self, at: u64) {
         self.place.waiting.borrow_mut().set(self.number, at, self.place.clock.now());
     }

@@ -4,8 +4,9 @@
 //! [`Moment::nanos`], so all of them, over all reloads, mean the same by a time. governor asks a clock for the time
 //! inside the call; [`CallClock`] answers with the `now` that the caller of this module passed.
 //!
-//! Every request of a named caller is charged to two accounts, and nearly always both charges pass, which the debt alone
-//! tells: that much of GCRA stands here ([`Meter::owed`]). What does not pass, and all of strangers, is governor's.
+//! Every request of a named caller is charged to two accounts, and nearly always both charges pass, which the debt
+//! alone tells: that much of GCRA stands here ([`Meter::owed`]). What does not pass, and all of strangers, is
+//! governor's.
 
 use std::cell::Cell;
 use std::num::NonZeroU32;

@@ -7,7 +7,8 @@
 //! ```
 //! use buckler::listen::frames::{FloodKind, FrameBounds, Frames};
 //!
-//! let mut frames = Frames::new(FrameBounds { head_bytes: 32 << 10, head_fields: 100, streams: 100, frame_bytes: 16 << 10 }, 0);
+//! let bounds = FrameBounds { head_bytes: 32 << 10, head_fields: 100, streams: 100, frame_bytes: 16 << 10 };
+//! let mut frames = Frames::new(bounds, 0);
 //! frames.received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 1).expect("the preface");
 //! let data_on_stream_0 = [0, 0, 1, 0, 0, 0, 0, 0, 0, b'x'];
 //! let flood = frames.received(&data_on_stream_0, 2).expect_err("SETTINGS come first");

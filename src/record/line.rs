@@ -243,18 +243,19 @@ const PLAIN: [bool; 256] = {
     plain
 };
 
-/// Escapes as RFC 8259 section 7. Bytes that are not UTF-8 are read as Latin-1, as old clients mean them.
+/// Escapes as RFC 8259 section 7, and the controls of Latin-1 (U+0080 to U+009F) too: terminals obey them, and somebody
+/// may look at the log in one. Bytes that are not UTF-8 are read as Latin-1, as old clients mean them.
 pub(super) fn escape_json(value: &[u8], out: &mut Vec<u8>) {
     // Nearly always nothing in it is special.
     if value.iter().all(|byte| PLAIN[usize::from(*byte)]) {
         return out.extend_from_slice(value);
     }
     for chunk in value.utf8_chunks() {
-        for byte in chunk.valid().bytes() {
-            match byte {
-                b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-                0..0x20 | 0x7f => unicode(byte, out),
-                _ => out.push(byte),
+        for char in chunk.valid().chars() {
+            match u8::try_from(char) {
+                Ok(byte @ (b'"' | b'\\')) => out.extend_from_slice(&[b'\\', byte]),
+                Ok(byte @ (0..0x20 | 0x7f..=0x9f)) => unicode(byte, out),
+                _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
         chunk.invalid().iter().for_each(|byte| unicode(*byte, out));
@@ -387,11 +388,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn escaped_bytes_are_always_a_json_string(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn escaped_bytes_are_always_a_json_string(
+            bytes in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..200),
+                "[\u{0}-\u{ff}]{0,60}".prop_map(String::into_bytes),
+            ],
+        ) {
             let mut out = vec![b'"'];
             escape_json(&bytes, &mut out);
             out.push(b'"');
-            prop_assert!(out.iter().all(|b| *b >= 0x20));
+            prop_assert!(!str::from_utf8(&out).unwrap().chars().any(char::is_control));
             let text: String = serde_json::from_slice(&out).unwrap();
             if let Ok(valid) = std::str::from_utf8(&bytes) {
                 prop_assert_eq!(text, valid);

@@ -31,8 +31,7 @@ pub fn page(
         fields.add("cache-control", b"no-store");
     }
     // With other statuses it means something else, or nothing (RFC 9110 section 10.2.3).
-    if let Some(wait) = refusal.retry_after
-        && status == StatusCode::SERVICE_UNAVAILABLE
+    if let Some(wait) = refusal.retry_after.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE)
         && !fields.contains("retry-after")
     {
         fields.add("retry-after", itoa::Buffer::new().format(whole_seconds(wait)).as_bytes());

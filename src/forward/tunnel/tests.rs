@@ -220,7 +220,7 @@ async fn a_client_that_leaves_is_noticed_although_its_worker_takes_nothing() {
     assert_eq!(running.await, TunnelEnd::ClientReset);
 }
 
-/// A client whose transport takes everything, and holds back what its socket does not take: like TLS, but for its bound.
+/// A client whose transport takes everything, and holds back what its socket does not take: like TLS, without a bound.
 struct HoldsBack {
     socket: Socket,
     held: Vec<u8>,

@@ -25,7 +25,7 @@ use crate::refusal::Refusal;
 
 /// How long the head of an answer is awaited for a client that closed its side after it asked. It may only have closed
 /// the sending half (RFC 9112 section 9.6 allows it), but most that do are gone, and their request holds a worker.
-const HALF_CLOSED_WAIT: Duration = Duration::from_secs(2);
+pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(2);
 /// How many requests of one connection are served before others have their turn. Only for those that a client
 /// pipelined and that are refused: whatever waits for a worker ends the turn.
 pub(super) const REQUESTS_PER_TURN: u32 = 16;
@@ -301,8 +301,9 @@ impl Io {
                 let (left, late) = self.body.pace.left(visitor.patience());
                 (after(since, left), Overdue::Body(late))
             }),
+            // One that was pipelined may begin long after the client closed its side: its time is its own.
             Phase::Serving => {
-                self.closed_at.map(|since| (after(since, HALF_CLOSED_WAIT), Overdue::HalfClosed))
+                self.closed_at.map(|at| (after(at.max(self.since), HALF_CLOSED_WAIT), Overdue::HalfClosed))
             }
             Phase::Listening => Some(match self.head_since {
                 // The first one counts from the connection's begin.

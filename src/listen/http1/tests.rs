@@ -1,6 +1,7 @@
 //! Whole connections without a listener: what a client writes, in pieces of any size, and what comes of it.
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::num::NonZeroUsize;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tokio::task::LocalSet;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::line::REQUESTS_PER_TURN;
+use super::line::{HALF_CLOSED_WAIT, REQUESTS_PER_TURN};
 use super::request::Asked;
 use super::*;
 use crate::admit::caller::CallerBook;
@@ -449,6 +450,29 @@ fn the_first_head_has_the_time_from_the_begin_of_its_connection() {
         assert_eq!(io.deadline(&line.visitor), Some((begun + head, Overdue::Head)));
         io.heads = 1;
         assert_eq!(io.deadline(&line.visitor), Some((begun + 1_000_000 + head, Overdue::Head)));
+    });
+}
+
+#[test]
+fn each_pipelined_request_of_a_half_closed_client_has_its_own_time() {
+    run(async {
+        let (line, mut far) = line();
+        far.write_all(&b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(2)).unwrap();
+        far.shutdown(Shutdown::Write).unwrap();
+        let wait = u64::try_from(HALF_CLOSED_WAIT.as_nanos()).unwrap();
+        assert!(poll_fn(|cx| line.poll_head(cx)).await.is_ok());
+        let closed = poll_fn(|cx| {
+            assert!(line.poll_beside(cx).is_ok());
+            line.io.borrow().closed_at.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await;
+        let ends = || line.io.borrow().deadline(&line.visitor);
+        assert_eq!(ends(), Some((closed + wait, Overdue::HalfClosed)));
+        // The second one is here, and begins once the first is answered, which took longer than that.
+        assert!(poll_fn(|cx| line.poll_head(cx)).await.is_ok());
+        let begun = closed + 2 * wait;
+        line.io.borrow_mut().since = begun;
+        assert_eq!(ends(), Some((begun + wait, Overdue::HalfClosed)));
     });
 }
 

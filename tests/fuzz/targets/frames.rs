@@ -6,7 +6,7 @@
 use buckler::listen::frames::{Flood, FrameBounds, Frames, PREFACE};
 use libfuzzer_sys::fuzz_target;
 
-const BOUNDS: FrameBounds = FrameBounds { head_bytes: 512, streams: 4, frame_bytes: 16_384 };
+const BOUNDS: FrameBounds = FrameBounds { head_bytes: 512, head_fields: 8, streams: 4, frame_bytes: 16_384 };
 /// More streams than this are never remembered: those allowed, and 4096 opened by a client that has seen no SETTINGS.
 const MOST_STREAMS: usize = 4 + 4096;
 
