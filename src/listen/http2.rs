@@ -293,8 +293,8 @@ impl Watch {
                 self.wire.visitor.desk().scribe.flood(FloodKind::Stalled.name());
                 return Some(End::Abandoned);
             }
-            // Asked to leave, and nothing is under way: a plain close takes nothing away from the client.
-            Overdue::End if self.ending.is_none() => return Some(End::Done),
+            // Asked to leave, and nothing is under way: it is told which stream was the last.
+            Overdue::End if self.ending.is_none() => self.end(code::NO_ERROR),
             Overdue::End => return Some(End::Abandoned),
             Overdue::Awake => self.park(),
             _ if !begun => return Some(End::Abandoned),
@@ -362,7 +362,8 @@ impl Watch {
         }
         let head = self.wire.frames.borrow().head_since();
         let head = head.map(|since| (after(since, timeouts.head), Overdue::Head));
-        let is_busy = visitor.is_busy();
+        // A request is there before its task first runs.
+        let is_busy = visitor.is_busy() || self.wire.open_streams() > 0;
         self.parked &= !self.engine.has_worked();
         let idle = (!is_busy && sending.is_none()).then(|| self.idle_ends(&timeouts));
         let word = self.asked.filter(|_| self.engine.waits_for_word());

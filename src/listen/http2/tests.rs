@@ -108,6 +108,20 @@ impl Met {
         panic!("a connection without a client is not over");
     }
 
+    /// Has the connection read a request, whose task has not run yet.
+    async fn read_one(&mut self, request: &[u8]) {
+        self.far.write_all(request).unwrap();
+        for _ in 0..10_000 {
+            let watch = self.watch().unwrap();
+            assert_eq!(watch.turn(&mut context()), None);
+            if watch.wire.open_streams() > 0 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("a request is not read");
+    }
+
     /// Sends this, as far as the connection takes it.
     async fn send(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
@@ -445,6 +459,43 @@ fn a_parked_connection_holds_nothing_and_goes_on_as_if_nothing_had_been() {
         assert_eq!(met.visitor.begun(), 2);
         assert!(cut(&met.heard()).iter().any(|(kind, id, _)| (*kind, *id) == (HEADERS, 3)));
         assert_eq!(met.watch().unwrap().deadline().unwrap().1, Overdue::Awake, "it is parked once more");
+    });
+}
+
+#[test]
+fn a_request_whose_task_has_not_run_yet_is_work() {
+    run(async {
+        let mut met = Met::new();
+        met.send(&begin()).await;
+        met.send(&get(1)).await;
+        let watch = met.watch().unwrap();
+        assert!(watch.overdue(Overdue::Awake).is_none());
+        assert_eq!(watch.deadline().unwrap().1, Overdue::Idle, "parked");
+        met.read_one(&get(3)).await;
+        let watch = met.watch().unwrap();
+        assert!(!matches!(watch.deadline(), Some((_, Overdue::Awake | Overdue::Idle))), "it would be parked at once");
+        met.turns().await;
+        assert_eq!(met.visitor.begun(), 2);
+        assert_eq!(met.watch().unwrap().deadline().unwrap().1, Overdue::Awake, "it is parked once more");
+    });
+}
+
+#[test]
+fn who_was_asked_to_leave_is_told_what_was_its_last_request() {
+    run(async {
+        let mut met = Met::new();
+        met.send(&begin()).await;
+        met.watch().unwrap().park();
+        met.watch().unwrap().ask();
+        assert!(matches!(met.watch().unwrap().deadline(), Some((_, Overdue::End))), "nothing is under way");
+        met.read_one(&get(1)).await;
+        assert!(!matches!(met.watch().unwrap().deadline(), Some((_, Overdue::End))), "a request would be lost");
+        met.turns().await;
+        assert!(cut(&met.heard()).iter().any(|(kind, id, _)| (*kind, *id) == (HEADERS, 1)));
+        assert!(met.watch().unwrap().overdue(Overdue::End).is_none());
+        met.turns().await;
+        let heard = met.heard();
+        assert_eq!(heard, frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]));
     });
 }
 
