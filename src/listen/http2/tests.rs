@@ -473,7 +473,10 @@ fn a_request_whose_task_has_not_run_yet_is_work() {
         assert_eq!(watch.deadline().unwrap().1, Overdue::Idle, "parked");
         met.read_one(&get(3)).await;
         let watch = met.watch().unwrap();
-        assert!(!matches!(watch.deadline(), Some((_, Overdue::Awake | Overdue::Idle))), "it would be parked at once");
+        assert!(
+            !matches!(watch.deadline(), Some((_, Overdue::Awake | Overdue::Idle))),
+            "it would be parked at once"
+        );
         met.turns().await;
         assert_eq!(met.visitor.begun(), 2);
         assert_eq!(met.watch().unwrap().deadline().unwrap().1, Overdue::Awake, "it is parked once more");
@@ -489,7 +492,10 @@ fn who_was_asked_to_leave_is_told_what_was_its_last_request() {
         met.watch().unwrap().ask();
         assert!(matches!(met.watch().unwrap().deadline(), Some((_, Overdue::End))), "nothing is under way");
         met.read_one(&get(1)).await;
-        assert!(!matches!(met.watch().unwrap().deadline(), Some((_, Overdue::End))), "a request would be lost");
+        assert!(
+            !matches!(met.watch().unwrap().deadline(), Some((_, Overdue::End))),
+            "a request would be lost"
+        );
         met.turns().await;
         assert!(cut(&met.heard()).iter().any(|(kind, id, _)| (*kind, *id) == (HEADERS, 1)));
         assert!(met.watch().unwrap().overdue(Overdue::End).is_none());

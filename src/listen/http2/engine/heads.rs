@@ -58,6 +58,9 @@ impl Engine {
         let length = fields.length();
         let request = fields.request().filter(|_| !ends || length.is_none_or(|length| length == 0));
         let Some(request) = request else { return self.wire.refuse(id, PROTOCOL_ERROR) };
+        if self.begun.len() >= self.streams {
+            self.drop_gone();
+        }
         let stream = self.wire.open(id, length, ends);
         self.begun.push((request, ends::of(&self.wire, &stream)));
     }
@@ -65,20 +68,58 @@ impl Engine {
     /// Begins the requests that are still wanted.
     pub(super) fn begin(&mut self) {
         self.worked |= !self.begun.is_empty();
-        let mut gone = 0;
+        self.drop_gone();
         for (request, (sending, receiving)) in self.begun.drain(..) {
-            if sending.is_gone() {
-                gone += 1;
-                continue;
-            }
             self.wire.frames.borrow_mut().handed_out(sending.id());
             let visitor = Rc::clone(&self.wire.visitor);
             // In a box: a task is copied several times until it runs.
             let serving = Box::pin(http2_stream::serve(visitor, request, (sending, receiving)));
             tokio::task::spawn_local(serving);
         }
+        self.begun.shrink_to(self.streams);
+    }
+
+    /// Lets go of the requests that the client has taken back.
+    fn drop_gone(&mut self) {
+        let before = self.begun.len();
+        self.begun.retain(|(_, (sending, _))| !sending.is_gone());
+        let gone = u32::try_from(before - self.begun.len()).unwrap_or(u32::MAX);
         if gone > 0 {
             self.wire.visitor.desk().scribe.refused_streams(gone);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listen::frames::{FrameBounds, RST_STREAM};
+    use crate::listen::http1::tests::{connection, place, run};
+    use crate::listen::http2::wire::Wire;
+
+    /// `:method: GET`, `:scheme: http`, `:path: /`, `:authority: a`.
+    const GET: &[u8] = b"\x82\x86\x84\x01\x01a";
+    const BOUNDS: FrameBounds =
+        FrameBounds { head_bytes: 32 << 10, head_fields: 100, streams: 100, frame_bytes: 16_384 };
+
+    fn engine() -> Engine {
+        let (_, visitor, _) = connection(&place());
+        Engine::new(Wire::new(visitor, BOUNDS), &BOUNDS)
+    }
+
+    #[test]
+    fn requests_that_are_taken_back_do_not_pile_up_within_a_read() {
+        run(async {
+            let mut engine = engine();
+            engine.head(1, true, GET).unwrap();
+            for n in 1..1000 {
+                engine.head(2 * n + 1, true, GET).unwrap();
+                assert!(engine.begun.len() <= engine.streams, "{} heads are kept", engine.begun.len());
+                engine.frame((RST_STREAM, 0, 2 * n + 1), &[0, 0, 0, 8]).unwrap();
+            }
+            engine.begin();
+            assert!(engine.begun.capacity() <= engine.streams);
+            assert_eq!(engine.wire.open_streams(), 1, "the one that is wanted");
+        });
     }
 }
