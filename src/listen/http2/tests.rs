@@ -327,6 +327,31 @@ fn uploads_that_stand_still_leave_the_others_their_share() {
 }
 
 #[test]
+fn while_the_others_fill_the_connections_window_a_client_is_held_back() {
+    run(async {
+        let wire = wire();
+        let (stream, (_sending, mut receiving)) = open(&wire, 1);
+        let (_other, (_too, waiting)) = open(&wire, 3);
+        assert!(waiting.may_send() && waiting.held_back().is_zero());
+        while wire.window() > 0 {
+            assert!(wire.charge(FRAME_BYTES));
+            stream.charge(FRAME_BYTES);
+            let _ = stream.push(&[0; FRAME_BYTES as usize]);
+        }
+        let since = wire.visitor.now().nanos;
+        while wire.visitor.refresh_clock().nanos == since {}
+        assert!(!waiting.may_send() && !waiting.held_back().is_zero());
+        let Poll::Ready(Some(Ok(piece))) = receiving.poll_data(&mut context()) else { panic!("no data") };
+        receiving.release(piece.len());
+        assert!(waiting.may_send());
+        let before = waiting.held_back();
+        let since = wire.visitor.now().nanos;
+        while wire.visitor.refresh_clock().nanos == since {}
+        assert!(!before.is_zero() && waiting.held_back() == before, "it may send since then");
+    });
+}
+
+#[test]
 fn padding_uses_up_no_window() {
     run(async {
         let mut met = Met::new();
