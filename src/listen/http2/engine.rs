@@ -80,6 +80,8 @@ pub(super) struct Engine {
     client_leaves: bool,
     /// Nothing was read, since too much waited to be written.
     held: bool,
+    /// When something last came (nanoseconds of `Moment`).
+    read_at: u64,
     /// Requests have begun since this was last asked.
     worked: bool,
 }
@@ -112,6 +114,7 @@ impl Engine {
             leaving: Leaving::No,
             client_leaves: false,
             held: false,
+            read_at: 0,
             worked: false,
         }
     }
@@ -148,6 +151,7 @@ impl Engine {
                 polled => return polled,
             }
             let now = self.wire.visitor.refresh_clock().nanos;
+            self.read_at = now;
             let mut verdict = self.wire.frames.borrow_mut().received(buf.filled(), now);
             if verdict.is_ok() {
                 verdict = self.take(buf.filled());
@@ -164,6 +168,11 @@ impl Engine {
     /// Whether nothing was read since too much waited to be written. Told once.
     pub(super) fn was_held(&mut self) -> bool {
         std::mem::take(&mut self.held)
+    }
+
+    /// When something last came (nanoseconds of `Moment`); 0: never.
+    pub(super) const fn read_at(&self) -> u64 {
+        self.read_at
     }
 
     /// Bytes that are kept of frames that are not complete.

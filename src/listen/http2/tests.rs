@@ -530,6 +530,52 @@ fn who_was_asked_to_leave_is_told_what_was_its_last_request() {
     });
 }
 
+#[test]
+fn who_was_asked_to_leave_has_more_time_with_each_byte_that_comes() {
+    run(async {
+        let mut met = Met::new();
+        met.send(&begin()).await;
+        met.watch().unwrap().park();
+        met.watch().unwrap().ask();
+        let mut timeouts = met.visitor.timeouts();
+        let (ends, what) = met.watch().unwrap().idle_ends(&timeouts);
+        assert_eq!(what, Overdue::End);
+        let asked = met.watch().unwrap().asked.unwrap();
+        while met.visitor.refresh_clock().nanos == asked {}
+        met.send(&frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])).await;
+        let watch = met.watch().unwrap();
+        assert!(watch.idle_ends(&timeouts).0 > ends);
+        // But not for ever.
+        watch.asked = Some(1);
+        timeouts.send = LAST_WORDS;
+        let since = watch.wire.emptied_at().max(watch.wire.visitor.rested_at());
+        assert_eq!(watch.idle_ends(&timeouts).0, after(since, LAST_WORDS));
+    });
+}
+
+#[test]
+fn a_client_that_still_takes_its_answers_is_not_cut_off() {
+    run(async {
+        let (short, long) = (Duration::from_millis(100), Duration::from_secs(3600));
+        for (wait, most) in [(short, long), (long, short)] {
+            let (mut transport, visitor, mut far) = connection(&place());
+            let until = after(visitor.refresh_clock().nanos, 3 * short);
+            let mut parting = Box::pin(part_slowly(&mut transport, wait, most));
+            let mut over = false;
+            while !over && visitor.refresh_clock().nanos < until {
+                over = poll_fn(|cx| Poll::Ready(parting.as_mut().poll(cx).is_ready())).await;
+                // It is there before the runtime looks at its timers.
+                let _ = far.write(&[0]);
+                tokio::task::yield_now().await;
+            }
+            assert!(!over || most < wait, "cut off");
+            if !over {
+                parting.await;
+            }
+        }
+    });
+}
+
 /// Something that a client may send, sound or not.
 fn anything() -> impl Strategy<Value = Vec<u8>> {
     let head = (any::<bool>(), any::<bool>(), 0_u32..20).prop_map(|(posts, ends, n)| {
