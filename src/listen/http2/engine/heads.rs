@@ -85,11 +85,15 @@ impl Engine {
         self.begun.shrink_to(self.streams);
     }
 
-    /// Lets go of the requests that the client has taken back.
+    /// Lets go of the requests that are no more: those that the client has taken back, and those that were reset here,
+    /// which `frames` counts.
     fn drop_gone(&mut self) {
-        let before = self.begun.len();
-        self.begun.retain(|(_, (sending, _))| !sending.is_gone());
-        let gone = u32::try_from(before - self.begun.len()).unwrap_or(u32::MAX);
+        let mut gone = 0;
+        let wire = &self.wire;
+        self.begun.retain(|(_, (sending, _))| {
+            gone += u32::from(sending.is_gone() && !wire.has_reset(sending.id()));
+            !sending.is_gone()
+        });
         if gone > 0 {
             self.wire.visitor.desk().scribe.refused_streams(gone);
         }
