@@ -362,6 +362,7 @@ impl Watch {
             (None, _) => {}
         }
         let head = self.wire.frames.borrow().head_since();
+        let head = head.and_then(|since| self.engine.head_awaited(since));
         let head = head.map(|since| (after(since, timeouts.head), Overdue::Head));
         // A request is there before its task first runs.
         let is_busy = visitor.is_busy() || self.wire.open_streams() > 0;

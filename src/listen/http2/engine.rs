@@ -80,6 +80,8 @@ pub(super) struct Engine {
     client_leaves: bool,
     /// Nothing was read, since too much waited to be written.
     held: bool,
+    /// When that was last so (nanoseconds of `Moment`).
+    held_until: u64,
     /// When something last came (nanoseconds of `Moment`).
     read_at: u64,
     /// Requests have begun since this was last asked.
@@ -114,6 +116,7 @@ impl Engine {
             leaving: Leaving::No,
             client_leaves: false,
             held: false,
+            held_until: 0,
             read_at: 0,
             worked: false,
         }
@@ -139,6 +142,7 @@ impl Engine {
         scratch: &mut [u8],
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        self.was_held();
         for _ in 0..READS_PER_TURN {
             if self.wire.is_full() {
                 self.held = true;
@@ -167,7 +171,15 @@ impl Engine {
 
     /// Whether nothing was read since too much waited to be written. Told once.
     pub(super) fn was_held(&mut self) -> bool {
+        if self.held {
+            self.held_until = self.wire.visitor.refresh_clock().nanos;
+        }
         std::mem::take(&mut self.held)
+    }
+
+    /// When a head that began at `since` began to be waited for: not while nothing was read. None: nothing is.
+    pub(super) fn head_awaited(&self, since: u64) -> Option<u64> {
+        (!self.held).then_some(since.max(self.held_until))
     }
 
     /// When something last came (nanoseconds of `Moment`); 0: never.

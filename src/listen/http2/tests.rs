@@ -576,6 +576,32 @@ fn a_client_that_still_takes_its_answers_is_not_cut_off() {
     });
 }
 
+#[test]
+fn a_head_is_not_waited_for_while_nothing_is_read() {
+    run(async {
+        let mut met = Met::new();
+        met.send(&begin()).await;
+        met.send(&get(1)[..12]).await;
+        let watch = met.watch().unwrap();
+        let began = watch.wire.frames.borrow().head_since().unwrap();
+        assert_eq!(watch.engine.head_awaited(began), Some(began));
+        // More than the socket takes.
+        (0..400).for_each(|_| watch.wire.say(PING, 0, &[0; 8 * 1024]));
+        met.turns().await;
+        let watch = met.watch().unwrap();
+        assert_eq!(watch.engine.head_awaited(began), None);
+        assert_eq!(watch.deadline().unwrap().1, Overdue::Send);
+        for _ in 0..10_000 {
+            met.heard();
+            met.turns().await;
+            if met.watch().unwrap().wire.writing_since().is_none() {
+                break;
+            }
+        }
+        assert!(met.watch().unwrap().engine.head_awaited(began).unwrap() > began, "its time begins anew");
+    });
+}
+
 /// Something that a client may send, sound or not.
 fn anything() -> impl Strategy<Value = Vec<u8>> {
     let head = (any::<bool>(), any::<bool>(), 0_u32..20).prop_map(|(posts, ends, n)| {
