@@ -369,7 +369,12 @@ impl Watch {
         self.parked &= !self.engine.has_worked();
         let idle = (!is_busy && sending.is_none()).then(|| self.idle_ends(&timeouts));
         let word = self.asked.filter(|_| self.engine.waits_for_word());
-        let word = word.map(|asked| (after(asked.max(self.wire.emptied_at()), LAST_WORDS), Overdue::Word));
+        let word = word.map(|asked| {
+            // What it is asked may still be on its way.
+            let most = after(asked, timeouts.send.max(LAST_WORDS));
+            let emptied = after(asked.max(self.wire.emptied_at()), LAST_WORDS);
+            (if sending.is_some() { most } else { emptied.min(most) }, Overdue::Word)
+        });
         let age = visitor.old_by_age_at().filter(|_| self.asked.is_none()).map(|at| (at, Overdue::Age));
         earliest([sending, head, idle, word, age])
     }

@@ -405,7 +405,7 @@ fn what_waits_for_a_slow_client_is_not_destroyed_by_a_graceful_end() {
             met.turns().await;
             let watch = met.watch().unwrap();
             watch.ask();
-            assert_eq!(watch.deadline().unwrap().1, Overdue::Word);
+            assert_eq!(watch.deadline().unwrap().1, Overdue::Send, "its word may be behind what waits");
             watch.engine.tell_last();
             assert_eq!(watch.deadline().unwrap().1, Overdue::Send, "asked to leave");
             watch.end(code::NO_ERROR);
