@@ -374,6 +374,18 @@ fn padding_uses_up_no_window() {
 }
 
 #[test]
+fn padding_longer_than_its_frame_opens_no_window() {
+    run(async {
+        let mut met = Met::new();
+        met.send(&begin()).await;
+        met.send(&frame(HEADERS, END_HEADERS, 1, POST)).await;
+        // Its end, with which it is judged, does not come.
+        met.send(&frame(DATA, PADDED, 1, &[255; 10])[..10]).await;
+        assert_eq!(met.wire().window(), i64::from(CONNECTION_WINDOW));
+    });
+}
+
+#[test]
 fn a_stream_is_reset_once() {
     run(async {
         let wire = wire();
