@@ -262,7 +262,7 @@ impl Watch {
                 self.count(flood);
                 self.end(flood.code);
             }
-            if self.asked.is_none() && self.wire.visitor.is_to_leave() {
+            if self.asked.is_none() && self.wire.visitor.is_to_leave_after(self.engine.brought()) {
                 self.ask();
             }
             if self.ending.is_none() && self.engine.is_over() {

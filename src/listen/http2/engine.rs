@@ -86,6 +86,8 @@ pub(super) struct Engine {
     read_at: u64,
     /// Requests have begun since this was last asked.
     worked: bool,
+    /// How many have in all.
+    brought: u64,
 }
 
 /// A request, what it asks for beside HTTP itself, and the ends of its stream.
@@ -119,6 +121,7 @@ impl Engine {
             held_until: 0,
             read_at: 0,
             worked: false,
+            brought: 0,
         }
     }
 
@@ -196,6 +199,11 @@ impl Engine {
     /// Whether requests have begun. Told once.
     pub(super) fn has_worked(&mut self) -> bool {
         std::mem::take(&mut self.worked)
+    }
+
+    /// How many requests the client has brought that were not taken back at once: their tasks need not have run yet.
+    pub(super) const fn brought(&self) -> u64 {
+        self.brought
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Flood> {

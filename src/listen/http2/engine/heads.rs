@@ -76,6 +76,7 @@ impl Engine {
         self.worked |= !self.begun.is_empty();
         self.drop_gone();
         for (request, (sending, receiving)) in self.begun.drain(..) {
+            self.brought += 1;
             self.wire.frames.borrow_mut().handed_out(sending.id());
             let visitor = Rc::clone(&self.wire.visitor);
             // In a box: a task is copied several times until it runs.
