@@ -242,12 +242,17 @@ impl Visitor {
     /// Whether the client is to be asked to close after its present request: the service drains, or the connection has
     /// lived for `connections.max_age` or carried `connections.max_requests`.
     pub fn is_to_leave(&self) -> bool {
+        self.is_to_leave_after(self.begun.get())
+    }
+
+    /// The same of one that has brought so many requests, of which some may not have begun.
+    pub fn is_to_leave_after(&self, requests: u64) -> bool {
         if self.is_draining() {
             return true;
         }
         let max_requests = self.desk().service.config.connections.max_requests;
         let old = self.old_by_age_at().is_some_and(|old_at| self.now().nanos >= old_at);
-        old || max_requests.is_some_and(|most| self.begun.get() >= most)
+        old || max_requests.is_some_and(|most| requests >= most)
     }
 
     /// When this connection will have lived for `connections.max_age`, give or take its own share of the jitter, in

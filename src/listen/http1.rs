@@ -34,7 +34,7 @@ use crate::inbound::{self, Reply, Visitor};
 use crate::message::Response;
 use crate::refusal::{Reason, Refusal};
 use crate::service::WakeCall;
-pub(super) use close::{discard, part, turn_away};
+pub(super) use close::{discard, part_slowly, turn_away};
 
 /// How long a connection stays open after its last request once the service drains: time for one that is on its way.
 pub(super) const DRAIN_IDLE: Duration = Duration::from_secs(1);

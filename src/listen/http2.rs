@@ -28,7 +28,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::accept::Held;
 use super::frames::{self, Flood, FloodKind, FrameBounds};
-use super::http1::{DRAIN_IDLE, PARK_AFTER, discard, part};
+use super::http1::{DRAIN_IDLE, PARK_AFTER, discard, part_slowly};
 use super::transport::Transport;
 use crate::clock::Moment;
 use crate::config::{Bounds, Timeouts};
@@ -110,7 +110,8 @@ impl Future for Connection {
         if let State::InUse(watch) = state {
             let end = std::task::ready!(watch.poll(cx));
             if let State::InUse(watch) = std::mem::replace(state, State::Gone) {
-                *state = State::Last(Box::pin(close(end, watch.parted())));
+                let send = watch.wire.visitor.timeouts().send;
+                *state = State::Last(Box::pin(close(end, watch.parted(), send)));
             }
         }
         match state {
@@ -261,7 +262,7 @@ impl Watch {
                 self.count(flood);
                 self.end(flood.code);
             }
-            if self.asked.is_none() && self.wire.visitor.is_to_leave() {
+            if self.asked.is_none() && self.wire.visitor.is_to_leave_after(self.engine.brought()) {
                 self.ask();
             }
             if self.ending.is_none() && self.engine.is_over() {
@@ -361,13 +362,19 @@ impl Watch {
             (None, _) => {}
         }
         let head = self.wire.frames.borrow().head_since();
+        let head = head.and_then(|since| self.engine.head_awaited(since));
         let head = head.map(|since| (after(since, timeouts.head), Overdue::Head));
         // A request is there before its task first runs.
         let is_busy = visitor.is_busy() || self.wire.open_streams() > 0;
         self.parked &= !self.engine.has_worked();
         let idle = (!is_busy && sending.is_none()).then(|| self.idle_ends(&timeouts));
         let word = self.asked.filter(|_| self.engine.waits_for_word());
-        let word = word.map(|asked| (after(asked.max(self.wire.emptied_at()), LAST_WORDS), Overdue::Word));
+        let word = word.map(|asked| {
+            // What it is asked may still be on its way.
+            let most = after(asked, timeouts.send.max(LAST_WORDS));
+            let emptied = after(asked.max(self.wire.emptied_at()), LAST_WORDS);
+            (if sending.is_some() { most } else { emptied.min(most) }, Overdue::Word)
+        });
         let age = visitor.old_by_age_at().filter(|_| self.asked.is_none()).map(|at| (at, Overdue::Age));
         earliest([sending, head, idle, word, age])
     }
@@ -378,7 +385,10 @@ impl Watch {
         let rested = visitor.rested_at();
         let end = match (self.asked, visitor.begun()) {
             (Some(asked), _) => {
-                (after(rested.max(asked).max(self.wire.emptied_at()), LAST_WORDS), Overdue::End)
+                // Who reads slowly says so as it goes; but it may not go on for ever.
+                let since = rested.max(asked).max(self.wire.emptied_at());
+                let most = after(since, timeouts.send.max(LAST_WORDS));
+                (after(since.max(self.engine.read_at()), LAST_WORDS).min(most), Overdue::End)
             }
             (None, 0) => (after(rested, timeouts.head), Overdue::Idle),
             (None, _) if visitor.is_draining() => (after(rested, DRAIN_IDLE), Overdue::Idle),
@@ -442,10 +452,10 @@ fn earliest<const N: usize>(times: [Option<(u64, Overdue)>; N]) -> Option<(u64, 
 }
 
 /// Closes the connection in the way that its end asks for.
-async fn close(end: End, transport: Option<Transport>) {
+async fn close(end: End, transport: Option<Transport>, send: Duration) {
     let Some(mut transport) = transport else { return };
     match end {
-        End::Done => part(&mut transport).await,
+        End::Done => part_slowly(&mut transport, LAST_WORDS, send).await,
         // So that it gets to read why, whatever it still sends.
         End::TurnedOut => discard(&mut transport).await,
         End::Abandoned => transport.reset_on_close(),

@@ -149,6 +149,14 @@ impl StreamBody for Received {
     fn is_end_stream(&self) -> bool {
         self.0.is_end_stream()
     }
+
+    fn may_send(&self) -> bool {
+        true
+    }
+
+    fn held_back(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// Reads an answer to its end.

@@ -245,6 +245,16 @@ impl Frames {
         }
     }
 
+    /// The engine answers a head that is too large, once unpacked, with 431.
+    ///
+    /// # Errors
+    ///
+    /// There were too many of them.
+    pub(in crate::listen) fn head_too_large(&mut self, now: u64) -> Result<(), Flood> {
+        let reason = "too many heads that are too large when unpacked";
+        spend(&mut self.budgets.errors, now, FloodKind::HeaderList, reason)
+    }
+
     /// A frame of ours is complete.
     pub(super) fn end_sent(&mut self, head: Head, payload: [u8; KEPT], now: u64) -> Result<(), Flood> {
         match head.kind {

@@ -62,8 +62,24 @@ pub(in crate::listen) async fn turn_away(mut stream: Transport, answer: &[u8]) {
 }
 
 /// Waits for the client to close, and closes then.
-pub(in crate::listen) async fn part(stream: &mut Transport) {
+async fn part(stream: &mut Transport) {
     let _ = timeout(PART_WAIT, throw_away(stream, PART_BYTES)).await;
+    goodbye(stream).await;
+}
+
+/// The same for a client that may still have much of its answers to take, and says so as it takes them: each time
+/// something comes it has `wait` again, up to `most` in all. A close would answer that with a reset, which destroys
+/// what the client has not taken yet.
+pub(in crate::listen) async fn part_slowly(stream: &mut Transport, wait: Duration, most: Duration) {
+    let reading = async {
+        let mut left = PART_BYTES;
+        while let Ok(Ok(n @ 1..)) = timeout(wait, poll_fn(|cx| poll_thrown_away(stream, cx))).await
+            && n <= left
+        {
+            left -= n;
+        }
+    };
+    let _ = timeout(most, reading).await;
     goodbye(stream).await;
 }
 
@@ -86,21 +102,23 @@ pub(in crate::listen) async fn discard(stream: &mut Transport) {
     let _ = timeout(LINGER, reading).await;
 }
 
-/// Reads on until the client ends its side or more than so many bytes have come. Into the shard's scratch, since a
-/// buffer of its own would make the end of every connection as large, and be there for as long as the client is.
+/// Reads on until the client ends its side or more than so many bytes have come.
 async fn throw_away(stream: &mut Transport, most: u64) {
     let mut total = 0;
-    let mut read = |cx: &mut Context<'_>| {
-        scratch::incoming(|scratch| {
-            let mut piece = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut piece))?;
-            Poll::Ready(io::Result::Ok(piece.filled().len() as u64))
-        })
-    };
-    while let Ok(n @ 1..) = poll_fn(&mut read).await {
+    while let Ok(n @ 1..) = poll_fn(|cx| poll_thrown_away(stream, cx)).await {
         total += n;
         if total > most {
             break;
         }
     }
+}
+
+/// Reads a piece, and how long it was. Into the shard's scratch, since a buffer of its own would make the end of every
+/// connection as large, and be there for as long as the client is.
+fn poll_thrown_away(stream: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+    scratch::incoming(|scratch| {
+        let mut piece = ReadBuf::new(scratch);
+        ready!(Pin::new(stream).poll_read(cx, &mut piece))?;
+        Poll::Ready(Ok(piece.filled().len() as u64))
+    })
 }

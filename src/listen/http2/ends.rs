@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -226,6 +227,15 @@ impl StreamBody for Receiving {
 
     fn is_end_stream(&self) -> bool {
         self.is_end()
+    }
+
+    // That the stream's own window is open, what was read here sees to: nothing of it is left when more is waited for.
+    fn may_send(&self) -> bool {
+        self.0.wire.may_send()
+    }
+
+    fn held_back(&self) -> Duration {
+        self.0.wire.held_back()
     }
 }
 

@@ -80,8 +80,14 @@ pub(super) struct Engine {
     client_leaves: bool,
     /// Nothing was read, since too much waited to be written.
     held: bool,
+    /// When that was last so (nanoseconds of `Moment`).
+    held_until: u64,
+    /// When something last came (nanoseconds of `Moment`).
+    read_at: u64,
     /// Requests have begun since this was last asked.
     worked: bool,
+    /// How many have in all.
+    brought: u64,
 }
 
 /// A request, what it asks for beside HTTP itself, and the ends of its stream.
@@ -112,7 +118,10 @@ impl Engine {
             leaving: Leaving::No,
             client_leaves: false,
             held: false,
+            held_until: 0,
+            read_at: 0,
             worked: false,
+            brought: 0,
         }
     }
 
@@ -136,6 +145,7 @@ impl Engine {
         scratch: &mut [u8],
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        self.was_held();
         for _ in 0..READS_PER_TURN {
             if self.wire.is_full() {
                 self.held = true;
@@ -148,6 +158,7 @@ impl Engine {
                 polled => return polled,
             }
             let now = self.wire.visitor.refresh_clock().nanos;
+            self.read_at = now;
             let mut verdict = self.wire.frames.borrow_mut().received(buf.filled(), now);
             if verdict.is_ok() {
                 verdict = self.take(buf.filled());
@@ -163,7 +174,20 @@ impl Engine {
 
     /// Whether nothing was read since too much waited to be written. Told once.
     pub(super) fn was_held(&mut self) -> bool {
+        if self.held {
+            self.held_until = self.wire.visitor.refresh_clock().nanos;
+        }
         std::mem::take(&mut self.held)
+    }
+
+    /// When a head that began at `since` began to be waited for: not while nothing was read. None: nothing is.
+    pub(super) fn head_awaited(&self, since: u64) -> Option<u64> {
+        (!self.held).then_some(since.max(self.held_until))
+    }
+
+    /// When something last came (nanoseconds of `Moment`); 0: never.
+    pub(super) const fn read_at(&self) -> u64 {
+        self.read_at
     }
 
     /// Bytes that are kept of frames that are not complete.
@@ -175,6 +199,11 @@ impl Engine {
     /// Whether requests have begun. Told once.
     pub(super) fn has_worked(&mut self) -> bool {
         std::mem::take(&mut self.worked)
+    }
+
+    /// How many requests the client has brought that were not taken back at once: their tasks need not have run yet.
+    pub(super) const fn brought(&self) -> u64 {
+        self.brought
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Flood> {

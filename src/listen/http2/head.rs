@@ -146,7 +146,8 @@ impl PseudoFields {
                     _ => known.insert(Authority::from_maybe_shared(owned()).ok()?).clone(),
                 },
             ),
-            Pseudo::Path if value.is_empty() => None,
+            // A fragment would be cut off, and the rest served as if that were all.
+            Pseudo::Path if value.is_empty() || value.contains(&b'#') => None,
             Pseudo::Path => put(&mut self.path, PathAndQuery::from_maybe_shared(owned()).ok()?),
             Pseudo::Protocol => put(&mut self.protocol, owned()),
         }
@@ -164,4 +165,19 @@ impl PseudoFields {
 /// RFC 9113 section 8.2.2.
 const fn is_of_one_hop(name: &[u8]) -> bool {
     matches!(name, b"connection" | b"transfer-encoding" | b"upgrade" | b"keep-alive" | b"proxy-connection")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_a_fragment_is_malformed() {
+        let judge =
+            |path: &'static [u8]| PseudoFields::default().take(Pseudo::Path, path, &mut None).is_some();
+        assert!(judge(b"/a?b=%23"));
+        for path in [&b"/a#b"[..], b"/#", b"#", b"/a?b#c"] {
+            assert!(!judge(path), "{path:?}");
+        }
+    }
 }

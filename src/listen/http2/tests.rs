@@ -327,6 +327,31 @@ fn uploads_that_stand_still_leave_the_others_their_share() {
 }
 
 #[test]
+fn while_the_others_fill_the_connections_window_a_client_is_held_back() {
+    run(async {
+        let wire = wire();
+        let (stream, (_sending, mut receiving)) = open(&wire, 1);
+        let (_other, (_too, waiting)) = open(&wire, 3);
+        assert!(waiting.may_send() && waiting.held_back().is_zero());
+        while wire.window() > 0 {
+            assert!(wire.charge(FRAME_BYTES));
+            stream.charge(FRAME_BYTES);
+            let _ = stream.push(&[0; FRAME_BYTES as usize]);
+        }
+        let since = wire.visitor.now().nanos;
+        while wire.visitor.refresh_clock().nanos == since {}
+        assert!(!waiting.may_send() && !waiting.held_back().is_zero());
+        let Poll::Ready(Some(Ok(piece))) = receiving.poll_data(&mut context()) else { panic!("no data") };
+        receiving.release(piece.len());
+        assert!(waiting.may_send());
+        let before = waiting.held_back();
+        let since = wire.visitor.now().nanos;
+        while wire.visitor.refresh_clock().nanos == since {}
+        assert!(!before.is_zero() && waiting.held_back() == before, "it may send since then");
+    });
+}
+
+#[test]
 fn padding_uses_up_no_window() {
     run(async {
         let mut met = Met::new();
@@ -345,6 +370,18 @@ fn padding_uses_up_no_window() {
             met.send(&frame(DATA, PADDED, 1, &padding)).await;
         }
         assert_eq!(wire.window(), i64::from(CONNECTION_WINDOW));
+    });
+}
+
+#[test]
+fn padding_longer_than_its_frame_opens_no_window() {
+    run(async {
+        let mut met = Met::new();
+        met.send(&begin()).await;
+        met.send(&frame(HEADERS, END_HEADERS, 1, POST)).await;
+        // Its end, with which it is judged, does not come.
+        met.send(&frame(DATA, PADDED, 1, &[255; 10])[..10]).await;
+        assert_eq!(met.wire().window(), i64::from(CONNECTION_WINDOW));
     });
 }
 
@@ -380,7 +417,7 @@ fn what_waits_for_a_slow_client_is_not_destroyed_by_a_graceful_end() {
             met.turns().await;
             let watch = met.watch().unwrap();
             watch.ask();
-            assert_eq!(watch.deadline().unwrap().1, Overdue::Word);
+            assert_eq!(watch.deadline().unwrap().1, Overdue::Send, "its word may be behind what waits");
             watch.engine.tell_last();
             assert_eq!(watch.deadline().unwrap().1, Overdue::Send, "asked to leave");
             watch.end(code::NO_ERROR);
@@ -488,6 +525,7 @@ fn who_was_asked_to_leave_is_told_what_was_its_last_request() {
     run(async {
         let mut met = Met::new();
         met.send(&begin()).await;
+        met.watch().unwrap().park();
         met.watch().unwrap().ask();
         assert!(matches!(met.watch().unwrap().deadline(), Some((_, Overdue::End))), "nothing is under way");
         met.read_one(&get(1)).await;
@@ -501,6 +539,78 @@ fn who_was_asked_to_leave_is_told_what_was_its_last_request() {
         met.turns().await;
         let heard = met.heard();
         assert_eq!(heard, frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]));
+    });
+}
+
+#[test]
+fn who_was_asked_to_leave_has_more_time_with_each_byte_that_comes() {
+    run(async {
+        let mut met = Met::new();
+        met.send(&begin()).await;
+        met.watch().unwrap().park();
+        met.watch().unwrap().ask();
+        let mut timeouts = met.visitor.timeouts();
+        let (ends, what) = met.watch().unwrap().idle_ends(&timeouts);
+        assert_eq!(what, Overdue::End);
+        let asked = met.watch().unwrap().asked.unwrap();
+        while met.visitor.refresh_clock().nanos == asked {}
+        met.send(&frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])).await;
+        let watch = met.watch().unwrap();
+        assert!(watch.idle_ends(&timeouts).0 > ends);
+        // But not for ever.
+        watch.asked = Some(1);
+        timeouts.send = LAST_WORDS;
+        let since = watch.wire.emptied_at().max(watch.wire.visitor.rested_at());
+        assert_eq!(watch.idle_ends(&timeouts).0, after(since, LAST_WORDS));
+    });
+}
+
+#[test]
+fn a_client_that_still_takes_its_answers_is_not_cut_off() {
+    run(async {
+        let (short, long) = (Duration::from_millis(100), Duration::from_secs(3600));
+        for (wait, most) in [(short, long), (long, short)] {
+            let (mut transport, visitor, mut far) = connection(&place());
+            let until = after(visitor.refresh_clock().nanos, 3 * short);
+            let mut parting = Box::pin(part_slowly(&mut transport, wait, most));
+            let mut over = false;
+            while !over && visitor.refresh_clock().nanos < until {
+                over = poll_fn(|cx| Poll::Ready(parting.as_mut().poll(cx).is_ready())).await;
+                // It is there before the runtime looks at its timers.
+                let _ = far.write(&[0]);
+                tokio::task::yield_now().await;
+            }
+            assert!(!over || most < wait, "cut off");
+            if !over {
+                parting.await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_head_is_not_waited_for_while_nothing_is_read() {
+    run(async {
+        let mut met = Met::new();
+        met.send(&begin()).await;
+        met.send(&get(1)[..12]).await;
+        let watch = met.watch().unwrap();
+        let began = watch.wire.frames.borrow().head_since().unwrap();
+        assert_eq!(watch.engine.head_awaited(began), Some(began));
+        // More than the socket takes.
+        (0..400).for_each(|_| watch.wire.say(PING, 0, &[0; 8 * 1024]));
+        met.turns().await;
+        let watch = met.watch().unwrap();
+        assert_eq!(watch.engine.head_awaited(began), None);
+        assert_eq!(watch.deadline().unwrap().1, Overdue::Send);
+        for _ in 0..10_000 {
+            met.heard();
+            met.turns().await;
+            if met.watch().unwrap().wire.writing_since().is_none() {
+                break;
+            }
+        }
+        assert!(met.watch().unwrap().engine.head_awaited(began).unwrap() > began, "its time begins anew");
     });
 }
 

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
@@ -57,6 +58,9 @@ struct Shared {
     window: i64,
     /// What was taken of it, and the client has not been told.
     taken: u32,
+    /// The client may send nothing since then, and for how long that was so before.
+    shut_since: Option<u64>,
+    shut_before: u64,
     /// What SETTINGS of the client say.
     first_room: i64,
     frame_most: usize,
@@ -76,6 +80,8 @@ impl Wire {
             turns: Turns::new(now),
             window: i64::from(CONNECTION_WINDOW),
             taken: 0,
+            shut_since: None,
+            shut_before: 0,
             first_room: i64::from(FIRST_WINDOW),
             frame_most: DATA_MOST,
             tells_no_table: false,
@@ -293,7 +299,8 @@ impl Wire {
         if let Some(stream) = stream {
             open(stream.id, stream.passed(length));
         }
-        let more = self.shared.borrow_mut().reopened(length);
+        let now = self.visitor.now().nanos;
+        let more = self.shared.borrow_mut().reopened(length, now);
         open(0, more);
     }
 
@@ -301,7 +308,22 @@ impl Wire {
     pub(super) fn charge(&self, length: u32) -> bool {
         let mut shared = self.shared.borrow_mut();
         shared.window -= i64::from(length);
+        if shared.window <= 0 && shared.shut_since.is_none() {
+            shared.shut_since = Some(self.visitor.now().nanos);
+        }
         shared.window >= 0
+    }
+
+    /// Whether the connection's window lets the client send anything.
+    pub(super) fn may_send(&self) -> bool {
+        self.shared.borrow().shut_since.is_none()
+    }
+
+    /// For how long it did not, in all.
+    pub(super) fn held_back(&self) -> Duration {
+        let shared = self.shared.borrow();
+        let now = |since| self.visitor.refresh_clock().nanos.saturating_sub(since);
+        Duration::from_nanos(shared.shut_before.saturating_add(shared.shut_since.map_or(0, now)))
     }
 
     /// Nothing is asked for a while: what is there for requests is let go.
@@ -316,8 +338,14 @@ impl Wire {
 
 impl Shared {
     /// So much of what came was taken: by how much the client's window is to be opened.
-    fn reopened(&mut self, length: u32) -> u32 {
+    fn reopened(&mut self, length: u32, now: u64) -> u32 {
         self.taken = self.taken.saturating_add(length);
-        reopened(&mut self.window, &mut self.taken, CONNECTION_WINDOW)
+        let more = reopened(&mut self.window, &mut self.taken, CONNECTION_WINDOW);
+        if self.window > 0
+            && let Some(since) = self.shut_since.take()
+        {
+            self.shut_before = self.shut_before.saturating_add(now.saturating_sub(since));
+        }
+        more
     }
 }

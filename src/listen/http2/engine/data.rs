@@ -40,6 +40,8 @@ impl Engine {
             None if id > self.last || self.wire.has_reset(id) => {}
             None => self.wire.refuse(id, STREAM_CLOSED),
         }
+        // Longer than its frame it is found out later.
+        let padding = padding.min(length.saturating_sub(u32::from(before > 0)));
         // Of padding nothing is kept.
         self.wire.release(padding + u32::from(before > 0), stream.as_deref());
         let left = (length as usize).saturating_sub(before);

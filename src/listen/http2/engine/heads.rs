@@ -26,7 +26,7 @@ impl Engine {
         if id > self.last {
             if self.leaving != Leaving::Told {
                 self.last = id;
-                self.request(id, ends, (fields, size));
+                return self.request(id, ends, (fields, size));
             }
             return Ok(());
         }
@@ -43,9 +43,10 @@ impl Engine {
     }
 
     /// A request has come.
-    fn request(&mut self, id: u32, ends: bool, (fields, size): (head::Block, Size)) {
+    fn request(&mut self, id: u32, ends: bool, (fields, size): (head::Block, Size)) -> Result<(), Flood> {
         if self.wire.open_streams() >= self.streams {
-            return self.wire.refuse(id, REFUSED_STREAM);
+            self.wire.refuse(id, REFUSED_STREAM);
+            return Ok(());
         }
         if size == Size::TooLarge {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -53,16 +54,21 @@ impl Engine {
             if !ends {
                 self.wire.refuse(id, NO_ERROR);
             }
-            return;
+            let now = self.wire.visitor.now().nanos;
+            return self.wire.frames.borrow_mut().head_too_large(now);
         }
         let length = fields.length();
         let request = fields.request().filter(|_| !ends || length.is_none_or(|length| length == 0));
-        let Some(request) = request else { return self.wire.refuse(id, PROTOCOL_ERROR) };
+        let Some(request) = request else {
+            self.wire.refuse(id, PROTOCOL_ERROR);
+            return Ok(());
+        };
         if self.begun.len() >= self.streams {
             self.drop_gone();
         }
         let stream = self.wire.open(id, length, ends);
         self.begun.push((request, ends::of(&self.wire, &stream)));
+        Ok(())
     }
 
     /// Begins the requests that are still wanted.
@@ -70,6 +76,7 @@ impl Engine {
         self.worked |= !self.begun.is_empty();
         self.drop_gone();
         for (request, (sending, receiving)) in self.begun.drain(..) {
+            self.brought += 1;
             self.wire.frames.borrow_mut().handed_out(sending.id());
             let visitor = Rc::clone(&self.wire.visitor);
             // In a box: a task is copied several times until it runs.
@@ -79,11 +86,15 @@ impl Engine {
         self.begun.shrink_to(self.streams);
     }
 
-    /// Lets go of the requests that the client has taken back.
+    /// Lets go of the requests that are no more: those that the client has taken back, and those that were reset here,
+    /// which `frames` counts.
     fn drop_gone(&mut self) {
-        let before = self.begun.len();
-        self.begun.retain(|(_, (sending, _))| !sending.is_gone());
-        let gone = u32::try_from(before - self.begun.len()).unwrap_or(u32::MAX);
+        let mut gone = 0;
+        let wire = &self.wire;
+        self.begun.retain(|(_, (sending, _))| {
+            gone += u32::from(sending.is_gone() && !wire.has_reset(sending.id()));
+            !sending.is_gone()
+        });
         if gone > 0 {
             self.wire.visitor.desk().scribe.refused_streams(gone);
         }
@@ -105,6 +116,17 @@ mod tests {
     fn engine() -> Engine {
         let (_, visitor, _) = connection(&place());
         Engine::new(Wire::new(visitor, BOUNDS), &BOUNDS)
+    }
+
+    #[test]
+    fn heads_that_are_too_large_have_a_budget() {
+        run(async {
+            let mut engine = engine();
+            // A field of 60,000 bytes, which is twice what is allowed.
+            let large = [GET, b"\x00\x01x\x7f\xe1\xd3\x03", &[b'a'; 60_000]].concat();
+            let answered = (0..10_000).take_while(|n| engine.head(2 * n + 1, true, &large).is_ok()).count();
+            assert!((100..2_000).contains(&answered), "{answered}");
+        });
     }
 
     #[test]
