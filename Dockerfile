@@ -23,8 +23,8 @@ LABEL org.opencontainers.image.title="buckler" \
 COPY --from=builder /usr/local/bin/buckler /usr/bin/buckler
 # The build fails here if the binary asks for a library that this image lacks.
 RUN ["/usr/bin/buckler", "--version"]
-# The allocator gives freed memory back to the system at once.
-ENV MIMALLOC_PURGE_DELAY=0
+# The allocator gives freed memory back to the system at once, and asks for no huge pages.
+ENV MIMALLOC_PURGE_DELAY=0 MIMALLOC_ALLOW_THP=0
 # A number, so that Kubernetes can see that it is not root (runAsNonRoot).
 USER 65532:65532
 # The service's port in conf/buckler.yaml. The admin listener stays on loopback unless it has a token file.

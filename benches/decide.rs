@@ -19,9 +19,10 @@ use buckler::config::{
     At, CallerPattern, Callers, Credential, KnownCaller, LimitHeaders, Limits, Mode, NoFiles, PathPattern,
     Permissions, Quota, Rate, Rule, Segment, Service, UnknownKey, Verdict, load_str,
 };
+use buckler::fields::Fields;
 use buckler::refusal::RuleRef;
 use criterion::{Criterion, criterion_group, criterion_main};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, Method};
 
 criterion_group!(benches, admission);
 criterion_main!(benches);
@@ -33,9 +34,9 @@ fn admission(c: &mut Criterion) {
     let mut group = c.benchmark_group("admission");
     let generous = world(Duration::from_nanos(1), u32::MAX);
     let strict = world(Duration::from_secs(3600), 1);
-    let mut keyed = HeaderMap::new();
-    keyed.insert("x-api-key", HeaderValue::from_static("web-secret"));
-    let plain = HeaderMap::new();
+    let mut keyed = Fields::new();
+    keyed.add("x-api-key", b"web-secret");
+    let plain = Fields::new();
 
     for (name, world) in [("passed", &generous), ("refused", &strict)] {
         group.bench_function(format!("{name}: key, kept alive"), |b| {
@@ -73,9 +74,9 @@ struct World {
 }
 
 impl World {
-    fn ask(&self, peer: IpAddr, headers: &HeaderMap, cached: &mut CachedCaller) -> bool {
+    fn ask(&self, peer: IpAddr, fields: &Fields, cached: &mut CachedCaller) -> bool {
         let now = Moment::at(NOW);
-        let caller = self.book.identify(peer.into(), headers, cached).expect("the key is known");
+        let caller = self.book.identify(peer.into(), fields, cached).expect("the key is known");
         let facts =
             Facts { method: &Method::GET, host: "playlist.test", path: black_box("/api/v1/items/4711") };
         let name = self.book.name(&caller);
@@ -93,9 +94,9 @@ fn world(interval: Duration, burst: u32) -> World {
     let limits = LimitBook::new(&service, &callers, ledger);
     let rules = RuleBook::new(&Arc::new(service));
     let world = World { book: CallerBook::new(callers), rules, limits };
-    let headers = HeaderMap::new();
+    let fields = Fields::new();
     for number in 0..MILLION as u32 {
-        world.ask(peer(number), &headers, &mut CachedCaller::default());
+        world.ask(peer(number), &fields, &mut CachedCaller::default());
     }
     world
 }

@@ -6,44 +6,22 @@
 //! Not here: what is a field and what is not (`listen::wire`, `forward::http1::head`), and which fields go where
 //! (`forward::headers`).
 
-use std::cell::RefCell;
+mod section;
+
 use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// So many buffers are kept on a thread for the heads to come.
-const SPARE: usize = 64;
-/// A buffer with room for more bytes than this is not kept.
-const SPARE_BYTES: usize = 4096;
-/// Room for the lines of a usual head, in bytes.
-const USUAL_BYTES: usize = 1024;
-/// The same in lines.
-const USUAL_LINES: usize = 24;
+use section::{Line, NONE, Section, is_value, lower};
 
-thread_local! {
-    static SPARES: RefCell<Vec<(Vec<u8>, Vec<Line>)>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Fields, in the order in which they came or were added. Names are in lower case; a value is without blanks around it
-/// and never holds CR, LF or NUL. Names and values together may have 4 GiB; what is beyond that is left out. How many
-/// there may be is bounded by whoever reads them.
+/// Fields, in the order in which they came or were added. Names are in lower case; a value never holds CR, LF or NUL,
+/// and blanks around it only if HTTP/2 brought them, which is refused further on. Names and values together may have
+/// 4 GiB; what is beyond that is left out. How many there may be is bounded by whoever reads them.
+/// They stand in a box, since a head is handed on many times on its way.
 #[derive(Default)]
-pub struct Fields {
-    /// Complete lines, one behind the other: `name: value` and CRLF.
-    text: Vec<u8>,
-    lines: Vec<Line>,
-    /// The bit of each name that is or was there: most that are asked for are not.
-    names: u64,
-}
-
-/// Where a line begins, and where its value does. It ends where the next one begins.
-#[derive(Clone, Copy)]
-struct Line {
-    at: u32,
-    value: u32,
-}
+pub struct Fields(Option<Box<Section>>);
 
 /// Where a field stands in a section that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,30 +35,28 @@ pub struct FieldSpan {
 impl Fields {
     /// None yet, with room for a usual head.
     pub fn new() -> Self {
-        let spare = SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten();
-        let (text, lines) =
-            spare.unwrap_or_else(|| (Vec::with_capacity(USUAL_BYTES), Vec::with_capacity(USUAL_LINES)));
-        Self { text, lines, names: 0 }
+        Self(Some(Section::spare()))
     }
 
     /// How many there are.
-    pub const fn len(&self) -> usize {
-        self.lines.len()
+    pub fn len(&self) -> usize {
+        self.all().lines.len()
     }
 
     /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.lines.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.all().lines.is_empty()
     }
 
     /// All of them as a head of HTTP/1.1 has them.
     pub fn as_lines(&self) -> &[u8] {
-        &self.text
+        &self.all().text
     }
 
     /// Names and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        (0..self.lines.len()).map(|n| (self.name(n), self.value(n)))
+        let all = self.all();
+        (0..all.lines.len()).map(|n| (all.name(n), all.value(n)))
     }
 
     /// Whether there is one of this name. Names that are asked for are in lower case, here and below.
@@ -92,13 +68,18 @@ impl Fields {
     /// The value of the first one of this name.
     #[inline]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        if self.may_have(name) { self.get_all(name).next() } else { None }
+        if self.all().may_have(name) { self.get_all(name).next() } else { None }
     }
 
     /// The values of all of this name, in order.
-    pub fn get_all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        let end = if self.may_have(name) { self.lines.len() } else { 0 };
-        (0..end).filter(|n| self.name(*n) == name.as_bytes()).map(|n| self.value(n))
+    pub fn get_all<'a, 'n>(
+        &'a self,
+        name: &'n str,
+    ) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a, 'n> {
+        debug_assert!(!has_upper_case(name));
+        let all = self.all();
+        let end = if all.may_have(name) { all.lines.len() } else { 0 };
+        (0..end).filter(|n| all.is(*n, name)).map(|n| all.value(n))
     }
 
     /// Adds one behind the others. A value that could end its line is left out with its name.
@@ -108,66 +89,112 @@ impl Fields {
 
     /// The same with a value that is written in parts.
     pub fn add_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        debug_assert!(!name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_uppercase()));
-        let at = self.text.len();
-        self.text.extend_from_slice(name.as_bytes());
-        self.text.extend_from_slice(b": ");
-        let value = self.text.len();
-        write(&mut self.text);
-        if is_value(self.text.get(value..).unwrap_or_default()) {
-            self.text.extend_from_slice(b"\r\n");
-            self.note(at, value);
+        debug_assert!(is_value(name.as_bytes()) && !name.contains(':') && !has_upper_case(name));
+        let all = self.all_mut();
+        let at = all.text.len();
+        all.text.extend_from_slice(name.as_bytes());
+        all.text.extend_from_slice(b": ");
+        let value = all.text.len();
+        write(&mut all.text);
+        if is_value(all.text.get(value..).unwrap_or_default()) && all.has_room(2) {
+            all.text.extend_from_slice(b"\r\n");
+            all.note(at, value);
         } else {
-            self.text.truncate(at);
+            all.text.truncate(at);
         }
     }
 
     /// Adds one that was read: its reader has judged that name and value are such. The name may be in any case.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        let at = self.text.len();
-        self.text.reserve(name.len() + value.len() + 4);
-        self.text.extend_from_slice(name);
-        self.text.extend_from_slice(b": ");
-        self.text.extend_from_slice(value);
-        self.text.extend_from_slice(b"\r\n");
-        self.text[at..at + name.len()].make_ascii_lowercase();
-        self.note(at, at + name.len() + 2);
+        debug_assert!(is_value(name) && is_value(value));
+        let all = self.all_mut();
+        if !all.has_room(name.len() + value.len() + 4) {
+            return;
+        }
+        let at = all.text.len();
+        all.text.reserve(name.len() + value.len() + 4);
+        all.text.extend_from_slice(name);
+        all.text.extend_from_slice(b": ");
+        all.text.extend_from_slice(value);
+        all.text.extend_from_slice(b"\r\n");
+        lower(&mut all.text[at..at + name.len()]);
+        all.note(at, at + name.len() + 2);
+    }
+
+    /// The same of a whole line, CRLF and all, of which the first `name` bytes are the name and `: ` the next two.
+    pub fn push_line(&mut self, line: &[u8], name: usize) {
+        let all = self.all_mut();
+        if !all.has_room(line.len()) {
+            return;
+        }
+        let at = all.text.len();
+        all.text.extend_from_slice(line);
+        lower(&mut all.text[at..at + name]);
+        all.note(at, at + name + 2);
+    }
+
+    /// The name of the last one; empty if there is none.
+    pub fn last_name(&self) -> &[u8] {
+        let all = self.all();
+        all.lines.len().checked_sub(1).map_or(&[], |n| all.name(n))
+    }
+
+    /// Removes the last one.
+    pub fn pop(&mut self) {
+        if let Some(all) = &mut self.0
+            && let Some(line) = all.lines.pop()
+        {
+            all.text.truncate(line.at as usize);
+        }
     }
 
     /// Adds all fields of a section that was read and judged; `spans` says where in `section` they stand.
     pub fn read(&mut self, section: &[u8], spans: &[FieldSpan]) {
         let (Some(first), Some(last)) = (spans.first(), spans.last()) else { return };
         let begin = first.name.start;
-        let as_written =
-            spans.iter().zip(spans.iter().skip(1).map(|next| next.name.start).chain([last.value.end + 2]));
-        let mut as_written = as_written.map(|(span, next)| {
-            span.value.start == span.name.end + 2
-                && section.get(span.name.end..span.value.start) == Some(b": ")
-                && next == span.value.end + 2
-                && section.get(span.value.end..next) == Some(b"\r\n")
+        let mut next = begin;
+        let as_written = spans.iter().all(|FieldSpan { name, value }| {
+            let follows = name.start == next;
+            next = value.end + 2;
+            follows
+                && section.get(name.end..value.start) == Some(b": ")
+                && section.get(value.end..next) == Some(b"\r\n")
         });
-        if !as_written.all(|is| is) {
+        if !as_written || !self.all().has_room(next - begin) {
             spans
                 .iter()
                 .for_each(|span| self.push(&section[span.name.clone()], &section[span.value.clone()]));
             return;
         }
         // One copy for all of them, as nearly every client writes them.
-        let base = self.text.len();
-        self.text.extend_from_slice(&section[begin..last.value.end + 2]);
+        let all = self.all_mut();
+        let base = all.text.len();
+        all.text.extend_from_slice(&section[begin..last.value.end + 2]);
         for FieldSpan { name, value } in spans {
             let at = base + name.start - begin;
-            self.text[at..at + name.len()].make_ascii_lowercase();
-            self.note(at, base + value.start - begin);
+            lower(&mut all.text[at..at + name.len()]);
+            all.note(at, base + value.start - begin);
         }
+    }
+
+    /// Adds one with the value of the first one of another name, if there is such a one.
+    pub fn add_copy(&mut self, name: &str, of: &str) {
+        let all = self.all();
+        let Some(n) = (0..all.lines.len()).find(|n| all.is(*n, of)) else { return };
+        let value = all.lines[n].value as usize..all.end(n) - 2;
+        self.add_with(name, |out| out.extend_from_within(value));
     }
 
     /// Adds all of these behind the others.
     pub fn add_all(&mut self, others: &Self) {
-        let base = self.text.len();
-        self.text.extend_from_slice(&others.text);
+        let (all, others) = (self.all_mut(), others.all());
+        if !all.has_room(others.text.len()) {
+            return;
+        }
+        let base = all.text.len();
+        all.text.extend_from_slice(&others.text);
         for line in &others.lines {
-            self.note(base + line.at as usize, base + line.value as usize);
+            all.note(base + line.at as usize, base + line.value as usize);
         }
     }
 
@@ -179,40 +206,50 @@ impl Fields {
 
     /// Removes all of this name.
     pub fn remove(&mut self, name: &str) {
-        if self.may_have(name) {
+        debug_assert!(!has_upper_case(name));
+        if self.contains(name) {
             self.retain(|other, _| other != name.as_bytes());
         }
     }
 
     /// Removes those of which `keep` is not true.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        let Some(all) = &mut self.0 else { return };
         let (mut lines, mut bytes) = (0, 0);
-        for n in 0..self.lines.len() {
-            if !keep(self.name(n), self.value(n)) {
+        for n in 0..all.lines.len() {
+            if !keep(all.name(n), all.value(n)) {
                 continue;
             }
-            let (line, end) = (self.lines[n], self.end(n));
+            let (line, end) = (all.lines[n], all.end(n));
             let at = line.at as usize;
             if at != bytes {
-                self.text.copy_within(at..end, bytes);
+                all.text.copy_within(at..end, bytes);
             }
             let moved = (at - bytes) as u32;
-            self.lines[lines] = Line { at: line.at - moved, value: line.value - moved };
+            all.lines[lines] = Line { at: line.at - moved, value: line.value - moved };
             lines += 1;
             bytes += end - at;
         }
-        self.lines.truncate(lines);
-        self.text.truncate(bytes);
+        all.lines.truncate(lines);
+        all.text.truncate(bytes);
+    }
+
+    /// Gives back the room that is not used, of what is kept for long.
+    pub fn shrink(&mut self) {
+        let Some(all) = &mut self.0 else { return };
+        all.text.shrink_to_fit();
+        all.lines.shrink_to_fit();
     }
 
     /// The same as a map, for a library that wants one.
     pub fn to_map(&self) -> HeaderMap {
+        let all = self.all();
         let mut map = HeaderMap::with_capacity(self.len());
-        let text = Bytes::copy_from_slice(&self.text);
-        for n in 0..self.lines.len() {
-            let value = self.lines[n].value as usize..self.end(n) - 2;
+        let text = Bytes::copy_from_slice(&all.text);
+        for n in 0..all.lines.len() {
+            let value = all.lines[n].value as usize..all.end(n) - 2;
             if let (Ok(name), Ok(value)) =
-                (HeaderName::from_bytes(self.name(n)), HeaderValue::from_maybe_shared(text.slice(value)))
+                (HeaderName::from_bytes(all.name(n)), HeaderValue::from_maybe_shared(text.slice(value)))
             {
                 map.append(name, value);
             }
@@ -220,32 +257,14 @@ impl Fields {
         map
     }
 
-    fn name(&self, n: usize) -> &[u8] {
-        let line = self.lines[n];
-        &self.text[line.at as usize..line.value as usize - 2]
-    }
-
-    fn value(&self, n: usize) -> &[u8] {
-        &self.text[self.lines[n].value as usize..self.end(n) - 2]
-    }
-
-    /// Where the line behind the nth begins.
-    fn end(&self, n: usize) -> usize {
-        self.lines.get(n + 1).map_or(self.text.len(), |next| next.at as usize)
+    #[inline]
+    fn all(&self) -> &Section {
+        self.0.as_deref().unwrap_or(&NONE)
     }
 
     #[inline]
-    fn may_have(&self, name: &str) -> bool {
-        self.names & bit(name.as_bytes()) != 0
-    }
-
-    /// Notes the line that begins at `at`, the last one of all.
-    fn note(&mut self, at: usize, value: usize) {
-        let (Ok(begins), Ok(_)) = (u32::try_from(at), u32::try_from(self.text.len())) else {
-            return self.text.truncate(at);
-        };
-        self.names |= bit(&self.text[at..value - 2]);
-        self.lines.push(Line { at: begins, value: begins + (value - at) as u32 });
+    fn all_mut(&mut self) -> &mut Section {
+        self.0.get_or_insert_with(Section::spare)
     }
 }
 
@@ -255,23 +274,9 @@ pub fn text(value: &[u8]) -> Option<&str> {
     if is_text { std::str::from_utf8(value).ok() } else { None }
 }
 
-/// The bit of a name: of 64, so that most names of two heads have different ones.
-#[inline]
-const fn bit(name: &[u8]) -> u64 {
-    match name {
-        [] => 1,
-        [only] => 1 << (*only & 63),
-        [first, .., last] => {
-            1 << ((name.len() as u8).wrapping_mul(5).wrapping_add(*first).wrapping_add(last.wrapping_mul(3))
-                & 63)
-        }
-    }
-}
-
-/// Without what would end a line (RFC 9110 section 5.5).
-fn is_value(value: &[u8]) -> bool {
-    // All bytes without a stop at the first: so many are looked at in one instruction.
-    !value.iter().fold(false, |ends, byte| ends | matches!(byte, b'\r' | b'\n' | 0))
+/// A name like that is never found.
+fn has_upper_case(name: &str) -> bool {
+    name.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 impl From<&HeaderMap> for Fields {
@@ -284,18 +289,9 @@ impl From<&HeaderMap> for Fields {
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        if self.text.capacity() == 0 || self.text.capacity() > SPARE_BYTES {
-            return;
+        if let Some(all) = self.0.take() {
+            all.give_back();
         }
-        // Not there any more when the thread ends: then there is nothing to keep it for.
-        let _ = SPARES.try_with(|spares| {
-            let mut spares = spares.borrow_mut();
-            if spares.len() < SPARE {
-                self.text.clear();
-                self.lines.clear();
-                spares.push((std::mem::take(&mut self.text), std::mem::take(&mut self.lines)));
-            }
-        });
     }
 }
 
@@ -309,7 +305,7 @@ impl Clone for Fields {
 
 impl PartialEq for Fields {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        self.as_lines() == other.as_lines()
     }
 }
 
@@ -326,6 +322,7 @@ impl fmt::Debug for Fields {
 mod tests {
     use proptest::prelude::*;
 
+    use super::section::{SPARE, SPARE_BYTES, SPARES};
     use super::*;
 
     fn lines(fields: &Fields) -> &str {
@@ -345,7 +342,16 @@ mod tests {
         fields.set("set-cookie", b"e=f");
         fields.remove("via");
         assert_eq!(lines(&fields), "x-empty: \r\nset-cookie: e=f\r\n");
+        fields.add_copy("x-cookie", "set-cookie");
+        fields.add_copy("x-via", "via");
+        fields.shrink();
+        assert_eq!(lines(&fields), "x-empty: \r\nset-cookie: e=f\r\nx-cookie: e=f\r\n");
         assert_eq!((fields.get("via"), fields.get("x-empty")), (None, Some(&b""[..])));
+        assert_eq!(fields.last_name(), b"x-cookie");
+        fields.pop();
+        assert_eq!(lines(&fields), "x-empty: \r\nset-cookie: e=f\r\n");
+        (0..3).for_each(|_| fields.pop());
+        assert_eq!((lines(&fields), fields.last_name()), ("", &b""[..]));
     }
 
     #[test]
@@ -359,6 +365,18 @@ mod tests {
         fields.add("x-c", b"3");
         assert_eq!(lines(&fields), "x-a: 1\r\nx-c: 3\r\n");
         assert_eq!(fields.get("x-b"), None);
+    }
+
+    #[test]
+    fn what_would_end_a_line_is_found_wherever_it_stands() {
+        for length in 0..40 {
+            assert!(is_value(&vec![b'a'; length]));
+            for (at, byte) in (0..length).flat_map(|at| [(at, b'\r'), (at, b'\n'), (at, 0)]) {
+                let mut value = vec![b'a'; length];
+                value[at] = byte;
+                assert!(!is_value(&value), "{length} {at} {byte}");
+            }
+        }
     }
 
     #[test]
@@ -378,9 +396,30 @@ mod tests {
         large.add("x-a", &vec![b'a'; SPARE_BYTES]);
         drop(large);
         assert_eq!(spares(), SPARE - 1, "a large one is not kept");
+        let mut small = Fields::new();
+        small.shrink();
+        drop(small);
+        assert_eq!(spares(), SPARE - 2, "nor is a small one");
         assert!(
             Fields::new().is_empty() && Fields::new().get("x-a").is_none(),
             "and nothing stays in one that is"
+        );
+    }
+
+    #[test]
+    fn every_byte_has_one_lower_case() {
+        let all: Vec<u8> = (0..=255).collect();
+        for from in 0..16 {
+            let (mut got, mut want) = (all.clone(), all.clone());
+            lower(&mut got[from..]);
+            want[from..].make_ascii_lowercase();
+            assert_eq!(got, want);
+        }
+        let mut fields = Fields::new();
+        fields.push_line(b"Content-Type: A/B\r\n", 12);
+        assert_eq!(
+            (lines(&fields), fields.get("content-type")),
+            ("content-type: A/B\r\n", Some(&b"A/B"[..]))
         );
     }
 

@@ -7,7 +7,7 @@ mod http2_head;
 mod key;
 mod order;
 mod refused;
-pub mod reply;
+mod reply;
 mod request_id;
 mod room;
 mod target;
@@ -19,9 +19,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
-use http::request::Parts;
-use http::{Method, Request, Response, Version};
+use http::header::HeaderValue;
+use http::{Method, Version};
 use tokio::time::Instant;
 
 use crate::admit::caller::{Caller, Keys, Who};
@@ -29,26 +28,25 @@ use crate::admit::headers::Standing;
 use crate::admit::limit::Refused;
 use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
+use crate::fields::{Fields, text};
 use crate::forward::early::Early;
 use crate::forward::headers;
 use crate::forward::seen::{Has, Seen};
 use crate::forward::source::Source;
+use crate::forward::upload::Upload;
 use crate::forward::{Answer, Call, Reserved, upgrade};
-use crate::lines::Beside;
+use crate::message::{Request, RequestHead, Response};
 use crate::record::{Asker, CallerNote, Outcome};
 use crate::refusal::{self, Reason, Refusal};
 use crate::service::{Desk, Service};
 use crate::workers::CallerGroup;
-use order::{Left, Prepared, Said, Sender};
+use order::{Left, Said, Sender};
 pub use refused::refuse_unread;
 use reply::Held;
-pub use reply::{Reply, settled};
+pub use reply::Reply;
 use request_id::RequestId;
 use room::{Admission, Asking};
 pub use visitor::{Arrival, Parting, Visitor};
-
-/// Room for the fields that Buckler adds to a head; more is made if they are longer.
-const LINES_BYTES: usize = 448;
 
 /// A request on its way, with what is learned of it.
 struct Journey<'a> {
@@ -63,97 +61,90 @@ struct Journey<'a> {
     has: Option<Has>,
     left: Left,
     refused: bool,
-    /// The answer is a worker's.
-    forwarded: bool,
     version: Version,
     /// The content type of a gRPC request over HTTP/2: a refusal is then one that gRPC reads.
     grpc: Option<HeaderValue>,
 }
 
-/// Serves one request, whatever becomes of it. Interim answers are left in `early`. All fields of the answer's head are
-/// in its map.
+/// Serves one request, whatever becomes of it. Interim answers are left in `early`.
 pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Early) -> Response<Reply> {
-    settled(serve_lines(visitor, request, early).await)
-}
-
-/// The same for a writer of HTTP/1.1: what Buckler adds to the head of the answer is not in its map, but stands behind
-/// that as [`Reply::lines`].
-pub async fn serve_lines(visitor: &Rc<Visitor>, request: Request<Source>, early: &Early) -> Response<Reply> {
     let busy = visitor.begin_request();
     early.begin();
     let now = visitor.refresh_clock();
     let desk = Rc::clone(&visitor.desk());
-    let (mut parts, body) = request.into_parts();
+    let Request { head, body } = request;
+    let mut order = Request { head, body: Upload::none() };
+    let head = &order.head;
     let trusted = visitor.is_trusted();
-    let one_at_a_time = parts.version != Version::HTTP_2;
-    let outcome = desk.scribe.begin(now, visitor.arrival.peer);
+    let one_at_a_time = head.version != Version::HTTP_2;
     let mut journey = Journey {
         desk: &desk,
         visitor,
         now,
-        held: Held::begin(outcome, busy, one_at_a_time),
-        request_id: RequestId::of(&parts.headers, trusted, now),
+        held: Held::begin(&desk, (now, visitor.arrival.peer), busy, one_at_a_time),
+        request_id: RequestId::of(&head.fields, trusted, now),
         caller: None,
         standing: None,
         has: None,
         left: Left::default(),
         refused: false,
-        forwarded: false,
-        version: parts.version,
-        grpc: (!one_at_a_time).then(|| refusal::grpc::content_type(&parts.headers)).flatten(),
+        version: head.version,
+        grpc: (!one_at_a_time).then(|| refusal::grpc::content_type(&head.fields)).flatten(),
     };
     let outcome = &mut journey.held.outcome;
     if outcome.is_logged() {
-        outcome.request(&parts.method, &parts.uri, parts.version, &parts.headers);
-        outcome.request_id(journey.request_id.value());
+        outcome.request(head);
+        outcome.request_id(journey.request_id.as_bytes());
     } else {
-        outcome.method(&parts.method);
+        outcome.method(&head.method);
     }
-    let passed = pass(&mut journey, &mut parts, body, (trusted, early)).await;
+    let passed = pass(&mut journey, &mut order, body, (trusted, early)).await;
     let answered = match passed {
         Ok(answered) => answered,
         Err(refusal) => {
             journey.held.admission = None;
-            std::mem::take(&mut journey.left).settle(&mut parts.headers);
-            journey.refuse(refusal, &parts)
+            order.body = Upload::none();
+            std::mem::take(&mut journey.left).settle(&mut order.head);
+            journey.refuse(refusal, &order.head)
         }
     };
-    journey.finish(&parts.method, answered)
+    journey.finish(&order.head.method, answered)
 }
 
 /// The way itself: each step may refuse, and a refusal ends it.
 async fn pass(
     journey: &mut Journey<'_>,
-    parts: &mut Parts,
+    order: &mut Request<Upload>,
     body: Source,
     (trusted, early): (bool, &Early),
 ) -> Result<Response<Answer>, Refusal> {
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
-    http2_head::judge(parts, &service.config.bounds)?;
-    http2_head::judge_extended(parts, &service.config)?;
-    let (until, haste) = journey.until(parts)?;
+    http2_head::judge(&mut order.head, &service.config.bounds)?;
+    http2_head::judge_extended(&order.head, &service.config)?;
+    let (until, haste) = journey.until(&mut order.head.fields)?;
+    let head = &order.head;
     let key_header = &service.callers.callers().api_key_header;
-    let seen = Seen::of(&parts.headers, key_header, trusted);
+    let seen = Seen::of(&head.fields, key_header.as_str(), trusted);
     journey.has = Some(seen.has);
-    let asked = target::read(&parts.method, &parts.uri, seen.host)?;
+    let asked = target::read(&head.method, &head.target, seen.host)?;
     visitor.is_directed_here(&asked.host)?;
 
     // Who is calling?
-    let caller = &*journey.caller.insert(identify(visitor, service, &seen, &parts.headers)?);
+    let caller = &*journey.caller.insert(identify(visitor, service, &seen, &head.fields)?);
     let outcome = &mut journey.held.outcome;
     outcome.client(caller.client);
     outcome.caller(caller_note(caller));
     let name = service.callers.name(caller);
 
     // May they? What is known to be too long is not charged for.
-    let facts = Facts { method: &parts.method, host: &asked.host, path: asked.path() };
+    let facts = Facts { method: &head.method, host: &asked.host, path: asked.path() };
     let mut shadows = Vec::new();
     let judged = permission::judge(&service.rules, (caller, name), &facts, now, &mut shadows);
     let may = judged.and_then(|()| fits(seen.length, service.config.bounds.body_bytes));
 
     // Is there room, and have they quota left?
-    let key = key::of(&service.config.balance, &parts.headers, name);
+    let key = key::of(&service.config.balance, &head.fields, name);
     let asking = Asking { desk, clock: visitor.clock(), caller, facts: &facts, key, until };
     let admitted = match may.map(|()| room::enter_at_once(&asking, now, &mut shadows)) {
         Ok(Some(admitted)) => admitted,
@@ -164,45 +155,44 @@ async fn pass(
     let reserved = admit(admitted, &mut journey.standing, &mut journey.held.admission)?;
 
     // Which worker, and what does it say?
-    let (uri, authority) = (asked.uri(&parts.uri)?, asked.authority.map(Cow::into_owned));
     let said = Said::of(&seen, &body, service);
-    journey.left = Left::of(&seen, &parts.headers, journey.held.outcome.is_logged());
-    if let Some(answer) = hops::count_down(&parts.method, &mut parts.headers) {
+    let target = asked.for_worker(&head.target)?;
+    let aim = order::Aim { target, authority: asked.authority.map(Cow::into_owned) };
+    journey.left = Left::of(&seen, head, &aim);
+    let head = &mut order.head;
+    if let Some(answer) = hops::count_down(&head.method, &mut head.fields) {
         return Ok(answer);
     }
-    let (caller, request_id) = ((caller, name), journey.request_id.as_bytes());
-    let sender = Sender { visitor, service, caller, request_id, trusted };
-    let Prepared { order, wish, lines, without } =
-        order::prepare(parts, (body, uri, authority), said, &sender);
-    journey.held.upload = order.body().watch();
+    let sender =
+        Sender { visitor, service, caller: name, request_id: journey.request_id.as_bytes(), trusted };
+    let group = CallerGroup::of(caller.hash);
+    let wish = order::prepare(order, (body, aim), said, &sender);
+    journey.held.upload = order.body.watch();
     let call = Call {
         until,
         haste,
         key,
-        group: CallerGroup::of(caller.0.hash),
-        early: (parts.version != Version::HTTP_10).then_some(early),
+        group,
+        early: (order.head.version != Version::HTTP_10).then_some(early),
         spoken: visitor.spoken(service.config.send_proxy_protocol),
-        beside: Beside { lines: lines.as_bytes(), without },
         upgrade: wish.as_ref(),
     };
     let response = desk.route.send(order, reserved, call, &mut journey.held.outcome).await?;
-    let response = unmisleading(parts, response)?;
-    journey.forwarded = true;
-    Ok(response)
+    unmisleading(&order.head, response)
 }
 
 fn identify(
     visitor: &Visitor,
     service: &Service,
     seen: &Seen<'_>,
-    headers: &HeaderMap,
+    fields: &Fields,
 ) -> Result<Caller, Refusal> {
     let keys = match seen.key {
-        Some(key) if seen.keys == 1 => Keys::One(key.as_bytes()),
+        Some(key) if seen.keys == 1 => Keys::One(key),
         Some(_) => Keys::Several,
         None => Keys::None,
     };
-    let forwarded = seen.has.any(Has::FORWARDED_FOR).then_some(headers);
+    let forwarded = seen.has.any(Has::FORWARDED_FOR).then_some(fields);
     let mut cached = visitor.caller.borrow_mut();
     service.callers.identify_by(visitor.credentials(), keys, forwarded, cached.get_or_insert_default())
 }
@@ -233,9 +223,9 @@ fn note_shadows(outcome: &mut Outcome, shadows: &[Shadow]) {
 }
 
 /// The worker's answer, unless the client would take it for an agreement to go on with another protocol.
-fn unmisleading(asked: &Parts, response: Response<Answer>) -> Result<Response<Answer>, Refusal> {
-    let switched = matches!(response.body(), Answer::Switched(_));
-    if !switched && upgrade::is_misleading(asked, response.status()) {
+fn unmisleading(asked: &RequestHead, response: Response<Answer>) -> Result<Response<Answer>, Refusal> {
+    let switched = matches!(response.body, Answer::Switched(_));
+    if !switched && upgrade::is_misleading(asked, response.head.status) {
         let detail = "the worker did not agree to go on with another protocol";
         return Err(Refusal::new(Reason::WorkerProtocol, detail));
     }
@@ -243,9 +233,9 @@ fn unmisleading(asked: &Parts, response: Response<Answer>) -> Result<Response<An
 }
 
 /// A body that says it is longer than allowed is refused before anything of it is sent.
-fn fits(length: Option<&HeaderValue>, most: Option<u64>) -> Result<(), Refusal> {
+fn fits(length: Option<&[u8]>, most: Option<u64>) -> Result<(), Refusal> {
     let (Some(length), Some(most)) = (length, most) else { return Ok(()) };
-    match length.to_str().ok().and_then(|length| length.parse::<u64>().ok()) {
+    match text(length).and_then(|length| length.parse::<u64>().ok()) {
         Some(length) if length > most => {
             Err(Refusal::new(Reason::BodyTooLarge, "`Content-Length` is more than `bounds.body_bytes`"))
         }
@@ -261,10 +251,10 @@ impl Journey<'_> {
 
     /// When all must be over, answer and all: the operator says it, and a gRPC client if it waits for less, which is
     /// then told beside it.
-    fn until(&self, parts: &mut Parts) -> Result<(Option<Instant>, Option<Instant>), Refusal> {
+    fn until(&self, fields: &mut Fields) -> Result<(Option<Instant>, Option<Instant>), Refusal> {
         let total = self.desk.service.config.timeouts.total;
         let asked = match &self.grpc {
-            Some(_) => grpc::timeout(&mut parts.headers, total)?,
+            Some(_) => grpc::timeout(fields, total)?,
             None => None,
         };
         let at = |wait: Duration| Instant::from_std(self.now.instant()).checked_add(wait);
@@ -280,31 +270,30 @@ impl Journey<'_> {
             (Some(standing), Some(caller)) if limits.tells(caller, self.refused) => Some(standing),
             _ => None,
         };
-        let lines = &mut self.held.lines;
-        let of = (self.forwarded, standing.is_some());
-        headers::to_client_lines(response.headers_mut(), self.request_id.as_bytes(), of, lines);
+        let head = &mut response.head;
+        headers::to_client_own(&mut head.fields, self.request_id.as_bytes(), standing.is_some());
         if let Some(standing) = standing {
-            limits.write_headers(standing, lines);
+            limits.write_headers(standing, &mut head.fields);
         }
         // What goes on with another protocol leaves in that protocol's own way.
-        let switched = matches!(response.body(), Answer::Switched(_));
+        let switched = matches!(response.body, Answer::Switched(_));
         if switched && !one_at_a_time {
-            upgrade::say_in_http2(&mut response);
+            upgrade::say_in_http2(head);
         }
         if one_at_a_time && !switched && visitor.is_to_leave() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            head.fields.set("connection", b"close");
             visitor.part(Parting::Asked);
         }
         self.held.upload.answer_begins();
         let grpc = self.grpc.is_some();
         if grpc {
-            self.held.outcome.grpc_status(refusal::grpc::told(response.headers()));
+            self.held.outcome.grpc_status(refusal::grpc::told(&head.fields));
             // A length that was promised cannot be cut short by trailers.
-            self.held.grpc = !response.headers().contains_key(CONTENT_LENGTH);
+            self.held.grpc = !head.fields.contains("content-length");
         }
         // A refused gRPC request is told 200; the log and the metrics go on telling what the refusal means.
         if !(grpc && self.refused) {
-            self.held.outcome.status(response.status().as_u16());
+            self.held.outcome.status(head.status.as_u16());
         }
         let held = self.held;
         response.map(|answer| Reply::new(answer, held, method))

@@ -29,7 +29,6 @@ pub mod fields;
 pub mod forward;
 pub mod inbound;
 pub mod lifecycle;
-pub mod lines;
 pub mod listen;
 pub mod message;
 pub mod queue;

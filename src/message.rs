@@ -1,10 +1,12 @@
 //! Requests and responses as they are on their way, whatever protocol they came by: a head and a body. What a body is
 //! differs on each side and stands there; how heads are read and written too.
 
-use http::{Method, StatusCode, Uri, Version};
-use hyper::ext::ReasonPhrase;
+pub mod target;
+
+use http::{Method, StatusCode, Version};
 
 use crate::fields::Fields;
+pub use target::Target;
 
 /// A request.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub struct RequestHead {
     /// The method.
     pub method: Method,
     /// The target: a path, or with scheme and authority what an absolute form and HTTP/2 say.
-    pub uri: Uri,
+    pub target: Target,
     /// What it came by: HTTP/1.0, 1.1 or 2.
     pub version: Version,
     /// The fields.
@@ -53,10 +55,17 @@ pub struct Response<B> {
 pub struct ResponseHead {
     /// The status.
     pub status: StatusCode,
-    /// The words behind the status, if they are not those that everybody uses.
-    pub reason: Option<ReasonPhrase>,
+    /// The words behind the status, if they are not those that everybody uses: visible ASCII, blanks and tabs.
+    pub reason: Option<Box<[u8]>>,
     /// The fields.
     pub fields: Fields,
+}
+
+impl RequestHead {
+    /// Of HTTP/1.1, without any field.
+    pub fn new(method: Method, target: Target) -> Self {
+        Self { method, target, version: Version::HTTP_11, fields: Fields::new(), extended: None }
+    }
 }
 
 impl<B> Response<B> {

@@ -2,6 +2,8 @@
 //! reload, inheriting what must live on; a [`Desk`] is the service as one shard serves it; a [`Place`] is where a
 //! shard's connections find the desk of the moment.
 
+mod timer_wheel;
+
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,12 +11,13 @@ use std::task::Waker;
 
 use tokio::sync::Notify;
 
+use self::timer_wheel::TimerWheel;
 use crate::admit::caller::CallerBook;
 use crate::admit::capacity::{Capacity, Entrance};
 use crate::admit::ledger::Ledger;
 use crate::admit::limit::LimitBook;
 use crate::admit::permission::RuleBook;
-use crate::clock::ShardClock;
+use crate::clock::{Moment, ShardClock};
 use crate::config;
 use crate::forward::Route;
 use crate::forward::pool::ConnectionBound;
@@ -135,14 +138,15 @@ pub struct Place {
     clock: Rc<ShardClock>,
     draining: Cell<bool>,
     drain: Notify,
-    woken_in_drain: RefCell<Wakers>,
+    waiting: RefCell<TimerWheel>,
 }
 
 impl Place {
     /// A place with this desk.
     pub fn new(desk: Rc<Desk>, clock: Rc<ShardClock>) -> Rc<Self> {
         let (draining, drain) = (Cell::new(false), Notify::new());
-        Rc::new(Self { desk: RefCell::new(desk), clock, draining, drain, woken_in_drain: RefCell::default() })
+        let waiting = RefCell::new(TimerWheel::new());
+        Rc::new(Self { desk: RefCell::new(desk), clock, draining, drain, waiting })
     }
 
     /// The desk of the moment. A request takes it once and stays with it.
@@ -164,7 +168,7 @@ impl Place {
     pub fn drain(&self) {
         self.draining.set(true);
         self.drain.notify_waiters();
-        self.woken_in_drain.borrow().tasks.iter().flatten().for_each(Waker::wake_by_ref);
+        self.waiting.borrow().wake_all();
     }
 
     /// Whether connections are to leave.
@@ -172,11 +176,16 @@ impl Place {
         self.draining.get()
     }
 
-    /// Has this task woken when connections are to leave, for as long as the value is there: less than a wait takes,
+    /// Has this task woken when connections are to leave, and when it asks for it: less than a wait and a timer take,
     /// where thousands wait.
-    pub fn wake_in_drain(self: &Rc<Self>, waker: &Waker) -> DrainWake {
-        let number = self.woken_in_drain.borrow_mut().add(waker.clone());
-        DrainWake { place: Rc::clone(self), number }
+    pub fn wake_call(self: &Rc<Self>, waker: &Waker) -> WakeCall {
+        let number = self.waiting.borrow_mut().add(waker.clone());
+        WakeCall { place: Rc::clone(self), number }
+    }
+
+    /// Wakes the tasks whose time has come: the shard does it with each tick.
+    pub fn turn(&self, now: Moment) {
+        self.waiting.borrow_mut().turn(now);
     }
 
     /// Waits until connections are to leave.
@@ -187,40 +196,32 @@ impl Place {
     }
 }
 
-/// A task that is woken when its place drains; no more once this is dropped.
+/// A task that is woken when its place drains, and when it asked for it; no more once this is dropped.
 #[derive(Debug)]
-pub struct DrainWake {
+pub struct WakeCall {
     place: Rc<Place>,
-    number: usize,
+    number: u32,
 }
 
-impl Drop for DrainWake {
+impl WakeCall {
+    /// Wakes the task once at `at`, nanoseconds of [`Moment`]: not before that, and as a rule at most 0.2 s after it (a
+    /// step of the wheel and a tick of the shard). While the shard works on a new plan it does not tick: then as much
+    /// later as that takes. If `at` is more than 100 s away, earlier, to be asked again. It replaces what was asked
+    /// before.
+    pub fn at(&self, at: u64) {
+        self.place.waiting.borrow_mut().set(self.number, at, self.place.clock.now());
+    }
+
+    /// Has the task woken at no time.
+    pub fn cancel(&self) {
+        self.place.waiting.borrow_mut().unset(self.number);
+    }
+}
+
+impl Drop for WakeCall {
     fn drop(&mut self) {
         // It goes after the borrow: with it may go its task.
-        let waker = self.place.woken_in_drain.borrow_mut().remove(self.number);
+        let waker = self.place.waiting.borrow_mut().remove(self.number);
         drop(waker);
-    }
-}
-
-/// Tasks by number; there are as many as connections, and their numbers are used again.
-#[derive(Debug, Default)]
-struct Wakers {
-    tasks: Vec<Option<Waker>>,
-    free: Vec<usize>,
-}
-
-impl Wakers {
-    fn add(&mut self, waker: Waker) -> usize {
-        let number = self.free.pop().unwrap_or(self.tasks.len());
-        match self.tasks.get_mut(number) {
-            Some(free) => *free = Some(waker),
-            None => self.tasks.push(Some(waker)),
-        }
-        number
-    }
-
-    fn remove(&mut self, number: usize) -> Option<Waker> {
-        self.free.push(number);
-        self.tasks.get_mut(number).and_then(Option::take)
     }
 }

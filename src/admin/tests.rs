@@ -13,6 +13,7 @@ use crate::config::{
     Agreement, At, Callers, Credential, KnownCaller, LimitHeaders, Limits, Mode, Quota, Rate, ServiceName,
     UnknownKey,
 };
+use crate::message::{RequestHead, Target};
 use crate::record::labels::STATES;
 use crate::record::{Asker, CallerNote, End, Scribe};
 use crate::refusal::{Reason, Refusal, RuleRef};
@@ -90,12 +91,7 @@ impl World {
 
     fn refuse(&self, path: &str) {
         let mut outcome = self.scribe().begin(Moment::read(), "192.0.2.1:99".parse().unwrap());
-        outcome.request(
-            &http::Method::GET,
-            &path.parse().unwrap(),
-            http::Version::HTTP_11,
-            &http::HeaderMap::new(),
-        );
+        outcome.request(&RequestHead::new(http::Method::GET, Target::new("", "", path)));
         outcome.caller(CallerNote { who: Asker::Known(0), via: "address", tier: None });
         let rule =
             RuleRef { name: "rules[2]".into(), at: "buckler.yaml:34".into(), reason: Some("staff".into()) };

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use aws_lc_rs::{constant_time, digest};
-use http::HeaderMap;
 use ipnet::IpNet;
 
 use crate::config::{Callers, Credential, UnknownKey};
+use crate::fields::Fields;
 use crate::refusal::{Reason, Refusal};
 use crate::tls::identity::{Identity, compared};
 
@@ -185,16 +185,16 @@ impl CallerBook {
     pub fn identify(
         &self,
         peer: Peer<'_>,
-        headers: &HeaderMap,
+        fields: &Fields,
         cached: &mut CachedCaller,
     ) -> Result<Caller, Refusal> {
-        let mut keys = headers.get_all(&self.callers.api_key_header).iter();
+        let mut keys = fields.get_all(self.callers.api_key_header.as_str());
         let keys = match (keys.next(), keys.next()) {
             (None, _) => Keys::None,
-            (Some(key), None) => Keys::One(key.as_bytes()),
+            (Some(key), None) => Keys::One(key),
             (Some(_), Some(_)) => Keys::Several,
         };
-        self.identify_by(peer, keys, Some(headers), cached)
+        self.identify_by(peer, keys, Some(fields), cached)
     }
 
     /// The same, of a request whose key header was looked at. `forwarded`: the fields, if `X-Forwarded-For` is among
@@ -206,13 +206,13 @@ impl CallerBook {
         &self,
         peer: Peer<'_>,
         keys: Keys<'_>,
-        forwarded: Option<&HeaderMap>,
+        forwarded: Option<&Fields>,
         cached: &mut CachedCaller,
     ) -> Result<Caller, Refusal> {
         let memo = self.peer_memo(peer.address, cached);
         let client = match forwarded.filter(|_| memo.trusted && !peer.unknown) {
-            Some(headers) => {
-                let lines = headers.get_all(FORWARDED_FOR).iter().map(http::HeaderValue::as_bytes);
+            Some(fields) => {
+                let lines = fields.get_all(FORWARDED_FOR);
                 parse_forwarded_for(memo.peer, lines, |address| self.is_trusted(address))
             }
             None => memo.peer,

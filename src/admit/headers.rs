@@ -10,7 +10,7 @@
 
 use std::cell::RefCell;
 
-use crate::lines::Lines;
+use crate::fields::Fields;
 
 /// Limits whose lines are kept ready on a thread; two that share a place take turns in it.
 const KEPT: usize = 16;
@@ -36,14 +36,15 @@ pub struct Standing {
 
 impl Standing {
     /// Adds both fields. `name` is the limit's, from [`quoted`].
-    pub fn write(&self, name: &str, lines: &mut Lines) {
+    pub fn write(&self, name: &str, fields: &mut Fields) {
         with_prepared((name, self.limit), (self.quota, self.window), |prepared| {
-            lines.add_with(&prepared.begin, |out| {
+            fields.add_with("ratelimit", |out| {
+                out.extend_from_slice(&prepared.begin);
                 number(out, u64::from(self.remaining));
                 out.extend_from_slice(b";t=");
                 number(out, self.reset);
             });
-            lines.add_all(&prepared.policy);
+            fields.add("ratelimit-policy", &prepared.policy);
         });
     }
 }
@@ -53,8 +54,8 @@ struct Prepared {
     name: Box<str>,
     terms: (u32, u64),
     /// `RateLimit`, up to the number that is left.
-    begin: Box<str>,
-    /// The whole line of `RateLimit-Policy`.
+    begin: Box<[u8]>,
+    /// All of `RateLimit-Policy`.
     policy: Box<[u8]>,
 }
 
@@ -79,8 +80,8 @@ impl Prepared {
         Self {
             name: name.into(),
             terms: (quota, window),
-            begin: format!("ratelimit: {name};r=").into(),
-            policy: format!("ratelimit-policy: {name};q={quota};w={window}\r\n").into_bytes().into(),
+            begin: format!("{name};r=").into_bytes().into(),
+            policy: format!("{name};q={quota};w={window}").into_bytes().into(),
         }
     }
 }
@@ -112,10 +113,10 @@ mod tests {
     #[test]
     fn values_are_those_of_the_draft() {
         let standing = Standing { limit: 0, quota: 40, window: 2, remaining: 39, reset: 1 };
-        let mut lines = Lines::default();
-        standing.write(&quoted("default"), &mut lines);
+        let mut fields = Fields::default();
+        standing.write(&quoted("default"), &mut fields);
         let want = "ratelimit: \"default\";r=39;t=1\r\nratelimit-policy: \"default\";q=40;w=2\r\n";
-        assert_eq!(lines.as_bytes(), want.as_bytes());
+        assert_eq!(fields.as_lines(), want.as_bytes());
     }
 
     #[test]
@@ -123,9 +124,9 @@ mod tests {
         let standing =
             Standing { limit: 0, quota: u32::MAX, window: u64::MAX, remaining: u32::MAX, reset: u64::MAX };
         let name = quoted(&"n".repeat(1000));
-        let mut lines = Lines::default();
-        standing.write(&name, &mut lines);
-        assert!(lines.as_bytes().ends_with(b"\";q=4294967295;w=18446744073709551615\r\n"));
+        let mut fields = Fields::default();
+        standing.write(&name, &mut fields);
+        assert!(fields.as_lines().ends_with(b"\";q=4294967295;w=18446744073709551615\r\n"));
     }
 
     #[test]
@@ -136,14 +137,14 @@ mod tests {
                 for service in ["one", "two"] {
                     let quota = u32::from(limit) + 1;
                     let standing = Standing { limit, quota, window: round + 1, remaining: 12, reset: round };
-                    let mut lines = Lines::default();
+                    let mut fields = Fields::default();
                     let name = quoted(&format!("{service} {}", limit / 2));
-                    standing.write(&name, &mut lines);
+                    standing.write(&name, &mut fields);
                     let want = format!(
                         "ratelimit: {name};r=12;t={round}\r\nratelimit-policy: {name};q={quota};w={}\r\n",
                         round + 1
                     );
-                    assert_eq!(String::from_utf8_lossy(lines.as_bytes()), want);
+                    assert_eq!(String::from_utf8_lossy(fields.as_lines()), want);
                 }
             }
         }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::config::{Callers, LimitHeaders, Mode, Service, Verdict};
-use crate::lines::Lines;
+use crate::fields::Fields;
 use crate::refusal::{Reason, Refusal, RuleRef};
 
 use super::caller::{Caller, Who};
@@ -215,8 +215,8 @@ impl LimitBook {
     }
 
     /// Writes `RateLimit` and `RateLimit-Policy`.
-    pub fn write_headers(&self, standing: &Standing, lines: &mut Lines) {
-        standing.write(self.limit_name(standing.limit), lines);
+    pub fn write_headers(&self, standing: &Standing, fields: &mut Fields) {
+        standing.write(self.limit_name(standing.limit), fields);
     }
 
     /// The order is: look at the caller's own rate, count both as in progress, charge the total, charge the caller.

@@ -3,6 +3,10 @@
 //! governor keeps times relative to the start of each limiter; here every limiter starts at 0 of
 //! [`Moment::nanos`], so all of them, over all reloads, mean the same by a time. governor asks a clock for the time
 //! inside the call; [`CallClock`] answers with the `now` that the caller of this module passed.
+//!
+//! Every request of a named caller is charged to two accounts, and nearly always both charges pass, which the debt
+//! alone tells: that much of GCRA stands here ([`Meter::owed`]). What does not pass, and all of strangers, is
+//! governor's.
 
 use std::cell::Cell;
 use std::num::NonZeroU32;
@@ -88,6 +92,12 @@ impl Meter {
 
     /// Charges `cost`, or nothing.
     pub(super) fn charge(&self, place: Place, cost: NonZeroU32, now: Moment) -> Result<Level, Denied> {
+        if let Place::Account(number) = place {
+            let charge = |tat| self.owed(tat, cost, now).map(|owed| (owed, now.nanos + owed)).ok_or(());
+            if let Ok(owed) = self.store.accounts[number].update(self.store.ceiling(now.nanos), charge) {
+                return Ok(self.level_of((self.span() - owed) / self.interval));
+            }
+        }
         self.ask(Key { place, commit: true }, cost, now)
     }
 
@@ -96,21 +106,23 @@ impl Meter {
         self.ask(Key { place, commit: false }, cost, now)
     }
 
-    /// The same as [`Meter::check`], if no more than the verdict is wanted: nearly always it passes, which the debt
-    /// alone tells.
+    /// The same as [`Meter::check`], if no more than the verdict is wanted.
     pub(super) fn fits(&self, place: Place, cost: NonZeroU32, now: Moment) -> Result<(), Denied> {
-        let Self { store, interval, .. } = self;
-        let debt = match place {
-            Place::Account(number) => {
-                store.accounts[number].read(now.nanos.saturating_add(store.ceiling)).saturating_sub(now.nanos)
+        // In the place of a stranger another's debt may be, which has to be counted.
+        if let Place::Account(number) = place {
+            let tat = self.store.accounts[number].read(self.store.ceiling(now.nanos));
+            if self.owed(tat, cost, now).is_some() {
+                return Ok(());
             }
-            // Another's debt may be in its place, which has to be counted.
-            Place::Stranger(_) => return self.check(place, cost, now).map(drop),
-        };
-        if debt.saturating_add(interval.saturating_mul(u64::from(cost.get()))) <= self.span() {
-            return Ok(());
         }
         self.check(place, cost, now).map(drop)
+    }
+
+    /// Nanoseconds until all is paid back, after a charge to this debt. None: that is more than the whole burst.
+    fn owed(&self, tat: u64, cost: NonZeroU32, now: Moment) -> Option<u64> {
+        let charge = self.interval.saturating_mul(u64::from(cost.get()));
+        let owed = tat.saturating_sub(now.nanos).saturating_add(charge);
+        (owed <= self.span()).then_some(owed)
     }
 
     /// How `place` stands, without charging.
@@ -193,6 +205,12 @@ struct Store {
     ceiling: u64,
 }
 
+impl Store {
+    fn ceiling(&self, now: u64) -> u64 {
+        now.saturating_add(self.ceiling)
+    }
+}
+
 impl StateStore for Store {
     type Key = Key;
 
@@ -201,7 +219,7 @@ impl StateStore for Store {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let now = NOW.get();
-        let ceiling = now.saturating_add(self.ceiling);
+        let ceiling = self.ceiling(now);
         let charge = |tat: u64| f(Some(Nanos::new(tat))).map(|(outcome, next)| (outcome, next.as_u64()));
         match (key.place, key.commit) {
             (Place::Account(number), true) => self.accounts[number].update(ceiling, charge),
@@ -229,29 +247,37 @@ mod tests {
 
     use super::*;
 
+    /// A meter with a ledger and an account of its own.
+    fn alone(rate: Rate) -> Meter {
+        let ledger = Arc::new(Ledger::new(std::num::NonZeroUsize::new(100).unwrap()));
+        let region = ledger.region("s");
+        let (callers, service) =
+            (crate::config::plain_callers(), crate::config::ServiceName::new("s").unwrap());
+        let accounts = Accounts::new(Arc::clone(&ledger), service, callers, vec![Arc::default()]);
+        Meter::new(rate, None, (ledger, region), Arc::new(accounts))
+    }
+
     proptest! {
         #[test]
-        fn the_short_look_says_what_the_whole_one_does(
+        fn what_is_told_by_the_debt_alone_is_what_governor_says(
             interval in 1..2_000_000_000_u64,
             burst in 1..40_u32,
             steps in proptest::collection::vec((1..50_u32, 0..4_000_000_000_u64, any::<bool>()), 1..100),
         ) {
-            let ledger = Arc::new(Ledger::new(std::num::NonZeroUsize::new(100).unwrap()));
             let rate = Rate {
                 interval: Duration::from_nanos(interval),
                 burst: NonZeroU32::new(burst).unwrap(),
             };
-            let region = ledger.region("s");
-            let (callers, service) = (crate::config::plain_callers(), crate::config::ServiceName::new("s").unwrap());
-            let accounts = Accounts::new(Arc::clone(&ledger), service, callers, vec![Arc::default()]);
-            let meter = Meter::new(rate, None, (ledger, region), Arc::new(accounts));
+            let (meter, whole) = (alone(rate), alone(rate));
             let mut now = Moment::at(1_000_000_000);
             for (cost, passed, known) in steps {
                 now = now.plus(Duration::from_nanos(passed));
                 let place = if known { Place::Account(0) } else { Place::Stranger(7) };
                 let cost = NonZeroU32::new(cost).unwrap();
-                prop_assert_eq!(meter.fits(place, cost, now), meter.check(place, cost, now).map(drop));
-                let _ = meter.charge(place, cost, now);
+                prop_assert_eq!(meter.fits(place, cost, now), whole.check(place, cost, now).map(drop));
+                let said = whole.ask(Key { place, commit: true }, cost, now);
+                prop_assert_eq!(meter.charge(place, cost, now), said);
+                prop_assert_eq!(meter.level(place, now), whole.level(place, now));
             }
         }
     }

@@ -122,11 +122,13 @@ pub fn canonical(raw: &str) -> Result<Cow<'_, str>, PathFault> {
 /// Whether nothing in it needs a second look. May say no to canonical paths, never yes to others.
 fn is_plain(raw: &[u8]) -> bool {
     let mut before = 0;
-    raw.iter().all(|&byte| {
-        let after_slash = before == b'/';
+    for &byte in raw {
+        if KIND[usize::from(byte)] != PLAIN || (before == b'/' && matches!(byte, b'/' | b'.')) {
+            return false;
+        }
         before = byte;
-        KIND[usize::from(byte)] == PLAIN && !(after_slash && matches!(byte, b'/' | b'.'))
-    })
+    }
+    true
 }
 
 fn rebuild(raw: &str) -> Result<String, PathFault> {

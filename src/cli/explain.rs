@@ -8,7 +8,7 @@ use std::io::{self, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderValue, Method};
 
 use super::arguments::Explain;
 use super::exit::Exit;
@@ -21,7 +21,7 @@ use crate::admit::permission::{RuleBook, trace};
 use crate::admit::{self, Facts, host, path};
 use crate::clock::Moment;
 use crate::config::{ClientCertificate, Config, Service, ServiceName};
-use crate::lines::{Lines, settle};
+use crate::fields::Fields;
 use crate::listen::wire::{Wire, WireBounds};
 use crate::refusal::{Reason, Refusal};
 use crate::tls::identity::Identity;
@@ -115,7 +115,7 @@ fn read_key(file: &Path) -> Result<String, String> {
 fn explain(asked: &Asked<'_>, config: &Config, now: Moment) -> Told {
     let mut told = Told::about(&asked.service, asked.arguments, &asked.host);
     told.answer = judge(asked, config, now, &mut told)
-        .unwrap_or_else(|refusal| Answer::refused(&refusal, &HeaderMap::new()));
+        .unwrap_or_else(|refusal| Answer::refused(&refusal, &Fields::default()));
     told
 }
 
@@ -131,10 +131,10 @@ fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Re
     told.judges(&host, target.as_str());
 
     let callers = CallerBook::new(config.callers.clone());
-    let headers = credentials(asked, config)?;
+    let fields = credentials(asked, config)?;
     let certificate = asked.arguments.certificate.as_deref().map(Identity::of_name);
     let peer = Peer { certificate: certificate.as_ref(), ..asked.arguments.address.into() };
-    let caller = callers.identify(peer, &headers, &mut CachedCaller::default())?;
+    let caller = callers.identify(peer, &fields, &mut CachedCaller::default())?;
     let name = callers.name(&caller);
     told.names(&caller, name, config);
 
@@ -148,11 +148,9 @@ fn judge(asked: &Asked<'_>, config: &Config, now: Moment, told: &mut Told) -> Re
         admit::decide((&RuleBook::new(service), &limits), (&caller, name), &facts, now, &mut shadows);
     told.shadows(&shadows);
     let fields = |standing: Option<_>, is_refused| {
-        let mut fields = HeaderMap::new();
+        let mut fields = Fields::default();
         if let Some(standing) = standing.filter(|_| limits.tells(&caller, is_refused)) {
-            let mut told = Lines::default();
-            limits.write_headers(&standing, &mut told);
-            settle(told.as_bytes(), &mut fields);
+            limits.write_headers(&standing, &mut fields);
         }
         fields
     };
@@ -176,12 +174,12 @@ fn judge_framing(asked: &Asked<'_>) -> Result<(), Refusal> {
     Wire::new(bounds).scan(asked.head().as_bytes()).map(drop).map_err(|fault| fault.refusal)
 }
 
-fn credentials(asked: &Asked<'_>, config: &Config) -> Result<HeaderMap, Refusal> {
-    let mut headers = HeaderMap::new();
+fn credentials(asked: &Asked<'_>, config: &Config) -> Result<Fields, Refusal> {
+    let mut fields = Fields::default();
     if let Some(key) = &asked.key {
         let value = HeaderValue::from_str(key)
             .map_err(|_| Refusal::new(Reason::BadRequest, "the key cannot stand in a header"))?;
-        headers.insert(config.callers.api_key_header.clone(), value);
+        fields.add(config.callers.api_key_header.as_str(), value.as_bytes());
     }
-    Ok(headers)
+    Ok(fields)
 }

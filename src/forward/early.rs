@@ -5,9 +5,11 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use http::{Response, StatusCode, Version};
+use http::StatusCode;
 
 use super::headers;
+use crate::fields::Fields;
+use crate::message::ResponseHead;
 
 /// Interim answers that one request may have; a worker that sends more has sent them for nothing.
 pub const EARLY_MAX: u32 = 16;
@@ -21,7 +23,7 @@ struct Waiting {
     any: Cell<bool>,
     /// How many this request has had.
     told: Cell<u32>,
-    answers: RefCell<Vec<Response<()>>>,
+    answers: RefCell<Vec<ResponseHead>>,
 }
 
 impl Early {
@@ -33,23 +35,18 @@ impl Early {
     }
 
     /// Keeps an interim answer for the client, made fit for its hop.
-    pub fn tell(&self, status: StatusCode, fields: &http::HeaderMap) {
+    pub fn tell(&self, status: StatusCode, mut fields: Fields) {
         if !passes(status) || self.count() >= EARLY_MAX {
             return;
         }
-        let mut answer = Response::new(());
-        *answer.status_mut() = status;
-        *answer.version_mut() = Version::HTTP_11;
-        *answer.headers_mut() = fields.clone();
-        headers::to_client_early(answer.headers_mut());
-        self.0.answers.borrow_mut().push(answer);
+        headers::to_client_early(&mut fields);
+        self.0.answers.borrow_mut().push(ResponseHead { status, reason: None, fields });
         self.0.any.set(true);
     }
 
     /// Keeps Buckler's own `100 Continue` for a client that waits for it.
     pub fn tell_continue(&self) {
-        let mut answer = Response::new(());
-        *answer.status_mut() = StatusCode::CONTINUE;
+        let answer = ResponseHead { status: StatusCode::CONTINUE, reason: None, fields: Fields::default() };
         self.count();
         self.0.answers.borrow_mut().insert(0, answer);
         self.0.any.set(true);
@@ -61,7 +58,7 @@ impl Early {
     }
 
     /// Takes those that wait, oldest first.
-    pub fn take(&self) -> Vec<Response<()>> {
+    pub fn take(&self) -> Vec<ResponseHead> {
         self.0.any.set(false);
         self.0.answers.take()
     }
@@ -80,25 +77,22 @@ fn passes(status: StatusCode) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
-    use http::header::{CONNECTION, LINK};
-
     use super::*;
 
     #[test]
     fn hints_pass_and_what_belongs_to_one_hop_does_not() {
         let early = Early::default();
-        let mut fields = HeaderMap::new();
-        fields.insert(LINK, "</a.css>; rel=preload".parse().unwrap());
-        fields.insert(CONNECTION, "x-hop".parse().unwrap());
-        fields.insert("x-hop", "1".parse().unwrap());
-        fields.insert("content-length", "5".parse().unwrap());
+        let mut fields = Fields::new();
+        fields.add("link", b"</a.css>; rel=preload");
+        fields.add("connection", b"x-hop");
+        fields.add("x-hop", b"1");
+        fields.add("content-length", b"5");
         for status in [100, 101, 102, 103, 200] {
-            early.tell(StatusCode::from_u16(status).unwrap(), &fields);
+            early.tell(StatusCode::from_u16(status).unwrap(), fields.clone());
         }
         let told = early.take();
-        assert_eq!(told.iter().map(|answer| answer.status().as_u16()).collect::<Vec<_>>(), [102, 103]);
-        assert_eq!(told[1].headers().len(), 1, "{told:?}");
+        assert_eq!(told.iter().map(|answer| answer.status.as_u16()).collect::<Vec<_>>(), [102, 103]);
+        assert_eq!(told[1].fields.len(), 1, "{told:?}");
         assert!(!early.is_waiting() && early.take().is_empty());
     }
 
@@ -106,13 +100,13 @@ mod tests {
     fn a_flood_of_hints_is_cut() {
         let early = Early::default();
         for _ in 0..1_000 {
-            early.tell(StatusCode::EARLY_HINTS, &HeaderMap::new());
+            early.tell(StatusCode::EARLY_HINTS, Fields::default());
         }
         assert_eq!(early.take().len(), EARLY_MAX as usize);
-        early.tell(StatusCode::EARLY_HINTS, &HeaderMap::new());
+        early.tell(StatusCode::EARLY_HINTS, Fields::default());
         assert!(early.take().is_empty(), "the bound is for the whole request");
         early.begin();
-        early.tell(StatusCode::EARLY_HINTS, &HeaderMap::new());
+        early.tell(StatusCode::EARLY_HINTS, Fields::default());
         assert_eq!(early.take().len(), 1);
     }
 }

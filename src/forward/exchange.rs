@@ -8,6 +8,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::early::Early;
+use super::http1::Missed;
 use super::http1::head::{Bad, Head};
 use super::http1::outgoing::{Outgoing, Stop};
 use super::pool::Link;
@@ -15,7 +16,6 @@ use super::retry::Reached;
 use super::upload::{Upload, UploadWatch};
 use super::{Active, Order};
 use crate::clock::Moment;
-use crate::lines::Beside;
 use crate::refusal::{Reason, Refusal};
 
 /// How long a body waits for the worker's `100 Continue` before it is sent without (RFC 9110 section 10.1.1 asks for
@@ -86,7 +86,7 @@ impl<'a> Exchange<'a> {
     /// Begins to send this request. The head of the answer may have `head_bytes`.
     pub(super) fn begin(
         link: &'a mut Link,
-        (order, beside): (&'a mut Order, Beside<'_>),
+        order: &'a mut Order,
         (upload, active): (&'a UploadWatch, &'a Active),
         (patience, early): (Patience, Option<&'a Early>),
         head_bytes: usize,
@@ -97,7 +97,7 @@ impl<'a> Exchange<'a> {
         }
         Self {
             link,
-            outgoing: Outgoing::new(order, beside),
+            outgoing: Outgoing::new(order),
             order,
             upload,
             active,
@@ -112,7 +112,7 @@ impl<'a> Exchange<'a> {
     /// What is left of the request, if the answer began before all of it was gone: it goes on beside the answer.
     pub(super) fn rest(self) -> Option<Box<Rest>> {
         let Self { outgoing, order, .. } = self;
-        (!outgoing.is_done()).then(|| Box::new(Rest { outgoing, body: std::mem::take(order.body_mut()) }))
+        (!outgoing.is_done()).then(|| Box::new(Rest { outgoing, body: std::mem::take(&mut order.body) }))
     }
 
     /// Moves bytes in both directions until the head of the answer is here.
@@ -155,7 +155,7 @@ impl<'a> Exchange<'a> {
         if !self.outgoing.has_begun() && !self.link.is_at_rest() {
             return Err(self.unsent());
         }
-        match self.outgoing.poll(cx, &mut self.link.socket, self.order.body_mut()) {
+        match self.outgoing.poll(cx, &mut self.link.socket, &mut self.order.body) {
             Poll::Ready(Err(Stop::Worker)) if !self.outgoing.has_begun() => Err(self.unsent()),
             Poll::Ready(Err(Stop::Client)) => Err(broken()),
             // A worker that takes nothing more may have answered before.
@@ -165,26 +165,26 @@ impl<'a> Exchange<'a> {
 
     /// The socket took nothing of it: it can go out by another one.
     fn unsent(&mut self) -> Box<Broken> {
-        self.outgoing.take_back(self.order.body_mut());
+        self.outgoing.take_back(&mut self.order.body);
         Box::new(Broken { reached: Reached::Unsent, excused: false, refusal: reset() })
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Box<Broken>>> {
         loop {
-            let inflow = &mut self.link.inflow;
-            while let Some(head) = inflow.take_head(self.order.method(), self.head_bytes).map_err(wrong)? {
-                if !head.is_interim() {
-                    return Poll::Ready(Ok(head));
-                }
-                if head.status == StatusCode::CONTINUE {
-                    self.upload.said_continue();
-                } else if let Some(early) = self.early {
-                    early.tell(head.status, &head.fields);
-                }
+            let (Link { inflow, socket, .. }, bound) =
+                (&mut *self.link, (&self.order.head.method, self.head_bytes));
+            let head = match ready!(inflow.poll_head(cx, socket, bound)) {
+                Ok(head) => head,
+                Err(Missed::Wrong(bad)) => return Poll::Ready(Err(wrong(bad))),
+                Err(Missed::Gone) => return Poll::Ready(Err(broken())),
+            };
+            if !head.is_interim() {
+                return Poll::Ready(Ok(head));
             }
-            match ready!(self.link.inflow.poll_fill(cx, &mut self.link.socket)) {
-                Ok(true) => {}
-                Ok(false) | Err(_) => return Poll::Ready(Err(broken())),
+            if head.status == StatusCode::CONTINUE {
+                self.upload.said_continue();
+            } else if let Some(early) = self.early {
+                early.tell(head.status, head.fields);
             }
         }
     }

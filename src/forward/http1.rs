@@ -9,11 +9,11 @@ pub(super) mod outgoing;
 use std::future::poll_fn;
 use std::rc::Rc;
 
-use http::{Response, StatusCode};
+use http::StatusCode;
 
 use self::body::Body;
 use self::head::Head;
-pub(super) use self::inflow::Inflow;
+pub(super) use self::inflow::{Inflow, Missed};
 use super::answer::{Answer, Silence, Streaming};
 use super::choice::Chosen;
 use super::exchange::{Exchange, Patience, Rest};
@@ -24,6 +24,7 @@ use super::tries::{Failed, Tries};
 use super::upload::UploadWatch;
 use super::{Active, Call, Fair, Order, Route, headers, in_time, tunnel};
 use crate::clock::Moment;
+use crate::message::Response;
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 
@@ -52,13 +53,13 @@ impl Route {
         };
         let active = Active::begin(&lane, self, std::mem::take(&mut chosen.seat), call.fair(outcome));
         self.tell_deadline(order, call.until);
-        let (upload, idempotent) = (order.body().watch(), headers::idempotent(order.method()));
+        let (upload, idempotent) = (order.body.watch(), headers::idempotent(&order.head.method));
         let may = link.reused() || tries.sent() + 1 < self.retries.attempts;
         upload.keep(may && idempotent);
         let patience =
             Patience { from: self.clock.now(), response: self.timeouts.response, until: call.until };
         let (told, most) = ((patience, call.early), self.bounds.response_head_bytes);
-        let mut exchange = Exchange::begin(&mut link, (order, call.beside), (&upload, &active), told, most);
+        let mut exchange = Exchange::begin(&mut link, order, (&upload, &active), told, most);
         let broken = match poll_fn(|cx| exchange.poll(cx)).await {
             Ok(head) => {
                 let rest = exchange.rest();
@@ -110,7 +111,7 @@ impl Route {
     /// Checks the head of an answer and turns the rest into an [`Answer`].
     fn begin_answer(
         &self,
-        (link, active): (Box<Link>, Active),
+        (mut link, active): (Box<Link>, Active),
         mut head: Head,
         (rest, upload): (Option<Box<Rest>>, &UploadWatch),
         call: Call<'_>,
@@ -126,8 +127,16 @@ impl Route {
         if let Some(seconds) = head.idle_seconds {
             active.lane.keep_alive_said(seconds);
         }
-        headers::to_client(&mut head.fields, status, head.version);
-        let (body, keeps) = (Body::new(head.framing, self.bounds.response_head_bytes), head.keeps);
+        headers::pass_on(&mut head.fields, status, head.version);
+        let (mut body, keeps) = (Body::new(head.framing, self.bounds.response_head_bytes), head.keeps);
+        if let Some(page) = body.take_whole(&mut link.inflow.ahead) {
+            active.complete();
+            if rest.is_none() && keeps {
+                active.give_back(link);
+            }
+            active.answered(status);
+            return Ok(head.with(Answer::Own(page)));
+        }
         let silence = Silence::new(self.timeouts.idle, call.until);
         let mut streaming = Streaming::new(body, (link, keeps), (rest, upload.clone()), active, silence);
         streaming.look().map_err(Failed::end)?;
@@ -144,7 +153,7 @@ impl Route {
         whole: impl FnOnce() -> bool,
         upload: &UploadWatch,
     ) -> Result<Response<Answer>, Box<Failed>> {
-        if self.retries.on.is_empty() || !self.retries.on.contains(&answer.status()) {
+        if self.retries.on.is_empty() || !self.retries.on.contains(&answer.head.status) {
             upload.keep(false);
             return Ok(answer);
         }
@@ -168,8 +177,8 @@ impl Route {
 /// Whether the request is whole again: nothing of its body was taken, and nobody else has it.
 fn restored(order: &mut Order, upload: &UploadWatch) -> bool {
     // Whoever lets go of a body leaves it with those who watch it.
-    drop(std::mem::take(order.body_mut()));
-    upload.take_back().map(|body| *order.body_mut() = body).is_some()
+    drop(std::mem::take(&mut order.body));
+    upload.take_back().map(|body| order.body = body).is_some()
 }
 
 /// The worker's status is not one that was asked for.

@@ -14,8 +14,7 @@ mod tests;
 use std::rc::Rc;
 
 use h2::RecvStream;
-use http::header::CONTENT_LENGTH;
-use http::{Response, Version};
+use http::Version;
 
 use self::answer::Streaming;
 use self::connection::{Settings, Slot};
@@ -32,6 +31,8 @@ use super::tries::{Failed, Tries};
 use super::upload::{Upload, UploadWatch};
 use super::{Active, Answer, Call, Fair, Order, Route, headers, in_time, not_connected, unasked};
 use crate::clock::Moment;
+use crate::fields::{self, Fields};
+use crate::message::{Response, ResponseHead};
 use crate::record::Outcome;
 use crate::refusal::{self, Reason, Refusal};
 
@@ -53,10 +54,10 @@ impl Route {
         let active = Active::begin(&lane, self, std::mem::take(&mut chosen.seat), call.fair(outcome));
         self.tell_deadline(order, call.until);
         let reused = slot.reused();
-        let upload = order.body().watch();
-        let idempotent = headers::idempotent(order.method());
+        let upload = order.body.watch();
+        let idempotent = headers::idempotent(&order.head.method);
         upload.keep(idempotent);
-        let body = std::mem::take(order.body_mut());
+        let body = std::mem::take(&mut order.body);
         let patience =
             Patience { from: self.clock.now(), response: self.timeouts.response, until: call.until };
         let met = exchange(&slot, (order, body), (&upload, &active), (patience, call.early)).await;
@@ -135,37 +136,37 @@ impl Route {
     fn begin_answer_http2(
         &self,
         (slot, pump): (Slot, Pump),
-        mut response: Response<RecvStream>,
+        response: http::Response<RecvStream>,
         upload: &UploadWatch,
         active: Active,
         call: Call<'_>,
     ) -> Result<Response<Answer>, Box<Failed>> {
-        let status = response.status();
+        let (parts, body) = response.into_parts();
+        let status = parts.status;
         if status.as_u16() >= 600 {
             return Err(unasked(&active));
         }
-        if !headers::is_plainly_framed(response.headers()) {
+        let mut fields = Fields::from(&parts.headers);
+        if !headers::is_plainly_framed(&fields) {
             active.failed();
             let detail = "the worker's answer has a transfer coding, or a list of lengths";
             return Err(Failed::end(Refusal::new(Reason::WorkerProtocol, detail)));
         }
-        active.head(status, refusal::grpc::told(response.headers()));
+        active.head(status, refusal::grpc::told(&fields));
         active.answered(status);
-        headers::to_client(response.headers_mut(), status, Version::HTTP_2);
-        *response.version_mut() = Version::HTTP_11;
-        let length = response.headers().get(CONTENT_LENGTH);
-        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        headers::to_client(&mut fields, status, Version::HTTP_2);
+        let length = fields.get("content-length").and_then(|length| fields::text(length)?.parse().ok());
         let idle = self.timeouts.idle;
-        let (parts, body) = response.into_parts();
         let silence = (Silence::new(idle, call.until), idle);
         let streaming = Streaming::new((body, pump, slot), upload.clone(), length, active, silence);
-        Ok(Response::from_parts(parts, Answer::Shared(Box::new(streaming))))
+        let head = ResponseHead { status, reason: None, fields };
+        Ok(Response { head, body: Answer::Shared(Box::new(streaming)) })
     }
 }
 
 /// Whether the request has its body back.
 fn put_back(order: &mut Order, body: Option<Upload>) -> bool {
-    body.map(|body| *order.body_mut() = body).is_some()
+    body.map(|body| order.body = body).is_some()
 }
 
 const fn no_slot(failure: NoSlot) -> Refusal {

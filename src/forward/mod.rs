@@ -30,13 +30,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Request, Response};
+use http::HeaderName;
 use tokio::time::Instant;
 
 use crate::balance::Picker;
 use crate::clock::{Moment, ShardClock};
 use crate::config::{Balance, Bounds, Retries, Timeouts, WorkerProtocol};
-use crate::lines::Beside;
+use crate::message::{Request, Response};
 use crate::record::Outcome;
 use crate::refusal::Refusal;
 use crate::shard::ShardId;
@@ -100,8 +100,6 @@ pub struct Call<'a> {
     pub early: Option<&'a Early>,
     /// Whose it is, for workers that are told.
     pub spoken: Spoken,
-    /// What goes with the fields of the order.
-    pub beside: Beside<'a>,
     /// What the request asks to go on with; an answer that agrees becomes [`Answer::Switched`].
     pub upgrade: Option<&'a Wish>,
 }
@@ -166,7 +164,7 @@ impl Route {
     /// The refusal that the client gets: 502, 503 or 504, or what was wrong with the client's own body.
     pub async fn send(
         &self,
-        mut order: Order,
+        order: &mut Order,
         mut reserved: Reserved,
         call: Call<'_>,
         outcome: &mut Outcome,
@@ -182,9 +180,9 @@ impl Route {
             outcome.attempt(&chosen.lane.worker.name, chosen.priority);
             let asking = (&tries, call);
             let attempt = match self.protocol {
-                WorkerProtocol::Http1 => self.attempt_http1(&mut chosen, &mut order, asking, outcome).await,
+                WorkerProtocol::Http1 => self.attempt_http1(&mut chosen, order, asking, outcome).await,
                 WorkerProtocol::Http2 => {
-                    Box::pin(self.attempt_http2(&mut chosen, &mut order, asking, outcome)).await
+                    Box::pin(self.attempt_http2(&mut chosen, order, asking, outcome)).await
                 }
             };
             let failed = match attempt {
@@ -219,7 +217,7 @@ impl Route {
     /// Writes how much time is left, for the worker that is about to get the request.
     fn tell_deadline(&self, order: &mut Order, until: Option<Instant>) {
         if let Some(name) = &self.deadline_header {
-            headers::tell_deadline(order.headers_mut(), name, until, self.clock.now());
+            headers::tell_deadline(&mut order.head.fields, name.as_str(), until, self.clock.now());
         }
     }
 

@@ -24,6 +24,9 @@ pub const IDLE_PER_WORKER: usize = 256;
 /// How long a connection is kept idle if the worker does not say how long it would keep it. The shortest default
 /// keep-alive among common workers is 5 s (Node.js, uvicorn); closing first avoids sending into a closing connection.
 pub const IDLE_TIME: Duration = Duration::from_secs(4);
+/// After so long a connection forgets whom it last rang for, which may be a task that is over, or parked. Not at once:
+/// nearly always the same task is next, and need not be noted anew.
+const FORGETS: Duration = Duration::from_secs(1);
 /// The longest time a connection is kept idle, whatever the worker says.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -191,8 +194,6 @@ impl Lane {
     pub(super) fn give_back(&self, mut link: Box<Link>, now: Moment) {
         link.reused = true;
         link.inflow.rest();
-        // An idle connection is nobody's: what it last rang for may be a task that is over, or parked.
-        link.alarm.forget();
         let mut idle = self.idle.borrow_mut();
         if idle.len() < IDLE_PER_WORKER {
             idle.push(Idle { link, since: now });
@@ -208,7 +209,13 @@ impl Lane {
     /// Closes what has been idle for too long. Called once a second.
     pub fn sweep(&self, now: Moment) {
         let time = self.idle_time.get();
-        self.idle.borrow_mut().retain(|idle| now.since(idle.since) < time);
+        self.idle.borrow_mut().retain_mut(|Idle { link, since }| {
+            let idle = now.since(*since);
+            if idle >= FORGETS {
+                link.alarm.forget();
+            }
+            idle < time
+        });
         self.shared.sweep(now);
     }
 

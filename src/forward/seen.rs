@@ -1,26 +1,25 @@
 //! What stands among the fields of a request's head, seen in one pass: most of what the way of a request asks for is
-//! not there, and each look into the map would hash a name to find that out.
-
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+//! not there.
 
 use super::headers::is_forged;
+use crate::fields::Fields;
 
 /// The fields of a head that its way looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
     /// The first `Host`.
-    pub host: Option<&'a HeaderValue>,
+    pub host: Option<&'a [u8]>,
     /// The first `Content-Length`.
-    pub length: Option<&'a HeaderValue>,
+    pub length: Option<&'a [u8]>,
     /// The first of the fields that bear an API key.
-    pub key: Option<&'a HeaderValue>,
+    pub key: Option<&'a [u8]>,
     /// How many of those there are.
     pub keys: u32,
     /// What else is there.
     pub has: Has,
 }
 
-/// Which fields are there. It outlives the look into the map.
+/// Which fields are there. It outlives the look at them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Has(u16);
 
@@ -61,38 +60,37 @@ impl Has {
 impl<'a> Seen<'a> {
     /// Looks at these fields. `key` is the name of the field with an API key; `trusted` says whether what the peer
     /// tells of a request's way is believed, and so goes on.
-    pub fn of(fields: &'a HeaderMap, key: &HeaderName, trusted: bool) -> Self {
+    pub fn of(fields: &'a Fields, key: &str, trusted: bool) -> Self {
         let mut seen = Self { host: None, length: None, key: None, keys: 0, has: Has::default() };
-        for (name, value) in fields {
-            let text = name.as_str();
-            if text.len() == key.as_str().len() && name == key {
+        for (name, value) in fields.iter() {
+            if name == key.as_bytes() {
                 seen.key = seen.key.or(Some(value));
                 seen.keys += 1;
             }
             let forwarded = if trusted { Has::default() } else { Has::GOES };
-            let has = match (text.len(), text) {
-                (2, "te") => Has::TE.and(Has::GOES),
-                (3, "via") => Has::VIA,
-                (4, "host") => {
+            let has = match (name.len(), name) {
+                (2, b"te") => Has::TE.and(Has::GOES),
+                (3, b"via") => Has::VIA,
+                (4, b"host") => {
                     seen.host = seen.host.or(Some(value));
                     continue;
                 }
-                (6, "accept") => Has::ACCEPT,
-                (6, "expect") => Has::EXPECT,
-                (7, "upgrade") => Has::UPGRADE.and(Has::GOES),
-                (9, "forwarded" | "x-real-ip") => forwarded,
-                (10, "connection" | "keep-alive") => Has::GOES,
-                (12, "x-request-id") => Has::REQUEST_ID,
-                (14, "content-length") => {
+                (6, b"accept") => Has::ACCEPT,
+                (6, b"expect") => Has::EXPECT,
+                (7, b"upgrade") => Has::UPGRADE.and(Has::GOES),
+                (9, b"forwarded" | b"x-real-ip") => forwarded,
+                (10, b"connection" | b"keep-alive") => Has::GOES,
+                (12, b"x-request-id") => Has::REQUEST_ID,
+                (14, b"content-length") => {
                     seen.length = seen.length.or(Some(value));
                     continue;
                 }
-                (14, "http2-settings") => Has::GOES,
-                (15, "x-forwarded-for") => Has::FORWARDED_FOR.and(forwarded),
-                (16, "x-forwarded-host") => Has::FORWARDED_HOST.and(forwarded),
-                (17, "x-forwarded-proto") => Has::FORWARDED_PROTO.and(forwarded),
-                (17, "transfer-encoding") => Has::TRANSFER_ENCODING.and(Has::GOES),
-                (16, "proxy-connection") | (18, "proxy-authenticate") | (19, "proxy-authorization") => {
+                (14, b"http2-settings") => Has::GOES,
+                (15, b"x-forwarded-for") => Has::FORWARDED_FOR.and(forwarded),
+                (16, b"x-forwarded-host") => Has::FORWARDED_HOST.and(forwarded),
+                (17, b"x-forwarded-proto") => Has::FORWARDED_PROTO.and(forwarded),
+                (17, b"transfer-encoding") => Has::TRANSFER_ENCODING.and(Has::GOES),
+                (16, b"proxy-connection") | (18, b"proxy-authenticate") | (19, b"proxy-authorization") => {
                     Has::GOES
                 }
                 _ if is_forged(name, trusted) => Has::GOES,
@@ -111,8 +109,6 @@ mod tests {
     use super::super::headers::is_of_one_hop;
     use super::*;
 
-    const KEY: HeaderName = HeaderName::from_static("x-api-key");
-
     #[rustfmt::skip]
     const NAMES: [&str; 32] = [
         "te", "via", "host", "accept", "expect", "upgrade", "forwarded", "x-real-ip", "connection", "keep-alive",
@@ -123,31 +119,30 @@ mod tests {
     ];
 
     proptest! {
-        /// As the map itself says, one name after another.
+        /// As the fields themselves say, one name after another.
         #[test]
         fn one_pass_sees_what_single_looks_do(
             picked in proptest::collection::vec(0..NAMES.len(), 0..12),
             trusted: bool,
         ) {
-            let mut fields = HeaderMap::new();
+            let mut fields = Fields::new();
             for (n, name) in picked.iter().enumerate() {
-                let value = HeaderValue::from_str(&format!("v{n}")).unwrap();
-                fields.append(HeaderName::from_static(NAMES[*name]), value);
+                fields.add(NAMES[*name], format!("v{n}").as_bytes());
             }
-            let seen = Seen::of(&fields, &KEY, trusted);
+            let seen = Seen::of(&fields, "x-api-key", trusted);
             prop_assert_eq!(seen.host, fields.get("host"));
             prop_assert_eq!(seen.length, fields.get("content-length"));
             prop_assert_eq!(seen.key, fields.get("x-api-key"));
-            prop_assert_eq!(seen.keys as usize, fields.get_all("x-api-key").iter().count());
+            prop_assert_eq!(seen.keys as usize, fields.get_all("x-api-key").count());
             for (has, name) in [
                 (Has::ACCEPT, "accept"), (Has::EXPECT, "expect"), (Has::UPGRADE, "upgrade"), (Has::TE, "te"),
                 (Has::TRANSFER_ENCODING, "transfer-encoding"), (Has::VIA, "via"), (Has::REQUEST_ID, "x-request-id"),
                 (Has::FORWARDED_FOR, "x-forwarded-for"), (Has::FORWARDED_PROTO, "x-forwarded-proto"),
                 (Has::FORWARDED_HOST, "x-forwarded-host"),
             ] {
-                prop_assert_eq!(seen.has.any(has), fields.contains_key(name), "{}", name);
+                prop_assert_eq!(seen.has.any(has), fields.contains(name), "{}", name);
             }
-            let goes = fields.keys().any(|name| is_of_one_hop(name) || is_forged(name, trusted));
+            let goes = fields.iter().any(|(name, _)| is_of_one_hop(name) || is_forged(name, trusted));
             prop_assert_eq!(seen.has.any(Has::GOES), goes);
         }
     }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
@@ -14,6 +14,9 @@ use super::early::Early;
 use super::headers;
 use super::pace::{Late, Pace, Patience};
 use crate::refusal::{Reason, Refusal};
+
+/// How often it is asked, at most, whether a client that is held back may send again.
+const HELD_BACK_LEAST: Duration = Duration::from_millis(10);
 
 /// A body under way.
 #[derive(Debug)]
@@ -39,29 +42,65 @@ pub trait ClientBody: fmt::Debug {
     fn size_hint(&self) -> SizeHint;
 }
 
+/// Why a stream of HTTP/2 gives no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupted {
+    /// It was reset, or the whole connection is gone.
+    Gone,
+    /// What came on it breaks the rules, for which it was reset.
+    Malformed,
+}
+
+/// What comes on a stream of HTTP/2, as its engine has it.
+pub trait StreamBody: std::fmt::Debug {
+    /// The next piece. It counts against the client's window until it is released.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>>;
+    /// The trailers, behind the last piece.
+    fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, Interrupted>>;
+    /// So many bytes go on, and the client may send as many more.
+    fn release(&mut self, length: usize);
+    /// Whether nothing more comes.
+    fn is_end_stream(&self) -> bool;
+    /// Whether the client may send: not while what other streams have sent, and nobody has taken, fills the window that
+    /// they share.
+    fn may_send(&self) -> bool;
+    /// For how long it might not, in all.
+    fn held_back(&self) -> Duration;
+}
+
 /// A body under way on a stream of HTTP/2.
 #[derive(Debug)]
 pub struct Http2Source {
-    stream: RecvStream,
-    /// What `Content-Length` says and has not come yet; h2 sees to it that it is true.
+    stream: Box<dyn StreamBody>,
+    /// What `Content-Length` says and has not come yet; the engine sees to it that it is true.
     left: Option<u64>,
     /// None once it does not matter any more.
     patience: Option<Patience>,
     pace: Pace,
     /// Rings when the client has taken too long; there once it was waited for.
     alarm: Option<Pin<Box<Sleep>>>,
-    /// The client is waited for since then, and what it is if it takes too long.
-    waiting: Option<(Instant, Late)>,
+    waiting: Option<Waiting>,
     /// Told when the body is first asked for, if the client waits for that.
     continues: Option<Early>,
     data_ended: bool,
+}
+
+/// The client is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    since: Instant,
+    /// For how long it had been held back before.
+    held_back: Duration,
+    /// How long it may take, and what it is if it takes longer.
+    left: Duration,
+    late: Late,
 }
 
 impl Http2Source {
     /// The body of a stream, for which the client is given `patience`. One that waits for `100 Continue` is told
     /// through `continues`.
     pub fn new(
-        stream: RecvStream,
+        stream: Box<dyn StreamBody>,
         length: Option<u64>,
         patience: Patience,
         continues: Option<Early>,
@@ -84,8 +123,9 @@ impl Http2Source {
         }
         let polled = self.poll_stream(cx);
         if let Poll::Ready(frame) = &polled {
-            if let Some((since, _)) = self.waiting.take() {
-                self.pace.waited(since.elapsed());
+            if let Some(waiting) = self.waiting.take() {
+                let held_back = self.stream.held_back().saturating_sub(waiting.held_back);
+                self.pace.waited(waiting.since.elapsed().saturating_sub(held_back));
             }
             if let Some(Ok(frame)) = frame {
                 self.pace.received(frame.data_ref().map_or(0, Bytes::len));
@@ -100,18 +140,18 @@ impl Http2Source {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
                     // The window opens again only for what goes on: a slow worker holds the client back.
-                    let _ = self.stream.flow_control().release_capacity(data.len());
+                    self.stream.release(data.len());
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     if data.is_empty() {
                         continue;
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Some(Err(error)) => return Poll::Ready(Some(Err(broken(&error)))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(broken(error)))),
                 None => self.data_ended = true,
             }
         }
-        let trailers = ready!(self.stream.poll_trailers(cx)).map_err(|error| broken(&error));
+        let trailers = ready!(self.stream.poll_trailers(cx)).map_err(broken);
         let trailers = trailers.and_then(|trailers| trailers.map(sound).transpose());
         Poll::Ready(trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
     }
@@ -121,12 +161,24 @@ impl Http2Source {
         let Some(patience) = self.patience else { return Poll::Pending };
         let (left, late) = self.pace.left(patience);
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
-        let (_, late) = *self.waiting.get_or_insert_with(|| {
-            let now = Instant::now();
-            alarm.as_mut().reset(now + left);
-            (now, late)
+        let waiting = *self.waiting.get_or_insert_with(|| {
+            let since = Instant::now();
+            alarm.as_mut().reset(since + left);
+            Waiting { since, held_back: self.stream.held_back(), left, late }
         });
-        alarm.as_mut().poll(cx).map(|()| late)
+        loop {
+            ready!(alarm.as_mut().poll(cx));
+            let held_back = self.stream.held_back().saturating_sub(waiting.held_back);
+            let (now, due) = (Instant::now(), waiting.since + waiting.left + held_back);
+            if !self.stream.may_send() {
+                // Nobody tells when it may: it is asked again later.
+                alarm.as_mut().reset(now + waiting.left.max(HELD_BACK_LEAST));
+            } else if now < due {
+                alarm.as_mut().reset(due);
+            } else {
+                return Poll::Ready(waiting.late);
+            }
+        }
     }
 }
 
@@ -180,12 +232,14 @@ fn sound(trailers: HeaderMap) -> Result<HeaderMap, Refusal> {
     Ok(trailers)
 }
 
-/// What a broken body means: a fault that h2 found in it is the client's, and anything else says that it left.
-fn broken(error: &h2::Error) -> Refusal {
-    if error.is_library() && error.reason() == Some(h2::Reason::PROTOCOL_ERROR) {
-        return Refusal::new(Reason::BadRequest, "the request's body is not as HTTP/2 wants it");
+/// What a broken body means.
+const fn broken(why: Interrupted) -> Refusal {
+    match why {
+        Interrupted::Malformed => {
+            Refusal::new(Reason::BadRequest, "the request's body is not as HTTP/2 wants it")
+        }
+        Interrupted::Gone => gone(),
     }
-    gone()
 }
 
 /// What is said of a client whose connection broke inside a body.
@@ -195,9 +249,61 @@ pub const fn gone() -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::future::poll_fn;
+    use std::rc::Rc;
+
     use http::HeaderName;
 
     use super::*;
+
+    /// The body of a client that sends nothing, and how often it was asked whether it may.
+    #[derive(Debug)]
+    struct Silent(Rc<(Cell<bool>, Cell<u32>)>);
+
+    impl StreamBody for Silent {
+        fn poll_data(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
+            Poll::Pending
+        }
+
+        fn poll_trailers(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, Interrupted>> {
+            Poll::Pending
+        }
+
+        fn release(&mut self, _: usize) {}
+
+        fn is_end_stream(&self) -> bool {
+            false
+        }
+
+        fn may_send(&self) -> bool {
+            self.0.1.set(self.0.1.get() + 1);
+            self.0.0.get()
+        }
+
+        fn held_back(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    #[test]
+    fn a_client_that_is_held_back_is_not_late() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = Rc::new((Cell::new(false), Cell::new(0)));
+            let patience = Patience { gap: Duration::from_millis(1), rate: None };
+            let mut source = Http2Source::new(Box::new(Silent(Rc::clone(&client))), None, patience, None);
+            let late = poll_fn(|cx| {
+                let polled = source.poll_frame(cx);
+                assert!(polled.is_pending() || client.0.get(), "blamed for what it may not do");
+                // From now on it may.
+                client.0.set(client.1.get() >= 3);
+                polled
+            });
+            let refusal = late.await.unwrap().unwrap_err();
+            assert_eq!(refusal.reason, Reason::ClientTimeout);
+        });
+    }
 
     #[test]
     fn trailers_hold_nothing_that_a_worker_could_take_for_a_field_of_the_head() {

@@ -1,7 +1,6 @@
 //! The tries of one request: whom it was sent to, what came of that, and whether it goes on. Both protocols bring their
 //! failures here as a [`Failed`]; the rule itself stands in `retry.rs`.
 
-use http::Response;
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::Answer;
@@ -12,6 +11,7 @@ use super::retry::{self, Again, Attempted, Reached};
 use super::{Active, Call, Route, verdict};
 use crate::clock::Moment;
 use crate::config::Endpoint;
+use crate::message::Response;
 use crate::record::Outcome;
 use crate::refusal::{Refusal, Whose};
 use crate::workers::{CallerGroup, Worker};
@@ -277,11 +277,11 @@ impl Route {
 
     /// The answer that the client gets: what becomes of it is told of the service.
     pub(super) fn decided(&self, response: Response<Answer>, group: CallerGroup) -> Response<Answer> {
-        let status = response.status();
-        match response.body() {
+        let status = response.head.status;
+        match &response.body {
             Answer::Worker(streaming) => streaming.active().decides(verdict::of_service(status, None), group),
             Answer::Shared(streaming) => {
-                let grpc = crate::refusal::grpc::told(response.headers());
+                let grpc = crate::refusal::grpc::told(&response.head.fields);
                 streaming.active().decides(verdict::of_service(status, grpc), group);
             }
             Answer::Switched(side) => side.active().decides(verdict::of_service(status, None), group),
@@ -333,7 +333,7 @@ mod tests {
         tries.keep(refused("first"));
         tries.keep(refused("second"));
         assert_eq!(tries.last.as_ref().unwrap_err().detail, "second");
-        tries.keep(Ok(Response::new(Answer::Own(None))));
+        tries.keep(Ok(Response::new(http::StatusCode::OK, Answer::Own(None))));
         tries.keep(refused("third"));
         assert!(tries.into_last().is_ok());
     }

@@ -36,6 +36,17 @@ const SPILL_IDLE: Duration = Duration::from_secs(5);
 pub trait ClientSide: AsyncRead + AsyncWrite + Unpin {
     /// From now on a close breaks the connection (RST) instead of ending it.
     fn reset_on_close(&mut self);
+
+    /// Ready once the client is gone; asked while nothing is read from it. A connection of its own says so when it is
+    /// used again, and takes no room but its own meanwhile.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    /// Whether the client took bytes, since this was last asked, that were written before and held back for it.
+    fn has_moved(&mut self) -> bool {
+        false
+    }
 }
 
 impl ClientSide for Socket {
@@ -134,7 +145,7 @@ impl Flows {
             if let Some(end) = ended {
                 return Poll::Ready(end);
             }
-            if std::mem::take(&mut self.up.moved) | std::mem::take(&mut self.down.moved) {
+            if self.has_moved(client) {
                 moved_at = clock.now();
             }
             if !draining && drain.as_mut().poll(cx).is_ready() {
@@ -174,7 +185,12 @@ impl Flows {
     ) -> Option<TunnelEnd> {
         let (up, down) = with_scratch(|scratch| {
             let up = self.up.poll(cx, client, worker, scratch);
-            let down = self.down.poll(cx, worker, client, scratch);
+            // Nobody else would notice.
+            let left = self.up.reads_nothing() && client.poll_gone(cx).is_ready();
+            let down = match left && matches!(self.down.stage, Stage::Open | Stage::Ending) {
+                true => Err(Broken::Target),
+                false => self.down.poll(cx, worker, client, scratch),
+            };
             // A side that has ended need not take what it is sent, so that is no break.
             (self.up.forgiven(cx, up, &self.down), self.down.forgiven(cx, down, &self.up))
         });
@@ -192,6 +208,11 @@ impl Flows {
         }
         let over = self.up.stage == Stage::Ended && self.down.stage == Stage::Ended;
         self.first.filter(|_| over)
+    }
+
+    /// Whether bytes have moved since this was last asked.
+    fn has_moved<C: ClientSide>(&mut self, client: &mut C) -> bool {
+        std::mem::take(&mut self.up.moved) | std::mem::take(&mut self.down.moved) | client.has_moved()
     }
 
     /// The side that ended everything, if one did and the other only has to see that.

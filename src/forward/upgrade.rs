@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use http::header::{self, HeaderMap, HeaderValue};
-use http::request::Parts;
 use http::{StatusCode, Version};
 
 use super::websocket;
 use crate::config::{Service, WorkerProtocol};
+use crate::fields::Fields;
+use crate::message::{RequestHead, ResponseHead};
 
 /// The protocol that a request asks to go on with, if it may: `Connection: upgrade` and one `Upgrade` with one
 /// protocol of `allowed` (lower case, without its version), in HTTP/1.1, without a body. What may not is served as if
@@ -17,54 +17,46 @@ use crate::config::{Service, WorkerProtocol};
 ///
 /// A request with a body is among these: the new protocol would begin behind a body that the worker may not have read
 /// when it answers, and two readings of where that is are what smuggling is made of.
-pub fn asked(parts: &Parts, allowed: &[Arc<str>]) -> Option<Wish> {
-    if let Some(Extended { protocol, key }) = parts.extensions.get() {
-        let accept = Some(websocket::accept(key));
-        return is_allowed(protocol, allowed).then(|| Wish { protocol: protocol.clone(), accept });
+pub fn asked(head: &RequestHead, allowed: &[Arc<str>]) -> Option<Wish> {
+    if let Some(extended) = &head.extended {
+        let accept = Some(websocket::accept(&extended.key));
+        let protocol = extended.protocol.clone();
+        return is_allowed(&protocol, allowed).then_some(Wish { protocol, accept });
     }
-    let fields = &parts.headers;
-    let has_body = fields.contains_key(header::TRANSFER_ENCODING)
-        || fields.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    if parts.version != Version::HTTP_11 || has_body || !names_upgrade(fields) {
+    let fields = &head.fields;
+    let has_body = fields.contains("transfer-encoding")
+        || fields.get("content-length").is_some_and(|length| length != b"0");
+    if head.version != Version::HTTP_11 || has_body || !names_upgrade(fields) {
         return None;
     }
-    let protocol = one_protocol(fields).filter(|protocol| is_allowed(protocol, allowed))?.clone();
-    Some(Wish { protocol, accept: None })
-}
-
-/// The protocol that a request of HTTP/2 asks to go on with on its stream (RFC 8441), among its extensions. Towards the
-/// worker it is an upgrade of HTTP/1.1.
-#[derive(Clone, Debug)]
-pub struct Extended {
-    /// The protocol.
-    pub protocol: HeaderValue,
-    /// The `Sec-WebSocket-Key` that was made up for it.
-    pub key: HeaderValue,
+    let protocol =
+        one_protocol(fields.get_all("upgrade")).filter(|protocol| is_allowed(protocol, allowed))?;
+    Some(Wish { protocol: protocol.to_vec(), accept: None })
 }
 
 /// What a request asks to go on with.
 #[derive(Clone, Debug)]
 pub struct Wish {
     /// The protocol.
-    pub protocol: HeaderValue,
+    pub protocol: Vec<u8>,
     /// The `Sec-WebSocket-Accept` that an agreement has to bear, where the client cannot look at it.
-    accept: Option<HeaderValue>,
+    accept: Option<Vec<u8>>,
 }
 
 impl Wish {
     /// Whether the worker's answer switches to this protocol and to nothing else.
-    pub fn is_granted(&self, status: StatusCode, fields: &HeaderMap) -> bool {
+    pub fn is_granted(&self, status: StatusCode, fields: &Fields) -> bool {
         status == StatusCode::SWITCHING_PROTOCOLS
-            && one_protocol(fields)
-                .is_some_and(|granted| granted.as_bytes().eq_ignore_ascii_case(self.protocol.as_bytes()))
+            && one_protocol(fields.get_all("upgrade"))
+                .is_some_and(|granted| granted.eq_ignore_ascii_case(&self.protocol))
     }
 
     /// Whether the worker has read the key that it was sent (RFC 6455 section 4.1, point 4). A client of HTTP/1.1 made
     /// the key, and looks for itself.
-    pub fn is_accepted(&self, fields: &HeaderMap) -> bool {
+    pub fn is_accepted(&self, fields: &Fields) -> bool {
         let Some(accept) = &self.accept else { return true };
-        let mut lines = fields.get_all(header::SEC_WEBSOCKET_ACCEPT).iter();
-        lines.next() == Some(accept) && lines.next().is_none()
+        let mut lines = fields.get_all("sec-websocket-accept");
+        lines.next().is_some_and(|said| said == &accept[..]) && lines.next().is_none()
     }
 }
 
@@ -76,52 +68,50 @@ pub fn carries_websocket(service: &Service) -> bool {
 }
 
 /// Whether this answer would be taken for an agreement that it is not: a client of RFC 8441 takes any 2xx for one.
-pub fn is_misleading(asked: &Parts, status: StatusCode) -> bool {
-    status.is_success() && asked.extensions.get::<Extended>().is_some()
+pub fn is_misleading(asked: &RequestHead, status: StatusCode) -> bool {
+    status.is_success() && asked.extended.is_some()
 }
 
 /// Makes the head of an answer that switches protocols one that says so in HTTP/2 (RFC 8441 section 5).
-pub fn say_in_http2<T>(answer: &mut http::Response<T>) {
-    *answer.status_mut() = StatusCode::OK;
-    for name in [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_ACCEPT] {
-        answer.headers_mut().remove(name);
+pub fn say_in_http2(answer: &mut ResponseHead) {
+    answer.status = StatusCode::OK;
+    for name in ["connection", "upgrade", "sec-websocket-accept"] {
+        answer.fields.remove(name);
     }
 }
 
-/// The only protocol that `Upgrade` names.
-fn one_protocol(fields: &HeaderMap) -> Option<&HeaderValue> {
-    let mut lines = fields.get_all(header::UPGRADE).iter();
+/// The only protocol that these lines of `Upgrade` name.
+fn one_protocol<'a>(mut lines: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
     let line = lines.next()?;
     // Of a token's bytes these are enough for every registered protocol and its version.
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._+/".contains(byte);
-    (lines.next().is_none() && !line.is_empty() && line.as_bytes().iter().all(plain)).then_some(line)
+    (lines.next().is_none() && !line.is_empty() && line.iter().all(plain)).then_some(line)
 }
 
-fn names_upgrade(fields: &HeaderMap) -> bool {
-    let names = |value: &HeaderValue| {
-        value.as_bytes().split(|byte| *byte == b',').any(|o| o.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+fn names_upgrade(fields: &Fields) -> bool {
+    let names = |value: &[u8]| {
+        value.split(|byte| *byte == b',').any(|o| o.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     };
-    fields.get_all(header::CONNECTION).iter().any(names)
+    fields.get_all("connection").any(names)
 }
 
-fn is_allowed(protocol: &HeaderValue, allowed: &[Arc<str>]) -> bool {
-    let name = protocol.as_bytes().split(|byte| *byte == b'/').next().unwrap_or_default();
+fn is_allowed(protocol: &[u8], allowed: &[Arc<str>]) -> bool {
+    let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
     allowed.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::Method;
 
     use super::*;
+    use crate::message::Target;
 
-    fn asks(fields: &[(&str, &str)]) -> Option<HeaderValue> {
-        let mut request = Request::builder().uri("/chat");
-        for (name, value) in fields {
-            request = request.header(*name, *value);
-        }
-        let parts = request.body(()).unwrap().into_parts().0;
-        asked(&parts, &["websocket".into(), "spdy".into()]).map(|wish| wish.protocol)
+    fn asks(pairs: &[(&str, &str)]) -> Option<String> {
+        let mut head = RequestHead::new(Method::GET, Target::new("", "", "/chat"));
+        pairs.iter().for_each(|(name, value)| head.fields.add(name, value.as_bytes()));
+        let wish = asked(&head, &["websocket".into(), "spdy".into()]);
+        wish.map(|wish| String::from_utf8(wish.protocol).unwrap())
     }
 
     #[test]
@@ -166,12 +156,10 @@ mod tests {
 
     #[test]
     fn only_the_protocol_that_was_asked_for_is_granted() {
-        let websocket = Wish { protocol: HeaderValue::from_static("websocket"), accept: None };
+        let websocket = Wish { protocol: b"websocket".to_vec(), accept: None };
         let answer = |status: u16, upgrade: &[&'static str]| {
-            let mut fields = HeaderMap::new();
-            for value in upgrade {
-                fields.append(header::UPGRADE, HeaderValue::from_static(value));
-            }
+            let mut fields = Fields::new();
+            upgrade.iter().for_each(|value| fields.add("upgrade", value.as_bytes()));
             websocket.is_granted(StatusCode::from_u16(status).unwrap(), &fields)
         };
         assert!(answer(101, &["WebSocket"]));

@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
-use http::header::{HeaderMap, HeaderName};
-
+use crate::fields::Fields;
 use crate::refusal::{Reason, Refusal};
 
-const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const TIMEOUT: &str = "grpc-timeout";
 
 /// The most digits of a timeout.
 const DIGITS: usize = 8;
@@ -28,14 +26,17 @@ const UNITS: [(u8, u64); 6] = [
 ///
 /// # Errors
 /// A timeout that is malformed or given twice: the client and the worker might read it in two ways.
-pub(super) fn timeout(fields: &mut HeaderMap, most: Option<Duration>) -> Result<Option<Duration>, Refusal> {
-    let mut lines = fields.get_all(TIMEOUT).iter();
-    let (Some(line), more) = (lines.next(), lines.next()) else { return Ok(None) };
+pub(super) fn timeout(fields: &mut Fields, most: Option<Duration>) -> Result<Option<Duration>, Refusal> {
+    let (line, more) = {
+        let mut lines = fields.get_all(TIMEOUT);
+        (lines.next(), lines.next())
+    };
+    let Some(line) = line else { return Ok(None) };
     let detail = "`grpc-timeout` is not one number of at most 8 digits and a unit";
-    let parsed = if more.is_none() { parse(line.as_bytes()) } else { None };
+    let parsed = if more.is_none() { parse(line) } else { None };
     let wait = parsed.ok_or(Refusal::new(Reason::BadRequest, detail))?;
     if let Some(most) = most.filter(|most| *most < wait) {
-        fields.insert(TIMEOUT, written(most));
+        fields.set(TIMEOUT, written(most).as_bytes());
     }
     Ok(Some(wait))
 }
@@ -52,12 +53,11 @@ fn parse(text: &[u8]) -> Option<Duration> {
 }
 
 /// A timeout as a field has it: in the finest unit that it fits in, rounded down.
-fn written(wait: Duration) -> HeaderValue {
+fn written(wait: Duration) -> String {
     let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
     let most = 10_u64.pow(DIGITS as u32);
     let (letter, unit) = UNITS.into_iter().find(|(_, unit)| nanos / unit < most).unwrap_or(UNITS[5]);
-    let text = format!("{}{}", nanos / unit, char::from(letter));
-    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("0n"))
+    format!("{}{}", nanos / unit, char::from(letter))
 }
 
 #[cfg(test)]
@@ -67,12 +67,12 @@ mod tests {
     use super::*;
 
     fn asked(lines: &[&str], most: Option<Duration>) -> (Result<Option<Duration>, Reason>, Option<String>) {
-        let mut fields = HeaderMap::new();
+        let mut fields = Fields::new();
         for line in lines {
-            fields.append(TIMEOUT, line.parse().unwrap());
+            fields.add(TIMEOUT, line.as_bytes());
         }
         let wait = timeout(&mut fields, most).map_err(|refusal| refusal.reason);
-        (wait, fields.get(TIMEOUT).map(|value| value.to_str().unwrap().to_owned()))
+        (wait, fields.get(TIMEOUT).map(|value| String::from_utf8(value.to_vec()).unwrap()))
     }
 
     #[test]

@@ -4,12 +4,12 @@
 //! Not here: what the engine refuses by itself (names in upper case, doubled or late pseudo-header fields, a body that
 //! is not as long as it says), and whether `:authority` and `Host` agree (`target.rs`).
 
-use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, TRAILER};
-use http::request::Parts;
-use http::{Method, Uri, Version};
+use http::{Method, Version};
 
 use crate::config::{Bounds, Service};
-use crate::forward::upgrade::{self, Extended};
+use crate::fields::{Fields, text};
+use crate::forward::upgrade;
+use crate::message::{RequestHead, Target};
 use crate::refusal::{Reason, Refusal};
 
 /// The longest body that a head may announce: as over HTTP/1.1, since many a worker counts bytes with a sign.
@@ -20,43 +20,44 @@ const LONGEST_BODY: u64 = i64::MAX as u64;
 ///
 /// # Errors
 /// 405 for CONNECT and TRACE, 414 and 431 beyond `bounds`, 400 for what is malformed.
-pub(super) fn judge(parts: &mut Parts, bounds: &Bounds) -> Result<(), Refusal> {
-    if parts.version != Version::HTTP_2 {
+pub(super) fn judge(head: &mut RequestHead, bounds: &Bounds) -> Result<(), Refusal> {
+    if head.version != Version::HTTP_2 {
         return Ok(());
     }
-    match parts.method {
+    match head.method {
         Method::CONNECT => return Err(Refusal::new(Reason::MethodRefused, "CONNECT is never forwarded")),
         Method::TRACE => return Err(Refusal::new(Reason::MethodRefused, "TRACE is never forwarded")),
         _ => {}
     }
-    judge_target(&parts.method, &parts.uri, bounds.uri_bytes)?;
-    join_cookies(&mut parts.headers);
-    if parts.headers.len() > bounds.head_fields {
+    judge_target(&head.method, &head.target, bounds.uri_bytes)?;
+    join_cookies(&mut head.fields);
+    let fields = &head.fields;
+    if fields.len() > bounds.head_fields {
         return Err(Refusal::new(Reason::HeadTooLarge, "more headers than allowed"));
     }
-    for (name, value) in &parts.headers {
+    for (name, value) in fields.iter() {
         // The engine refuses these; a request that is made into HTTP/1.1 must not depend on that.
         if matches!(
-            name.as_str(),
-            "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade"
+            name,
+            b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade"
         ) {
             return bad("a header of one connection in an HTTP/2 request");
         }
-        if let [b' ' | b'\t', ..] | [.., b' ' | b'\t'] = value.as_bytes() {
+        if let [b' ' | b'\t', ..] | [.., b' ' | b'\t'] = value {
             return bad("a blank at the begin or the end of a header's value");
         }
     }
-    judge_length(&parts.headers)?;
+    judge_length(fields)?;
     // A request that goes on as another protocol has no body (RFC 8441 section 5), so nothing may say that it had one.
-    if parts.extensions.get::<Extended>().is_some()
-        && [CONTENT_LENGTH, EXPECT, TRAILER].iter().any(|name| parts.headers.contains_key(name))
+    if head.extended.is_some()
+        && ["content-length", "expect", "trailer"].iter().any(|name| fields.contains(name))
     {
         return bad("an extended CONNECT that speaks of a body");
     }
-    let mut hosts = parts.headers.get_all(HOST).iter();
+    let mut hosts = fields.get_all("host");
     match (hosts.next(), hosts.next()) {
         (Some(_), Some(_)) => bad("more than one Host header"),
-        (None, _) if parts.uri.authority().is_none() => bad("neither :authority nor Host"),
+        (None, _) if head.target.authority().is_none() => bad("neither :authority nor Host"),
         _ => Ok(()),
     }
 }
@@ -66,8 +67,8 @@ pub(super) fn judge(parts: &mut Parts, bounds: &Bounds) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// 405, as for any other CONNECT.
-pub(super) fn judge_extended(parts: &Parts, service: &Service) -> Result<(), Refusal> {
-    if parts.extensions.get::<Extended>().is_some() && !upgrade::carries_websocket(service) {
+pub(super) fn judge_extended(head: &RequestHead, service: &Service) -> Result<(), Refusal> {
+    if head.extended.is_some() && !upgrade::carries_websocket(service) {
         let detail = "a WebSocket on a stream of HTTP/2, which this service does not carry";
         return Err(Refusal::new(Reason::MethodRefused, detail));
     }
@@ -75,16 +76,16 @@ pub(super) fn judge_extended(parts: &Parts, service: &Service) -> Result<(), Ref
 }
 
 /// `:scheme` and `:path` (RFC 9113 section 8.3.1). The engine cuts a fragment off before anybody sees it.
-fn judge_target(method: &Method, uri: &Uri, longest: usize) -> Result<(), Refusal> {
+fn judge_target(method: &Method, target: &Target, longest: usize) -> Result<(), Refusal> {
     // Of a request without `:authority` the engine does not tell the scheme.
     let is_http = |scheme: &str| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    if uri.scheme_str().is_some_and(|scheme| !is_http(scheme)) {
+    if target.scheme().is_some_and(|scheme| !is_http(scheme)) {
         return bad(":scheme is neither http nor https");
     }
-    let Some(target) = uri.path_and_query().map(|target| target.as_str()).filter(|_| !uri.path().is_empty())
-    else {
+    let target = target.path_and_query();
+    if target.is_empty() {
         return bad("no :path");
-    };
+    }
     if target.len() > longest {
         return Err(Refusal::new(Reason::UriTooLong, "the target is longer than allowed"));
     }
@@ -98,31 +99,28 @@ fn judge_target(method: &Method, uri: &Uri, longest: usize) -> Result<(), Refusa
 }
 
 /// One number or none (RFC 9110 section 8.6). The engine takes an empty one for 0, and two equal ones for one.
-fn judge_length(headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+fn judge_length(fields: &Fields) -> Result<(), Refusal> {
+    let mut lengths = fields.get_all("content-length");
     let Some(length) = lengths.next() else { return Ok(()) };
     if lengths.next().is_some() {
         return bad("more than one Content-Length header");
     }
-    let digits = length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let digits = text(length).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     match digits.and_then(|digits| digits.parse::<u64>().ok()) {
         Some(..=LONGEST_BODY) => Ok(()),
         _ => bad("Content-Length is not one number"),
     }
 }
 
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(COOKIE).iter();
+fn join_cookies(fields: &mut Fields) {
+    let mut crumbs = fields.get_all("cookie");
     let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
-    let mut whole = first.as_bytes().to_vec();
+    let mut whole = first.to_vec();
     for crumb in std::iter::once(second).chain(crumbs) {
         whole.extend_from_slice(b"; ");
-        whole.extend_from_slice(crumb.as_bytes());
+        whole.extend_from_slice(crumb);
     }
-    // Values of which each is sound are sound together.
-    if let Ok(whole) = HeaderValue::from_bytes(&whole) {
-        headers.insert(COOKIE, whole);
-    }
+    fields.set("cookie", &whole);
 }
 
 const fn bad<T>(detail: &'static str) -> Result<T, Refusal> {
@@ -131,8 +129,6 @@ const fn bad<T>(detail: &'static str) -> Result<T, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
-
     use super::*;
 
     const BOUNDS: Bounds = Bounds {
@@ -149,12 +145,12 @@ mod tests {
         worker_connections: 1,
     };
 
-    fn head(method: &str, uri: &str, fields: &[(&str, &[u8])]) -> Parts {
-        let mut request = Request::builder().version(Version::HTTP_2).method(method).uri(uri);
-        for (name, value) in fields {
-            request = request.header(*name, HeaderValue::from_bytes(value).unwrap());
-        }
-        request.body(()).unwrap().into_parts().0
+    fn head(method: &str, uri: &str, fields: &[(&str, &[u8])]) -> RequestHead {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let mut head = RequestHead::new(method, Target::of(&uri.parse().unwrap()));
+        head.version = Version::HTTP_2;
+        fields.iter().for_each(|(name, value)| head.fields.add(name, value));
+        head
     }
 
     #[track_caller]
@@ -163,7 +159,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn passed(method: &str, uri: &str, fields: &[(&str, &[u8])]) -> Parts {
+    fn passed(method: &str, uri: &str, fields: &[(&str, &[u8])]) -> RequestHead {
         let mut head = head(method, uri, fields);
         judge(&mut head, &BOUNDS).unwrap();
         head
@@ -193,12 +189,10 @@ mod tests {
         assert_eq!(refused("GET", "https://a.test/caf\u{e9}", &[]), Reason::BadRequest);
         assert_eq!(refused("GET", &format!("https://a.test/{}", "x".repeat(20)), &[]), Reason::UriTooLong);
         let mut question = head("GET", "/", &[("host", b"a")]);
-        let mut uri = http::uri::Parts::default();
-        uri.path_and_query = Some(http::uri::PathAndQuery::from_static("?x"));
-        question.uri = Uri::from_parts(uri).unwrap();
+        question.target = Target::new("", "", "?x");
         assert_eq!(judge(&mut question, &BOUNDS).unwrap_err().reason, Reason::BadRequest);
         let mut none = head("GET", "/", &[("host", b"a")]);
-        none.uri = Uri::from_parts(http::uri::Parts::default()).unwrap();
+        none.target = Target::new("", "", "");
         assert_eq!(judge(&mut none, &BOUNDS).unwrap_err().reason, Reason::BadRequest);
     }
 
@@ -235,8 +229,8 @@ mod tests {
     fn crumbs_of_cookies_are_one_header() {
         let crumbs: Vec<(&str, &[u8])> = vec![("cookie", &b"a=1"[..]); 9];
         let head = passed("GET", "https://a.test/", &crumbs);
-        assert_eq!(head.headers.get_all(COOKIE).iter().count(), 1);
-        assert_eq!(head.headers[COOKIE], ["a=1"; 9].join("; "));
+        let cookies: Vec<_> = head.fields.get_all("cookie").collect();
+        assert_eq!(cookies, [["a=1"; 9].join("; ").as_bytes()]);
         let fields: Vec<(String, &[u8])> = (0..5).map(|n| (format!("x-{n}"), &b"v"[..])).collect();
         let fields: Vec<(&str, &[u8])> = fields.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         assert_eq!(refused("GET", "https://a.test/", &fields), Reason::HeadTooLarge);

@@ -1,33 +1,18 @@
 //! A request as the worker gets it. Which worker that is, and how it gets there, is decided in `forward`.
 
-use http::header::{ACCEPT, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue};
-use http::request::Parts;
-use http::{Request, Uri, Version};
+use http::Version;
 use http_body::Body;
 
+use super::Visitor;
 use super::refused::accepted;
-use super::{LINES_BYTES, Visitor};
-use crate::admit::caller::Caller;
 use crate::config::{Credential, WorkerProtocol};
 use crate::forward::headers::{self, Told};
 use crate::forward::seen::{Has, Seen};
 use crate::forward::source::Source;
 use crate::forward::upgrade::{self, Wish};
 use crate::forward::upload::Upload;
-use crate::lines::{Beside, Lines};
+use crate::message::{Request, RequestHead, Target};
 use crate::service::Service;
-
-/// A request ready to be sent, and what goes with it.
-#[derive(Debug)]
-pub(super) struct Prepared<'a> {
-    pub(super) order: Request<Upload>,
-    /// The protocol that it asks to go on with.
-    pub(super) wish: Option<Wish>,
-    /// Fields beside those in the map.
-    pub(super) lines: Lines,
-    /// The field that is not sent.
-    pub(super) without: Option<&'a HeaderName>,
-}
 
 /// What the fields of a request said, before they are made fit for the worker.
 #[derive(Clone, Copy, Debug)]
@@ -41,13 +26,22 @@ pub(super) struct Said {
     key: bool,
 }
 
+/// What a request is for, as the worker is told it.
+#[derive(Debug)]
+pub(super) struct Aim {
+    /// None: the target as it came.
+    pub(super) target: Option<Target>,
+    /// That of the request line, if it had one.
+    pub(super) authority: Option<String>,
+}
+
 /// Whose request it is.
 #[derive(Debug)]
 pub(super) struct Sender<'a> {
     pub(super) visitor: &'a Visitor,
     pub(super) service: &'a Service,
-    /// The caller and its name.
-    pub(super) caller: (&'a Caller, &'a str),
+    /// The caller's name.
+    pub(super) caller: &'a str,
     pub(super) request_id: &'a [u8],
     pub(super) trusted: bool,
 }
@@ -63,96 +57,97 @@ impl Said {
         Self {
             has: seen.has,
             chunked,
-            lengthy: seen.length.is_some_and(|length| length != "0"),
+            lengthy: seen.length.is_some_and(|length| length != b"0"),
             key: seen.key.is_some() && asks_key(),
         }
     }
 }
 
-/// The request as the worker gets it. `authority`: that of the request line, if it had one.
-pub(super) fn prepare<'a>(
-    parts: &mut Parts,
-    (body, uri, authority): (Source, Uri, Option<String>),
+/// Makes a request the one that the worker gets. The protocol that it asks to go on with, if it does.
+pub(super) fn prepare(
+    order: &mut Request<Upload>,
+    (body, aim): (Source, Aim),
     said: Said,
-    sender: &Sender<'a>,
-) -> Prepared<'a> {
+    sender: &Sender<'_>,
+) -> Option<Wish> {
     let config = &sender.service.config;
+    let head = &mut order.head;
     let continues = said.has.any(Has::EXPECT)
-        && parts.version != Version::HTTP_10
-        && parts
-            .headers
-            .get(EXPECT)
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let asks = said.has.any(Has::UPGRADE) || parts.version == Version::HTTP_2;
+        && head.version != Version::HTTP_10
+        && head.fields.get("expect").is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+    let asks = said.has.any(Has::UPGRADE) || head.version == Version::HTTP_2;
     let wish = match config.worker_protocol {
-        WorkerProtocol::Http1 if asks => upgrade::asked(parts, &config.upgrades),
+        WorkerProtocol::Http1 if asks => upgrade::asked(head, &config.upgrades),
         // HTTP/2 has no upgrade (RFC 9113 section 8.6).
         WorkerProtocol::Http1 | WorkerProtocol::Http2 => None,
     };
-    let mut lines = Lines::with_capacity(LINES_BYTES);
-    tell(parts, authority.as_deref(), (said, sender), &mut lines);
-    if let Some(wish) = &wish {
-        headers::ask_upgrade(&mut parts.headers, &wish.protocol);
-    }
-    let upload = Upload::new(body, config.bounds.body_bytes.unwrap_or(u64::MAX), continues);
+    order.body = Upload::new(body, config.bounds.body_bytes.unwrap_or(u64::MAX), continues);
     // What frames the next hop is the body that is sent, never a client's word for it.
-    if upload.is_none() && said.lengthy {
-        parts.headers.remove(CONTENT_LENGTH);
+    if order.body.is_none() && said.lengthy {
+        head.fields.remove("content-length");
     }
-    let mut order = Request::new(upload);
-    *order.method_mut() = parts.method.clone();
-    *order.uri_mut() = uri;
-    *order.headers_mut() = std::mem::take(&mut parts.headers);
-    // The key is the caller's secret and this door's business: the worker gets the name instead.
-    let without = said.key.then_some(&sender.service.callers.callers().api_key_header);
-    match config.worker_protocol {
-        WorkerProtocol::Http1 => Prepared { order, wish, lines, without },
-        // There are no lines in HTTP/2.
-        WorkerProtocol::Http2 => {
-            Beside { lines: lines.as_bytes(), without }.settle(order.headers_mut());
-            Prepared { order, wish, lines: Lines::default(), without: None }
-        }
+    tell(head, aim.authority.as_deref(), (said, sender));
+    if let Some(wish) = &wish {
+        headers::ask_upgrade(&mut head.fields, &wish.protocol);
     }
+    if let Some(target) = aim.target {
+        head.target = target;
+    }
+    wish
 }
 
 /// Makes the fields fit for the worker.
-fn tell(parts: &mut Parts, authority: Option<&str>, (said, sender): (Said, &Sender<'_>), lines: &mut Lines) {
+fn tell(head: &mut RequestHead, authority: Option<&str>, (said, sender): (Said, &Sender<'_>)) {
     let (visitor, config) = (sender.visitor, &sender.service.config);
     let told = Told {
-        peer: &visitor.peer_value(),
+        peer: &visitor.peer_text(),
         secure: visitor.is_secure(),
-        certificate: config.forward_client_certificate.then(|| visitor.certificate_value()).flatten(),
+        certificate: config.forward_client_certificate.then(|| visitor.certificate_text()).flatten(),
         trusted: sender.trusted,
-        caller: &visitor.caller_value(sender.caller.0, sender.caller.1),
+        caller: sender.caller,
         request_id: sender.request_id,
-        version: parts.version,
+        version: head.version,
         authority,
         chunked: said.chunked,
+        // The key is the caller's secret and this door's business: the worker gets the name instead.
+        key: said.key.then(|| sender.service.callers.callers().api_key_header.as_str()),
         nameless_host: config.name.as_str(),
     };
-    headers::to_worker(&mut parts.headers, said.has, &told, lines);
+    headers::to_worker(&mut head.fields, said.has, &told);
 }
 
-/// What a late refusal needs of a request whose fields have gone to the worker.
+/// What a late refusal needs of a request and will not find in it any more, once it is as the worker gets it.
 #[derive(Debug, Default)]
 pub(super) struct Left {
-    host: Option<HeaderValue>,
-    accept: Option<HeaderValue>,
+    target: Option<Target>,
+    /// `Host`, if the worker is told another one.
+    host: Option<Option<Vec<u8>>>,
+    /// `Accept`, if it may have gone.
+    accept: Option<Vec<u8>>,
 }
 
 impl Left {
-    pub(super) fn of(seen: &Seen<'_>, headers: &HeaderMap, logged: bool) -> Self {
-        let accept = if seen.has.any(Has::ACCEPT) { accepted(headers) } else { None };
-        Self { host: seen.host.filter(|_| !logged).cloned(), accept }
+    pub(super) fn of(seen: &Seen<'_>, head: &RequestHead, aim: &Aim) -> Self {
+        let renamed = aim.authority.is_some() || seen.host.is_none();
+        let accept = seen.has.any(Has::ACCEPT) && seen.has.any(Has::GOES);
+        Self {
+            target: aim.target.as_ref().map(|_| head.target.clone()),
+            host: renamed.then(|| seen.host.map(<[u8]>::to_vec)),
+            accept: if accept { accepted(&head.fields).map(|accept| accept.into_owned()) } else { None },
+        }
     }
 
     /// Gives it back to the request.
-    pub(super) fn settle(self, headers: &mut HeaderMap) {
+    pub(super) fn settle(self, head: &mut RequestHead) {
+        if let Some(target) = self.target {
+            head.target = target;
+        }
         if let Some(host) = self.host {
-            headers.insert(HOST, host);
+            head.fields.remove("host");
+            host.iter().for_each(|host| head.fields.add("host", host));
         }
         if let Some(accept) = self.accept {
-            headers.insert(ACCEPT, accept);
+            head.fields.set("accept", &accept);
         }
     }
 }

@@ -1,29 +1,30 @@
 //! What a client is told whose request is refused: the page of the refusal, in gRPC's form for gRPC, or the operator's
 //! `fallback`. Who refuses, and why, stands elsewhere.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::header::{ACCEPT, CONNECTION, HeaderMap, HeaderValue};
-use http::request::Parts;
-use http::{Method, Response, Version};
+use http::{Method, Uri};
 
 use super::request_id::RequestId;
 use super::{Journey, Parting, Visitor, caller_note};
+use crate::fields::Fields;
 use crate::forward::Answer;
 use crate::forward::seen::Has;
+use crate::message::{RequestHead, Response, Target};
 use crate::record::End;
 use crate::refusal::page::{self, Asked};
 use crate::refusal::{self, Reason, Refusal, fallback};
 
 impl Journey<'_> {
     /// The answer to a refused request. One that broke after its head was sent has no other: it is cut.
-    pub(super) fn refuse(&mut self, refusal: Refusal, parts: &Parts) -> Response<Answer> {
+    pub(super) fn refuse(&mut self, refusal: Refusal, head: &RequestHead) -> Response<Answer> {
         self.refused = true;
         if let (None, Some(caller)) = (&self.standing, &self.caller) {
             self.standing = self.desk.service.limits.peek_enforced(caller, self.now);
         }
-        let response = self.page(&refusal, parts);
+        let response = self.page(&refusal, &head.fields);
         let outcome = &mut self.held.outcome;
         outcome.refused(refusal);
         if outcome.is_turned_away() && outcome.has_queued().is_zero() {
@@ -31,25 +32,25 @@ impl Journey<'_> {
         }
         // Of a flood few are written down, and only for those the head is kept.
         if outcome.is_kept() && !outcome.is_logged() {
-            outcome.request(&parts.method, &parts.uri, parts.version, &parts.headers);
-            outcome.request_id(self.request_id.value());
+            outcome.request(head);
+            outcome.request_id(self.request_id.as_bytes());
         }
         response
     }
 
-    fn page(&mut self, refusal: &Refusal, parts: &Parts) -> Response<Answer> {
+    fn page(&mut self, refusal: &Refusal, fields: &Fields) -> Response<Answer> {
         let callers = &self.desk.service.callers;
         // Only who showed a credential is told its name: an address says nothing new to a stranger.
         let known = self.caller.as_ref().filter(|caller| caller.known().is_some());
         let accepts = self.has.is_none_or(|has| has.any(Has::ACCEPT));
         let asked = Asked {
             request_id: self.request_id.as_bytes(),
-            plain: accepts && page::wants_plain(accepted(&parts.headers).as_ref()),
+            plain: accepts && page::wants_plain(accepted(fields).as_deref()),
             caller: known.map(|caller| callers.name(caller)),
             key_header: Some(callers.callers().api_key_header.as_str()),
         };
         if let Some(kind) = &self.grpc {
-            return refusal::grpc::page(refusal, &asked, kind.clone()).map(|()| Answer::Own(None));
+            return refusal::grpc::page(refusal, &asked, kind.as_bytes()).map(|()| Answer::Own(None));
         }
         if let Some(given) = &self.desk.service.config.fallback
             && fallback::stands_in_for(refusal.reason)
@@ -58,13 +59,13 @@ impl Journey<'_> {
             let given = (given.status, &given.headers, &given.body);
             return fallback::page(refusal, &asked, given).map(Answer::Own);
         }
-        let body = page::write(refusal, &asked, &mut self.held.lines);
-        let mut response = Response::new(Answer::Own(Some(body)));
-        *response.status_mut() = page::status(refusal.reason);
+        let mut response = Response::new(page::status(refusal.reason), Answer::Own(None));
+        let fields = &mut response.head.fields;
+        response.body = Answer::Own(Some(page::write(refusal, &asked, fields)));
         // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
         // comes behind it may be a part of the first one. Nor is who sends more than is read.
         if self.one_at_a_time() && is_doubtful(refusal.reason) {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            fields.add("connection", b"close");
             self.visitor.part(Parting::TurnedOut);
         }
         response
@@ -77,16 +78,13 @@ const fn is_doubtful(reason: Reason) -> bool {
 }
 
 /// What the client accepts, for a page of our own; the lines of the field are one list (RFC 9110 section 5.3).
-pub(super) fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut lines = headers.get_all(ACCEPT).iter();
-    let first = lines.next()?.clone();
-    let joined = lines.fold(None, |joined: Option<Vec<u8>>, line| {
-        let mut joined = joined.unwrap_or_else(|| first.as_bytes().to_vec());
-        joined.extend_from_slice(b",");
-        joined.extend_from_slice(line.as_bytes());
-        Some(joined)
-    });
-    joined.and_then(|joined| HeaderValue::from_bytes(&joined).ok()).or(Some(first))
+pub(super) fn accepted(fields: &Fields) -> Option<Cow<'_, [u8]>> {
+    let mut lines = fields.get_all("accept");
+    let first = lines.next()?;
+    Some(lines.fold(Cow::Borrowed(first), |mut joined, line| {
+        joined.to_mut().extend([b",", line].concat());
+        joined
+    }))
 }
 
 /// Answers and records a request that never became one: its head was refused when it was read. Returns the bytes
@@ -97,14 +95,14 @@ pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target
     let mut outcome = desk.scribe.begin(now, visitor.arrival.peer);
     let request_id = RequestId::new(now);
     // What is left of the request line is logged if it makes sense at all.
-    let uri = std::str::from_utf8(target).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
+    let uri: Uri = std::str::from_utf8(target).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
     if let Ok(method) = Method::from_bytes(method) {
-        outcome.request(&method, &uri, Version::HTTP_11, &HeaderMap::new());
+        outcome.request(&RequestHead::new(method, Target::of(&uri)));
     }
-    outcome.request_id(request_id.value());
+    outcome.request_id(request_id.as_bytes());
     if let Ok(caller) = desk.service.callers.identify(
         visitor.credentials(),
-        &HeaderMap::new(),
+        &Fields::default(),
         visitor.caller.borrow_mut().get_or_insert_default(),
     ) {
         outcome.caller(caller_note(&caller));

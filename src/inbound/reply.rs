@@ -1,23 +1,24 @@
 //! The body of an answer on its last hop, and everything that ends with it: the record, what was granted, the
 //! connection's being busy. All of it is given back when the body is dropped, however that comes about.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::Method;
 use http_body::{Body, Frame, SizeHint};
 
-use super::LINES_BYTES;
 use super::room::Admission;
 use super::visitor::Busy;
+use crate::clock::Moment;
 use crate::forward::Answer;
 use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms};
 use crate::forward::upload::UploadWatch;
-use crate::lines::{Lines, settle};
 use crate::record::{End, Outcome};
 use crate::refusal::{self, Reason, Refusal};
+use crate::service::Desk;
 
 /// An answer's body with what hangs on it.
 #[derive(Debug)]
@@ -36,8 +37,6 @@ pub(super) struct Held {
     pub(super) upload: UploadWatch,
     /// The connection carries it until this goes.
     pub(super) busy: Busy,
-    /// Fields of the answer's head beside those in its map.
-    pub(super) lines: Lines,
     /// The connection carries no other request meanwhile.
     pub(super) one_at_a_time: bool,
     /// Nothing of the body was asked for yet.
@@ -50,26 +49,23 @@ pub(super) struct Held {
 
 impl Held {
     /// A request whose head is there.
-    pub(super) fn begin(outcome: Outcome, busy: Busy, one_at_a_time: bool) -> Box<Self> {
+    pub(super) fn begin(
+        desk: &Desk,
+        (now, peer): (Moment, SocketAddr),
+        busy: Busy,
+        one_at_a_time: bool,
+    ) -> Box<Self> {
         Box::new(Self {
             admission: None,
-            outcome,
+            outcome: desk.scribe.begin(now, peer),
             upload: UploadWatch::default(),
             busy,
-            lines: Lines::with_capacity(LINES_BYTES),
             one_at_a_time,
             fresh: true,
             grpc: false,
             cut: false,
         })
     }
-}
-
-/// The same answer with all its fields in the map.
-pub fn settled(mut answer: Response<Reply>) -> Response<Reply> {
-    let lines = std::mem::take(&mut answer.body_mut().held.lines);
-    settle(lines.as_bytes(), answer.headers_mut());
-    answer
 }
 
 impl Reply {
@@ -82,12 +78,6 @@ impl Reply {
         Self { answer, held }
     }
 
-    /// Fields of the answer's head beside those in its map, for whoever writes it: complete lines of HTTP/1.1, which
-    /// stand behind those of the map.
-    pub fn lines(&self) -> &[u8] {
-        self.held.lines.as_bytes()
-    }
-
     /// The client has all that it was promised: what its worker may still say does not matter.
     pub fn complete(&mut self) {
         self.held.outcome.ended(End::Complete);
@@ -96,6 +86,19 @@ impl Reply {
     /// Whether the worker agreed to go on with another protocol: then this is no body, but wants to be carried.
     pub const fn is_switched(&self) -> bool {
         matches!(self.answer, Answer::Switched(_))
+    }
+
+    /// All of its body, if it is here. Nothing is left of it then.
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        let Answer::Own(page) = &mut self.answer else { return None };
+        let (page, held) = (page.take()?, &mut *self.held);
+        held.outcome.bytes_out(page.len() as u64);
+        held.outcome.ended(End::Complete);
+        if held.one_at_a_time {
+            // All of it came with its head, when the clock was read.
+            held.outcome.over(held.busy.visitor().now());
+        }
+        Some(page)
     }
 
     /// Keeps the request's body going while the client takes nothing of the answer.
@@ -122,6 +125,9 @@ impl Body for Reply {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
         let this = self.get_mut();
+        if let Some(page) = this.take_whole() {
+            return Poll::Ready(Some(Ok(Frame::data(page))));
+        }
         let held = &mut *this.held;
         if held.cut {
             return Poll::Ready(None);
@@ -131,7 +137,7 @@ impl Body for Reply {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let (true, Some(trailers)) = (held.grpc, frame.trailers_ref()) {
-                    held.outcome.grpc_status(refusal::grpc::told(trailers));
+                    held.outcome.grpc_status(refusal::grpc::told_behind(trailers));
                 }
                 held.outcome.bytes_out(frame.data_ref().map_or(0, Bytes::len) as u64);
                 if frame.is_trailers() || this.answer.is_end_stream() {
@@ -149,7 +155,7 @@ impl Body for Reply {
                 if held.grpc && !gone {
                     held.cut = true;
                     let trailers = refusal::grpc::trailers(refusal);
-                    held.outcome.grpc_status(refusal::grpc::told(&trailers));
+                    held.outcome.grpc_status(refusal::grpc::told_behind(&trailers));
                     polled = Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                 }
             }

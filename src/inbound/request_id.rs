@@ -1,9 +1,9 @@
 //! The identity of a request: believed from a trusted proxy if it is sane, made otherwise.
 
-use http::header::{HeaderMap, HeaderValue};
-
 use crate::clock::Moment;
-use crate::refusal::page::REQUEST_ID;
+use crate::fields::{Fields, text};
+
+const REQUEST_ID: &str = "x-request-id";
 
 /// The longest id that is believed, in characters.
 const LONGEST: usize = 128;
@@ -14,7 +14,7 @@ pub(super) enum RequestId {
     /// Made here: a UUID of version 7 as text.
     Made([u8; 36]),
     /// A trusted proxy's.
-    Brought(HeaderValue),
+    Brought(Box<[u8]>),
 }
 
 /// Two digits for each byte.
@@ -31,13 +31,13 @@ const HEX: [[u8; 2]; 256] = {
 
 impl RequestId {
     /// The id that the request brings, if its peer is trusted and the id is one sane value; else a new one.
-    pub(super) fn of(headers: &HeaderMap, trusted: bool, now: Moment) -> Self {
+    pub(super) fn of(fields: &Fields, trusted: bool, now: Moment) -> Self {
         if !trusted {
             return Self::new(now);
         }
-        let mut brought = headers.get_all(REQUEST_ID).iter();
+        let mut brought = fields.get_all(REQUEST_ID);
         match (brought.next(), brought.next()) {
-            (Some(value), None) if value.to_str().is_ok_and(is_sane) => Self::Brought(value.clone()),
+            (Some(value), None) if text(value).is_some_and(is_sane) => Self::Brought(value.into()),
             _ => Self::new(now),
         }
     }
@@ -65,15 +65,7 @@ impl RequestId {
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Made(text) => text,
-            Self::Brought(value) => value.as_bytes(),
-        }
-    }
-
-    /// The same as a field has it.
-    pub(super) fn value(&self) -> HeaderValue {
-        match self {
-            Self::Made(text) => HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static("")),
-            Self::Brought(value) => value.clone(),
+            Self::Brought(value) => value,
         }
     }
 }
@@ -89,9 +81,7 @@ mod tests {
     #[test]
     fn a_made_id_is_a_uuid_of_version_7() {
         let id = RequestId::new(Moment::at(1_700_000_000_000_000_000));
-        let value = id.value();
-        let text = value.to_str().unwrap();
-        assert_eq!(id.as_bytes(), text.as_bytes());
+        let text = text(id.as_bytes()).unwrap();
         assert_eq!(text.len(), 36, "{text}");
         assert!(text.starts_with("018bcfe5-6800-7"), "{text}");
         assert!(matches!(text.as_bytes()[19], b'8' | b'9' | b'a' | b'b'), "{text}");
@@ -105,18 +95,18 @@ mod tests {
 
     #[test]
     fn an_id_is_believed_only_from_a_trusted_peer_and_only_if_sane() {
-        let with = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(REQUEST_ID, http::HeaderValue::from_static(value));
-            headers
+        let with = |value: &str| {
+            let mut fields = Fields::new();
+            fields.add(REQUEST_ID, value.as_bytes());
+            fields
         };
         let now = Moment::at(5);
-        let of = |headers: &HeaderMap, trusted| RequestId::of(headers, trusted, now).value();
-        assert_eq!(of(&with("abc-1"), true), "abc-1");
-        assert_ne!(of(&with("abc-1"), false), "abc-1");
-        assert_ne!(of(&with("two words"), true), "two words");
+        let of = |fields: &Fields, trusted| RequestId::of(fields, trusted, now).as_bytes().to_vec();
+        assert_eq!(of(&with("abc-1"), true), b"abc-1");
+        assert_ne!(of(&with("abc-1"), false), b"abc-1");
+        assert_ne!(of(&with("two words"), true), b"two words");
         let mut doubled = with("abc-1");
-        doubled.append(REQUEST_ID, http::HeaderValue::from_static("abc-2"));
-        assert_ne!(of(&doubled, true), "abc-1");
+        doubled.add(REQUEST_ID, b"abc-2");
+        assert_ne!(of(&doubled, true), b"abc-1");
     }
 }

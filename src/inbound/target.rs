@@ -2,19 +2,21 @@
 
 use std::borrow::Cow;
 
-use http::header::HeaderValue;
-use http::{Method, Uri};
+use http::Method;
 
-use crate::admit::path::Target;
 use crate::admit::{host, path};
+use crate::message::Target;
 use crate::refusal::{Reason, Refusal};
+
+/// The longest path with its query, in bytes: what the `http` crate holds, which workers of HTTP/2 are asked by.
+const LONGEST: usize = 65_534;
 
 /// A request's host and path in their one canonical form.
 #[derive(Debug)]
 pub(super) struct Asked<'a> {
     /// Without port; empty for an HTTP/1.0 request that names none.
     pub(super) host: Cow<'a, str>,
-    target: Target<'a>,
+    path: path::Target<'a>,
     /// The authority of an absolute-form target; `Host` is made from it.
     pub(super) authority: Option<Cow<'a, str>>,
 }
@@ -26,20 +28,20 @@ pub(super) struct Asked<'a> {
 /// but two readings of one request are what attacks are made of.
 pub(super) fn read<'a>(
     method: &Method,
-    uri: &'a Uri,
-    host: Option<&'a HeaderValue>,
+    asked: &'a Target,
+    host: Option<&'a [u8]>,
 ) -> Result<Asked<'a>, Refusal> {
-    let target = path::target(method, uri.path()).map_err(path::PathFault::refusal)?;
+    let path = path::target(method, asked.path()).map_err(path::PathFault::refusal)?;
     let field = match host {
-        Some(value) => Some(std::str::from_utf8(value.as_bytes()).map_err(|_| bad("`Host` is not text"))?),
+        Some(value) => Some(std::str::from_utf8(value).map_err(|_| bad("`Host` is not text"))?),
         None => None,
     };
     let named = field.map(host::canonical).transpose().map_err(host::HostFault::refusal)?;
-    let Some(authority) = uri.authority() else {
+    let Some(authority) = asked.authority() else {
         let host = named.map_or(Cow::Borrowed(""), |(host, _)| host);
-        return Ok(Asked { host, target, authority: None });
+        return Ok(Asked { host, path, authority: None });
     };
-    let (host, port) = host::canonical(authority.as_str()).map_err(host::HostFault::refusal)?;
+    let (host, port) = host::canonical(authority).map_err(host::HostFault::refusal)?;
     if let Some((field_host, field_port)) = named
         && (field_host != host || field_port != port)
     {
@@ -49,26 +51,30 @@ pub(super) fn read<'a>(
         Some(port) => Cow::Owned(format!("{host}:{port}")),
         None => host.clone(),
     };
-    Ok(Asked { host, target, authority: Some(authority) })
+    Ok(Asked { host, path, authority: Some(authority) })
 }
 
 impl Asked<'_> {
     /// The canonical path, or `*`.
     pub(super) fn path(&self) -> &str {
-        self.target.as_str()
+        self.path.as_str()
     }
 
-    /// The target as the worker gets it: the canonical path and the query as it came.
-    pub(super) fn uri(&self, asked: &Uri) -> Result<Uri, Refusal> {
+    /// The target as the worker gets it: the canonical path and the query as it came. None: just so it came.
+    pub(super) fn for_worker(&self, asked: &Target) -> Result<Option<Target>, Refusal> {
         let path = self.path();
         if asked.authority().is_none() && asked.path() == path {
-            return Ok(asked.clone());
+            return Ok(None);
         }
-        let text = match asked.query() {
-            Some(query) => format!("{path}?{query}"),
-            None => path.to_owned(),
+        let target = match asked.query() {
+            Some(query) => Target::new("", "", &format!("{path}?{query}")),
+            None => Target::new("", "", path),
         };
-        text.parse().map_err(|_| bad("the target is not a valid URI"))
+        // It may have become longer, by what had to be encoded.
+        if target.path_and_query().len() > LONGEST {
+            return Err(bad("the target is longer than a URI may be"));
+        }
+        Ok(Some(target))
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::rc::Rc;
 
-use http::{HeaderMap, Method};
+use http::Method;
 
 use super::request_id::RequestId;
 use super::room::{self, Admission, Asking};
 use super::{Visitor, caller_note, key, note_shadows};
 use crate::admit::{Facts, permission};
+use crate::fields::Fields;
 use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms, WorkerSide};
 use crate::record::{End, Outcome};
 use crate::refusal::Refusal;
@@ -72,7 +73,7 @@ fn begin(visitor: &Visitor, desk: &Desk) -> Box<Outcome> {
     let now = visitor.refresh_clock();
     let mut outcome = Box::new(desk.scribe.begin(now, visitor.arrival.peer));
     outcome.tcp();
-    outcome.request_id(RequestId::new(now).value());
+    outcome.request_id(RequestId::new(now).as_bytes());
     outcome
 }
 
@@ -86,13 +87,13 @@ async fn admit(
     let now = outcome.begun();
     let caller = service.callers.identify(
         visitor.credentials(),
-        &HeaderMap::new(),
+        &Fields::default(),
         visitor.caller.borrow_mut().get_or_insert_default(),
     )?;
     outcome.client(caller.client);
     outcome.caller(caller_note(&caller));
     let named = (&caller, service.callers.name(&caller));
-    let key = key::of(&service.config.balance, &HeaderMap::new(), named.1);
+    let key = key::of(&service.config.balance, &Fields::default(), named.1);
     let mut shadows = Vec::new();
     let judged = permission::judge(&service.rules, named, &FACTS, now, &mut shadows);
     let admitted = match judged {

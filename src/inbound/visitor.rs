@@ -7,15 +7,13 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
-use http::HeaderValue;
-
-use crate::admit::caller::{CachedCaller, Caller, Peer, Who};
+use crate::admit::caller::{CachedCaller, Peer};
 use crate::clock::{Moment, ShardClock};
 use crate::config::{ConnectionLife, Timeouts};
 use crate::forward::pace::Patience;
 use crate::forward::proxy_header::Spoken;
 use crate::refusal::{Reason, Refusal};
-use crate::service::{Desk, DrainWake, Place};
+use crate::service::{Desk, Place, WakeCall};
 use crate::tls::session::Session;
 
 /// What is known of a connection before its first request.
@@ -58,13 +56,11 @@ impl Arrival {
 pub struct Visitor {
     pub(super) arrival: Arrival,
     /// The peer's address as workers are told it, once one was.
-    peer_text: RefCell<Option<HeaderValue>>,
+    peer_text: RefCell<Option<Box<str>>>,
     place: Rc<Place>,
     pub(super) caller: RefCell<Option<Box<CachedCaller>>>,
-    /// The last caller's name as workers are told it: on a connection it hardly ever changes.
-    caller_value: RefCell<Option<Box<(Who, HeaderValue)>>>,
     /// The client's certificate as workers are told it, once one was.
-    certificate_value: OnceCell<Box<HeaderValue>>,
+    certificate_text: OnceCell<Box<str>>,
     /// Since when `connections.max_age` counts: from the beginning, or from when a reload first asked for it.
     aged_from: Cell<Option<u64>>,
     /// Where this connection stands between the shortest and the longest age: from -1 to 1.
@@ -98,8 +94,7 @@ impl Visitor {
             peer_text: RefCell::default(),
             place,
             caller: RefCell::default(),
-            caller_value: RefCell::default(),
-            certificate_value: OnceCell::new(),
+            certificate_text: OnceCell::new(),
             aged_from: Cell::new(ages.then_some(now)),
             jitter: anywhere(),
             begun: Cell::new(0),
@@ -144,13 +139,9 @@ impl Visitor {
     }
 
     /// The value of X-Forwarded-Client-Cert. None: the client showed no certificate.
-    pub(super) fn certificate_value(&self) -> Option<HeaderValue> {
+    pub(super) fn certificate_text(&self) -> Option<&str> {
         let certificate = self.arrival.session.as_deref()?.certificate.as_deref()?;
-        let value = self.certificate_value.get_or_init(|| {
-            let value = HeaderValue::from_str(&certificate.forwarded());
-            Box::new(value.unwrap_or(HeaderValue::from_static("unreadable")))
-        });
-        Some(HeaderValue::clone(value))
+        Some(self.certificate_text.get_or_init(|| certificate.forwarded().into()))
     }
 
     /// Refuses a request for a host whose connection was made for another: the server name of the
@@ -220,20 +211,17 @@ impl Visitor {
     }
 
     /// The peer's address as workers are told it.
-    pub(super) fn peer_value(&self) -> HeaderValue {
-        let mut kept = self.peer_text.borrow_mut();
-        let value = kept.get_or_insert_with(|| {
-            let text = self.arrival.peer.ip().to_canonical().to_string();
-            HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown"))
-        });
-        value.clone()
+    pub(super) fn peer_text(&self) -> Ref<'_, str> {
+        if self.peer_text.borrow().is_none() {
+            self.peer_text.replace(Some(self.arrival.peer.ip().to_canonical().to_string().into()));
+        }
+        Ref::map(self.peer_text.borrow(), |text| text.as_deref().unwrap_or("unknown"))
     }
 
     /// Nothing is asked for a while: what was remembered for requests is let go, and found again with the next one.
     pub fn rest(&self) {
         self.peer_text.take();
         self.caller.take();
-        self.caller_value.take();
     }
 
     /// Whether the service drains.
@@ -241,9 +229,9 @@ impl Visitor {
         self.place.is_draining()
     }
 
-    /// Has this task woken once the service drains, for as long as the value is there.
-    pub fn wake_in_drain(&self, waker: &Waker) -> DrainWake {
-        self.place.wake_in_drain(waker)
+    /// Has this task woken once the service drains, and when it asks for it, for as long as the value is there.
+    pub fn wake_call(&self, waker: &Waker) -> WakeCall {
+        self.place.wake_call(waker)
     }
 
     /// Waits until the service drains.
@@ -254,12 +242,17 @@ impl Visitor {
     /// Whether the client is to be asked to close after its present request: the service drains, or the connection has
     /// lived for `connections.max_age` or carried `connections.max_requests`.
     pub fn is_to_leave(&self) -> bool {
+        self.is_to_leave_after(self.begun.get())
+    }
+
+    /// The same of one that has brought so many requests, of which some may not have begun.
+    pub fn is_to_leave_after(&self, requests: u64) -> bool {
         if self.is_draining() {
             return true;
         }
         let max_requests = self.desk().service.config.connections.max_requests;
         let old = self.old_by_age_at().is_some_and(|old_at| self.now().nanos >= old_at);
-        old || max_requests.is_some_and(|most| self.begun.get() >= most)
+        old || max_requests.is_some_and(|most| requests >= most)
     }
 
     /// When this connection will have lived for `connections.max_age`, give or take its own share of the jitter, in
@@ -285,18 +278,6 @@ impl Visitor {
         if self.parting.get() != Parting::TurnedOut {
             self.parting.set(how);
         }
-    }
-
-    pub(super) fn caller_value(&self, caller: &Caller, name: &str) -> Ref<'_, HeaderValue> {
-        // A reload may give a number to somebody else, so the name is compared too.
-        let is_kept =
-            self.caller_value.borrow().as_ref().is_some_and(|kept| kept.0 == caller.who && kept.1 == name);
-        if !is_kept {
-            let value = HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("unnamed"));
-            self.caller_value.replace(Some(Box::new((caller.who.clone(), value))));
-        }
-        static UNNAMED: HeaderValue = HeaderValue::from_static("unnamed");
-        Ref::map(self.caller_value.borrow(), |kept| kept.as_ref().map_or(&UNNAMED, |kept| &kept.1))
     }
 
     /// A request begins.

@@ -21,7 +21,7 @@ use crate::record::access_log::{AccessLog, ShardLog};
 use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
 
-/// How often a shard reads its clock and hands over its log lines.
+/// How often a shard reads its clock, hands over its log lines, and wakes those whose time has come.
 const TICK: Duration = Duration::from_millis(100);
 /// Every so many ticks, idle worker connections are looked through.
 const SWEEP_TICKS: u64 = 10;
@@ -130,6 +130,8 @@ struct Hall {
     log: Option<(Arc<AccessLog>, Rc<ShardLog>)>,
     /// Ends of logs that a reload replaced; requests and connections from before still write to them.
     earlier_logs: Vec<Weak<ShardLog>>,
+    /// Places that drain, for as long as a connection or a tunnel of theirs is left.
+    leaving: Vec<Weak<Place>>,
 }
 
 /// One service on this shard.
@@ -162,8 +164,8 @@ impl Slice {
 
 async fn run(id: ShardId, mut orders: mpsc::Receiver<Command>, state: Arc<ProcessState>) {
     let (clock, open) = (ShardClock::new(), Open::new());
-    let mut hall =
-        Hall { id, state, clock, open, posts: HashMap::new(), log: None, earlier_logs: Vec::new() };
+    let (posts, earlier_logs, leaving) = (HashMap::new(), Vec::new(), Vec::new());
+    let mut hall = Hall { id, state, clock, open, posts, log: None, earlier_logs, leaving };
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tick = 0_u64;
@@ -221,7 +223,10 @@ impl Hall {
                 Listens::As(whose) => open.remove(&whose),
                 Listens::New(listener) => Some(self.listen(listener, &place)),
             };
-            let Some(listening) = listening else { continue };
+            let Some(listening) = listening else {
+                self.see_off(&place);
+                continue;
+            };
             listening.owner.change(Rc::clone(&place));
             self.posts.insert(name, Post { place, listening });
         }
@@ -232,7 +237,7 @@ impl Hall {
         }
         for place in places.into_values() {
             slice.rest_if_due().await;
-            place.drain();
+            self.see_off(&place);
         }
         let _ = plan.done.send(());
     }
@@ -271,10 +276,17 @@ impl Hall {
     }
 
     fn drain(&mut self) {
-        for (_, post) in self.posts.drain() {
-            post.place.drain();
+        for post in std::mem::take(&mut self.posts).into_values() {
+            self.see_off(&post.place);
             drop(post.listening);
         }
+    }
+
+    /// Asks the connections of a place to leave. Until the last has left, connections to its workers that are idle are
+    /// still looked through: one long tunnel must not keep them all.
+    fn see_off(&mut self, place: &Rc<Place>) {
+        place.drain();
+        self.leaving.push(Rc::downgrade(place));
     }
 
     fn tick(&mut self, sweep: bool) {
@@ -283,10 +295,15 @@ impl Hall {
             log.flush();
         }
         self.earlier_logs.retain(|log| log.upgrade().inspect(|log| log.flush()).is_some());
-        if sweep {
-            for post in self.posts.values() {
+        for post in self.posts.values() {
+            post.place.turn(now);
+            if sweep {
                 post.place.desk().route.sweep(now);
             }
+        }
+        if sweep {
+            self.leaving
+                .retain(|place| place.upgrade().inspect(|place| place.desk().route.sweep(now)).is_some());
         }
     }
 }

@@ -12,7 +12,7 @@ use super::accept::Held;
 use super::http1;
 use super::http2;
 use super::proxy_header::{self, HEADER_MOST, HeaderFault, Source};
-use super::transport::{Begun, Transport};
+use super::transport::{Begun, Marked, Transport};
 use crate::config::Protocol;
 use crate::inbound::{self, Arrival, Visitor, tcp};
 use crate::record::handshakes::Handshake;
@@ -55,10 +55,7 @@ fn speak(transport: Transport, arrival: Arrival, place: Rc<Place>, held: Held) {
             }
         });
     } else if speaks_http2 {
-        tokio::task::spawn_local(async move {
-            let _held = held;
-            http2::serve(transport, visitor).await;
-        });
+        tokio::task::spawn_local(http2::serve(transport, visitor, Some(held)));
     } else {
         tokio::task::spawn_local(http1::serve(transport, visitor, Some(held)));
     }
@@ -157,7 +154,7 @@ async fn shake_hands(
         return None;
     }
     let _in_progress = desk.scribe.handshaking();
-    let accepting = TlsAcceptor::from(tls.config()).accept(begun);
+    let accepting = TlsAcceptor::from(tls.config()).accept(Marked::from(begun));
     let stream = match timeout(desk.service.config.timeouts.handshake, accepting).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {

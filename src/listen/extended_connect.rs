@@ -6,50 +6,43 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use h2::ext::Protocol;
-use h2::{Reason, RecvStream, SendStream};
-use http::header::{HeaderValue, SEC_WEBSOCKET_KEY};
-use http::{Method, Request};
+use http::Method;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::forward::source::Source;
+use super::http2::{CANCEL, Gone, Receiving, Sending};
+use crate::forward::source::StreamBody;
 use crate::forward::tunnel::ClientSide;
-use crate::forward::upgrade::Extended;
 use crate::forward::websocket;
+use crate::message::{Extended, RequestHead};
 
 /// The only protocol that is carried: others (RFC 9298, RFC 9484) have framing of their own below HTTP/2.
 const WEBSOCKET: &str = "websocket";
 
-/// Makes a request to go on as a WebSocket one that rules, limits and workers know: a GET without a body. Any other
-/// request comes back as it is; a CONNECT is refused further on.
-pub(super) fn read(
-    mut request: Request<RecvStream>,
-) -> Result<(Request<Source>, RecvStream), Box<Request<RecvStream>>> {
-    let protocol = request.extensions().get::<Protocol>();
-    if *request.method() != Method::CONNECT || protocol.is_none_or(|protocol| protocol.as_str() != WEBSOCKET)
-    {
-        return Err(Box::new(request));
-    }
-    *request.method_mut() = Method::GET;
+/// Whether a request asks to go on as a WebSocket: `protocol` is what `:protocol` says. Any other CONNECT is refused
+/// further on.
+pub(super) fn is_asked(method: &Method, protocol: Option<&[u8]>) -> bool {
+    *method == Method::CONNECT && protocol == Some(WEBSOCKET.as_bytes())
+}
+
+/// Makes such a request one that rules, limits and workers know: a GET without a body.
+pub(super) fn ask(head: &mut RequestHead) {
+    head.method = Method::GET;
     // HTTP/2 needs no key, HTTP/1.1 does (RFC 8441 section 5, RFC 6455 section 4.1).
     let key = websocket::new_key();
-    request.headers_mut().insert(SEC_WEBSOCKET_KEY, key.clone());
-    let protocol = HeaderValue::from_static(WEBSOCKET);
-    request.extensions_mut().insert(Extended { protocol, key });
-    let (parts, stream) = request.into_parts();
-    Ok((Request::from_parts(parts, Source::None), stream))
+    head.fields.set("sec-websocket-key", &key);
+    head.extended = Some(Box::new(Extended { protocol: WEBSOCKET.into(), key }));
 }
 
 /// A stream, once its request was granted.
 pub(super) struct StreamSide {
-    send: SendStream<Bytes>,
-    receive: RecvStream,
+    send: Sending,
+    receive: Receiving,
     /// What came and was not read yet.
     rest: Bytes,
 }
 
 impl StreamSide {
-    pub(super) fn new(send: SendStream<Bytes>, receive: RecvStream) -> Self {
+    pub(super) fn new(send: Sending, receive: Receiving) -> Self {
         Self { send, receive, rest: Bytes::new() }
     }
 }
@@ -57,7 +50,11 @@ impl StreamSide {
 impl ClientSide for StreamSide {
     fn reset_on_close(&mut self) {
         // What RST is to TCP (RFC 8441 section 5).
-        self.send.send_reset(Reason::CANCEL);
+        self.send.reset(CANCEL);
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.send.poll_gone(cx).map(|Gone| ())
     }
 }
 
@@ -66,7 +63,7 @@ impl AsyncRead for StreamSide {
         let this = self.get_mut();
         while this.rest.is_empty() {
             match ready!(this.receive.poll_data(cx)) {
-                Some(data) => this.rest = data.map_err(io::Error::other)?,
+                Some(data) => this.rest = data.map_err(|_| io::ErrorKind::ConnectionReset)?,
                 None => return Poll::Ready(Ok(())),
             }
         }
@@ -74,7 +71,7 @@ impl AsyncRead for StreamSide {
         buf.put_slice(&this.rest[..n]);
         this.rest.advance(n);
         // The window opens again only for what goes on: a slow worker holds the client back.
-        let _ = this.receive.flow_control().release_capacity(n);
+        this.receive.release(n);
         Poll::Ready(Ok(()))
     }
 }
@@ -82,19 +79,10 @@ impl AsyncRead for StreamSide {
 impl AsyncWrite for StreamSide {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.send.reserve_capacity(bytes.len());
-        loop {
-            let room = match ready!(this.send.poll_capacity(cx)) {
-                Some(room) => room.map_err(io::Error::other)?,
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            };
-            if room > 0 {
-                let n = room.min(bytes.len());
-                let piece = Bytes::copy_from_slice(&bytes[..n]);
-                this.send.send_data(piece, false).map_err(io::Error::other)?;
-                return Poll::Ready(Ok(n));
-            }
-        }
+        let room = ready!(this.send.poll_room(cx)).map_err(broken)?;
+        let n = room.min(bytes.len());
+        this.send.data(&bytes[..n], (n < bytes.len(), false)).map_err(broken)?;
+        Poll::Ready(Ok(n))
     }
 
     /// The connection's own task sends what a stream has.
@@ -103,6 +91,10 @@ impl AsyncWrite for StreamSide {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.get_mut().send.send_data(Bytes::new(), true).map_err(io::Error::other))
+        Poll::Ready(self.get_mut().send.data(&[], (false, true)).map_err(broken))
     }
+}
+
+fn broken(_: Gone) -> io::Error {
+    io::ErrorKind::BrokenPipe.into()
 }

@@ -2,12 +2,13 @@
 //! and says when a client breaks the framing (RFC 9113) or does what costs us much and it little. A pure state
 //! machine: it owns no bytes, no socket and no clock; times are nanoseconds on the caller's clock.
 //!
-//! Not here: HPACK, flow control, stream states in full (the h2 crate's), what a request means.
+//! Not here: HPACK, flow control, stream states in full (`http2.rs`), what a request means.
 //!
 //! ```
 //! use buckler::listen::frames::{FloodKind, FrameBounds, Frames};
 //!
-//! let mut frames = Frames::new(FrameBounds { head_bytes: 32 << 10, streams: 100, frame_bytes: 16 << 10 }, 0);
+//! let bounds = FrameBounds { head_bytes: 32 << 10, head_fields: 100, streams: 100, frame_bytes: 16 << 10 };
+//! let mut frames = Frames::new(bounds, 0);
 //! frames.received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 1).expect("the preface");
 //! let data_on_stream_0 = [0, 0, 1, 0, 0, 0, 0, 0, 0, b'x'];
 //! let flood = frames.received(&data_on_stream_0, 2).expect_err("SETTINGS come first");
@@ -28,24 +29,24 @@ use streams::{Ended, Streams};
 /// What a client sends first (RFC 9113 section 3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
 const PUSH_PROMISE: u8 = 5;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
+pub(super) const PING: u8 = 6;
+pub(super) const GOAWAY: u8 = 7;
+pub(super) const WINDOW_UPDATE: u8 = 8;
+pub(super) const CONTINUATION: u8 = 9;
 /// RFC 9218 section 7.1.
 const PRIORITY_UPDATE: u8 = 16;
 
-const END_STREAM: u8 = 0x1;
-const ACK: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
-const PADDED: u8 = 0x8;
-const WITH_PRIORITY: u8 = 0x20;
+pub(super) const END_STREAM: u8 = 0x1;
+pub(super) const ACK: u8 = 0x1;
+pub(super) const END_HEADERS: u8 = 0x4;
+pub(super) const PADDED: u8 = 0x8;
+pub(super) const WITH_PRIORITY: u8 = 0x20;
 
 /// Error codes (RFC 9113 section 7).
 const PROTOCOL_ERROR: u32 = 1;
@@ -60,6 +61,8 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 pub struct FrameBounds {
     /// `bounds.head_bytes`: of a request's head, as SETTINGS_MAX_HEADER_LIST_SIZE tells it.
     pub head_bytes: usize,
+    /// `bounds.head_fields`: in a trailer section.
+    pub head_fields: usize,
     /// SETTINGS_MAX_CONCURRENT_STREAMS, as we tell it.
     pub streams: u32,
     /// SETTINGS_MAX_FRAME_SIZE, as we tell it; at least 16,384.
@@ -151,11 +154,11 @@ impl FloodKind {
 }
 
 impl Flood {
-    const fn calm(kind: FloodKind, reason: &'static str) -> Self {
+    pub(super) const fn calm(kind: FloodKind, reason: &'static str) -> Self {
         Self { kind, code: ENHANCE_YOUR_CALM, reason }
     }
 
-    const fn fault(code: u32, reason: &'static str) -> Self {
+    pub(super) const fn fault(code: u32, reason: &'static str) -> Self {
         Self { kind: FloodKind::Protocol, code, reason }
     }
 }
@@ -175,16 +178,12 @@ pub struct Frames {
     inward: Cut,
     outward: Cut,
     goaway: Option<u32>,
-    engine_flood: Option<FloodKind>,
     /// Streams that the engine refused by itself, since last asked.
     refused: u32,
     flood: Option<Flood>,
     began: u64,
     /// When the frame that is under way began.
     part_since: u64,
-    last_received: u64,
-    idle_since: u64,
-    was_busy: bool,
 }
 
 /// A header block that has not ended.
@@ -242,14 +241,10 @@ impl Frames {
             inward: Cut::new(),
             outward: Cut::new(),
             goaway: None,
-            engine_flood: None,
             refused: 0,
             flood: None,
             began: now_nanos,
             part_since: now_nanos,
-            last_received: now_nanos,
-            idle_since: now_nanos,
-            was_busy: false,
         }
     }
 
@@ -261,9 +256,6 @@ impl Frames {
     pub fn received(&mut self, bytes: &[u8], now_nanos: u64) -> Result<(), Flood> {
         if let Some(flood) = self.flood {
             return Err(flood);
-        }
-        if !bytes.is_empty() {
-            self.last_received = now_nanos;
         }
         self.read(bytes, now_nanos).inspect_err(|flood| self.flood = Some(*flood))
     }
@@ -316,6 +308,11 @@ impl Frames {
         }
     }
 
+    /// Nothing is asked for a while: room that is not needed is let go.
+    pub(super) fn rest(&mut self) {
+        self.streams.rest();
+    }
+
     /// The engine has made this stream a request.
     pub fn handed_out(&mut self, stream: u32) {
         self.streams.hand_out(stream);
@@ -349,24 +346,9 @@ impl Frames {
         incomplete.then_some(self.part_since)
     }
 
-    /// When the last byte came from the client; nanoseconds.
-    pub const fn last_received(&self) -> u64 {
-        self.last_received
-    }
-
     /// Streams that are open on either side.
     pub const fn open_streams(&self) -> usize {
         self.streams.count()
-    }
-
-    /// Since when no stream is open; none while one is. PING and the like change nothing; nanoseconds.
-    pub const fn idle_since(&self) -> Option<u64> {
-        if self.streams.count() == 0 { Some(self.idle_since) } else { None }
-    }
-
-    /// What the engine meant by the GOAWAY that it sent, if that was about a flood: it sees some of them first.
-    pub const fn engine_flood(&self) -> Option<FloodKind> {
-        self.engine_flood
     }
 
     /// The last stream that our GOAWAY named, if one was sent.

@@ -1,9 +1,9 @@
 //! HTTP/1.1 and 1.0 on a client connection, from its first byte to its close: one request after another, one timer for
 //! all time limits, and next to no memory while the client has nothing to say.
 //!
-//! A `Connection` goes back and forth between two states. In use, it has a `Line` and a future that reads a head, has
-//! it served and sends the answer, again and again. After `PARK_AFTER` without a byte both go, and what is left waits
-//! for the next one, for `timeouts.keep_alive` or for a drain.
+//! A `Connection` goes back and forth between two states. In use, it has a `Line`, a timer, and a future that reads a
+//! head, has it served and sends the answer, again and again. After `PARK_AFTER` without a byte all three go, and what
+//! is left waits for the next one, for `timeouts.keep_alive` or for a drain.
 
 mod answer;
 mod body;
@@ -13,7 +13,7 @@ mod line;
 mod request;
 mod scratch;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -21,7 +21,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::Response;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -32,15 +31,19 @@ use super::transport::Transport;
 use crate::clock::Moment;
 use crate::forward::tunnel::Opening;
 use crate::inbound::{self, Reply, Visitor};
+use crate::message::Response;
 use crate::refusal::{Reason, Refusal};
-use crate::service::DrainWake;
-pub(super) use close::{discard, part, turn_away};
+use crate::service::WakeCall;
+pub(super) use close::{discard, part_slowly, turn_away};
 
 /// How long a connection stays open after its last request once the service drains: time for one that is on its way.
 pub(super) const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// A connection that has been silent for so long is parked. Most that are used at all are used again sooner, and pay
 /// nothing for it; the others pay one allocation for their next request.
-const PARK_AFTER: Duration = Duration::from_secs(1);
+pub(super) const PARK_AFTER: Duration = Duration::from_secs(1);
+// In a drain nothing is parked any more: what has been silent for long enough for that is closed. So nobody has to turn
+// the wheel of a place that drains.
+const _: () = assert!(PARK_AFTER.as_nanos() >= DRAIN_IDLE.as_nanos());
 
 /// How a connection came to its end, or to a rest.
 enum End {
@@ -76,10 +79,9 @@ struct Rest {
 pub(super) struct Connection {
     visitor: Rc<Visitor>,
     state: State,
-    timer: Timer,
-    /// Wakes the connection when its service drains. Asked for once, since the waker of a task stays the same, and
-    /// whether it drains is a flag.
-    draining: Option<DrainWake>,
+    /// Wakes the connection when its service drains, and ends its rest. Asked for once, since the waker of a task stays
+    /// the same, and whether it drains is a flag.
+    call: Option<WakeCall>,
     /// What is given back with the end of the connection.
     _held: Option<Held>,
 }
@@ -89,7 +91,7 @@ type Last = Pin<Box<dyn Future<Output = ()>>>;
 
 enum State {
     /// One request after another.
-    InUse(Rc<Line>, Pin<Box<dyn Future<Output = End>>>),
+    InUse(Rc<Line>, Pin<Box<dyn Future<Output = End>>>, Timer),
     /// Parked.
     Resting(Rest),
     /// Closing, or going on with another protocol.
@@ -98,36 +100,34 @@ enum State {
     Gone,
 }
 
-/// The one timer of a connection. It is set when it would ring too late, and what rings too early is looked at and set
-/// anew: a connection that is never slow touches it about once a second, not once a request.
+/// The one timer of a connection in use. It is set when it would ring too late, and what rings too early is looked at
+/// and set anew: a connection that is never slow touches it about once a second, not once a request.
+#[derive(Default)]
 struct Timer {
-    sleep: Pin<Box<Sleep>>,
-    /// It wakes the connection when it rings: it need not be asked again until then.
-    is_set: bool,
+    /// None until somebody is waited for.
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// When it wakes the connection, in nanoseconds of `Moment`: it need not be asked again until then. None: it has
+    /// rung, or was never set.
+    rings_at: Option<u64>,
 }
 
 /// Serves a connection until it closes, whatever it goes on with.
 pub(super) fn serve(transport: Transport, visitor: Rc<Visitor>, held: Option<Held>) -> Connection {
     let rest = Rest { transport, since: visitor.now().nanos, heads: 0 };
     let state = State::in_use(rest, &visitor);
-    Connection { visitor, state, timer: Timer::new(), draining: None, _held: held }
+    Connection { visitor, state, call: None, _held: held }
 }
 
 impl Future for Connection {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { visitor, state, timer, draining, .. } = self.get_mut();
-        if draining.is_none() {
-            *draining = Some(visitor.wake_in_drain(cx.waker()));
-        }
+        let Self { visitor, state, call, .. } = self.get_mut();
+        let call = call.get_or_insert_with(|| visitor.wake_call(cx.waker()));
         loop {
             let end = match state {
-                State::InUse(line, talk) => ready!(poll_in_use(cx, line, talk.as_mut(), timer)),
-                State::Resting(rest) => match ready!(rest.poll_woken(cx, visitor, timer)) {
-                    Some(end) => end,
-                    None => End::Woken,
-                },
+                State::InUse(line, talk, timer) => ready!(poll_in_use(cx, line, talk.as_mut(), timer)),
+                State::Resting(rest) => ready!(rest.poll_end(cx, visitor, call)),
                 State::Last(last) => return last.as_mut().poll(cx),
                 State::Gone => return Poll::Ready(()),
             };
@@ -143,6 +143,7 @@ fn poll_in_use(
     mut talk: Pin<&mut dyn Future<Output = End>>,
     timer: &mut Timer,
 ) -> Poll<End> {
+    line.begin_turn();
     loop {
         if let Poll::Ready(end) = talk.as_mut().poll(cx) {
             return Poll::Ready(end);
@@ -165,11 +166,11 @@ async fn talk(line: Rc<Line>) -> End {
             Ok(heard) => heard,
             Err(end) => return end,
         };
-        let answer = inbound::serve_lines(&line.visitor, request, &line.early).await;
-        if answer.body().is_switched() {
+        let answer = inbound::serve(&line.visitor, request, &line.early).await;
+        if answer.body.is_switched() {
             // Hints that came with the head belong before it.
             line.io.borrow_mut().write_hints(&line.early);
-            return End::Switched(Box::new(inbound::settled(answer)));
+            return End::Switched(Box::new(answer));
         }
         match answer::send(&line, answer, &asked).await {
             Ok(true) => {}
@@ -179,6 +180,9 @@ async fn talk(line: Rc<Line>) -> End {
         if !poll_fn(|cx| Poll::Ready(line.settle(cx))).await {
             return End::Done;
         }
+        if line.has_had_turn() {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -186,13 +190,13 @@ impl State {
     fn in_use(rest: Rest, visitor: &Rc<Visitor>) -> Self {
         let line = Line::new(rest, visitor);
         let talk = Box::pin(talk(Rc::clone(&line)));
-        Self::InUse(line, talk)
+        Self::InUse(line, talk, Timer::default())
     }
 
     /// What comes after this one came to its end.
     fn after(self, end: End, visitor: &Rc<Visitor>) -> Self {
         let io = match self {
-            Self::InUse(line, talk) => {
+            Self::InUse(line, talk, _) => {
                 drop(talk);
                 if matches!(end, End::Broken) {
                     // Half an answer must not look whole, whatever comes now.
@@ -215,13 +219,13 @@ impl State {
             End::Http2 => {
                 let mut transport = io.transport;
                 transport.give_back(io.held.to_vec());
-                Box::pin(http2::serve(transport, visitor))
+                Box::pin(http2::serve(transport, visitor, None))
             }
             End::Switched(answer) => {
-                let (head, reply) = answer.into_parts();
+                let Response { head, body } = *answer;
                 let (mut to_client, to_worker) = (io.out, io.held.to_vec());
-                head::write_interim(&Response::from_parts(head, ()), &mut to_client);
-                Box::pin(reply.carry(io.transport, Opening { to_client, to_worker }))
+                head::write_interim(&head, &mut to_client);
+                Box::pin(body.carry(io.transport, Opening { to_client, to_worker }))
             }
             end => Box::pin(async move { close::close(end, io, &visitor).await }),
         })
@@ -230,22 +234,23 @@ impl State {
 
 impl Rest {
     /// Waits for the next byte, or for the end of the wait.
-    fn poll_woken(&self, cx: &mut Context<'_>, visitor: &Visitor, timer: &mut Timer) -> Poll<Option<End>> {
+    fn poll_end(&self, cx: &mut Context<'_>, visitor: &Visitor, call: &WakeCall) -> Poll<End> {
         // An error is for whoever reads next.
         if self.transport.poll_read_ready(cx).is_ready() {
-            return Poll::Ready(None);
+            call.cancel();
+            return Poll::Ready(End::Woken);
         }
-        let ends = || Some(silence_ends(visitor, self.since, self.heads));
-        timer.poll(cx, visitor, ends).map(|overdue| Some(End::of(overdue)))
+        let (nanos, overdue) = silence_ends(visitor, self.since, self.heads);
+        if visitor.refresh_clock().nanos >= nanos {
+            call.cancel();
+            return Poll::Ready(End::of(overdue));
+        }
+        call.at(nanos);
+        Poll::Pending
     }
 }
 
 impl Timer {
-    #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
-    fn new() -> Self {
-        Self { sleep: Box::pin(sleep_until(Instant::now())), is_set: false }
-    }
-
     /// Ready once `deadline` has passed, with what it means.
     fn poll(
         &mut self,
@@ -255,21 +260,30 @@ impl Timer {
     ) -> Poll<Overdue> {
         loop {
             let Some((nanos, overdue)) = deadline() else { return Poll::Pending };
-            let rings_at = Instant::from_std(Moment { nanos, unix_micros: 0 }.instant());
-            if !self.is_set || rings_at < self.sleep.deadline() {
-                self.sleep.as_mut().reset(rings_at);
-                // A connection that always has something to do uses up its task's turn, and a timer asked after that
-                // would always say "later": it is asked beside tokio's budget.
-                self.is_set = pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_pending();
+            match (&self.sleep, self.rings_at) {
+                (Some(sleep), Some(rings_at)) if rings_at <= nanos => {
+                    if !sleep.is_elapsed() {
+                        return Poll::Pending;
+                    }
+                }
+                _ => ready!(self.set(cx, nanos)),
             }
-            if self.is_set && !self.sleep.is_elapsed() {
-                return Poll::Pending;
-            }
-            self.is_set = false;
+            self.rings_at = None;
             if visitor.refresh_clock().nanos >= nanos {
                 return Poll::Ready(overdue);
             }
         }
+    }
+
+    /// Has it ring at `nanos`. Ready: that is over.
+    fn set(&mut self, cx: &mut Context<'_>, nanos: u64) -> Poll<()> {
+        let rings_at = Instant::from_std(Moment { nanos, unix_micros: 0 }.instant());
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(rings_at)));
+        sleep.as_mut().reset(rings_at);
+        self.rings_at = Some(nanos);
+        // A connection that always has something to do uses up its task's turn, and a timer asked after that would
+        // always say "later": it is asked beside tokio's budget.
+        pin!(unconstrained(sleep.as_mut())).poll(cx)
     }
 }
 

@@ -1,89 +1,109 @@
-//! One request on a stream of HTTP/2: from the engine's head to [`inbound::serve`], and the answer back as frames, as
+//! One request on a stream of HTTP/2: from its head to [`inbound::serve`], and the answer back as frames, as
 //! fast as the client opens its window. A client that resets the stream ends everything behind it.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONTENT_LENGTH, DATE, EXPECT, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, StatusCode};
 use http_body::{Body, Frame};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::extended_connect::{self, StreamSide};
 use super::frames::FloodKind;
+use super::http2::{CANCEL, Gone, INTERNAL_ERROR, Receiving, Sending as Stream};
+use crate::clock::Moment;
+use crate::fields::text;
 use crate::forward::early::Early;
 use crate::forward::source::{Http2Source, Source};
 use crate::forward::tunnel::Opening;
 use crate::inbound::{self, Reply, Visitor};
-
-/// The client has reset the stream, or the whole connection is gone.
-struct Gone;
+use crate::message::{Request, RequestHead, Response, ResponseHead};
 
 /// Serves the request on a stream, to its end or the stream's.
 pub(super) async fn serve(
     visitor: Rc<Visitor>,
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    (head, protocol): (RequestHead, Option<Bytes>),
+    (stream, receiving): (Stream, Receiving),
 ) {
     let early = Early::default();
-    let wants_no_body = *request.method() == Method::HEAD;
-    let (request, carried) = match extended_connect::read(request) {
-        Ok((request, stream)) => (request, Some(stream)),
-        Err(request) => (with_source(&visitor, *request, &early), None),
-    };
-    let Ok(answer) = answered(&visitor, request, &mut respond, &early).await else { return };
-    let (mut head, reply) = answer.into_parts();
+    let wants_no_body = head.method == Method::HEAD;
+    let (request, carried) = read(&visitor, (head, protocol), receiving, &early);
+    let Ok(answer) = answered(&visitor, request, &stream, &early).await else { return };
+    let Response { mut head, body: mut reply } = answer;
     if let (Some(receive), true) = (carried, reply.is_switched()) {
-        let Ok(send) = respond.send_response(Response::from_parts(head, ()), false) else { return };
-        let tunnel = reply.carry(StreamSide::new(send, receive), Opening::default());
+        if stream.head(&head, false).is_err() {
+            return;
+        }
+        let tunnel = reply.carry(StreamSide::new(stream, receive), Opening::default());
         // In a task of its own, so that what stood before it takes no memory.
         tokio::task::spawn_local(tunnel);
         return;
     }
     let ends = wants_no_body || has_no_content(head.status) || reply.is_end_stream();
     complete(&mut head, &reply, ends);
-    let head = Response::from_parts(head, ());
-    let Ok(stream) = respond.send_response(head, ends) else { return };
-    if !ends {
+    let sent = stream.head(&head, ends);
+    // It is written: its memory does not wait for a body that may take days.
+    drop(head);
+    if sent.is_err() || ends {
+        return;
+    }
+    // What is here and has room goes with its head.
+    if reply.size_hint().exact().is_some_and(|length| length <= stream.room() as u64)
+        && let Some(page) = reply.take_whole()
+    {
+        let _ = stream.data(&page, (false, true));
+    } else {
         Sending { stream, patience: visitor.timeouts().send, alarm: None }.all(reply, &visitor).await;
     }
 }
 
-fn with_source(visitor: &Visitor, request: Request<RecvStream>, early: &Early) -> Request<Source> {
-    let (parts, stream) = request.into_parts();
-    let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let expects =
-        parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+/// The request, with its body. With the stream beside it, if it asks to go on as another protocol: then it has none.
+fn read(
+    visitor: &Visitor,
+    (mut head, protocol): (RequestHead, Option<Bytes>),
+    stream: Receiving,
+    early: &Early,
+) -> (Request<Source>, Option<Receiving>) {
+    if extended_connect::is_asked(&head.method, protocol.as_deref()) {
+        extended_connect::ask(&mut head);
+        return (Request { head, body: Source::None }, Some(stream));
+    }
+    if stream.is_end() {
+        return (Request { head, body: Source::None }, None);
+    }
+    let length = head.fields.get("content-length").and_then(|value| text(value)?.parse().ok());
+    let expects = head.fields.get("expect").is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
     let continues = expects.then(|| early.clone());
-    let source = Http2Source::new(stream, length, visitor.patience(), continues);
-    Request::from_parts(parts, Source::Http2(Box::new(source)))
+    let source = Http2Source::new(Box::new(stream), length, visitor.patience(), continues);
+    (Request { head, body: Source::Http2(Box::new(source)) }, None)
 }
 
 /// Waits for the answer's head; meanwhile interim answers go out, and a reset is noticed.
 async fn answered(
     visitor: &Rc<Visitor>,
     request: Request<Source>,
-    respond: &mut SendResponse<Bytes>,
+    stream: &Stream,
     early: &Early,
 ) -> Result<Response<Reply>, Gone> {
-    let mut serving = pin!(inbound::serve(visitor, request, early));
+    // In a box: it is by far the largest part, and gone while the body is sent.
+    let mut serving = Box::pin(inbound::serve(visitor, request, early));
     poll_fn(|cx| {
         let polled = serving.as_mut().poll(cx);
         if early.is_waiting() {
+            // One that cannot be sent now is lost, like any hint. Word that the body may come is none.
             for interim in early.take() {
-                // One that cannot be sent is lost, like any hint.
-                let _ = respond.send_informational(interim);
+                if !stream.is_full() || interim.status == StatusCode::CONTINUE {
+                    let _ = stream.head(&interim, false);
+                }
             }
         }
         match polled {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-            Poll::Pending => respond.poll_reset(cx).map(|_| Err(Gone)),
+            Poll::Pending => stream.poll_gone(cx).map(Err),
         }
     })
     .await
@@ -96,20 +116,19 @@ fn has_no_content(status: StatusCode) -> bool {
 
 /// Adds what HTTP/1.1 would have had added: the date (RFC 9110 section 6.6.1), and the length where it is known.
 #[allow(clippy::disallowed_methods, reason = "a date of an answer is an edge")]
-fn complete(head: &mut http::response::Parts, reply: &Reply, ends: bool) {
-    if !head.headers.contains_key(DATE)
-        && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now()))
-    {
-        head.headers.insert(DATE, date);
+fn complete(head: &mut ResponseHead, reply: &Reply, ends: bool) {
+    let fields = &mut head.fields;
+    if !fields.contains("date") {
+        fields.add("date", httpdate::fmt_http_date(SystemTime::now()).as_bytes());
     }
-    if let Some(length) = reply.size_hint().exact().filter(|_| !ends) {
-        head.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    if let Some(length) = reply.size_hint().exact().filter(|_| !ends && !fields.contains("content-length")) {
+        fields.add("content-length", itoa::Buffer::new().format(length).as_bytes());
     }
 }
 
 /// An answer's body on its way out.
 struct Sending {
-    stream: SendStream<Bytes>,
+    stream: Stream,
     /// `timeouts.send`.
     patience: Duration,
     /// Rings when the client has opened no window for too long; there once that was waited for.
@@ -122,14 +141,12 @@ impl Sending {
         loop {
             let Ok(frame) = self.next(reply.as_mut()).await else { return };
             let sent = match frame {
-                None => self.stream.send_data(Bytes::new(), true).map_err(|_| Gone),
+                None => self.stream.data(&[], (false, true)),
                 // The worker's answer is not complete, and the client must be able to see it.
-                Some(Err(_)) => return self.stream.send_reset(Reason::INTERNAL_ERROR),
+                Some(Err(_)) => return self.stream.reset(INTERNAL_ERROR),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.data(data, reply.as_mut(), visitor).await,
-                    Err(frame) => {
-                        self.stream.send_trailers(frame.into_trailers().unwrap_or_default()).map_err(|_| Gone)
-                    }
+                    Err(frame) => self.stream.trailers(&frame.into_trailers().unwrap_or_default()),
                 },
             };
             if sent.is_err() || reply.is_end_stream() {
@@ -145,7 +162,7 @@ impl Sending {
     ) -> Result<Option<Result<Frame<Bytes>, crate::refusal::Refusal>>, Gone> {
         poll_fn(|cx| match reply.as_mut().poll_frame(cx) {
             Poll::Ready(frame) => Poll::Ready(Ok(frame)),
-            Poll::Pending => self.stream.poll_reset(cx).map(|_| Err(Gone)),
+            Poll::Pending => self.stream.poll_gone(cx).map(Err),
         })
         .await
     }
@@ -159,49 +176,50 @@ impl Sending {
     ) -> Result<(), Gone> {
         let last = reply.is_end_stream();
         if data.is_empty() && last {
-            return self.stream.send_data(data, true).map_err(|_| Gone);
+            return self.stream.data(&[], (false, true));
         }
         while !data.is_empty() {
-            self.stream.reserve_capacity(data.len());
-            let Some(room) = self.room(reply.as_mut()).await? else {
+            let Some(room) = self.room(reply.as_mut(), visitor).await? else {
                 visitor.desk().scribe.flood(FloodKind::Stalled.name());
-                self.stream.send_reset(Reason::CANCEL);
+                self.stream.reset(CANCEL);
                 return Err(Gone);
             };
             let piece = data.split_to(room.min(data.len()));
-            let ends = last && data.is_empty();
-            self.stream.send_data(piece, ends).map_err(|_| Gone)?;
+            let more = !data.is_empty();
+            self.stream.data(&piece, (more, last && !more))?;
         }
         Ok(())
     }
 
     /// How much may be sent now. None: the client has let nothing pass for too long. Meanwhile its request goes on: it
     /// may read nothing before it has said all of it.
-    async fn room(&mut self, mut reply: Pin<&mut Reply>) -> Result<Option<usize>, Gone> {
-        let mut waiting = false;
+    async fn room(&mut self, mut reply: Pin<&mut Reply>, visitor: &Visitor) -> Result<Option<usize>, Gone> {
+        let mut began = None;
         poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(room) = self.stream.poll_capacity(cx) {
-                    match room {
-                        Some(Ok(0)) => continue,
-                        Some(Ok(room)) => return Poll::Ready(Ok(Some(room))),
-                        _ => return Poll::Ready(Err(Gone)),
-                    }
-                }
-                reply.as_mut().drive(cx);
-                return self.poll_late(cx, &mut waiting).map(|()| Ok(None));
+            if let Poll::Ready(room) = self.stream.poll_room(cx) {
+                return Poll::Ready(room.map(Some));
             }
+            reply.as_mut().drive(cx);
+            let began = *began.get_or_insert_with(|| visitor.now().nanos);
+            self.poll_late(cx, began, visitor).map(|()| Ok(None))
         })
         .await
     }
 
+    /// Ready once the client has let nothing pass for too long, which has been waited for since `began`. The alarm is
+    /// left as it is from one wait to the next, and looked at when it rings.
     #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
-    fn poll_late(&mut self, cx: &mut std::task::Context<'_>, waiting: &mut bool) -> Poll<()> {
-        let patience = self.patience;
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(patience)));
-        if !std::mem::replace(waiting, true) {
-            alarm.as_mut().reset(tokio::time::Instant::now() + patience);
+    fn poll_late(&mut self, cx: &mut Context<'_>, began: u64, visitor: &Visitor) -> Poll<()> {
+        let patience = u64::try_from(self.patience.as_nanos()).unwrap_or(u64::MAX);
+        loop {
+            let nanos = self.stream.stuck_since(began).saturating_add(patience);
+            let rings_at = || Instant::from_std(Moment { nanos, unix_micros: 0 }.instant());
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(rings_at())));
+            ready!(alarm.as_mut().poll(cx));
+            if visitor.refresh_clock().nanos >= nanos {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(rings_at());
         }
-        alarm.as_mut().poll(cx)
     }
 }

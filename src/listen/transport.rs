@@ -16,7 +16,7 @@ pub enum Transport {
     /// As it comes.
     Plain(Begun),
     /// Under TLS.
-    Tls(Box<TlsStream<Begun>>),
+    Tls(Box<TlsStream<Marked>>),
 }
 
 /// A socket of which some bytes were read already: they come first.
@@ -25,6 +25,15 @@ pub struct Begun {
     socket: Socket,
     /// In a box, since hardly any connection has it.
     ahead: Option<Box<Ahead>>,
+}
+
+/// What is under TLS: a socket that marks when it takes something. TLS holds back up to 64 KiB for it, so whether a
+/// client takes bytes is not seen from above.
+#[derive(Debug)]
+pub struct Marked {
+    begun: Begun,
+    /// It has taken bytes since that was last asked.
+    moved: bool,
 }
 
 /// Bytes that were read too early, and how many of them are passed on.
@@ -44,6 +53,19 @@ impl Begun {
 impl Ahead {
     fn of(bytes: Vec<u8>) -> Option<Box<Self>> {
         (!bytes.is_empty()).then(|| Box::new(Self { bytes, passed: 0 }))
+    }
+}
+
+impl Marked {
+    fn mark(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.moved |= matches!(polled, Poll::Ready(Ok(1..)));
+        polled
+    }
+}
+
+impl From<Begun> for Marked {
+    fn from(begun: Begun) -> Self {
+        Self { begun, moved: false }
     }
 }
 
@@ -67,7 +89,16 @@ impl Transport {
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(begun) => begun.socket.poll_read_ready(cx),
-            Self::Tls(stream) => stream.get_ref().0.socket.poll_read_ready(cx),
+            Self::Tls(stream) => stream.get_ref().0.begun.socket.poll_read_ready(cx),
+        }
+    }
+
+    /// Whether the client took bytes, since this was last asked, of what TLS held back for it. Without TLS nothing is
+    /// held back: what is written is what it took.
+    pub(super) fn has_moved(&mut self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => std::mem::take(&mut stream.get_mut().0.moved),
         }
     }
 
@@ -75,7 +106,7 @@ impl Transport {
     pub(super) fn reset_on_close(&self) {
         match self {
             Self::Plain(begun) => begun.socket.reset_on_close(),
-            Self::Tls(stream) => stream.get_ref().0.socket.reset_on_close(),
+            Self::Tls(stream) => stream.get_ref().0.begun.socket.reset_on_close(),
         }
     }
 
@@ -90,6 +121,10 @@ impl Transport {
 impl ClientSide for Transport {
     fn reset_on_close(&mut self) {
         Self::reset_on_close(self);
+    }
+
+    fn has_moved(&mut self) -> bool {
+        Self::has_moved(self)
     }
 }
 
@@ -131,6 +166,42 @@ impl AsyncWrite for Begun {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Marked {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().begun).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Marked {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.begun).poll_write(cx, bytes);
+        this.mark(polled)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.begun).poll_write_vectored(cx, slices);
+        this.mark(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().begun).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().begun).poll_shutdown(cx)
     }
 }
 

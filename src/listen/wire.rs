@@ -30,6 +30,7 @@ mod tests;
 
 use std::ops::Range;
 
+use crate::fields::FieldSpan;
 use crate::refusal::{Reason, Refusal};
 use chunk::{ChunkLine, EXTENSION_BYTES};
 use fields::Trailers;
@@ -99,15 +100,6 @@ pub struct Spans {
     pub target: Range<usize>,
     /// The fields, in order.
     pub fields: Vec<FieldSpan>,
-}
-
-/// Where a field stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldSpan {
-    /// Its name.
-    pub name: Range<usize>,
-    /// Its value, without the blanks around it.
-    pub value: Range<usize>,
 }
 
 /// One part of a body, as [`Wire::part`] finds it.
@@ -225,7 +217,7 @@ impl Bad {
 impl Wire {
     /// The machine of a new connection.
     pub fn new(bounds: WireBounds) -> Self {
-        Self { bounds, state: State::Head(Head::default()), extensions: 0, spans: Spans::default() }
+        Self { bounds, state: State::Head(Head::new()), extensions: 0, spans: Spans::default() }
     }
 
     /// Where the parts of the last section stand: of a head once its event came, of a trailer section once it passed.
@@ -312,6 +304,19 @@ impl Wire {
                 };
                 Ok(Stride { taken, event: Some(Event::Head(facts)) })
             }
+            State::End => {
+                self.state = State::Head(Head::new());
+                Ok(Stride { taken: 0, event: Some(Event::End) })
+            }
+            _ => self.step_in_body(rest),
+        }
+    }
+
+    /// The same behind a head that has a body.
+    // Apart, so that the way of most requests, which have none, is short.
+    #[inline(never)]
+    fn step_in_body(&mut self, rest: &[u8]) -> Result<Stride, Bad> {
+        match &mut self.state {
             State::Length(left) => {
                 let taken = count_off(left, rest);
                 Ok(if *left == 0 { self.end(taken) } else { Stride { taken, event: None } })
@@ -354,23 +359,21 @@ impl Wire {
                 };
                 Ok(self.end(taken))
             }
-            State::End => {
-                self.state = State::Head(Head::default());
-                Ok(Stride { taken: 0, event: Some(Event::End) })
-            }
             State::Failed(fault) => {
                 Err(Bad { at: fault.at, reason: fault.refusal.reason, detail: fault.refusal.detail })
             }
+            State::Head(_) | State::End => Ok(Stride::NONE),
         }
     }
 
     /// The message ends after `taken` bytes.
     fn end(&mut self, taken: usize) -> Stride {
-        self.state = State::Head(Head::default());
+        self.state = State::Head(Head::new());
         Stride { taken, event: Some(Event::End) }
     }
 
     /// Remembers the fault, counted from the start of the held bytes.
+    #[cold]
     fn fail(&mut self, bad: Bad, pass: usize) -> Fault {
         let fault = match &self.state {
             State::Failed(fault) => fault.clone(),

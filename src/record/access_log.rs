@@ -71,7 +71,7 @@ impl AccessLog {
         let (to_writer, lines) = sync_channel(WAITING);
         let (alive, thread) = sync_channel::<()>(1);
         let state = Arc::new(State::default());
-        let writer = Writer { sink, path: settings.path.clone(), state: Arc::clone(&state), failing: false };
+        let writer = Writer::new(sink, settings.path.clone(), Arc::clone(&state));
         std::thread::Builder::new().name("access-log".into()).spawn(move || {
             writer.run(&lines);
             // In this order: whoever sees the thread gone must see that nothing can be handed over any more.
@@ -172,14 +172,17 @@ struct Writer {
     path: Option<PathBuf>,
     state: Arc<State>,
     failing: bool,
+    /// The last byte that was written is not the end of a line.
+    torn: bool,
 }
 
 impl Writer {
+    fn new(sink: Box<dyn Write + Send>, path: Option<PathBuf>, state: Arc<State>) -> Self {
+        Self { sink, path, state, failing: false, torn: false }
+    }
+
     fn run(mut self, lines: &Receiver<Lines>) {
         while let Ok(first) = lines.recv() {
-            if self.state.reopen.swap(false, AcqRel) {
-                self.reopen();
-            }
             self.write(&first.bytes);
             if self.state.finish.load(Acquire) {
                 lines.try_iter().for_each(|rest| self.write(&rest.bytes));
@@ -191,7 +194,11 @@ impl Writer {
     fn reopen(&mut self) {
         let Some(path) = &self.path else { return };
         match open(path) {
-            Ok(file) => self.sink = Box::new(file),
+            Ok(file) => {
+                // It may be the same file, if nobody renamed it.
+                self.torn &= file.metadata().is_ok_and(|now| now.len() > 0);
+                self.sink = Box::new(file);
+            }
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "cannot open the access log anew; writing on to the old file");
             }
@@ -199,8 +206,10 @@ impl Writer {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        let written = self.sink.write_all(bytes).and_then(|()| self.sink.flush());
-        match written {
+        if self.state.reopen.swap(false, AcqRel) {
+            self.reopen();
+        }
+        match self.write_lines(bytes) {
             Ok(()) => self.failing = false,
             Err(error) => {
                 self.state.write_errors.fetch_add(1, Relaxed);
@@ -211,6 +220,28 @@ impl Writer {
                 self.failing = true;
             }
         }
+    }
+
+    /// Writes whole lines. If it fails within one, the next ones begin behind its end: one line is lost, not two.
+    fn write_lines(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.torn && !bytes.is_empty() {
+            self.sink.write_all(b"\n")?;
+            self.torn = false;
+        }
+        let mut left = bytes;
+        while !left.is_empty() {
+            match self.sink.write(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    let (written, rest) = left.split_at(n);
+                    self.torn = !written.ends_with(b"\n");
+                    left = rest;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.sink.flush()
     }
 }
 
@@ -237,6 +268,33 @@ mod tests {
                 Ok(()) => Ok(bytes.len()),
                 Err(_) => Err(io::Error::other("the disk is full")),
             }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A disk: what is on it, and for how many bytes more it has room.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Disk {
+        fn with_room(&self, bytes: usize) {
+            self.0.lock().unwrap().1 = bytes;
+        }
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (held, room) = &mut *self.0.lock().unwrap();
+            if *room == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let n = bytes.len().min(*room);
+            held.extend_from_slice(&bytes[..n]);
+            *room -= n;
+            Ok(n)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -274,6 +332,22 @@ mod tests {
         assert_eq!(log.write_errors(), 1);
         hand_over(&log.shard(), "too late\n");
         assert_eq!(log.dropped(), 1);
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_takes_no_other_with_it() {
+        let disk = Disk::default();
+        let mut writer = Writer::new(Box::new(disk.clone()), None, Arc::default());
+        // The room before each of these is written. What is cut off at the end of a line needs no end of its own.
+        for (room, lines) in
+            [(9, "one\n"), (5, "two\nlost\n"), (0, "lost\n"), (12, "three\n"), (0, "lost\n"), (9, "four\n")]
+        {
+            disk.with_room(room);
+            writer.write(lines.as_bytes());
+        }
+        let written = String::from_utf8(disk.0.lock().unwrap().0.clone()).unwrap();
+        assert_eq!(written, "one\ntwo\nl\nthree\nfour\n");
+        assert_eq!(writer.state.write_errors.load(Relaxed), 3);
     }
 
     #[test]

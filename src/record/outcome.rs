@@ -7,13 +7,14 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use http::header::{HOST, HeaderValue, REFERER, USER_AGENT};
-use http::{HeaderMap, Method, Uri, Version};
+use http::{Method, Version};
 
 use super::Scribe;
 use super::labels::method_index;
 use super::tunnel::TunnelEnd;
 use crate::clock::Moment;
+use crate::fields::{self, Fields};
+use crate::message::{RequestHead, Target};
 use crate::refusal::{Reason, Refusal, RuleRef};
 
 /// Shadow refusals told of one request; more are counted and not told.
@@ -87,7 +88,8 @@ pub struct Outcome {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) head: Option<Head>,
-    pub(super) request_id: Option<HeaderValue>,
+    /// Of the head's fields `Host`, `User-Agent` and `Referer`, and the request's id as `X-Request-Id`.
+    pub(super) fields: Fields,
     pub(super) worker: Option<(Arc<str>, u16)>,
     pub(super) connect: Option<Duration>,
     pub(super) first_byte: Option<Duration>,
@@ -97,17 +99,21 @@ pub(super) struct Told {
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) method: Method,
-    pub(super) uri: Uri,
+    pub(super) target: Target,
     pub(super) version: Version,
-    pub(super) host: Option<HeaderValue>,
-    pub(super) user_agent: Option<HeaderValue>,
-    pub(super) referer: Option<HeaderValue>,
+}
+
+impl Told {
+    fn nothing() -> Box<Self> {
+        Box::new(Self { fields: Fields::new(), ..Self::default() })
+    }
 }
 
 impl Outcome {
+    #[inline]
     pub(super) fn new(scribe: Rc<Scribe>, begun: Moment, peer: SocketAddr) -> Self {
         Self {
-            told: scribe.log.is_some().then(Box::default),
+            told: scribe.log.is_some().then(Told::nothing),
             scribe,
             begun,
             peer,
@@ -136,30 +142,33 @@ impl Outcome {
         self.method = method_index(Some(method));
     }
 
-    /// The request's head, for those who are told of it ([`Self::is_logged`], [`Self::is_kept`]); what is kept is
-    /// shared with it, not copied.
-    pub fn request(&mut self, method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) {
-        let logged = self.is_logged();
-        let of_log = |name| if logged { headers.get(name).cloned() } else { None };
-        self.method(method);
-        self.told.get_or_insert_default().head = Some(Head {
-            method: method.clone(),
-            uri: uri.clone(),
-            version,
-            host: headers.get(HOST).cloned(),
-            user_agent: of_log(USER_AGENT),
-            referer: of_log(REFERER),
-        });
+    /// The request's head, for those who are told of it ([`Self::is_logged`], [`Self::is_kept`]).
+    pub fn request(&mut self, head: &RequestHead) {
+        let names: &[&str] = if self.is_logged() { &["host", "user-agent", "referer"] } else { &["host"] };
+        self.method(&head.method);
+        let told = self.told.get_or_insert_with(Told::nothing);
+        for name in names {
+            if let Some(value) = head.fields.get(name) {
+                told.fields.add(name, value);
+            }
+        }
+        let (method, target) = (head.method.clone(), head.target.clone());
+        told.head = Some(Head { method, target, version: head.version });
     }
 
     /// The request's identity, for those who are told of it.
-    pub fn request_id(&mut self, id: HeaderValue) {
-        self.told.get_or_insert_default().request_id = Some(id);
+    pub fn request_id(&mut self, id: &[u8]) {
+        self.told.get_or_insert_with(Told::nothing).fields.add("x-request-id", id);
     }
 
     /// The same as text.
     pub(super) fn id_text(&self) -> Option<&str> {
-        self.told.as_ref()?.request_id.as_ref().and_then(|id| id.to_str().ok())
+        fields::text(self.field("x-request-id")?)
+    }
+
+    /// A field of the head, if it is one that is told.
+    pub(super) fn field(&self, name: &str) -> Option<&[u8]> {
+        self.told.as_ref()?.fields.get(name)
     }
 
     pub(super) fn head(&self) -> Option<&Head> {

@@ -1,8 +1,6 @@
 //! What is recorded of a tunnel: an upgraded connection, or one of `protocol: tcp`. It is an [`Outcome`] like any
 //! other, whose bytes are counted as they go.
 
-use http::header::HeaderValue;
-
 use super::outcome::{End, Outcome};
 use crate::refusal::Reason;
 
@@ -54,19 +52,10 @@ impl Outcome {
         self.let_go();
     }
 
-    /// Copies what is kept of the head: it is shared with the buffer that the head was read into (8 KiB), which would
-    /// stay for as long as the tunnel.
+    /// What is kept of the head stays for as long as the tunnel: in no more room than it needs.
     fn let_go(&mut self) {
-        let copy = |value: &mut Option<HeaderValue>| {
-            *value = value.take().and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
-        };
-        let Some(told) = &mut self.told else { return };
-        copy(&mut told.request_id);
-        if let Some(head) = &mut told.head {
-            copy(&mut head.host);
-            copy(&mut head.user_agent);
-            copy(&mut head.referer);
-            head.uri = head.uri.to_string().parse().unwrap_or_default();
+        if let Some(told) = &mut self.told {
+            told.fields.shrink();
         }
     }
 

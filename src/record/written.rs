@@ -4,8 +4,6 @@
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
-use http::header::HeaderValue;
-
 use super::labels::code_index;
 use super::line;
 use super::outcome::{Asker, Outcome};
@@ -90,7 +88,7 @@ impl Outcome {
 
     fn keep(&self, refusal: &Refusal, now: Moment, suppressed: u64) -> Kept {
         let head = self.head();
-        let host = head.and_then(|head| head.host.as_ref()).map(HeaderValue::as_bytes).unwrap_or_default();
+        let host = self.field("host").unwrap_or_default();
         Kept {
             unix_micros: now.unix_micros,
             request_id: self.id_text().unwrap_or_default().to_owned(),
@@ -98,7 +96,7 @@ impl Outcome {
             client: self.client,
             method: head.map(|head| cut(head.method.as_str())).unwrap_or_default(),
             host: cut(&String::from_utf8_lossy(host)),
-            path: head.map(|head| cut(head.uri.path())).unwrap_or_default(),
+            path: head.map(|head| cut(head.target.path())).unwrap_or_default(),
             status: self.final_status(),
             reason: refusal.reason,
             detail: refusal.detail,

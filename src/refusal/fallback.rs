@@ -3,11 +3,12 @@
 //! no server made would be believed.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, RETRY_AFTER};
-use http::{Response, StatusCode};
+use http::{HeaderMap, StatusCode};
 
-use super::page::{Asked, PROXY_STATUS, REQUEST_ID, proxy_status_value, whole_seconds};
+use super::page::{Asked, PROXY_STATUS, proxy_status, whole_seconds};
 use super::{Reason, Refusal};
+use crate::fields::Fields;
+use crate::message::{Response, ResponseHead};
 
 /// Whether a fallback may stand in for this refusal: what the client asked was right, and the service could not.
 pub const fn stands_in_for(reason: Reason) -> bool {
@@ -24,31 +25,30 @@ pub fn page(
     // RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
     let bodiless =
         matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
-    let mut response = Response::new(Some(body.clone()).filter(|body| !bodiless && !body.is_empty()));
-    *response.status_mut() = status;
-    *response.headers_mut() = fields.clone();
-    let fields = response.headers_mut();
-    fields.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    let body = Some(body.clone()).filter(|body| !bodiless && !body.is_empty());
+    let mut fields = Fields::from(fields);
+    if !fields.contains("cache-control") {
+        fields.add("cache-control", b"no-store");
+    }
     // With other statuses it means something else, or nothing (RFC 9110 section 10.2.3).
-    if let Some(wait) = refusal.retry_after.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE) {
-        fields.entry(RETRY_AFTER).or_insert(HeaderValue::from(whole_seconds(wait)));
-    }
-    fields.insert(PROXY_STATUS, proxy_status_value(refusal, asked.caller, true));
-    if let Ok(id) = HeaderValue::from_bytes(asked.request_id)
-        && !id.is_empty()
+    if let Some(wait) = refusal.retry_after.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE)
+        && !fields.contains("retry-after")
     {
-        fields.insert(REQUEST_ID, id);
+        fields.add("retry-after", itoa::Buffer::new().format(whole_seconds(wait)).as_bytes());
     }
-    response
+    fields.remove(PROXY_STATUS);
+    fields.add_with(PROXY_STATUS, |out| proxy_status(refusal, asked.caller, true, out));
+    Response { head: ResponseHead { status, reason: None, fields }, body }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use http::header::CONTENT_TYPE;
+    use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 
     use super::*;
+    use crate::fields::text;
 
     fn given(status: u16, fields: &HeaderMap, body: &'static str) -> Response<Option<Bytes>> {
         let refusal = Refusal::new(Reason::Overload, "all are taken").after(Duration::from_millis(1_500));
@@ -62,30 +62,30 @@ mod tests {
         let mut fields = HeaderMap::new();
         fields.insert(CONTENT_TYPE, "application/json".parse().unwrap());
         let answer = given(200, &fields, "[]");
-        assert_eq!((answer.status().as_u16(), answer.body().as_deref()), (200, Some(&b"[]"[..])));
-        let field = |name: &str| answer.headers()[name].to_str().unwrap();
+        assert_eq!((answer.head.status.as_u16(), answer.body.as_deref()), (200, Some(&b"[]"[..])));
+        let field = |name: &str| text(answer.head.fields.get(name).unwrap()).unwrap();
         assert_eq!(field("content-type"), "application/json");
         assert_eq!(field("cache-control"), "no-store");
-        assert_eq!(field("x-request-id"), "id-1");
         let status = "buckler; error=connection_limit_reached; details=\"reason=overload fallback\"";
         assert_eq!(field("proxy-status"), status);
-        assert!(!answer.headers().contains_key(RETRY_AFTER), "a 200 is not to be tried again");
+        assert!(!answer.head.fields.contains("retry-after"), "a 200 is not to be tried again");
     }
 
     #[test]
     fn what_the_operator_says_of_caching_and_returning_holds() {
         let mut fields = HeaderMap::new();
         fields.insert(CACHE_CONTROL, "max-age=1".parse().unwrap());
-        assert_eq!(given(200, &fields, "x").headers()[CACHE_CONTROL], "max-age=1");
-        assert_eq!(given(503, &fields, "x").headers()[RETRY_AFTER], "2");
+        let field = |answer: &Response<_>, name| answer.head.fields.get(name).map(<[u8]>::to_vec);
+        assert_eq!(field(&given(200, &fields, "x"), "cache-control").as_deref(), Some(&b"max-age=1"[..]));
+        assert_eq!(field(&given(503, &fields, "x"), "retry-after").as_deref(), Some(&b"2"[..]));
         fields.insert(RETRY_AFTER, "30".parse().unwrap());
-        assert_eq!(given(503, &fields, "x").headers()[RETRY_AFTER], "30");
+        assert_eq!(field(&given(503, &fields, "x"), "retry-after").as_deref(), Some(&b"30"[..]));
     }
 
     #[test]
     fn a_status_without_a_body_has_none() {
         for status in [204, 205, 304] {
-            assert_eq!(*given(status, &HeaderMap::new(), "x").body(), None, "{status}");
+            assert_eq!(given(status, &HeaderMap::new(), "x").body, None, "{status}");
         }
     }
 

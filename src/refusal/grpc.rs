@@ -5,26 +5,29 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use http::Response;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::page::{Asked, PROXY_STATUS, REQUEST_ID, proxy_status_value, set, whole_seconds};
+use super::page::{Asked, PROXY_STATUS, proxy_status, whole_seconds};
 use super::{Reason, Refusal};
+use crate::fields::{self, Fields};
+use crate::message::Response;
 
 /// `grpc-status`: a number of [`status`], in decimal.
-pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub const STATUS: &str = "grpc-status";
 /// `grpc-message`: a text for people, percent-encoded.
-pub const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+pub const MESSAGE: &str = "grpc-message";
 /// `grpc-retry-pushback-ms` (gRPC proposal A6): when a client that retries may do so.
-const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// The media type of gRPC, without what may follow it.
 const MEDIA: &str = "application/grpc";
 
 /// The content type of a gRPC request, as the answer is to have it; none if it is something else, gRPC-Web among that,
 /// which has its trailers in the body.
-pub fn content_type(fields: &HeaderMap) -> Option<HeaderValue> {
-    let text = fields.get(CONTENT_TYPE)?.to_str().ok()?;
+pub fn content_type(fields: &Fields) -> Option<HeaderValue> {
+    let text = fields::text(fields.get("content-type")?)?;
     let essence = text.split(';').next()?.trim_end();
     let (media, subtype) = essence.split_at_checked(MEDIA.len())?;
     let is_grpc = media.eq_ignore_ascii_case(MEDIA) && (subtype.is_empty() || subtype.starts_with('+'));
@@ -66,21 +69,17 @@ pub const fn status(reason: Reason) -> u8 {
 }
 
 /// The answer to a refused gRPC request: a head and nothing behind it. `kind` is what [`content_type`] said.
-pub fn page(refusal: &Refusal, asked: &Asked<'_>, kind: HeaderValue) -> Response<()> {
-    let mut response = Response::new(());
-    let fields = response.headers_mut();
-    fields.insert(CONTENT_TYPE, kind);
-    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    tell(refusal, fields);
-    fields.insert(PROXY_STATUS, proxy_status_value(refusal, asked.caller, false));
-    if let Ok(id) = HeaderValue::from_bytes(asked.request_id)
-        && !id.is_empty()
-    {
-        fields.insert(REQUEST_ID, id);
-    }
+pub fn page(refusal: &Refusal, asked: &Asked<'_>, kind: &[u8]) -> Response<()> {
+    let mut response = Response::new(StatusCode::OK, ());
+    let fields = &mut response.head.fields;
+    fields.add("content-type", kind);
+    fields.add("cache-control", b"no-store");
+    fields.add(STATUS, itoa::Buffer::new().format(status(refusal.reason)).as_bytes());
+    fields.add(MESSAGE, message(refusal).as_bytes());
+    fields.add_with(PROXY_STATUS, |out| proxy_status(refusal, asked.caller, false, out));
     if let Some(wait) = refusal.retry_after {
-        fields.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
-        fields.insert(PUSHBACK, HeaderValue::from(millis(wait)));
+        fields.add("retry-after", itoa::Buffer::new().format(whole_seconds(wait)).as_bytes());
+        fields.add(PUSHBACK, itoa::Buffer::new().format(millis(wait)).as_bytes());
     }
     response
 }
@@ -88,23 +87,31 @@ pub fn page(refusal: &Refusal, asked: &Asked<'_>, kind: HeaderValue) -> Response
 /// The end of an answer that had begun and cannot go on, in place of a reset that says nothing.
 pub fn trailers(refusal: &Refusal) -> HeaderMap {
     let mut fields = HeaderMap::new();
-    tell(refusal, &mut fields);
+    fields.insert(HeaderName::from_static(STATUS), HeaderValue::from(u16::from(status(refusal.reason))));
+    if let Ok(message) = HeaderValue::from_maybe_shared(Bytes::from(message(refusal))) {
+        fields.insert(HeaderName::from_static(MESSAGE), message);
+    }
     fields
 }
 
-/// The status that these fields, of a head or of trailers, tell.
-pub fn told(fields: &HeaderMap) -> Option<u16> {
-    fields.get(STATUS)?.to_str().ok()?.parse().ok()
+/// The status that the head of an answer tells.
+pub fn told(fields: &Fields) -> Option<u16> {
+    fields::text(fields.get(STATUS)?)?.parse().ok()
 }
 
-fn tell(refusal: &Refusal, fields: &mut HeaderMap) {
-    fields.insert(STATUS, HeaderValue::from(u16::from(status(refusal.reason))));
+/// The status that trailers tell.
+pub fn told_behind(trailers: &HeaderMap) -> Option<u16> {
+    trailers.get(STATUS)?.to_str().ok()?.parse().ok()
+}
+
+/// What `grpc-message` says of it.
+fn message(refusal: &Refusal) -> String {
     let mut message = refusal.to_string();
     if let Some(rule) = &refusal.rule {
         message.push_str("; rule: ");
         message.push_str(&rule.name);
     }
-    set(fields, MESSAGE, percent_encoded(&message));
+    percent_encoded(&message)
 }
 
 /// Milliseconds, rounded up.
@@ -136,8 +143,8 @@ mod tests {
     use crate::refusal::RuleRef;
 
     fn kind(value: &'static str) -> Option<String> {
-        let mut fields = HeaderMap::new();
-        fields.insert(CONTENT_TYPE, HeaderValue::from_static(value));
+        let mut fields = Fields::new();
+        fields.add("content-type", value.as_bytes());
         content_type(&fields).map(|kind| kind.to_str().unwrap().to_owned())
     }
 
@@ -181,14 +188,15 @@ mod tests {
             .by(Arc::new(rule))
             .after(Duration::from_micros(1_500));
         let asked = Asked { request_id: b"id-1", ..Asked::default() };
-        let page = page(&refusal, &asked, HeaderValue::from_static("application/grpc+proto"));
-        let field = |name: &str| page.headers()[name].to_str().unwrap();
-        assert_eq!(page.status(), 200);
+        let page = page(&refusal, &asked, b"application/grpc+proto");
+        let field = |name: &str| fields::text(page.head.fields.get(name).unwrap()).unwrap();
+        assert_eq!(page.head.status, 200);
         assert_eq!(field("content-type"), "application/grpc+proto");
         assert_eq!(field("grpc-status"), "8");
         assert_eq!(field("grpc-message"), "caller_rate: one every 10 ms; rule: agreement 50 %25 %C3%BC");
         assert_eq!((field("retry-after"), field("grpc-retry-pushback-ms")), ("1", "2"));
-        assert_eq!(told(page.headers()), Some(8));
+        assert_eq!(told(&page.head.fields), Some(8));
+        assert_eq!(told_behind(&trailers(&refusal)), Some(8));
     }
 
     proptest! {

@@ -10,13 +10,13 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderName;
 
 use super::{Reason, Refusal, RuleRef};
-use crate::lines::Lines;
+use crate::fields::{Fields, text};
 
 /// `Proxy-Status` (RFC 9209).
-pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+pub const PROXY_STATUS: &str = "proxy-status";
 /// `X-Request-Id`.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -36,31 +36,34 @@ pub struct Asked<'a> {
     pub key_header: Option<&'a str>,
 }
 
-/// Writes the answer to a refused request: its fields, but for the request's id, go to `lines`, its body is returned.
+/// Writes the answer to a refused request: its fields, but for the request's id, go to `fields`, its body is returned.
 /// Never cached, and it never says which version of what wrote it.
-pub fn write(refusal: &Refusal, asked: &Asked<'_>, lines: &mut Lines) -> Bytes {
+pub fn write(refusal: &Refusal, asked: &Asked<'_>, fields: &mut Fields) -> Bytes {
     let body = if asked.plain {
-        lines.add_all(b"content-type: text/plain; charset=utf-8\r\n");
-        lines.add("cache-control: ", b"no-store");
-        lines.add_with("proxy-status: ", |out| proxy_status(refusal, asked.caller, false, out));
+        fields.add("content-type", b"text/plain; charset=utf-8");
+        fields.add("cache-control", b"no-store");
+        fields.add_with(PROXY_STATUS, |out| proxy_status(refusal, asked.caller, false, out));
         plain(refusal, asked).into_bytes()
     } else {
         with_prepared(refusal, |prepared| {
-            lines.add_all(&prepared.fields);
-            lines.add_with("", |out| end_status(asked.caller, false, out));
+            fields.add_all(&prepared.fields);
+            fields.add_with(PROXY_STATUS, |out| {
+                out.extend_from_slice(&prepared.status);
+                end_status(asked.caller, false, out);
+            });
             problem(prepared, refusal, asked)
         })
     };
     if let Some(wait) = refusal.retry_after {
-        lines.add("retry-after: ", itoa::Buffer::new().format(whole_seconds(wait)).as_bytes());
+        fields.add("retry-after", itoa::Buffer::new().format(whole_seconds(wait)).as_bytes());
     }
     match refusal.reason {
         // RFC 9110 section 11.6.1 asks for a challenge with every 401, section 15.5.6 for Allow with every 405.
         Reason::NoIdentity => {
             let challenge = format!("ApiKey header=\"{}\"", asked.key_header.unwrap_or("x-api-key"));
-            lines.add("www-authenticate: ", challenge.as_bytes());
+            fields.add("www-authenticate", challenge.as_bytes());
         }
-        Reason::MethodRefused => lines.add("allow: ", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        Reason::MethodRefused => fields.add("allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         _ => {}
     }
     Bytes::from(body)
@@ -75,22 +78,22 @@ pub fn status(reason: Reason) -> StatusCode {
 /// parsed. It is dated `now`, as whoever has a clock must (RFC 9110 section 6.6.1). An answer to HEAD says how long its
 /// body would be and has none (section 9.3.2).
 pub fn raw(refusal: &Refusal, asked: &Asked<'_>, now: SystemTime, to_head: bool) -> Vec<u8> {
-    let mut lines = Lines::with_capacity(512);
-    let body = write(refusal, asked, &mut lines);
+    let mut fields = Fields::new();
+    let body = write(refusal, asked, &mut fields);
     if !asked.request_id.is_empty() {
-        lines.add("x-request-id: ", asked.request_id);
+        fields.add("x-request-id", asked.request_id);
     }
-    lines.add("date: ", httpdate::fmt_http_date(now).as_bytes());
-    lines.add("connection: ", b"close");
-    lines.add("content-length: ", itoa::Buffer::new().format(body.len()).as_bytes());
+    fields.add("date", httpdate::fmt_http_date(now).as_bytes());
+    fields.add("connection", b"close");
+    fields.add("content-length", itoa::Buffer::new().format(body.len()).as_bytes());
     let status = status(refusal.reason);
-    let mut bytes = Vec::with_capacity(64 + lines.as_bytes().len() + body.len());
+    let mut bytes = Vec::with_capacity(64 + fields.as_lines().len() + body.len());
     bytes.extend_from_slice(b"HTTP/1.1 ");
     bytes.extend_from_slice(status.as_str().as_bytes());
     bytes.push(b' ');
     bytes.extend_from_slice(status.canonical_reason().unwrap_or("Refused").as_bytes());
     bytes.extend_from_slice(b"\r\n");
-    bytes.extend_from_slice(lines.as_bytes());
+    bytes.extend_from_slice(fields.as_lines());
     bytes.extend_from_slice(b"\r\n");
     if !to_head {
         bytes.extend_from_slice(&body);
@@ -99,7 +102,7 @@ pub fn raw(refusal: &Refusal, asked: &Asked<'_>, now: SystemTime, to_head: bool)
 }
 
 /// Whether the client's `Accept` leaves no room for JSON (RFC 9110 section 12.5.1). No `Accept` at all takes anything.
-pub fn wants_plain(accept: Option<&HeaderValue>) -> bool {
+pub fn wants_plain(accept: Option<&[u8]>) -> bool {
     let takes_json = |range: &str| {
         let mut parts = range.split(';').map(str::trim);
         let media = parts.next().unwrap_or("").to_ascii_lowercase();
@@ -112,7 +115,7 @@ pub fn wants_plain(accept: Option<&HeaderValue>) -> bool {
     };
     accept.is_some_and(|accept| {
         // What most clients send that send it at all.
-        accept != "*/*" && !accept.to_str().unwrap_or("").split(',').any(takes_json)
+        accept != b"*/*" && !text(accept).unwrap_or("").split(',').any(takes_json)
     })
 }
 
@@ -121,24 +124,11 @@ pub fn whole_seconds(wait: std::time::Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
-pub(super) fn set(fields: &mut HeaderMap, name: HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
-        fields.insert(name, value);
-    }
-}
-
 /// `buckler; error=…; details="…"` (RFC 9209 section 2.3). The caller's own name only goes to an identified caller.
 /// `fallback`: the answer is the operator's, given instead of the refusal, which is still what went wrong.
 pub(super) fn proxy_status(refusal: &Refusal, caller: Option<&str>, fallback: bool, out: &mut Vec<u8>) {
     begin_status(refusal, out);
     end_status(caller, fallback, out);
-}
-
-/// The same as a value.
-pub(super) fn proxy_status_value(refusal: &Refusal, caller: Option<&str>, fallback: bool) -> HeaderValue {
-    let mut text = Vec::with_capacity(160);
-    proxy_status(refusal, caller, fallback, &mut text);
-    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("buckler"))
 }
 
 /// What it says of the refusal, whoever is told.
@@ -202,8 +192,10 @@ struct Prepared {
     rule: Option<Arc<RuleRef>>,
     reason: Reason,
     detail: &'static str,
-    /// The fields, up to what `Proxy-Status` says of the caller.
-    fields: Box<[u8]>,
+    /// The fields before `Proxy-Status`.
+    fields: Fields,
+    /// What that says, up to the caller.
+    status: Box<[u8]>,
     /// The body, up to what it says of this request.
     body: Box<[u8]>,
 }
@@ -238,10 +230,10 @@ impl Prepared {
     /// A body of `application/problem+json` (RFC 9457), and the fields that go with it.
     fn of(refusal: &Refusal) -> Self {
         let reason = refusal.reason;
-        let mut fields = Vec::with_capacity(256);
-        fields.extend_from_slice(b"content-type: application/problem+json\r\ncache-control: no-store\r\n");
-        fields.extend_from_slice(b"proxy-status: ");
-        begin_status(refusal, &mut fields);
+        let (mut fields, mut status) = (Fields::new(), Vec::with_capacity(192));
+        fields.add("content-type", b"application/problem+json");
+        fields.add("cache-control", b"no-store");
+        begin_status(refusal, &mut status);
         let mut body = Vec::with_capacity(448);
         member(&mut body, "{\"type\":", problem_type(reason));
         member(&mut body, ",\"title\":", reason.title());
@@ -259,7 +251,7 @@ impl Prepared {
             }
         }
         let (rule, detail) = (refusal.rule.clone(), refusal.detail);
-        Self { rule, reason, detail, fields: fields.into(), body: body.into() }
+        Self { rule, reason, detail, fields, status: status.into(), body: body.into() }
     }
 }
 
@@ -343,18 +335,14 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use http::Response;
-    use http::header::RETRY_AFTER;
-
     use super::*;
-    use crate::lines::settle;
+    use crate::fields::text;
+    use crate::message::Response;
 
     /// A page as a client sees it.
     fn page(refusal: &Refusal, asked: &Asked<'_>) -> Response<Bytes> {
-        let mut lines = Lines::default();
-        let mut response = Response::new(write(refusal, asked, &mut lines));
-        *response.status_mut() = status(refusal.reason);
-        settle(lines.as_bytes(), response.headers_mut());
+        let mut response = Response::new(status(refusal.reason), Bytes::new());
+        response.body = write(refusal, asked, &mut response.head.fields);
         response
     }
 
@@ -369,20 +357,15 @@ mod tests {
     fn a_page_says_status_reason_rule_and_when_to_come_back() {
         let asked = Asked { request_id: b"id-1", caller: Some("office"), ..Asked::default() };
         let page = page(&limited(), &asked);
-        assert_eq!(page.status(), 429);
-        assert_eq!(page.headers()[RETRY_AFTER], "1");
-        assert_eq!(
-            page.headers()[PROXY_STATUS],
-            r#"buckler; error=http_request_denied; details="reason=caller_rate rule=agreement \"office\" caller=office""#
-        );
-        let body: serde_json::Value = serde_json::from_slice(page.body()).unwrap();
+        assert_eq!(page.head.status, 429);
+        assert_eq!(page.head.fields.get("retry-after"), Some(&b"1"[..]));
+        let told = r#"buckler; error=http_request_denied; details="reason=caller_rate rule=agreement \"office\" caller=office""#;
+        assert_eq!(page.head.fields.get(PROXY_STATUS), Some(told.as_bytes()));
+        let body: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
         assert_eq!(body["reason"], "caller_rate");
         assert_eq!(body["rule"], "agreement \"office\"");
         assert_eq!(body["request_id"], "id-1");
-        assert!(
-            !page.body().windows(12).any(|w| w == b"buckler.yaml"),
-            "the file's name is for the log only"
-        );
+        assert!(!page.body.windows(12).any(|w| w == b"buckler.yaml"), "the file's name is for the log only");
     }
 
     #[test]
@@ -391,7 +374,7 @@ mod tests {
         let rule = RuleRef { name: name.into(), at: String::new(), reason: Some("line\nbreak".into()) };
         let refusal = Refusal::new(Reason::DeniedByRule, "denied").by(Arc::new(rule));
         let page = page(&refusal, &Asked { request_id: b"id", ..Asked::default() });
-        let body: serde_json::Value = serde_json::from_slice(page.body()).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
         assert_eq!(body["rule"], name);
         assert_eq!(body["rule_reason"], "line\nbreak");
     }
@@ -409,16 +392,16 @@ mod tests {
                 refusal.retry_after = (n % 5 > 0).then(|| Duration::from_secs(n as u64));
                 let id = format!("id-{n}");
                 let page = page(&refusal, &Asked { request_id: id.as_bytes(), ..Asked::default() });
-                let body: serde_json::Value = serde_json::from_slice(page.body()).unwrap();
+                let body: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
                 assert_eq!((&body["rule"], &body["request_id"]), (&rule.name.as_str().into(), &id.into()));
                 assert_eq!(
                     (&body["reason"], &body["detail"]),
                     (&reason.word().into(), &details[n % 2].into())
                 );
-                assert_eq!(page.body().last(), Some(&b'\n'));
-                let told = page.headers()[PROXY_STATUS].to_str().unwrap();
+                assert_eq!(page.body.last(), Some(&b'\n'));
+                let told = text(page.head.fields.get(PROXY_STATUS).unwrap()).unwrap();
                 assert!(told.contains(&format!("reason={} rule={}\"", reason.word(), rule.name)), "{told}");
-                assert_eq!(page.headers().contains_key(RETRY_AFTER), n % 5 > 0);
+                assert_eq!(page.head.fields.contains("retry-after"), n % 5 > 0);
             }
         }
     }
@@ -448,7 +431,7 @@ mod tests {
 
     #[test]
     fn only_a_client_that_excludes_json_gets_plain_text() {
-        let accept = |text: &'static str| wants_plain(Some(&HeaderValue::from_static(text)));
+        let accept = |text: &str| wants_plain(Some(text.as_bytes()));
         assert!(!wants_plain(None));
         assert!(!accept("*/*"));
         assert!(!accept("text/html, application/*;q=0.1"));

@@ -39,11 +39,17 @@ pub(super) struct Judge {
 
 impl Workers {
     /// Judges the newest outcomes, if it is time and no other shard does it. One load if not.
+    #[inline]
     pub fn judge_if_due(&self, now: Moment) {
         let due = self.judge_due.load(Relaxed);
-        if now.nanos < due {
-            return;
+        if now.nanos >= due {
+            self.judge_for_all(due, now);
         }
+    }
+
+    /// Apart from the question whether it is time, which every request asks three times.
+    #[cold]
+    fn judge_for_all(&self, due: u64, now: Moment) {
         let set = self.load();
         let count = u32::try_from(set.members.len()).unwrap_or(u32::MAX);
         let shards = u32::try_from(self.shards).unwrap_or(u32::MAX);

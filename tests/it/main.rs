@@ -30,6 +30,7 @@ mod grpc;
 mod harness;
 mod http2_answers;
 mod http2_clients;
+mod http2_connections;
 mod http2_floods;
 mod http2_workers;
 mod illness;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::bind::{Bind, ZONE};
-use crate::world::{Buckler, Raw, Step, World, eventually, get, one_service, service};
+use crate::world::{Buckler, Raw, SWITCH, Step, World, eventually, get, one_service, service};
 
 /// Reloads under load. A thousand would say no more than this: each is the same, and a test run has to end.
 const RELOADS: usize = 200;
@@ -349,4 +349,26 @@ fn a_request_is_logged_where_it_was_begun() {
     busy.read_response().is(200);
     buckler.logged("the request from before the reload", |line| line["path"] == "/slow");
     assert!(!read().contains("/slow"));
+}
+
+#[test]
+fn a_long_tunnel_of_a_service_that_left_keeps_no_idle_worker_connection() {
+    let world = World::new();
+    let worker = world.worker("b");
+    worker.once(&[Step::send(SWITCH), Step::Mirror]);
+    // One shard, so that both connections are of one place.
+    let alone = format!("threads: 1\n{}", one_service(""));
+    let buckler = world.buckler(&format!("{alone}{}", more("two", "three")));
+    let mut tunnel = Raw::connect(buckler.port_of("two"));
+    tunnel
+        .send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n")
+        .send("sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        .read_response()
+        .is(101);
+    answers(&buckler, "two", "b");
+    assert_eq!(worker.connections(), 2);
+    world.reload(&buckler, &alone);
+    succeeded(&buckler);
+    eventually("the idle connection closed", || worker.open() == 1);
+    tunnel.send(b"\x81\x00ping").read_until(b"\x81\x00ping");
 }

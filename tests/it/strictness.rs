@@ -10,16 +10,10 @@ use std::process::{Command, Stdio};
 const GROUPS: &str = "smuggling,syntax,semantics,forwarding,rules,limits,upstream,slow,upgrade,h2,workers";
 
 /// What cannot pass yet, and why.
-const KNOWN: &[(&str, &str)] = &[
-    (
-        "h2.block-broken",
-        "the h2 crate ends the connection with PROTOCOL_ERROR where RFC 9113 section 4.3 wants COMPRESSION_ERROR",
-    ),
-    (
-        "workers.pseudo-of-requests",
-        "the h2 crate drops a `:path` in an answer, where RFC 9113 section 8.3 wants the answer to be malformed",
-    ),
-];
+const KNOWN: &[(&str, &str)] = &[(
+    "workers.pseudo-of-requests",
+    "the h2 crate drops a `:path` in an answer, where RFC 9113 section 8.3 wants the answer to be malformed",
+)];
 
 /// The table is large enough to be worth its name.
 const FEWEST: usize = 1100;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::world::{Buckler, Response, Step, World, eventually, get, linger, request, service};
+use crate::world::{Buckler, Response, Step, World, eventually, get, request, service};
 
 fn two_workers(world: &World) -> Buckler {
     world.buckler(&service(&["a", "b"], "timeouts: { connect: 1s, response: 10s }"))
@@ -122,7 +122,7 @@ fn a_connection_that_the_worker_closed_is_noticed_before_use() {
     for _ in 0..20 {
         raw.answer(&request("POST", "/").body("x")).is(200);
         // The worker closes after it has answered: what is on its way when the next one is sent, nobody can know.
-        linger(Duration::from_millis(20));
+        eventually("its end", || worker.open() == 0);
     }
     assert_eq!(worker.count(), 20);
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use http::{HeaderMap, Method};
+use http::Method;
 use proptest::prelude::*;
 
 use crate::config::{
@@ -16,6 +16,7 @@ use super::super::caller::{CachedCaller, CallerBook};
 use super::super::pattern::tests::pattern;
 use super::super::permission::RuleBook;
 use super::*;
+use crate::fields::Fields;
 
 const SECOND: u64 = 1_000_000_000;
 const START: Moment = Moment::at(1_000 * SECOND);
@@ -83,7 +84,9 @@ fn callers() -> Arc<Callers> {
 /// The caller behind an address: `10.0.0.0` to `10.0.0.2` are known, all others strangers.
 fn caller(address: u32) -> Caller {
     let peer = IpAddr::V4(Ipv4Addr::from_bits(address));
-    CallerBook::new(callers()).identify(peer.into(), &HeaderMap::new(), &mut CachedCaller::default()).unwrap()
+    CallerBook::new(callers())
+        .identify(peer.into(), &Fields::default(), &mut CachedCaller::default())
+        .unwrap()
 }
 
 fn known(number: u32) -> Caller {

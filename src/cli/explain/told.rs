@@ -5,7 +5,6 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
 use serde::Serialize;
 
 use crate::admit::Shadow;
@@ -14,6 +13,7 @@ use crate::admit::permission::RuleTrace;
 use crate::cli::arguments::Explain;
 use crate::clock::Moment;
 use crate::config::{Config, Mode, Permissions, Quota, Rate, Service, Verdict};
+use crate::fields::Fields;
 use crate::refusal::{Refusal, RuleRef};
 
 /// Everything that is told of one request. What was never asked, because a refusal came before, is left out.
@@ -208,12 +208,12 @@ impl Told {
 
 impl Answer {
     /// The request goes to a worker.
-    pub(super) fn passes(headers: &HeaderMap) -> Self {
+    pub(super) fn passes(headers: &Fields) -> Self {
         Self { passes: true, headers: lines(headers), ..Self::default() }
     }
 
     /// Buckler answers by itself.
-    pub(super) fn refused(refusal: &Refusal, headers: &HeaderMap) -> Self {
+    pub(super) fn refused(refusal: &Refusal, headers: &Fields) -> Self {
         let rule = refusal.rule.as_deref();
         Self {
             passes: false,
@@ -229,9 +229,9 @@ impl Answer {
     }
 }
 
-fn lines(headers: &HeaderMap) -> Vec<String> {
-    let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-        format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))
+fn lines(headers: &Fields) -> Vec<String> {
+    let line = |(name, value): (&[u8], &[u8])| {
+        format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value))
     };
     headers.iter().map(line).collect()
 }

@@ -76,6 +76,13 @@ impl Body {
         }
     }
 
+    /// Takes all of it off the front of `bytes`, if it has a length and is here: None within, if that is 0.
+    pub fn take_whole(&mut self, bytes: &mut Bytes) -> Option<Option<Bytes>> {
+        let Self::Length(left) = self else { return None };
+        let is_here = usize::try_from(*left).is_ok_and(|left| left <= bytes.len());
+        is_here.then(|| (*left > 0).then(|| piece(bytes, left)))
+    }
+
     /// Whether nothing comes any more.
     pub fn has_ended(&self) -> bool {
         match self {

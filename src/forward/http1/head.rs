@@ -3,19 +3,19 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Buf, Bytes};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Response, StatusCode, Version};
+use http::header::{self, HeaderName};
+use http::{Method, StatusCode, Version};
 use httparse::{ParserConfig, Status};
-use hyper::ext::ReasonPhrase;
 
 use super::body::Framing;
+use crate::fields::Fields;
 use crate::forward::{Answer, headers};
+use crate::message::{Response, ResponseHead};
 
 /// Fields that an answer's head may have.
 pub(super) const FIELDS_MOST: usize = 100;
-/// Room for the fields that are added on the way to the client.
-const ADDED: usize = 6;
+/// The longest name of a field, in bytes: what a map can hold, should it have to go on in one.
+const NAME_MOST: usize = (1 << 16) - 1;
 
 /// What a worker's bytes are if they are no answer: told to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +33,10 @@ pub struct Head {
     pub status: StatusCode,
     /// 1.0 or 1.1.
     pub version: Version,
-    /// The fields without those of this hop, which 101 alone keeps: there they are the answer. They share the memory of
-    /// the head that they came in.
-    pub fields: HeaderMap,
+    /// The fields without those of this hop, which 101 alone keeps: there they are the answer.
+    pub fields: Fields,
     /// The words behind the status, if they are not those that everybody uses.
-    pub reason: Option<ReasonPhrase>,
+    pub reason: Option<Box<[u8]>>,
     /// How the body is framed.
     pub framing: Framing,
     /// Whether the worker keeps the connection for another request.
@@ -54,63 +53,81 @@ impl Head {
 
     /// The answer, as the client gets it, with this for its body.
     pub(in crate::forward) fn with(self, answer: Answer) -> Response<Answer> {
-        let mut response = Response::new(answer);
-        *response.status_mut() = self.status;
-        *response.headers_mut() = self.fields;
-        if let Some(reason) = self.reason {
-            response.extensions_mut().insert(reason);
-        }
-        response
+        let Self { status, reason, fields, .. } = self;
+        Response { head: ResponseHead { status, reason, fields }, body: answer }
     }
 }
 
-/// Takes a head off the front of `bytes`: an answer to a request of this `method`, of at most `most` bytes. None: it is
-/// not all here.
+/// Reads the head that `bytes` begin with, an answer to a request of this `method`, of at most `most` bytes; its length
+/// stands beside it. None: it is not all here.
 ///
 /// # Errors
 /// It is no head of HTTP/1.1, too long, or its framing can be read in two ways.
-pub fn take(bytes: &mut Bytes, method: &Method, most: usize) -> Result<Option<Head>, Bad> {
+pub fn read(bytes: &[u8], method: &Method, most: usize) -> Result<Option<(Head, usize)>, Bad> {
     // A parser would skip empty lines here. They are for requests only (RFC 9112 section 2.2): in front of an answer
     // they are the end of another one that was longer than it said.
     if bytes.first().is_some_and(|first| *first != b'H') {
         return Err(NOT_HTTP);
     }
-    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MOST];
+    let mut found = [const { MaybeUninit::uninit() }; FIELDS_MOST];
     let mut parsed = httparse::Response::new(&mut []);
     let config = ParserConfig::default();
-    let length = match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields) {
+    let length = match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut found) {
         Ok(Status::Complete(length)) if length <= most => length,
         Ok(Status::Partial) if bytes.len() <= most => return Ok(None),
         Ok(_) | Err(_) => return Err(NOT_HTTP),
     };
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(NOT_HTTP)?;
     let reason = parsed.reason.filter(|reason| status.canonical_reason() != Some(reason));
-    let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+    let reason = reason.map(|reason| reason.as_bytes().into());
     let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    let mut map = HeaderMap::with_capacity(parsed.headers.len() + ADDED);
+    let mut fields = Fields::new();
     let mut said = Said::default();
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     for field in &*parsed.headers {
-        let stays = said.hear(field.name.as_bytes(), field.value)?;
-        if stays || switches {
-            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| NOT_HTTP)?;
-            let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_| NOT_HTTP)?;
-            map.append(name, value);
+        let name = field.name.as_bytes();
+        if name.len() > NAME_MOST {
+            return Err(NOT_HTTP);
+        }
+        let before = fields.len();
+        match whole_line(bytes, name, field.value) {
+            Some(line) => fields.push_line(line, name.len()),
+            None => fields.push(name, field.value),
+        }
+        if fields.len() == before {
+            return Err(NOT_HTTP);
+        }
+        if !said.hear(fields.last_name(), field.value)? && !switches {
+            fields.pop();
         }
     }
     if !switches {
-        said.nominated.iter().for_each(|name| drop(map.remove(name)));
+        said.nominated.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        said.nominated.dedup();
+        said.nominated.iter().for_each(|name| fields.remove(name.as_str()));
     }
     if said.chunked {
         // The chunks frame the message, so a length beside them is a lie.
-        map.remove(header::CONTENT_LENGTH);
+        fields.remove("content-length");
     }
     let framing = said.framing(method, status, version)?;
     let keeps =
         framing != Framing::UntilClose && !said.close && (version == Version::HTTP_11 || said.keep_alive);
-    bytes.advance(length);
     let idle_seconds = said.idle_seconds;
-    Ok(Some(Head { status, version, fields: map, reason, framing, keeps, idle_seconds }))
+    Ok(Some((Head { status, version, fields, reason, framing, keeps, idle_seconds }, length)))
+}
+
+/// The line of this field, if it is written as nearly everybody does: with one blank in front of its value, none behind
+/// it, and CRLF.
+fn whole_line<'a>(bytes: &'a [u8], name: &[u8], value: &[u8]) -> Option<&'a [u8]> {
+    let at = name.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
+    let line = bytes.get(at..at + name.len() + value.len() + 4)?;
+    let (begin, rest) = line.split_at(name.len());
+    let is_whole = begin.as_ptr() == name.as_ptr()
+        && rest.starts_with(b": ")
+        && rest[2..].as_ptr() == value.as_ptr()
+        && rest.ends_with(b"\r\n");
+    is_whole.then_some(line)
 }
 
 /// Whether the end of a head is among these bytes, of which the first `known` were looked at before.
@@ -133,34 +150,29 @@ struct Said {
 }
 
 impl Said {
-    /// Takes notice of a field. False: it is not for the client (RFC 9110 section 7.6.1), or was said before.
+    /// Takes notice of a field, whose name is in lower case. False: it is not for the client (RFC 9110 section 7.6.1),
+    /// or was said before.
     fn hear(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Bad> {
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         // By length first: most names are of none of these.
-        Ok(match name.len() {
-            2 => !is("te"),
-            7 => !is("upgrade"),
-            10 if is("connection") => {
+        Ok(match (name.len(), name) {
+            (10, b"connection") => {
                 value.split(|byte| *byte == b',').for_each(|option| self.hear_option(option.trim_ascii()));
                 false
             }
-            10 if is("keep-alive") => {
+            (10, b"keep-alive") => {
                 self.idle_seconds = self.idle_seconds.or_else(|| headers::keep_alive_timeout(value));
                 false
             }
-            14 if is("content-length") => self.hear_length(value)?,
-            14 => !is("http2-settings"),
-            16 => !is("proxy-connection") && !is(headers::CALLER.as_str()),
-            17 if is("transfer-encoding") => {
+            (14, b"content-length") => self.hear_length(value)?,
+            (16, b"x-buckler-caller") => false,
+            (17, b"transfer-encoding") => {
                 if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(TWO_WAYS);
                 }
                 self.chunked = true;
                 false
             }
-            18 => !is("proxy-authenticate"),
-            19 => !is("proxy-authorization"),
-            _ => true,
+            _ => !headers::is_of_one_hop(name),
         })
     }
 
@@ -219,7 +231,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str, method: &Method) -> Result<Option<Head>, Bad> {
-        take(&mut Bytes::copy_from_slice(text.as_bytes()), method, 1024)
+        Ok(super::read(text.as_bytes(), method, 1024)?.map(|(head, _)| head))
     }
 
     fn framing(fields: &str) -> Result<Framing, Bad> {
@@ -229,15 +241,14 @@ mod tests {
 
     #[test]
     fn a_head_is_taken_and_what_follows_it_stays() {
-        let mut bytes = Bytes::from_static(
-            b"HTTP/1.1 404 Gone Fishing\r\nX-A:  b \r\nset-cookie: 1\r\nset-cookie: 2\r\ncontent-length: 2\r\n\r\nhi",
-        );
-        let head = take(&mut bytes, &Method::GET, 1024).unwrap().unwrap();
+        let fields = "X-A:  b \r\nset-cookie: 1\r\nset-cookie: 2\r\ncontent-length: 2\r\n";
+        let text = format!("HTTP/1.1 404 Gone Fishing\r\n{fields}\r\nhi");
+        let (head, length) = super::read(text.as_bytes(), &Method::GET, 1024).unwrap().unwrap();
         assert_eq!((head.status.as_u16(), head.version, head.keeps), (404, Version::HTTP_11, true));
-        assert_eq!(head.fields["x-a"], "b");
-        assert_eq!(head.fields.get_all("set-cookie").iter().count(), 2);
-        assert_eq!(head.reason.unwrap().as_bytes(), b"Gone Fishing");
-        assert_eq!((head.framing, &bytes[..]), (Framing::Length(2), &b"hi"[..]));
+        let want = "x-a: b\r\nset-cookie: 1\r\nset-cookie: 2\r\ncontent-length: 2\r\n";
+        assert_eq!(head.fields.as_lines(), want.as_bytes());
+        assert_eq!(head.reason.as_deref(), Some(&b"Gone Fishing"[..]));
+        assert_eq!((head.framing, &text[length..]), (Framing::Length(2), "hi"));
     }
 
     #[test]
@@ -263,7 +274,7 @@ mod tests {
     fn a_length_that_stands_twice_goes_on_once() {
         let text = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\n";
         let head = read(text, &Method::GET).unwrap().unwrap();
-        assert_eq!(head.fields.get_all("content-length").iter().count(), 1);
+        assert_eq!(head.fields.get_all("content-length").count(), 1);
     }
 
     #[test]
@@ -313,10 +324,10 @@ mod tests {
                    upgrade: x\r\nproxy-connection: a\r\nproxy-authenticate: a\r\nx-buckler-caller: root\r\n";
         let end = "transfer-encoding: chunked\r\ncontent-length: 3\r\nx-end: 1\r\n";
         let head = read(&format!("HTTP/1.1 200 OK\r\n{hop}{end}\r\n"), &Method::GET).unwrap().unwrap();
-        assert_eq!(head.fields.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-end"]);
+        assert_eq!(head.fields.as_lines(), b"x-end: 1\r\n");
         assert_eq!(head.idle_seconds, Some(7));
         let head = read(&format!("HTTP/1.1 200 OK\r\n{hop}content-length: 3\r\n\r\n"), &Method::GET);
-        assert_eq!(head.unwrap().unwrap().fields["content-length"], "3");
+        assert_eq!(head.unwrap().unwrap().fields.get("content-length"), Some(&b"3"[..]));
         // There it is what the answer is about.
         let switch = "HTTP/1.1 101 Go\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
         assert_eq!(read(switch, &Method::GET).unwrap().unwrap().fields.len(), 2);
@@ -350,9 +361,8 @@ mod tests {
                 "content-length" => b"5",
                 _ => b"chunked",
             };
-            let name = HeaderName::from_static(name);
-            let goes = headers::is_of_one_hop(&name) || name == headers::CALLER;
-            assert_eq!(Said::default().hear(name.as_str().as_bytes(), value), Ok(!goes), "{name}");
+            let goes = headers::is_of_one_hop(name.as_bytes()) || name == headers::CALLER;
+            assert_eq!(Said::default().hear(name.as_bytes(), value), Ok(!goes), "{name}");
         }
     }
 

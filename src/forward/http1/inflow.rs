@@ -5,7 +5,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
@@ -20,6 +20,20 @@ const PIECE: usize = 64 * 1024;
 /// a stream of small events holds none while it is silent.
 const LARGE: usize = 16 * 1024;
 
+/// There is no head, and none will come.
+pub(in crate::forward) enum Missed {
+    /// What came is none.
+    Wrong(Bad),
+    /// The connection is over.
+    Gone,
+}
+
+impl From<Bad> for Missed {
+    fn from(bad: Bad) -> Self {
+        Self::Wrong(bad)
+    }
+}
+
 /// What comes in.
 #[derive(Debug, Default)]
 pub(in crate::forward) struct Inflow {
@@ -31,6 +45,46 @@ pub(in crate::forward) struct Inflow {
 }
 
 impl Inflow {
+    /// Reads until the next head is here, of an answer to a request of this `method`, of at most `most` bytes; one that
+    /// is here already is taken as it is.
+    pub(in crate::forward) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut Socket,
+        (method, most): (&Method, usize),
+    ) -> Poll<Result<Head, Missed>> {
+        loop {
+            if let Some(head) = self.take_head(method, most)? {
+                return Poll::Ready(Ok(head));
+            }
+            if self.large || !self.filling.is_empty() {
+                if !ready!(self.poll_fill(cx, socket)).unwrap_or(false) {
+                    return Poll::Ready(Err(Missed::Gone));
+                }
+                continue;
+            }
+            // Out of the scratch buffer: only what is behind it has to be kept.
+            let read = with_scratch(|scratch| {
+                let mut piece = ReadBuf::new(scratch);
+                match ready!(Pin::new(&mut *socket).poll_read(cx, &mut piece)) {
+                    Ok(()) if !piece.filled().is_empty() => {}
+                    Ok(()) | Err(_) => return Poll::Ready(Err(Missed::Gone)),
+                }
+                let read = piece.filled();
+                self.large = read.len() >= LARGE;
+                let head = head::read(read, method, most)?;
+                match &head {
+                    Some((_, length)) => self.ahead = Bytes::copy_from_slice(&read[*length..]),
+                    None => self.filling.extend_from_slice(read),
+                }
+                Poll::Ready(Ok(head))
+            });
+            if let Some((head, _)) = ready!(read)? {
+                return Poll::Ready(Ok(head));
+            }
+        }
+    }
+
     /// Reads once, where nothing is ahead. False: the other side has ended.
     ///
     /// # Errors
@@ -70,12 +124,8 @@ impl Inflow {
     /// here, and what there is of it is kept. One that comes byte by byte is not parsed again before its end has come.
     ///
     /// # Errors
-    /// As of [`head::take`].
-    pub(in crate::forward) fn take_head(
-        &mut self,
-        method: &Method,
-        most: usize,
-    ) -> Result<Option<Head>, Bad> {
+    /// As of [`head::read`].
+    fn take_head(&mut self, method: &Method, most: usize) -> Result<Option<Head>, Bad> {
         if !self.filling.is_empty() {
             let known = self.filling.len();
             self.filling.extend_from_slice(&std::mem::take(&mut self.ahead));
@@ -87,11 +137,12 @@ impl Inflow {
         if self.ahead.is_empty() {
             return Ok(None);
         }
-        let head = head::take(&mut self.ahead, method, most)?;
-        if head.is_none() {
+        let Some((head, length)) = head::read(&self.ahead, method, most)? else {
             self.filling = BytesMut::from(std::mem::take(&mut self.ahead));
-        }
-        Ok(head)
+            return Ok(None);
+        };
+        self.ahead.advance(length);
+        Ok(Some(head))
     }
 
     /// Gives its memory back: the connection is idle.

@@ -20,6 +20,7 @@ use super::super::{Active, Order};
 use super::connection::Slot;
 use super::pump::Pump;
 use crate::clock::Moment;
+use crate::fields::Fields;
 use crate::refusal::{Reason, Refusal};
 
 /// Interim answers that a worker may send before its answer. Over HTTP/1.1 there is no such bound, but there they are
@@ -147,7 +148,7 @@ impl Waiting {
                 upload.said_continue();
             }
             if let Some(early) = early {
-                early.tell(status, interim.headers());
+                early.tell(status, Fields::from(interim.headers()));
             }
         }
         if let Poll::Ready(done) = Pin::new(&mut self.response).poll(cx) {
@@ -182,15 +183,15 @@ impl Waiting {
 
 /// The request's head as HTTP/2 wants it.
 fn head(order: &Order) -> Result<Request<()>, Refusal> {
-    let mut fields = order.headers().clone();
+    let mut fields = order.head.fields.to_map();
     let authority = headers::to_worker_http2(&mut fields);
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(Scheme::HTTP);
     uri.authority = authority.as_ref().and_then(authority_of);
-    let path = order.uri().path_and_query().cloned();
-    uri.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    let path = PathAndQuery::try_from(order.head.target.path_and_query());
+    uri.path_and_query = Some(path.map_err(|_| unfit())?);
     let mut head = Request::new(());
-    *head.method_mut() = order.method().clone();
+    *head.method_mut() = order.head.method.clone();
     *head.uri_mut() = Uri::from_parts(uri).map_err(|_| unfit())?;
     *head.version_mut() = Version::HTTP_2;
     *head.headers_mut() = fields;

@@ -8,13 +8,12 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::SendStream;
-use http::header::HOST;
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
 use tokio::task::JoinSet;
 
@@ -26,9 +25,9 @@ use crate::config::{self, WorkerProtocol};
 use crate::forward::early::Early;
 use crate::forward::pace::Patience;
 use crate::forward::proxy_header::Spoken;
-use crate::forward::source::{Http2Source, Source};
+use crate::forward::source::{Http2Source, Interrupted, Source, StreamBody};
 use crate::forward::upload::Upload;
-use crate::lines::Beside;
+use crate::message::{RequestHead, Target};
 use crate::record::Scribe;
 use crate::record::counts::ServiceCounts;
 use crate::refusal::Reason;
@@ -43,7 +42,6 @@ const CALL: Call<'static> = Call {
     group: CallerGroup::of(0),
     early: None,
     spoken: Spoken::ForNobody,
-    beside: Beside { lines: b"", without: None },
     upgrade: None,
 };
 
@@ -77,13 +75,13 @@ fn way(workers: &[SocketAddr], change: impl FnOnce(&mut config::Service)) -> Way
 }
 
 impl Way {
-    async fn send(&self, order: Request<Upload>) -> Result<Response<Answer>, Refusal> {
+    async fn send(&self, order: Order) -> Result<Response<Answer>, Refusal> {
         self.call(order, CALL).await
     }
 
-    async fn call(&self, order: Request<Upload>, call: Call<'_>) -> Result<Response<Answer>, Refusal> {
+    async fn call(&self, mut order: Order, call: Call<'_>) -> Result<Response<Answer>, Refusal> {
         let mut outcome = self.scribe.begin(self.clock.refresh(), SocketAddr::from(([127, 0, 0, 1], 1)));
-        self.route.send(order, Reserved::default(), call, &mut outcome).await
+        self.route.send(&mut order, Reserved::default(), call, &mut outcome).await
     }
 
     /// How often the workers were tried, and how many connections they have.
@@ -101,16 +99,14 @@ impl Way {
     }
 }
 
-fn get(path: &'static str) -> Request<Upload> {
+fn get(path: &'static str) -> Order {
     order(Method::GET, path, Upload::none())
 }
 
-fn order(method: Method, path: &'static str, body: Upload) -> Request<Upload> {
-    let mut order = Request::new(body);
-    *order.method_mut() = method;
-    *order.uri_mut() = Uri::from_static(path);
-    order.headers_mut().insert(HOST, "api.test".parse().unwrap());
-    order
+fn order(method: Method, path: &'static str, body: Upload) -> Order {
+    let mut head = RequestHead::new(method, Target::new("", "", path));
+    head.fields.add("host", b"api.test");
+    Order { head, body }
 }
 
 /// A client's body over HTTP/2: what is written into the one end comes out of the other.
@@ -120,7 +116,7 @@ async fn body() -> (SendStream<Bytes>, Upload) {
         let (sender, connection) = h2::client::handshake(near).await.unwrap();
         tokio::task::spawn_local(connection);
         let mut sender = sender.ready().await.unwrap();
-        let (response, stream) = sender.send_request(Request::new(()), false).unwrap();
+        let (response, stream) = sender.send_request(http::Request::new(()), false).unwrap();
         tokio::task::spawn_local(response);
         stream
     });
@@ -130,8 +126,37 @@ async fn body() -> (SendStream<Bytes>, Upload) {
         let _respond = respond;
         while server.accept().await.is_some() {}
     });
-    let source = Http2Source::new(request.into_body(), None, PATIENCE, None);
+    let source = Http2Source::new(Box::new(Received(request.into_body())), None, PATIENCE, None);
     (client.await.unwrap(), Upload::new(Source::Http2(Box::new(source)), u64::MAX, false))
+}
+
+#[derive(Debug)]
+struct Received(h2::RecvStream);
+
+impl StreamBody for Received {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
+        self.0.poll_data(cx).map(|data| data.map(|data| data.map_err(|_| Interrupted::Gone)))
+    }
+
+    fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, Interrupted>> {
+        self.0.poll_trailers(cx).map_err(|_| Interrupted::Gone)
+    }
+
+    fn release(&mut self, length: usize) {
+        self.0.flow_control().release_capacity(length).unwrap();
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn may_send(&self) -> bool {
+        true
+    }
+
+    fn held_back(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// Reads an answer to its end.
@@ -183,7 +208,7 @@ fn requests_at_the_same_time_share_one_connection() {
             let way = Rc::clone(&way);
             requests.spawn_local(async move {
                 let answer = way.send(get("/")).await.unwrap();
-                read(answer.into_body()).await.unwrap().0
+                read(answer.body).await.unwrap().0
             });
         }
         until("fifty streams", || worker.streams() == 50).await;
@@ -206,7 +231,7 @@ fn a_full_connection_gets_a_second_one_beside_it_and_a_burst_no_more_than_it_nee
         let mut requests = JoinSet::new();
         for _ in 0..25 {
             let way = Rc::clone(&way);
-            requests.spawn_local(async move { way.send(get("/")).await.map(|answer| answer.status()) });
+            requests.spawn_local(async move { way.send(get("/")).await.map(|answer| answer.head.status) });
         }
         until("25 streams", || worker.streams() == 25).await;
         assert_eq!(worker.connections(), 3);
@@ -231,7 +256,7 @@ fn a_worker_that_allows_few_streams_gets_no_more_than_those_on_a_connection() {
         let mut requests = JoinSet::new();
         for _ in 0..4 {
             let way = Rc::clone(&way);
-            requests.spawn_local(async move { way.send(get("/")).await.map(|answer| answer.status()) });
+            requests.spawn_local(async move { way.send(get("/")).await.map(|answer| answer.head.status) });
         }
         until("4 streams", || worker.streams() == 4).await;
         assert_eq!(worker.connections(), 2);
@@ -265,10 +290,10 @@ fn the_head_is_said_as_http2_wants_it() {
         let way = way(&[worker.address()], |_| {});
         let mut order = get("/a?b=c");
         for (name, value) in [("connection", "te"), ("te", "trailers"), ("x-request-id", "1")] {
-            order.headers_mut().insert(name, value.parse().unwrap());
+            order.head.fields.add(name, value.as_bytes());
         }
         let answer = way.send(order).await.unwrap();
-        assert_eq!(answer.headers()["via"], "2.0 buckler");
+        assert_eq!(answer.head.fields.get("via"), Some(&b"2.0 buckler"[..]));
         let seen = worker.seen().remove(0);
         assert_eq!(seen.uri, "http://api.test/a?b=c");
         assert_eq!(seen.headers["te"], "trailers");
@@ -282,7 +307,7 @@ fn body_and_answer_go_both_ways_at_once_with_trailers() {
         let worker = Worker::start(|mut asked: Asked| async move { asked.echo().await });
         let way = way(&[worker.address()], |_| {});
         let (mut client, upload) = body().await;
-        let mut answer = way.send(order(Method::POST, "/echo", upload)).await.unwrap().into_body();
+        let mut answer = way.send(order(Method::POST, "/echo", upload)).await.unwrap().body;
         for said in ["one", "two", "three"] {
             client.send_data(Bytes::from(said), false).unwrap();
             assert_eq!(piece(&mut answer).await.unwrap().unwrap(), said);
@@ -309,7 +334,7 @@ fn a_refused_stream_is_tried_again_at_another_worker_with_its_body() {
         client.send_data(Bytes::from("whole"), false).unwrap();
         client.send_data(Bytes::new(), true).unwrap();
         let answer = way.send(order(Method::POST, "/", upload)).await.unwrap();
-        assert_eq!(read(answer.into_body()).await.unwrap().0, b"whole");
+        assert_eq!(read(answer.body).await.unwrap().0, b"whole");
         assert_eq!((refusing.seen().len(), taking.seen().len()), (1, 1));
     });
 }
@@ -356,9 +381,8 @@ fn a_goaway_loses_no_request() {
         let mut requests = JoinSet::new();
         for _ in 0..200 {
             let way = Rc::clone(&way);
-            requests.spawn_local(async move {
-                read(way.send(get("/")).await.unwrap().into_body()).await.unwrap().0
-            });
+            requests
+                .spawn_local(async move { read(way.send(get("/")).await.unwrap().body).await.unwrap().0 });
         }
         while let Some(answer) = requests.join_next().await {
             assert_eq!(answer.unwrap(), b"here");
@@ -399,14 +423,14 @@ fn a_slow_reader_holds_its_worker_back_and_nobody_else() {
             }
         });
         let way = way(&[worker.address()], |_| {});
-        let mut slow = way.send(get("/endless")).await.unwrap().into_body();
+        let mut slow = way.send(get("/endless")).await.unwrap().body;
         assert!(piece(&mut slow).await.unwrap().is_ok());
         let mut before = 0;
         until("it stands still", || std::mem::replace(&mut before, worker.poured()) == worker.poured()).await;
         let most = u64::from(connection::STREAM_WINDOW) * 2;
         assert!(worker.poured() <= most, "{} of {most}", worker.poured());
         for _ in 0..20 {
-            let quick = way.send(get("/")).await.unwrap().into_body();
+            let quick = way.send(get("/")).await.unwrap().body;
             assert_eq!(read(quick).await.unwrap().0, b"quick");
         }
         drop(slow);
@@ -449,10 +473,10 @@ fn early_hints_reach_the_client_and_are_no_answer() {
         let way = way(&[worker.address()], |_| {});
         let early = Early::default();
         let answer = way.call(get("/"), Call { early: Some(&early), ..CALL }).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.head.status, StatusCode::OK);
         let hints = early.take();
         assert_eq!(hints.len(), 2);
-        assert_eq!(hints[1].headers()["link"], "</b.css>; rel=preload");
+        assert_eq!(hints[1].fields.get("link"), Some(&b"</b.css>; rel=preload"[..]));
     });
 }
 
@@ -487,7 +511,7 @@ fn each_wait_has_its_end() {
         });
         let refusal = way.send(get("/silent")).await.unwrap_err();
         assert_eq!(refusal.reason, Reason::WorkerTimeout);
-        let mut answer = way.send(get("/stops")).await.unwrap().into_body();
+        let mut answer = way.send(get("/stops")).await.unwrap().body;
         assert_eq!(piece(&mut answer).await.unwrap().unwrap(), "some");
         assert_eq!(piece(&mut answer).await.unwrap().unwrap_err().reason, Reason::WorkerTimeout);
         drop(answer);
@@ -578,9 +602,9 @@ fn a_connection_that_went_dead_is_found_out_by_the_next_request_and_ends_all_on_
         until("it is sent", || way.counted().0 == 1).await;
         let later = way.clock.refresh().plus(connection::QUIET_TIME);
         let mut outcome = way.scribe.begin(later, SocketAddr::from(([127, 0, 0, 1], 1)));
-        let second = order(Method::POST, "/", Upload::none());
+        let mut second = order(Method::POST, "/", Upload::none());
         let begun = Moment::read();
-        let second = way.route.send(second, Reserved::default(), CALL, &mut outcome).await;
+        let second = way.route.send(&mut second, Reserved::default(), CALL, &mut outcome).await;
         assert!(Moment::read().since(begun) < connection::PING_WAIT * 3);
         assert_eq!(second.unwrap_err().reason, Reason::WorkerReset);
         assert_eq!(first.await.unwrap().unwrap_err().reason, Reason::WorkerReset);

@@ -65,6 +65,11 @@ impl Flow {
         matches!(self.stage, Stage::Ending | Stage::Ended)
     }
 
+    /// Whether its source is not read at the moment, or never again.
+    pub(super) const fn reads_nothing(&self) -> bool {
+        !self.held.is_empty() || !matches!(self.stage, Stage::Open)
+    }
+
     /// Moves bytes as long as the one side has some and the other takes them.
     pub(super) fn poll<S: AsyncRead + Unpin, T: AsyncWrite + Unpin>(
         &mut self,

@@ -1,9 +1,10 @@
 //! The copy itself, over sockets of the file system; what stands around it is tested from outside.
 
+use std::io::{self, Read};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
@@ -153,6 +154,135 @@ async fn a_tunnel_that_ends_silent_in_a_drain_says_so() {
     let world = World::open((b"", b""), Duration::from_millis(100));
     world.drain.notify_one();
     assert_eq!(world.tunnel.await.unwrap().0, TunnelEnd::Drained);
+}
+
+/// A client whose connection tells that it is gone, and not its bytes.
+struct Leaver {
+    bytes: UnixStream,
+    gone: tokio::sync::oneshot::Receiver<()>,
+}
+
+impl ClientSide for Leaver {
+    fn reset_on_close(&mut self) {}
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.gone).poll(cx).map(|_| ())
+    }
+}
+
+impl AsyncRead for Leaver {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.bytes).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Leaver {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.bytes).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.bytes).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.bytes).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_client_that_leaves_is_noticed_although_its_worker_takes_nothing() {
+    let (_far_client, bytes) = UnixStream::pair().unwrap();
+    let (_far_worker, near_worker) = UnixStream::pair().unwrap();
+    let (leave, gone) = tokio::sync::oneshot::channel();
+    let clock = ShardClock::new();
+    // More than the worker's socket takes.
+    let up = Flow::new(vec![7; 16 * 1024 * 1024]);
+    let mut flows = Flows { up, down: Flow::new(Vec::new()), first: None };
+    let (_, mut outcome) = outcome(&clock);
+    let (mut client, mut worker) = (Leaver { bytes, gone }, Socket::Unix(near_worker));
+    let terms = TunnelTerms { idle: MINUTE, clock: &clock, drain: std::future::pending() };
+    let mut running = pin!(flows.run(&mut client, &mut worker, terms, &mut outcome));
+    tokio::select! {
+        biased;
+        _ = &mut running => panic!("it ended by itself"),
+        () = tokio::task::yield_now() => {}
+    }
+    drop(leave);
+    assert_eq!(running.await, TunnelEnd::ClientReset);
+}
+
+/// A client whose transport takes everything, and holds back what its socket does not take: like TLS, without a bound.
+struct HoldsBack {
+    socket: Socket,
+    held: Vec<u8>,
+    moved: bool,
+}
+
+impl AsyncRead for HoldsBack {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for HoldsBack {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().held.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while !this.held.is_empty() {
+            let taken = std::task::ready!(Pin::new(&mut this.socket).poll_write(cx, &this.held))?;
+            this.held.drain(..taken);
+            this.moved = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}
+
+impl ClientSide for HoldsBack {
+    fn reset_on_close(&mut self) {}
+
+    fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_tunnel_whose_client_takes_what_was_held_back_is_not_silent() {
+    let ((far, near), (_worker, near_worker)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+    let mut client = HoldsBack { socket: Socket::Unix(near), held: Vec::new(), moved: false };
+    let mut worker = Socket::Unix(near_worker);
+    // More than its socket holds.
+    let first = vec![b'a'; 4 * 1024 * 1024];
+    let mut flows = Flows { up: Flow::new(Vec::new()), down: Flow::new(first), first: None };
+    let mut moves = |cx: &mut Context<'_>| {
+        assert!(flows.poll(cx, &mut client, &mut worker).is_none());
+        flows.has_moved(&mut client)
+    };
+    assert!(poll_fn(|cx| Poll::Ready(moves(cx))).await);
+    assert!(!poll_fn(|cx| Poll::Ready(moves(cx))).await, "the client took nothing more");
+
+    let mut far = far.into_std().unwrap();
+    let mut piece = [0; 4096];
+    while matches!(far.read(&mut piece), Ok(1..)) {}
+    let noticed = poll_fn(|cx| if moves(cx) { Poll::Ready(()) } else { Poll::Pending });
+    tokio::time::timeout(Duration::from_secs(15), noticed).await.expect("it is seen that some was taken");
+    assert!(!client.held.is_empty(), "there is more");
 }
 
 #[test]

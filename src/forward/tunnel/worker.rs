@@ -2,9 +2,6 @@
 
 use std::rc::Rc;
 
-use http::Response;
-use http::header::UPGRADE;
-
 use crate::forward::answer::Answer;
 use crate::forward::http1::head::Head;
 use crate::forward::pool::{Link, Open};
@@ -13,6 +10,7 @@ use crate::forward::refused::{beside_the_worker, not_connected};
 use crate::forward::tries::{Failed, Tries};
 use crate::forward::upgrade::Wish;
 use crate::forward::{ATTEMPTS_MAX, Active, Fair, Reserved, Route, headers, unasked};
+use crate::message::Response;
 use crate::record::Outcome;
 use crate::refusal::{Reason, Refusal};
 use crate::socket::Socket;
@@ -94,7 +92,7 @@ pub(in crate::forward) fn switch(
     asked: Option<&Wish>,
 ) -> Result<Response<Answer>, Box<Failed>> {
     let granted = asked.is_some_and(|asked| asked.is_granted(head.status, &head.fields));
-    let (Some(protocol), true) = (head.fields.get(UPGRADE).cloned(), granted) else {
+    let (Some(protocol), true) = (head.fields.get("upgrade").map(<[u8]>::to_vec), granted) else {
         return Err(unasked(&active));
     };
     if asked.is_some_and(|asked| !asked.is_accepted(&head.fields)) {
@@ -107,7 +105,7 @@ pub(in crate::forward) fn switch(
     active.answered(head.status);
     active.complete();
     headers::to_client(&mut head.fields, head.status, head.version);
-    headers::ask_upgrade(&mut head.fields, &protocol);
+    headers::agree_upgrade(&mut head.fields, &protocol);
     let side = WorkerSide::new(socket, early.into(), active, open);
     Ok(head.with(Answer::Switched(Box::new(side))))
 }

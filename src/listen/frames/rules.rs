@@ -11,10 +11,10 @@ use super::{
 
 /// Entries of one SETTINGS frame; nghttp2's and Node's bound. Nine are registered.
 const SETTINGS_ENTRIES: u32 = 32;
-/// CONTINUATION frames of a block that do not end it, however small `bounds.head_bytes` is. nghttp2 allows 8, h2 5.
+/// CONTINUATION frames of a block that do not end it, however small `bounds.head_bytes` is. nghttp2 allows 8.
 const CONTINUATIONS_LEAST: usize = 5;
 /// So many times `bounds.head_bytes` a header block may have, packed: up to there it is answered with 431, as over
-/// HTTP/1.1, and the connection lives. It is the h2 crate's factor for the unpacked head.
+/// HTTP/1.1, and the connection lives. The unpacked head has the same factor.
 const HEAD_FACTOR: usize = 4;
 /// Streams that may be open beyond those that we allow: opened by a client that has not seen our SETTINGS yet, and
 /// not refused yet. It bounds what is remembered here.
@@ -75,7 +75,10 @@ impl Frames {
             HEADERS if stream.is_multiple_of(2) => {
                 Err(Flood::fault(PROTOCOL_ERROR, "a client's stream with an even identifier"))
             }
-            DATA | RST_STREAM | WINDOW_UPDATE if self.streams.is_idle(stream) => {
+            // Those with even identifiers would be ours, and we open none.
+            DATA | RST_STREAM | WINDOW_UPDATE
+                if self.streams.is_idle(stream) || (stream != 0 && stream.is_multiple_of(2)) =>
+            {
                 Err(Flood::fault(PROTOCOL_ERROR, "a frame on a stream that was never opened"))
             }
             DATA | HEADERS if self.streams.is_half_closed(stream) => {
@@ -189,7 +192,6 @@ impl Frames {
             }
             _ => {}
         }
-        self.note_idle(now);
         Ok(())
     }
 
@@ -243,6 +245,16 @@ impl Frames {
         }
     }
 
+    /// The engine answers a head that is too large, once unpacked, with 431.
+    ///
+    /// # Errors
+    ///
+    /// There were too many of them.
+    pub(in crate::listen) fn head_too_large(&mut self, now: u64) -> Result<(), Flood> {
+        let reason = "too many heads that are too large when unpacked";
+        spend(&mut self.budgets.errors, now, FloodKind::HeaderList, reason)
+    }
+
     /// A frame of ours is complete.
     pub(super) fn end_sent(&mut self, head: Head, payload: [u8; KEPT], now: u64) -> Result<(), Flood> {
         match head.kind {
@@ -267,13 +279,9 @@ impl Frames {
                 self.streams.reset(head.stream);
                 self.reset_sent(code(payload), now)?;
             }
-            GOAWAY => {
-                self.goaway = Some(code(payload) & 0x7fff_ffff);
-                self.engine_flood = self.engine_flood.or_else(|| engine_flood(&payload[8..]));
-            }
+            GOAWAY => self.goaway = Some(code(payload) & 0x7fff_ffff),
             _ => {}
         }
-        self.note_idle(now);
         Ok(())
     }
 
@@ -281,7 +289,7 @@ impl Frames {
     fn reset_sent(&mut self, code: u32, now: u64) -> Result<(), Flood> {
         let budgets = &mut self.budgets;
         match code {
-            REFUSED_STREAM if self.goaway.is_none() => {
+            REFUSED_STREAM => {
                 let reason = "too many streams beyond SETTINGS_MAX_CONCURRENT_STREAMS";
                 spend(&mut budgets.refused, now, FloodKind::RefusedStreams, reason)
             }
@@ -292,19 +300,9 @@ impl Frames {
             _ => Ok(()),
         }
     }
-
-    fn note_idle(&mut self, now: u64) {
-        // A connection is idle from the end of its last stream on, whatever else it sends.
-        match (self.streams.count(), self.was_busy) {
-            (0, true) => (self.was_busy, self.idle_since) = (false, now),
-            (1.., false) => self.was_busy = true,
-            _ => {}
-        }
-    }
 }
 
-/// RFC 7540 section 5.3.1. RFC 9113 says nothing of it, but the engine answers it by leaving the header block unread,
-/// and then its table of header fields (RFC 7541 section 2.3.2) is not the client's any more.
+/// RFC 7540 section 5.3.1. RFC 9113 says nothing of it; no client means it.
 const OF_ITSELF: Flood = Flood::fault(PROTOCOL_ERROR, "a stream that depends on itself");
 
 /// Whether a header block begins with a pseudo-header field, as far as that can be seen without unpacking it (RFC 7541
@@ -323,19 +321,6 @@ fn is_pseudo(block: &[u8]) -> bool {
         Some(0x40 | 0x00 | 0x10) => name_begins(),
         _ => false,
     }
-}
-
-/// What the engine (the h2 crate) writes into the debug data of its GOAWAY when it ends a connection for a flood.
-fn engine_flood(debug: &[u8]) -> Option<FloodKind> {
-    // Of longer words only the begin is kept.
-    let words: [(&[u8], FloodKind); 5] = [
-        (b"too_many_resets", FloodKind::RapidReset),
-        (b"too_many_internal_resets", FloodKind::MadeYouReset),
-        (b"too_many_continuations", FloodKind::Continuation),
-        (b"header_list_way_too_large", FloodKind::HeaderList),
-        (b"too_many_data_frames", FloodKind::SmallData),
-    ];
-    words.iter().find(|(word, _)| word.get(..debug.len()) == Some(debug)).map(|(_, kind)| *kind)
 }
 
 /// Lengths that a type of frame prescribes (RFC 9113 section 6).

@@ -32,6 +32,11 @@ impl Streams {
         Self { open: Vec::new(), highest: 0 }
     }
 
+    /// Keeps no more room than is needed.
+    pub(super) fn rest(&mut self) {
+        self.open.shrink_to_fit();
+    }
+
     /// How many are open.
     pub(super) const fn count(&self) -> usize {
         self.open.len()

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const BOUNDS: FrameBounds = FrameBounds { head_bytes: 32 << 10, streams: 100, frame_bytes: 16_384 };
+const BOUNDS: FrameBounds =
+    FrameBounds { head_bytes: 32 << 10, head_fields: 100, streams: 100, frame_bytes: 16_384 };
 const SECOND: u64 = 1_000_000_000;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -82,7 +83,7 @@ fn the_preface_comes_first_and_settings_after_it() {
     let settings = frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]);
     frames.received(&settings, 9).unwrap();
     assert!(frames.preface_done());
-    assert_eq!((frames.head_since(), frames.last_received()), (None, 9));
+    assert_eq!(frames.head_since(), None);
     for first in [headers(1), frame(PING, 0, 0, &[0; 8]), frame(SETTINGS, ACK, 0, &[])] {
         let mut frames = Frames::new(BOUNDS, 0);
         frames.received(PREFACE, 0).unwrap();
@@ -131,6 +132,7 @@ fn a_frame_stands_on_a_stream_that_it_belongs_to() {
     ] {
         is_fault(&[open_headers(1), wrong], PROTOCOL_ERROR);
     }
+    is_fault(&[open_headers(3), reset(2, 8)], PROTOCOL_ERROR);
     judge(&[open_headers(1), frame(PRIORITY, 0, 5, &[0, 0, 0, 3, 16]), window_update(0, 1)]).unwrap();
 }
 
@@ -163,23 +165,6 @@ fn a_trailer_section_begins_with_no_pseudo_header_field() {
     }
     for block in [&b""[..], b"\x40\x04grpc\x010", b"\xbe", b"\x8f", b"\x4f\x01x", b"\x00"] {
         judge(&trailers(block)).unwrap();
-    }
-}
-
-#[test]
-fn what_the_engine_sees_first_has_its_name_too() {
-    for (debug, kind) in [
-        (&b"too_many_resets"[..], Some(FloodKind::RapidReset)),
-        (b"too_many_internal_resets", Some(FloodKind::MadeYouReset)),
-        (b"too_many_continuations", Some(FloodKind::Continuation)),
-        (b"header_list_way_too_large", Some(FloodKind::HeaderList)),
-        (b"too_many_data_frames", Some(FloodKind::SmallData)),
-        (b"another word", None),
-        (b"", None),
-    ] {
-        let mut frames = begun();
-        frames.sent(&frame(GOAWAY, 0, 0, &[&[0, 0, 0, 1, 0, 0, 0, 11], debug].concat()), 0).unwrap();
-        assert_eq!(frames.engine_flood(), kind, "{}", String::from_utf8_lossy(debug));
     }
 }
 
@@ -244,6 +229,13 @@ fn streams_that_we_must_reset_are_counted() {
         assert_eq!(made(code), Some((500, FloodKind::MadeYouReset)));
     }
     assert_eq!(made(REFUSED_STREAM), Some((2000, FloodKind::RefusedStreams)));
+    let mut leaving = begun();
+    leaving.sent(&frame(GOAWAY, 0, 0, &[0x7f, 255, 255, 255, 0, 0, 0, 0]), 0).unwrap();
+    let refused = (0..10_000).find_map(|count| {
+        leaving.received(&headers(odd(count)), 0).unwrap();
+        leaving.sent(&reset(odd(count), REFUSED_STREAM), 0).err()
+    });
+    assert_eq!(refused.map(|flood| flood.kind), Some(FloodKind::RefusedStreams), "asked to leave or not");
     assert_eq!(made(8), None, "streams that we cancel are our own affair");
 }
 
@@ -286,21 +278,19 @@ fn frames_that_cost_more_than_they_say_have_budgets() {
 }
 
 #[test]
-fn a_slow_head_and_an_idle_connection_show_since_when() {
+fn a_slow_head_shows_since_when() {
     let mut frames = begun();
-    assert_eq!((frames.head_since(), frames.idle_since()), (None, Some(0)));
+    assert_eq!(frames.head_since(), None);
     let head = headers(1);
     frames.received(&head[..4], 10).unwrap();
     assert_eq!(frames.head_since(), Some(10));
     frames.received(&head[4..10], 20).unwrap();
     assert_eq!(frames.head_since(), Some(10));
     frames.received(&head[10..], 30).unwrap();
-    assert_eq!((frames.head_since(), frames.idle_since()), (None, None));
+    assert_eq!((frames.head_since(), frames.open_streams()), (None, 1));
     frames.sent(&frame(HEADERS, END_HEADERS, 1, b"\x88"), 40).unwrap();
     frames.sent(&frame(DATA, END_STREAM, 1, b"x"), 50).unwrap();
-    assert_eq!((frames.open_streams(), frames.idle_since()), (0, Some(50)));
-    frames.received(&frame(PING, 0, 0, &[0; 8]), 60).unwrap();
-    assert_eq!((frames.idle_since(), frames.last_received()), (Some(50), 60));
+    assert_eq!(frames.open_streams(), 0);
     frames.received(&frame(HEADERS, 0, 3, b"\x83"), 70).unwrap();
     frames.received(&frame(CONTINUATION, 0, 3, b"\x84"), 80).unwrap();
     assert_eq!(frames.head_since(), Some(70));
@@ -310,7 +300,7 @@ fn a_slow_head_and_an_idle_connection_show_since_when() {
     assert_eq!((frames.head_since(), frames.open_streams()), (None, 1), "a body has a timeout of its own");
     frames.received(&data[11..], 110).unwrap();
     frames.sent(&reset(3, 0), 120).unwrap();
-    assert_eq!((frames.open_streams(), frames.idle_since()), (0, Some(120)));
+    assert_eq!(frames.open_streams(), 0);
 }
 
 #[test]
@@ -475,7 +465,7 @@ proptest! {
         for mut frames in [begun(), Frames::new(BOUNDS, now)] {
             let _ = frames.received(&bytes, now);
             let _ = frames.sent(&sent, now / 2);
-            let _ = (frames.head_since(), frames.idle_since());
+            let _ = frames.head_since();
         }
     }
 }

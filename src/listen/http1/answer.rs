@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, Response};
+use http::HeaderMap;
 use http_body::Body;
 use tokio::io::AsyncWrite;
 
@@ -16,6 +16,7 @@ use super::line::{BodyMarks, Io, Line, Phase};
 use super::request::Asked;
 use super::{End, scratch};
 use crate::inbound::Reply;
+use crate::message::Response;
 
 /// Pieces up to this size are put together before they are sent; larger ones go out from where they are. In bytes.
 const COPIED: usize = 16 * 1024;
@@ -66,14 +67,12 @@ pub(super) async fn send(line: &Line, answer: Response<Reply>, asked: &Asked) ->
     let in_the_way = poll_fn(|cx| Poll::Ready(line.begin_answer(cx))).await;
     let mut out = Out::take(&mut line.io.borrow_mut());
     let now = line.visitor.now();
-    let course = head::write(
-        &answer,
-        answer.body().lines(),
-        (asked, asked.keep_alive && !in_the_way),
-        now,
-        &mut out.bytes,
-    );
-    let mut reply = Some(answer.into_body());
+    let Response { head, body } = answer;
+    let keep_alive = asked.keep_alive && !in_the_way;
+    let course = head::write((&head, &body), (asked, keep_alive), now, &mut out.bytes);
+    // It is written: its memory does not wait for a body that may take days.
+    drop(head);
+    let mut reply = Some(body);
     if course.framing == Framing::Length(0)
         && let Some(mut reply) = reply.take()
     {
@@ -162,6 +161,10 @@ impl Sending {
     fn fill(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Result<Poll<()>, Cut> {
         while out.len() < COPIED && self.piece.is_empty() {
             let Some(reply) = &mut self.reply else { break };
+            if let Some(page) = reply.take_whole() {
+                self.add(page, true, out)?;
+                continue;
+            }
             match Pin::new(&mut *reply).poll_frame(cx) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Some(Err(_))) => return Err(Cut),

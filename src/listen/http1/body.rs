@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Frame, SizeHint};
 use tokio::io::AsyncReadExt;
 
 use super::line::{Io, Line, Phase};
-use super::request;
+use crate::fields::FieldSpan;
 use crate::forward::source::{self, ClientBody};
 use crate::inbound::Visitor;
 use crate::listen::wire::{PartKind, Stage};
@@ -133,7 +134,7 @@ impl Io {
                 }
                 PartKind::Trailers if part.ends => {
                     let section = self.held.split_to(part.taken).freeze();
-                    let trailers = request::fields(&section, &self.wire.spans().fields, |_, _| {});
+                    let trailers = trailers(&section, &self.wire.spans().fields);
                     let trailers = trailers.filter(|trailers| !trailers.is_empty());
                     return Ok(Some(trailers.map(Frame::trailers)));
                 }
@@ -206,6 +207,17 @@ impl Io {
             }
         }
     }
+}
+
+/// A trailer section over the bytes that it came in. None: it is larger than the `http` crate's types hold.
+fn trailers(section: &Bytes, spans: &[FieldSpan]) -> Option<HeaderMap> {
+    let mut fields = HeaderMap::try_with_capacity(spans.len()).ok()?;
+    for span in spans {
+        let name = HeaderName::from_bytes(&section[span.name.clone()]).ok()?;
+        let value = HeaderValue::from_maybe_shared(section.slice(span.value.clone())).ok()?;
+        fields.try_append(name, value).ok()?;
+    }
+    Some(fields)
 }
 
 const fn ended_early() -> Refusal {

@@ -1,13 +1,17 @@
 //! How a connection is closed: so that it does not destroy the last answer, and so that nobody takes half of one for
 //! the whole.
 
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
-use super::End;
 use super::line::Io;
+use super::{End, scratch};
 use crate::inbound::{self, Parting, Visitor};
 use crate::listen::transport::Transport;
 
@@ -58,17 +62,24 @@ pub(in crate::listen) async fn turn_away(mut stream: Transport, answer: &[u8]) {
 }
 
 /// Waits for the client to close, and closes then.
-pub(in crate::listen) async fn part(stream: &mut Transport) {
-    let closing = async {
-        let (mut scratch, mut total) = ([0; 512], 0);
-        while let Ok(n @ 1..) = stream.read(&mut scratch).await {
-            total += n as u64;
-            if total > PART_BYTES {
-                break;
-            }
+async fn part(stream: &mut Transport) {
+    let _ = timeout(PART_WAIT, throw_away(stream, PART_BYTES)).await;
+    goodbye(stream).await;
+}
+
+/// The same for a client that may still have much of its answers to take, and says so as it takes them: each time
+/// something comes it has `wait` again, up to `most` in all. A close would answer that with a reset, which destroys
+/// what the client has not taken yet.
+pub(in crate::listen) async fn part_slowly(stream: &mut Transport, wait: Duration, most: Duration) {
+    let reading = async {
+        let mut left = PART_BYTES;
+        while let Ok(Ok(n @ 1..)) = timeout(wait, poll_fn(|cx| poll_thrown_away(stream, cx))).await
+            && n <= left
+        {
+            left -= n;
         }
     };
-    let _ = timeout(PART_WAIT, closing).await;
+    let _ = timeout(most, reading).await;
     goodbye(stream).await;
 }
 
@@ -86,14 +97,28 @@ pub(in crate::listen) async fn discard(stream: &mut Transport) {
         if stream.shutdown().await.is_err() {
             return;
         }
-        let mut scratch = [0; 8 * 1024];
-        let mut total = 0;
-        while let Ok(n @ 1..) = stream.read(&mut scratch).await {
-            total += n as u64;
-            if total > LINGER_BYTES {
-                break;
-            }
-        }
+        throw_away(stream, LINGER_BYTES).await;
     };
     let _ = timeout(LINGER, reading).await;
+}
+
+/// Reads on until the client ends its side or more than so many bytes have come.
+async fn throw_away(stream: &mut Transport, most: u64) {
+    let mut total = 0;
+    while let Ok(n @ 1..) = poll_fn(|cx| poll_thrown_away(stream, cx)).await {
+        total += n;
+        if total > most {
+            break;
+        }
+    }
+}
+
+/// Reads a piece, and how long it was. Into the shard's scratch, since a buffer of its own would make the end of every
+/// connection as large, and be there for as long as the client is.
+fn poll_thrown_away(stream: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+    scratch::incoming(|scratch| {
+        let mut piece = ReadBuf::new(scratch);
+        ready!(Pin::new(stream).poll_read(cx, &mut piece))?;
+        Poll::Ready(Ok(piece.filled().len() as u64))
+    })
 }

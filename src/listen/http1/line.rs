@@ -1,7 +1,7 @@
 //! What the parts of an HTTP/1.1 connection share: its transport, the bytes that wait in either direction, and since
 //! when who is waited for. How its bytes become requests and answers become bytes stands in the files beside this one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -25,7 +25,10 @@ use crate::refusal::Refusal;
 
 /// How long the head of an answer is awaited for a client that closed its side after it asked. It may only have closed
 /// the sending half (RFC 9112 section 9.6 allows it), but most that do are gone, and their request holds a worker.
-const HALF_CLOSED_WAIT: Duration = Duration::from_secs(2);
+pub(super) const HALF_CLOSED_WAIT: Duration = Duration::from_secs(2);
+/// How many requests of one connection are served before others have their turn. Only for those that a client
+/// pipelined and that are refused: whatever waits for a worker ends the turn.
+pub(super) const REQUESTS_PER_TURN: u32 = 16;
 
 /// A connection while it is in use.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub(super) struct Line {
     pub(super) early: Early,
     /// Borrowed within one step and never while a request is asked to go on: its body borrows it too.
     pub(super) io: RefCell<Io>,
+    /// Requests that were served in this turn of the connection's task.
+    served: Cell<u32>,
 }
 
 /// What a connection is about.
@@ -70,7 +75,7 @@ pub(super) struct Io {
     pub(super) head_since: Option<u64>,
     /// The client closed its side then.
     pub(super) closed_at: Option<u64>,
-    /// The client has been given something to take, and has not, since then.
+    /// The client has something to take, and has taken nothing since then.
     pub(super) writing: Option<u64>,
     /// TLS holds something back.
     unflushed: bool,
@@ -117,7 +122,18 @@ pub(super) enum Overdue {
 impl Line {
     pub(super) fn new(rest: Rest, visitor: &Rc<Visitor>) -> Rc<Self> {
         let io = RefCell::new(Io::new(rest, visitor));
-        Rc::new(Self { visitor: Rc::clone(visitor), early: Early::default(), io })
+        Rc::new(Self { visitor: Rc::clone(visitor), early: Early::default(), io, served: Cell::new(0) })
+    }
+
+    /// The connection's task has its turn again.
+    pub(super) fn begin_turn(&self) {
+        self.served.set(0);
+    }
+
+    /// A request was served: whether the turn is over with it.
+    pub(super) fn has_had_turn(&self) -> bool {
+        self.served.set(self.served.get() + 1);
+        self.served.get() >= REQUESTS_PER_TURN
     }
 
     /// What goes on beside a request: hints for the client go out, and it is noticed that it leaves.
@@ -231,12 +247,13 @@ impl Io {
         let polled = Pin::new(&mut self.transport).poll_flush(cx);
         match &polled {
             Poll::Ready(_) => (self.unflushed, self.writing) = (false, None),
-            Poll::Pending => self.writing = self.writing.or_else(|| Some(visitor.now().nanos)),
+            Poll::Pending => self.note_wait(visitor),
         }
         polled
     }
 
-    /// Marks how a write went. TLS takes what it can only keep: not until that is flushed has the client taken it.
+    /// Marks how a write went. TLS takes what it can only keep: what of that the client has taken is seen when it is
+    /// waited for.
     pub(super) fn note_write(
         &mut self,
         polled: Poll<io::Result<usize>>,
@@ -246,9 +263,16 @@ impl Io {
             Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Poll::Ready(_) if self.transport.is_tls() => self.unflushed = true,
             Poll::Ready(_) => self.writing = None,
-            Poll::Pending => self.writing = self.writing.or_else(|| Some(visitor.now().nanos)),
+            Poll::Pending => self.note_wait(visitor),
         }
         polled
+    }
+
+    /// The client is waited for: since now, if it has just taken something.
+    fn note_wait(&mut self, visitor: &Visitor) {
+        if self.writing.is_none() | self.transport.has_moved() {
+            self.writing = Some(visitor.now().nanos);
+        }
     }
 
     /// Whether bytes of a request are left that nobody will read: then closing at once could destroy the answer.
@@ -277,8 +301,9 @@ impl Io {
                 let (left, late) = self.body.pace.left(visitor.patience());
                 (after(since, left), Overdue::Body(late))
             }),
+            // One that was pipelined may begin long after the client closed its side: its time is its own.
             Phase::Serving => {
-                self.closed_at.map(|since| (after(since, HALF_CLOSED_WAIT), Overdue::HalfClosed))
+                self.closed_at.map(|at| (after(at.max(self.since), HALF_CLOSED_WAIT), Overdue::HalfClosed))
             }
             Phase::Listening => Some(match self.head_since {
                 // The first one counts from the connection's begin.

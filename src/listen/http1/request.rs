@@ -1,22 +1,28 @@
 //! From bytes to a request: the next head of a connection, judged by the wire, which also says where its parts
-//! stand. Nothing is parsed a second time.
+//! stand. Nothing is parsed a second time, and what came in one piece is read where it was received.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Uri, Version};
+use bytes::{Buf, BytesMut};
+use http::{Method, Uri, Version};
+use tokio::io::{AsyncRead, ReadBuf};
 
-use super::End;
 use super::body::RequestBody;
 use super::line::{Io, Line, Phase};
+use super::{End, scratch};
+use crate::fields::Fields;
 use crate::forward::pace::Pace;
 use crate::forward::source::Source;
 use crate::inbound::Visitor;
 use crate::listen::frames::PREFACE;
-use crate::listen::wire::{Event, Fault, FieldSpan, HeadFacts, MethodKind, Spans, Stage};
+use crate::listen::wire::{Event, Fault, HeadFacts, MethodKind, Spans, Stage};
+use crate::message::{Request, RequestHead, Target};
 use crate::refusal::{Reason, Refusal};
+
+/// The longest name of a field, in bytes: what the `http` crate holds, which requests go to workers of HTTP/2 by.
+const LONGEST_NAME: usize = 65_535;
 
 /// What the answer has to know of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +47,8 @@ impl Line {
     pub(super) fn poll_head(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<Result<Heard, End>> {
         let io = &mut *self.io.borrow_mut();
         loop {
-            if !io.held.is_empty()
-                && let Some((head, facts)) = io.judge(&self.visitor)?
-            {
-                return Poll::Ready(self.begin(io, &head, facts));
+            if let Some(heard) = self.hear_held(io)? {
+                return Poll::Ready(Ok(heard));
             }
             if io.closed_at.is_some() {
                 return Poll::Ready(Err(match io.head_since {
@@ -52,59 +56,100 @@ impl Line {
                     None => End::Done,
                 }));
             }
-            if ready!(io.poll_receive(cx)).map_err(|_| End::Broken)? == 0 {
-                io.closed_at = Some(self.visitor.now().nanos);
+            if let Some(heard) = ready!(self.poll_hear(io, cx))? {
+                return Poll::Ready(Ok(heard));
             }
         }
     }
 
-    fn begin(self: &Rc<Self>, io: &mut Io, head: &Bytes, facts: HeadFacts) -> Result<Heard, End> {
+    /// The request that what is held begins with, if its head is complete.
+    fn hear_held(self: &Rc<Self>, io: &mut Io) -> Result<Option<Heard>, End> {
+        if io.held.is_empty() {
+            return Ok(None);
+        }
+        let mut held = std::mem::take(&mut io.held);
+        let heard = self.hear(io, &held);
+        if let Ok(Some((_, taken))) = &heard {
+            held.advance(*taken);
+        }
+        io.held = if held.is_empty() { BytesMut::new() } else { held };
+        Ok(heard?.map(|(heard, _)| heard))
+    }
+
+    /// Receives one piece. If nothing is held before it, it is judged where it was received, and only what is left of
+    /// it is held.
+    fn poll_hear(self: &Rc<Self>, io: &mut Io, cx: &mut Context<'_>) -> Poll<Result<Option<Heard>, End>> {
+        scratch::incoming(|scratch| {
+            let mut piece = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut io.transport).poll_read(cx, &mut piece)).map_err(|_| End::Broken)?;
+            let piece = piece.filled();
+            if piece.is_empty() {
+                io.closed_at = Some(self.visitor.now().nanos);
+                return Poll::Ready(Ok(None));
+            }
+            let heard = if io.held.is_empty() { self.hear(io, piece) } else { Ok(None) };
+            let taken = if let Ok(Some((_, taken))) = &heard { *taken } else { 0 };
+            if taken < piece.len() {
+                io.held.extend_from_slice(&piece[taken..]);
+            }
+            Poll::Ready(heard.map(|heard| heard.map(|(heard, _)| heard)))
+        })
+    }
+
+    /// The request that `bytes`, all that are here, begin with, if its head is complete, and how long that is.
+    fn hear(self: &Rc<Self>, io: &mut Io, bytes: &[u8]) -> Result<Option<(Heard, usize)>, End> {
+        let Some((taken, facts)) = io.judge(bytes, &self.visitor)? else { return Ok(None) };
+        let heard = self.begin(io, bytes.split_at(taken), &facts)?;
+        Ok(Some((heard, taken)))
+    }
+
+    fn begin(
+        self: &Rc<Self>,
+        io: &mut Io,
+        (head, rest): (&[u8], &[u8]),
+        facts: &HeadFacts,
+    ) -> Result<Heard, End> {
         // The wire has let it pass: what it holds is a request, unless a bound is set beyond what these types hold.
-        let read = read(head, io.wire.spans(), &facts);
-        let (mut request, asked) = read.ok_or_else(|| refused("the request is not HTTP/1.1"))?;
+        let head_read = read(head, io.wire.spans(), facts);
+        let request = head_read.ok_or_else(|| refused("the request is not HTTP/1.1"))?;
+        let asked = Asked::of(&request.fields, facts);
+        let mut body = Source::None;
         if facts.has_no_body() {
             // The end of the message, which is here already.
             let _ = io.wire.scan(&[]);
         } else {
             // What is faulty already is refused before a worker sees a part of it.
-            io.wire.look_ahead(&io.held).map_err(|fault| {
+            io.wire.look_ahead(rest).map_err(|fault| {
                 let Spans { method, target, .. } = io.wire.spans();
                 refused_with(fault.refusal, &head[method.clone()], &head[target.clone()])
             })?;
             io.body.open = true;
             io.body.expects = facts.expect_continue;
             io.body.pace = Pace::default();
-            *request.body_mut() =
-                Source::Http1(Box::new(RequestBody::new(Rc::clone(self), facts.content_length)));
+            body = Source::Http1(Box::new(RequestBody::new(Rc::clone(self), facts.content_length)));
         }
         io.heads += 1;
         io.head_since = None;
         (io.phase, io.since) = (Phase::Serving, self.visitor.now().nanos);
-        Ok((request, asked))
+        Ok((Request { head: request, body }, asked))
     }
 }
 
 impl Io {
-    /// Judges what is held: a complete head is taken from it. None: more bytes are needed.
-    fn judge(&mut self, visitor: &Visitor) -> Result<Option<(Bytes, HeadFacts)>, End> {
+    /// Judges these bytes, all that are here: how many of them are a complete head. None: more are needed.
+    fn judge(&mut self, bytes: &[u8], visitor: &Visitor) -> Result<Option<(usize, HeadFacts)>, End> {
         if self.may_be_http2 {
-            let n = self.held.len().min(PREFACE.len());
-            self.may_be_http2 = self.held[..n] == PREFACE[..n];
+            let n = bytes.len().min(PREFACE.len());
+            self.may_be_http2 = bytes[..n] == PREFACE[..n];
             if self.may_be_http2 && n == PREFACE.len() {
                 return Err(End::Http2);
             }
         }
         if !self.may_be_http2 {
             loop {
-                let scan = self.wire.scan(&self.held).map_err(|fault| faulty(&fault, &self.held))?;
+                let scan = self.wire.scan(bytes).map_err(|fault| faulty(&fault, bytes))?;
                 match scan.event {
-                    Event::Head(facts) => {
-                        let head = match scan.pass == self.held.len() {
-                            true => std::mem::take(&mut self.held),
-                            false => self.held.split_to(scan.pass),
-                        };
-                        return Ok(Some((head.freeze(), facts)));
-                    }
+                    Event::Head(facts) => return Ok(Some((scan.pass, facts))),
                     Event::End => {}
                     Event::More => break,
                 }
@@ -115,6 +160,27 @@ impl Io {
             self.head_since = self.head_since.or_else(|| Some(visitor.now().nanos));
         }
         Ok(None)
+    }
+}
+
+impl Asked {
+    fn of(fields: &Fields, facts: &HeadFacts) -> Self {
+        let mut asked = Self {
+            version_10: facts.version_10,
+            is_head: facts.method == MethodKind::Head,
+            keep_alive: !facts.version_10,
+            closes: false,
+            takes_trailers: fields.get_all("te").any(|value| names(value, b"trailers")),
+        };
+        // RFC 9112 section 9.3. Whoever says both wants to close.
+        for value in fields.get_all("connection") {
+            if names(value, b"close") {
+                (asked.keep_alive, asked.closes) = (false, true);
+            } else if asked.version_10 && !asked.closes {
+                asked.keep_alive |= names(value, b"keep-alive");
+            }
+        }
+        asked
     }
 }
 
@@ -133,37 +199,28 @@ fn faulty(fault: &Fault, held: &[u8]) -> End {
     refused_with(fault.refusal.clone(), part(&fault.method), part(&fault.target))
 }
 
-/// The request that a judged head is. None: one of its parts is larger than the `http` crate's types hold.
-fn read(head: &Bytes, spans: &Spans, facts: &HeadFacts) -> Option<Heard> {
-    let mut asked = Asked {
-        version_10: facts.version_10,
-        is_head: facts.method == MethodKind::Head,
-        keep_alive: !facts.version_10,
-        closes: false,
-        takes_trailers: false,
-    };
-    let mut request = Request::new(Source::None);
-    *request.method_mut() = method(facts.method, &head[spans.method.clone()])?;
-    *request.uri_mut() = Uri::from_maybe_shared(head.slice(spans.target.clone())).ok()?;
-    *request.version_mut() = if facts.version_10 { Version::HTTP_10 } else { Version::HTTP_11 };
-    *request.headers_mut() = fields(head, &spans.fields, |name, value| note(&mut asked, name, value))?;
-    Some((request, asked))
+/// What a judged head says. None: one of its parts is larger than the `http` crate's types hold.
+fn read(head: &[u8], spans: &Spans, facts: &HeadFacts) -> Option<RequestHead> {
+    if head.len() > LONGEST_NAME && spans.fields.iter().any(|field| field.name.len() > LONGEST_NAME) {
+        return None;
+    }
+    let mut fields = Fields::new();
+    fields.read(head, &spans.fields);
+    Some(RequestHead {
+        method: method(facts.method, &head[spans.method.clone()])?,
+        target: target(&head[spans.target.clone()])?,
+        version: if facts.version_10 { Version::HTTP_10 } else { Version::HTTP_11 },
+        fields,
+        extended: None,
+    })
 }
 
-/// A section of fields over the bytes that they came in; `note` sees each.
-pub(super) fn fields(
-    section: &Bytes,
-    spans: &[FieldSpan],
-    mut note: impl FnMut(&HeaderName, &HeaderValue),
-) -> Option<HeaderMap> {
-    let mut fields = HeaderMap::try_with_capacity(spans.len()).ok()?;
-    for span in spans {
-        let name = HeaderName::from_bytes(&section[span.name.clone()]).ok()?;
-        let value = HeaderValue::from_maybe_shared(section.slice(span.value.clone())).ok()?;
-        note(&name, &value);
-        fields.try_append(name, value).ok()?;
+fn target(text: &[u8]) -> Option<Target> {
+    match text {
+        // The wire lets ASCII pass, and of that what may stand in a path and a query.
+        [b'/' | b'*', ..] => Some(Target::new("", "", std::str::from_utf8(text).ok()?)),
+        _ => Some(Target::of(&Uri::try_from(text).ok()?)),
     }
-    Some(fields)
 }
 
 fn method(kind: MethodKind, name: &[u8]) -> Option<Method> {
@@ -179,21 +236,7 @@ fn method(kind: MethodKind, name: &[u8]) -> Option<Method> {
     })
 }
 
-/// Notes what a field says of the connection (RFC 9112 section 9.3) and of trailers (RFC 9110 section 10.1.4).
-fn note(asked: &mut Asked, name: &HeaderName, value: &HeaderValue) {
-    if *name == header::CONNECTION {
-        // Whoever says both wants to close.
-        if names(value, b"close") {
-            (asked.keep_alive, asked.closes) = (false, true);
-        } else if asked.version_10 && !asked.closes {
-            asked.keep_alive |= names(value, b"keep-alive");
-        }
-    } else if *name == header::TE {
-        asked.takes_trailers |= names(value, b"trailers");
-    }
-}
-
 /// Whether a list has this member.
-pub(super) fn names(list: &HeaderValue, member: &[u8]) -> bool {
-    list.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(member))
+pub(super) fn names(list: &[u8], member: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(member))
 }

@@ -1,30 +1,41 @@
 //! Whole connections without a listener: what a client writes, in pieces of any size, and what comes of it.
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::num::NonZeroUsize;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::task::{Wake, Waker};
 
 use bytes::BufMut;
 use http::{Method, StatusCode};
 use http_body::Body;
 use proptest::prelude::*;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::LocalSet;
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::line::{HALF_CLOSED_WAIT, REQUESTS_PER_TURN};
 use super::request::Asked;
 use super::*;
 use crate::admit::caller::CallerBook;
 use crate::admit::ledger::Ledger;
 use crate::clock::ShardClock;
 use crate::config::{self, Timeouts, Verdict};
+use crate::fields::Fields;
 use crate::inbound::Arrival;
+use crate::listen::transport::{Begun, Marked};
+use crate::message::Request;
 use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
 use crate::socket::Socket;
 
 /// A service that refuses every request.
-fn place() -> Rc<Place> {
+pub(in crate::listen) fn place() -> Rc<Place> {
     place_that_keeps(Duration::from_secs(60))
 }
 
@@ -45,13 +56,37 @@ fn place_with(change: impl FnOnce(&mut Timeouts)) -> Rc<Place> {
 }
 
 /// A connection, who comes over it, and its other end.
-fn connection(place: &Rc<Place>) -> (Transport, Rc<Visitor>, UnixStream) {
+pub(in crate::listen) fn connection(place: &Rc<Place>) -> (Transport, Rc<Visitor>, UnixStream) {
     let (near, far) = UnixStream::pair().unwrap();
     near.set_nonblocking(true).unwrap();
     far.set_nonblocking(true).unwrap();
     let socket = Socket::Unix(tokio::net::UnixStream::from_std(near).unwrap());
     let arrival = Arrival::plain(([127, 0, 0, 1], 1).into());
     (socket.into(), Visitor::new(arrival, Rc::clone(place)), far)
+}
+
+/// One under TLS, of whose other end is read what comes, undeciphered.
+async fn line_under_tls() -> (Rc<Line>, UnixStream) {
+    let own = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+    let mut roots = RootCertStore::empty();
+    roots.add(own.cert.der().clone()).unwrap();
+    let server = ServerConfig::builder().with_no_client_auth();
+    let server = server.with_single_cert(vec![own.cert.der().clone()], key.into()).unwrap();
+    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+
+    let (near, far) = tokio::net::UnixStream::pair().unwrap();
+    // So that TLS has to hold back more than the socket does.
+    socket2::SockRef::from(&near).set_send_buffer_size(4096).unwrap();
+    let near = Marked::from(Begun::new(Socket::Unix(near), Vec::new()));
+    let (near, far) = tokio::join!(
+        TlsAcceptor::from(Arc::new(server)).accept(near),
+        TlsConnector::from(Arc::new(client)).connect("a".try_into().unwrap(), far),
+    );
+    let visitor = Visitor::new(Arrival::plain(([127, 0, 0, 1], 1).into()), place());
+    let since = visitor.now().nanos;
+    let rest = Rest { transport: Transport::Tls(Box::new(near.unwrap())), since, heads: 0 };
+    (Line::new(rest, &visitor), far.unwrap().into_inner().0.into_std().unwrap())
 }
 
 fn line() -> (Rc<Line>, UnixStream) {
@@ -64,7 +99,7 @@ fn line_at(place: &Rc<Place>) -> (Rc<Line>, UnixStream) {
     (Line::new(Rest { transport, since, heads: 0 }, &visitor), far)
 }
 
-fn run<T>(test: impl Future<Output = T>) -> T {
+pub(in crate::listen) fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, test)
 }
@@ -79,28 +114,28 @@ struct Understood {
     trailers: Vec<(String, Vec<u8>)>,
 }
 
-fn pairs(fields: &http::HeaderMap) -> Vec<(String, Vec<u8>)> {
-    fields.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
+fn pairs(fields: &Fields) -> Vec<(String, Vec<u8>)> {
+    fields.iter().map(|(name, value)| (String::from_utf8(name.to_vec()).unwrap(), value.to_vec())).collect()
 }
 
 /// Reads requests until the connection ends.
 async fn understand(line: &Rc<Line>) -> Vec<Understood> {
     let mut all = Vec::new();
     while let Ok((request, _)) = poll_fn(|cx| line.poll_head(cx)).await {
-        let (head, mut body) = request.into_parts();
+        let Request { head, mut body } = request;
         let (mut content, mut trailers) = (Vec::new(), Vec::new());
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             match frame.unwrap().into_data() {
                 Ok(data) => content.extend_from_slice(&data),
-                Err(frame) => trailers = pairs(&frame.into_trailers().unwrap()),
+                Err(frame) => trailers = pairs(&Fields::from(&frame.into_trailers().unwrap())),
             }
         }
         assert!(body.is_end_stream());
         drop(body);
         assert!(poll_fn(|cx| Poll::Ready(line.settle(cx))).await, "the next request follows");
         assert!(!line.io.borrow().held.is_empty() || line.io.borrow().held.capacity() == 0);
-        let (method, target) = (head.method, head.uri.to_string());
-        all.push(Understood { method, target, fields: pairs(&head.headers), content, trailers });
+        let (method, target) = (head.method, head.target.path_and_query().to_owned());
+        all.push(Understood { method, target, fields: pairs(&head.fields), content, trailers });
     }
     all
 }
@@ -200,7 +235,7 @@ fn the_client_is_told_to_go_on_once_its_body_is_wanted() {
         let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
         let mut answer = [0; 64];
         assert_eq!(far.read(&mut answer).unwrap_err().kind(), ErrorKind::WouldBlock, "nobody wants it yet");
-        let mut body = request.into_body();
+        let mut body = request.body;
         for _ in 0..2 {
             let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx).is_pending())).await;
             assert!(polled);
@@ -221,7 +256,7 @@ fn a_body_that_is_cut_short_says_so_and_no_other_request_follows() {
         far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhal").unwrap();
         let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
         drop(far);
-        let mut body = request.into_body();
+        let mut body = request.body;
         let first = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
         assert_eq!(first.into_data().unwrap(), "hal");
         let refusal = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap_err();
@@ -278,13 +313,50 @@ fn a_body_that_nobody_reads_is_taken_away_if_it_is_here() {
 }
 
 #[test]
+fn a_client_that_pipelines_leaves_others_their_turn() {
+    const ASKED: usize = 100;
+    const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    run(async {
+        let place = place();
+        let connect = || {
+            let (transport, visitor, far) = connection(&place);
+            tokio::task::spawn_local(serve(transport, visitor, None));
+            far
+        };
+        let (mut noisy, mut quiet) = (connect(), connect());
+        noisy.write_all(&ASK.repeat(ASKED)).unwrap();
+        let mut answered = 0;
+        while answered < ASKED {
+            quiet.write_all(ASK).unwrap();
+            let asked = answered;
+            while answers(&mut quiet) == 0 {
+                tokio::task::yield_now().await;
+                answered += answers(&mut noisy);
+            }
+            // It may have a turn before the other one's request is seen, and one before that is answered.
+            assert!(answered - asked <= 2 * REQUESTS_PER_TURN as usize, "{} in a row", answered - asked);
+        }
+        assert_eq!(answered, ASKED);
+    });
+}
+
+/// How many answers have come.
+fn answers(far: &mut UnixStream) -> usize {
+    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(n @ 1..) = far.read(&mut piece) {
+        all.extend_from_slice(&piece[..n]);
+    }
+    String::from_utf8(all).unwrap().matches("HTTP/1.1 403 ").count()
+}
+
+#[test]
 fn hints_go_before_the_head_of_their_answer() {
     run(async {
         let (line, mut far) = line();
         far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
         let (request, asked) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
         let answer = inbound::serve(&line.visitor, request, &line.early).await;
-        line.early.tell(StatusCode::EARLY_HINTS, &http::HeaderMap::new());
+        line.early.tell(StatusCode::EARLY_HINTS, Fields::default());
         assert!(answer::send(&line, answer, &asked).await.ok().unwrap());
         let mut bytes = [0; 4096];
         let n = far.read(&mut bytes).unwrap();
@@ -296,7 +368,7 @@ fn hints_go_before_the_head_of_their_answer() {
 /// What its connection makes of a body that is waited for since ever: whether it is broken off.
 async fn is_late(line: &Rc<Line>) -> bool {
     line.io.borrow_mut().body.reading = Some(0);
-    let (mut timer, mut talk) = (Timer::new(), pin!(std::future::pending()));
+    let (mut timer, mut talk) = (Timer::default(), pin!(std::future::pending()));
     poll_fn(|cx| {
         assert!(poll_in_use(cx, line, talk.as_mut(), &mut timer).is_pending());
         if line.io.borrow().body.reading.is_some() { Poll::Pending } else { Poll::Ready(()) }
@@ -311,7 +383,7 @@ fn a_body_is_not_late_if_nobody_comes_for_what_is_here() {
         let (line, mut far) = line_at(&place_with(|timeouts| timeouts.body = Duration::from_nanos(1)));
         far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n").unwrap();
         let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
-        let mut body = request.into_body();
+        let mut body = request.body;
         assert!(waits(|cx| Pin::new(&mut body).poll_frame(cx)).await);
         far.write_all(b"hal").unwrap();
         poll_fn(|cx| line.io.borrow().transport.poll_read_ready(cx)).await.unwrap();
@@ -329,7 +401,7 @@ fn a_body_that_somebody_still_has_lets_no_request_follow() {
         let (line, mut far) = line();
         far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nok").unwrap();
         let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
-        let mut body = request.into_body();
+        let mut body = request.body;
         poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
         assert!(body.is_end_stream());
         assert!(!poll_fn(|cx| Poll::Ready(line.settle(cx))).await);
@@ -344,7 +416,7 @@ fn a_small_body_in_chunks_takes_little_room_and_a_large_one_is_read_in_large_pie
         let (line, mut far) = line();
         far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
         let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
-        let mut body = request.into_body();
+        let mut body = request.body;
         let chunk = [&b"8000\r\n"[..], &[b'x'; 0x8000], b"\r\n"].concat();
         let (mut sizes, mut left) = (Vec::new(), 4 * 0x8000);
         for piece in [&b"1\r\nx\r\n"[..], &chunk, &chunk, &chunk, &chunk] {
@@ -382,17 +454,83 @@ fn the_first_head_has_the_time_from_the_begin_of_its_connection() {
 }
 
 #[test]
+fn each_pipelined_request_of_a_half_closed_client_has_its_own_time() {
+    run(async {
+        let (line, mut far) = line();
+        far.write_all(&b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(2)).unwrap();
+        far.shutdown(Shutdown::Write).unwrap();
+        let wait = u64::try_from(HALF_CLOSED_WAIT.as_nanos()).unwrap();
+        assert!(poll_fn(|cx| line.poll_head(cx)).await.is_ok());
+        let closed = poll_fn(|cx| {
+            assert!(line.poll_beside(cx).is_ok());
+            line.io.borrow().closed_at.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await;
+        let ends = || line.io.borrow().deadline(&line.visitor);
+        assert_eq!(ends(), Some((closed + wait, Overdue::HalfClosed)));
+        // The second one is here, and begins once the first is answered, which took longer than that.
+        assert!(poll_fn(|cx| line.poll_head(cx)).await.is_ok());
+        let begun = closed + 2 * wait;
+        line.io.borrow_mut().since = begun;
+        assert_eq!(ends(), Some((begun + wait, Overdue::HalfClosed)));
+    });
+}
+
+#[test]
+fn a_client_that_takes_some_of_what_tls_holds_back_is_not_too_slow() {
+    const LONG_AGO: Option<u64> = Some(0);
+    run(async {
+        let (line, mut far) = line_under_tls().await;
+        // What TLS holds back as a whole, and much more than that.
+        for bytes in [32 * 1024, 1024 * 1024] {
+            line.io.borrow_mut().out = vec![b'a'; bytes];
+            let out = |cx: &mut Context<'_>| line.io.borrow_mut().poll_out(cx, &line.visitor);
+            let writing = || line.io.borrow().writing;
+            assert!(waits(out).await);
+            assert!(writing().is_some());
+
+            line.io.borrow_mut().writing = LONG_AGO;
+            assert!(waits(out).await);
+            assert_eq!(writing(), LONG_AGO, "nothing was taken");
+
+            take_all(&mut far);
+            let noticed = poll_fn(|cx| match out(cx) {
+                Poll::Pending if writing() == LONG_AGO => Poll::Pending,
+                polled => Poll::Ready(polled),
+            });
+            let polled = timeout(Duration::from_secs(15), noticed).await;
+            assert!(polled.expect("it is seen that some was taken").is_pending(), "there is more");
+            assert!(writing() > LONG_AGO);
+
+            // The rest, for the next round.
+            while waits(out).await {
+                take_all(&mut far);
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(writing(), None);
+            take_all(&mut far);
+        }
+    });
+}
+
+/// Takes what has come.
+fn take_all(far: &mut UnixStream) {
+    let mut piece = [0; 4096];
+    while matches!(far.read(&mut piece), Ok(1..)) {}
+}
+
+#[test]
 fn what_is_said_of_a_length_is_what_follows() {
     let asked =
         Asked { version_10: false, is_head: false, keep_alive: true, closes: false, takes_trailers: false };
     for (told, said) in
         [("5", "content-length: 5\r\n"), ("7", "content-length: 5\r\n"), ("+5", "content-length: 5\r\n")]
     {
-        let answer =
-            http::Response::builder().header("content-length", told).body("hello".to_owned()).unwrap();
+        let mut answer = Response::new(StatusCode::OK, "hello".to_owned());
+        answer.head.fields.add("content-length", told.as_bytes());
         let mut out = Vec::new();
         let now = Moment { nanos: 0, unix_micros: 0 };
-        let course = head::write(&answer, b"", (&asked, true), now, &mut out);
+        let course = head::write((&answer.head, &answer.body), (&asked, true), now, &mut out);
         let text = String::from_utf8(out).unwrap();
         assert_eq!(course.framing, head::Framing::Length(5));
         assert!(text.contains(said) && count(text.as_bytes(), "content-length") == 1, "{told}: {text}");
@@ -494,7 +632,7 @@ fn a_parked_connection_goes_on_as_if_nothing_had_been() {
         for _ in 0..2 {
             // It has been silent for long enough, and for no longer than a first head may take.
             let now = connection.visitor.refresh_clock();
-            let State::InUse(line, _) = &connection.state else { panic!("it is not in use") };
+            let State::InUse(line, ..) = &connection.state else { panic!("it is not in use") };
             let park_after = u64::try_from(PARK_AFTER.as_nanos()).unwrap();
             line.io.borrow_mut().since = now.nanos.saturating_sub(park_after);
             poll_fn(|cx| match (Pin::new(&mut connection).poll(cx), &mut connection.state) {
@@ -524,13 +662,62 @@ fn a_parked_connection_goes_on_as_if_nothing_had_been() {
 #[test]
 fn a_parked_connection_is_closed_after_keep_alive() {
     run(async {
-        let (transport, visitor, _far) = connection(&place_that_keeps(Duration::from_millis(500)));
+        let place = place_that_keeps(Duration::from_millis(500));
+        let (transport, visitor, _far) = connection(&place);
         let since = visitor.refresh_clock().nanos;
         let rest = Rest { transport, since, heads: 1 };
-        let mut connection = serve_at_rest(rest, &visitor);
-        (&mut connection).await;
+        let connection = serve_at_rest(rest, &visitor);
+        // As a shard does.
+        let ticking = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                place.turn(place.clock().refresh());
+            }
+        };
+        tokio::select! {
+            () = connection => {}
+            () = ticking => {}
+        }
         let waited = visitor.refresh_clock().nanos - since;
         assert!(waited >= 500_000_000, "closed after {waited} ns");
+    });
+}
+
+/// How often a task was woken.
+#[derive(Default)]
+struct Wakes(AtomicU32);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn only_a_parked_connection_is_woken_when_keep_alive_ends() {
+    run(async {
+        let place = place();
+        let (transport, visitor, mut far) = connection(&place);
+        let now = visitor.refresh_clock();
+        let mut connection = serve_at_rest(Rest { transport, since: now.nanos, heads: 1 }, &visitor);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut go_on = || Pin::new(&mut connection).poll(&mut Context::from_waker(&waker)).is_pending();
+        assert!(go_on());
+        let turned = |seconds| {
+            let before = wakes.0.load(Relaxed);
+            place.turn(now.plus(Duration::from_secs(seconds)));
+            wakes.0.load(Relaxed) - before
+        };
+        assert_eq!((turned(59), turned(61)), (0, 1));
+        assert!(go_on(), "it looked at the clock, and asked again");
+        far.write_all(b"GET").unwrap();
+        let before = wakes.0.load(Relaxed);
+        while wakes.0.load(Relaxed) == before {
+            tokio::task::yield_now().await;
+        }
+        assert!(go_on());
+        assert_eq!(turned(120), 0, "it is in use");
     });
 }
 
@@ -539,8 +726,9 @@ fn a_parked_connection_is_closed_in_a_drain() {
     run(async {
         let place = place();
         let (transport, visitor, _far) = connection(&place);
-        // It has said nothing yet, and has the whole of `timeouts.head` for that.
-        let rest = Rest { transport, since: visitor.now().nanos, heads: 0 };
+        // It has been silent for as long as one that is parked, and has much more of `timeouts.head` left.
+        let park_after = u64::try_from(PARK_AFTER.as_nanos()).unwrap();
+        let rest = Rest { transport, since: visitor.now().nanos.saturating_sub(park_after), heads: 0 };
         let mut connection = serve_at_rest(rest, &visitor);
         assert!(waits(|cx| Pin::new(&mut connection).poll(cx)).await);
         let draining = async {
@@ -556,18 +744,29 @@ fn a_parked_connection_is_closed_in_a_drain() {
 
 fn serve_at_rest(rest: Rest, visitor: &Rc<Visitor>) -> Connection {
     let visitor = Rc::clone(visitor);
-    Connection { visitor, state: State::Resting(rest), timer: Timer::new(), draining: None, _held: None }
+    Connection { visitor, state: State::Resting(rest), call: None, _held: None }
 }
 
 #[test]
 fn an_idle_connection_is_small() {
     let bytes = size_of::<Connection>();
-    assert!(bytes <= 136, "{bytes} bytes");
+    assert!(bytes <= 120, "{bytes} bytes");
     let bytes = size_of::<Visitor>();
-    assert!(bytes <= 304, "{bytes} bytes for the visitor");
+    assert!(bytes <= 224, "{bytes} bytes for the visitor");
     run(async {
         let (line, _far) = line();
         let bytes = size_of_val(&talk(line));
         assert!(bytes <= 12 * 1024, "{bytes} bytes while in use");
+    });
+}
+
+#[test]
+fn a_connection_that_waits_for_its_close_is_small() {
+    run(async {
+        let (line, _far) = line();
+        let visitor = Rc::clone(&line.visitor);
+        let io = Rc::into_inner(line).unwrap().io.into_inner();
+        let bytes = size_of_val(&close::close(End::Done, io, &visitor));
+        assert!(bytes <= 2 * 1024, "{bytes} bytes");
     });
 }

@@ -1,8 +1,6 @@
 //! Field lines, one after another, to the empty line that ends them (RFC 9112 section 5): of heads and of trailer
 //! sections. What a field means in a head stands in `head.rs`; what may not stand in a trailer, in `forward::headers`.
 
-use std::ops::Range;
-
 use super::bytes::{TOKEN, run, value_run};
 use super::{Bad, FieldSpan, Spans, WireBounds};
 use crate::forward::headers;
@@ -11,29 +9,12 @@ use crate::refusal::Reason;
 /// A section of field lines on its way. Positions count from the start of the held part.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
-    place: Place,
     /// Where the line begins.
     line: usize,
-    /// Where its colon stands.
-    colon: usize,
-    /// Lines so far.
-    count: usize,
-}
-
-/// What the next byte belongs to.
-#[derive(Clone, Copy, Debug, Default)]
-enum Place {
-    /// The first byte of a line.
-    #[default]
-    LineStart,
-    /// A field's name.
-    Name,
-    /// A field's value.
-    Value,
-    /// The LF behind a field's CR.
-    LineFeed,
-    /// The LF of the empty line.
-    LastLineFeed,
+    /// Where its colon stands, once it is here.
+    colon: Option<usize>,
+    /// All of the line's name or, behind the colon, of its value is sound up to here.
+    looked: usize,
 }
 
 /// What was found.
@@ -41,94 +22,91 @@ pub(super) enum Found {
     /// More bytes are needed.
     More,
     /// A field; its value has no blanks around it.
-    Field { name: Range<usize>, value: Range<usize> },
-    /// The empty line.
-    End,
+    Field(FieldSpan),
+    /// The empty line, and where it ends.
+    End(usize),
 }
 
 impl Fields {
-    /// The next thing in `window` from `looked` on, which moves to where it ends.
-    pub(super) fn next(&mut self, window: &[u8], looked: &mut usize, most: usize) -> Result<Found, Bad> {
-        loop {
-            let at = *looked;
-            let Some(&byte) = window.get(at) else { return Ok(Found::More) };
-            match (self.place, byte) {
-                (Place::LineStart, b'\r') => self.place = Place::LastLineFeed,
-                (Place::LineStart, _) => {
-                    self.start(byte, at, most)?;
-                    continue;
-                }
-                (Place::Name, b':') => {
-                    self.colon = at;
-                    self.place = Place::Value;
-                }
-                (Place::Name, _) => {
-                    let run = run(&window[at..], &TOKEN);
-                    if run == 0 {
-                        return Err(Bad::request(at, bad_name(byte)));
-                    }
-                    *looked += run;
-                    continue;
-                }
-                (Place::Value, b'\r') => self.place = Place::LineFeed,
-                (Place::Value, _) => {
-                    let run = value_run(&window[at..]);
-                    if run == 0 {
-                        return Err(Bad::request(at, bad_value(byte)));
-                    }
-                    *looked += run;
-                    continue;
-                }
-                (Place::LineFeed, b'\n') => {
-                    let field = self.field(window, at);
-                    *looked += 1;
-                    self.line = *looked;
-                    self.place = Place::LineStart;
-                    return Ok(field);
-                }
-                (Place::LastLineFeed, b'\n') => {
-                    *looked += 1;
-                    return Ok(Found::End);
-                }
-                (Place::LineFeed | Place::LastLineFeed, _) => {
-                    return Err(Bad::request(at, "a carriage return without a line feed"));
-                }
-            }
-            *looked += 1;
-        }
+    /// A section that begins at `line`.
+    pub(super) const fn at(line: usize) -> Self {
+        Self { line, colon: None, looked: line }
     }
 
-    fn start(&mut self, byte: u8, at: usize, most: usize) -> Result<(), Bad> {
-        match byte {
-            b' ' | b'\t' => return Err(Bad::request(at, "a header line begins with a blank")),
-            b':' => return Err(Bad::request(at, "a header without a name")),
-            _ if !TOKEN[usize::from(byte)] => return Err(Bad::request(at, bad_name(byte))),
-            _ if self.count == most => {
-                return Err(Bad { at, reason: Reason::HeadTooLarge, detail: "more headers than allowed" });
+    /// The next line of `window`. It may not be a field any more if they are `full`.
+    // Inlined, since what it hands over and keeps for the next line then stays in registers.
+    #[inline(always)]
+    pub(super) fn next(&mut self, window: &[u8], full: bool) -> Result<Found, Bad> {
+        let line = self.line;
+        let colon = match self.colon {
+            Some(colon) => colon,
+            None => {
+                let Some(rest) = window.get(self.looked..) else { return Ok(Found::More) };
+                let end = self.looked + run(rest, &TOKEN);
+                match window.get(end) {
+                    _ if full && end > line => {
+                        let detail = "more headers than allowed";
+                        return Err(Bad { at: line, reason: Reason::HeadTooLarge, detail });
+                    }
+                    Some(b':') if end > line => end,
+                    Some(b'\r') if end == line => return end_of_section(window, line),
+                    Some(byte) => return Err(Bad::request(end, bad_name(*byte, end == line))),
+                    None => {
+                        self.looked = end;
+                        return Ok(Found::More);
+                    }
+                }
             }
-            _ => {}
+        };
+        let begin = self.looked.max(colon + 1);
+        let Some(rest) = window.get(begin..) else { return Ok(Found::More) };
+        let value = value_run(rest);
+        let end = begin + value;
+        match rest.get(value..) {
+            Some([b'\r', b'\n', ..]) => {
+                *self = Self::at(end + 2);
+                Ok(Found::Field(field(window, line, colon, end)))
+            }
+            Some([b'\r', _, ..]) => Err(Bad::request(end + 1, NO_LINE_FEED)),
+            Some([byte, ..]) if *byte != b'\r' => Err(Bad::request(end, bad_value(*byte))),
+            _ => {
+                (self.colon, self.looked) = (Some(colon), end);
+                Ok(Found::More)
+            }
         }
-        self.count += 1;
-        self.line = at;
-        self.place = Place::Name;
-        Ok(())
-    }
-
-    /// The field of the line whose LF stands at `line_feed`.
-    fn field(&self, window: &[u8], line_feed: usize) -> Found {
-        let mut value = self.colon + 1..line_feed - 1;
-        while value.start < value.end && matches!(window[value.start], b' ' | b'\t') {
-            value.start += 1;
-        }
-        while value.start < value.end && matches!(window[value.end - 1], b' ' | b'\t') {
-            value.end -= 1;
-        }
-        Found::Field { name: self.line..self.colon, value }
     }
 }
 
-const fn bad_name(byte: u8) -> &'static str {
+/// The line that begins with a CR at `line` must be empty.
+fn end_of_section(window: &[u8], line: usize) -> Result<Found, Bad> {
+    match window.get(line + 1) {
+        Some(b'\n') => Ok(Found::End(line + 2)),
+        Some(_) => Err(Bad::request(line + 1, NO_LINE_FEED)),
+        None => Ok(Found::More),
+    }
+}
+
+/// The field whose name stands between `line` and `colon` and whose value, with the blanks around it, ends at `end`,
+/// which is no blank.
+fn field(window: &[u8], line: usize, colon: usize, end: usize) -> FieldSpan {
+    let is_blank = |at: usize| matches!(window[at], b' ' | b'\t');
+    let mut value = colon + 1..end;
+    while is_blank(value.start) {
+        value.start += 1;
+    }
+    while value.end > value.start && is_blank(value.end - 1) {
+        value.end -= 1;
+    }
+    FieldSpan { name: line..colon, value }
+}
+
+const NO_LINE_FEED: &str = "a carriage return without a line feed";
+
+/// What is wrong with a byte that is neither of a name nor the colon behind it.
+const fn bad_name(byte: u8, is_first: bool) -> &'static str {
     match byte {
+        b' ' | b'\t' if is_first => "a header line begins with a blank",
+        b':' if is_first => "a header without a name",
         b'\n' => "a line ends with a bare line feed",
         b'\r' => "a header line without a colon",
         b' ' | b'\t' => "a blank in a header's name or before its colon",
@@ -147,7 +125,6 @@ const fn bad_value(byte: u8) -> &'static str {
 #[derive(Debug, Default)]
 pub(super) struct Trailers {
     fields: Fields,
-    looked: usize,
 }
 
 impl Trailers {
@@ -160,12 +137,13 @@ impl Trailers {
     ) -> Result<Option<usize>, Bad> {
         let window = &bytes[..bytes.len().min(bounds.head_bytes)];
         loop {
-            match self.fields.next(window, &mut self.looked, bounds.head_fields)? {
-                Found::Field { name, .. } if headers::is_no_trailer(&window[name.clone()]) => {
-                    return Err(Bad::request(name.start, "a header that may not stand in a trailer section"));
+            match self.fields.next(window, spans.fields.len() == bounds.head_fields)? {
+                Found::Field(field) if headers::is_no_trailer(&window[field.name.clone()]) => {
+                    let detail = "a header that may not stand in a trailer section";
+                    return Err(Bad::request(field.name.start, detail));
                 }
-                Found::Field { name, value } => spans.fields.push(FieldSpan { name, value }),
-                Found::End => return Ok(Some(self.looked)),
+                Found::Field(field) => spans.fields.push(field),
+                Found::End(end) => return Ok(Some(end)),
                 Found::More if window.len() == bounds.head_bytes => {
                     let detail = "the trailer section is longer than allowed";
                     return Err(Bad { at: window.len(), reason: Reason::HeadTooLarge, detail });

@@ -1,11 +1,14 @@
 //! One request head: the request line (RFC 9112 section 3) and what its fields say about framing (sections 3.2 and 6).
 //! Whether the Host is a valid one, and agrees with the target, is judged later.
+//!
+//! It is read part by part: method, target, version, then line by line. A part that is here as a whole is read in one
+//! run; one that is not is read on from where it was looked at, once there is more of it.
 
 use std::ops::Range;
 
-use super::bytes::{TOKEN, UNWISE, run, target_run};
+use super::bytes::{TOKEN, run, target_run};
 use super::fields::{Fields, Found};
-use super::{Bad, FieldSpan, HeadFacts, MethodKind, Spans, WireBounds};
+use super::{Bad, HeadFacts, MethodKind, Spans, WireBounds};
 use crate::refusal::Reason;
 
 /// The longest body that a head may announce. Many a worker counts bytes with a sign.
@@ -15,24 +18,25 @@ const LONGEST_BODY: u64 = i64::MAX as u64;
 /// (RFC 9112 section 3 lets a server refuse it).
 const LONGEST_METHOD: usize = 64;
 
+/// A version with the CRLF behind it, in bytes.
+const VERSION_BYTES: usize = 10;
+
 /// A head on its way. Positions count from its first byte.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Head {
     place: Place,
-    looked: usize,
-    line: RequestLine,
+    method: Range<usize>,
+    target: Target,
     fields: Fields,
-    framing: Framing,
+    has_host: bool,
+    facts: HeadFacts,
 }
 
-/// What the next byte belongs to.
-#[derive(Clone, Copy, Debug, Default)]
+/// The part that is read next.
+#[derive(Clone, Copy, Debug)]
 enum Place {
-    /// The method, or the one empty line that may stand in front (RFC 9112 section 2.2).
-    #[default]
+    /// The one empty line that may stand in front (RFC 9112 section 2.2).
     Start,
-    /// The LF of that empty line.
-    EmptyLineFeed,
     /// The method.
     Method,
     /// The target.
@@ -43,37 +47,50 @@ enum Place {
     Fields,
 }
 
-#[derive(Debug, Default)]
-struct RequestLine {
-    method: Range<usize>,
-    target: Range<usize>,
-    version: usize,
-}
-
-/// What the fields said so far.
-#[derive(Debug, Default)]
-struct Framing {
-    version_10: bool,
-    has_host: bool,
-    content_length: Option<u64>,
-    chunked: bool,
-    expects_continue: bool,
+/// A target as far as it is here.
+#[derive(Debug)]
+struct Target {
+    begin: usize,
+    end: usize,
+    /// It has a byte that should have been encoded.
+    unwise: bool,
 }
 
 impl Head {
+    /// One of which nothing is here.
+    pub(super) const fn new() -> Self {
+        Self {
+            place: Place::Start,
+            method: 0..0,
+            target: Target { begin: 0, end: 0, unwise: false },
+            fields: Fields::at(0),
+            has_host: false,
+            facts: HeadFacts {
+                version_10: false,
+                method: MethodKind::Other,
+                content_length: None,
+                chunked: false,
+                expect_continue: false,
+            },
+        }
+    }
+
     /// No byte of a request line is here.
     pub(super) const fn is_idle(&self) -> bool {
-        matches!(self.place, Place::Start | Place::EmptyLineFeed)
+        matches!(self.place, Place::Start)
     }
 
     /// Where the method stands; empty before its end is known.
     pub(super) const fn method(&self) -> Range<usize> {
-        self.line.method.start..self.line.method.end
+        self.method.start..self.method.end
     }
 
     /// Where the target stands; empty before its end is known.
     pub(super) const fn target(&self) -> Range<usize> {
-        self.line.target.start..self.line.target.end
+        match self.place {
+            Place::Version | Place::Fields => self.target.begin..self.target.end,
+            _ => self.target.begin..self.target.begin,
+        }
     }
 
     /// The length of the head and what it says; none if more bytes are needed.
@@ -84,22 +101,8 @@ impl Head {
         spans: &mut Spans,
     ) -> Result<Option<(usize, HeadFacts)>, Bad> {
         let window = &bytes[..bytes.len().min(bounds.head_bytes)];
-        let in_line = !matches!(self.place, Place::Fields);
-        if self.scan_line(window, bounds)? {
-            if in_line {
-                (spans.method, spans.target) = (self.method(), self.target());
-                spans.fields.clear();
-            }
-            loop {
-                match self.fields.next(window, &mut self.looked, bounds.head_fields)? {
-                    Found::Field { name, value } => {
-                        self.framing.note(&window[name.clone()], &window[value.clone()], value.start)?;
-                        spans.fields.push(FieldSpan { name, value });
-                    }
-                    Found::End => return self.finish(window).map(Some),
-                    Found::More => break,
-                }
-            }
+        if let Some(end) = self.read(window, bounds, spans)? {
+            return self.finish(end).map(Some);
         }
         if window.len() == bounds.head_bytes {
             let detail = "the head is longer than allowed";
@@ -108,135 +111,139 @@ impl Head {
         Ok(None)
     }
 
-    /// Reads on to the end of the request line; true once it is complete.
-    fn scan_line(&mut self, window: &[u8], bounds: &WireBounds) -> Result<bool, Bad> {
-        while let Some(&byte) = window.get(self.looked) {
-            let at = self.looked;
-            match self.place {
-                Place::Start if byte == b'\r' && at == 0 => {
-                    self.place = Place::EmptyLineFeed;
-                    self.looked += 1;
-                }
-                Place::EmptyLineFeed if byte == b'\n' => {
-                    self.place = Place::Start;
-                    self.looked += 1;
-                }
-                Place::EmptyLineFeed => return bad(at, "a carriage return without a line feed"),
-                Place::Start => {
-                    self.line.method = at..at;
-                    self.place = Place::Method;
-                }
-                Place::Method => self.scan_method(window)?,
-                Place::Target => self.scan_target(window, bounds)?,
-                Place::Version => self.scan_version(window, byte)?,
-                Place::Fields => return Ok(true),
-            }
-        }
-        Ok(matches!(self.place, Place::Fields))
+    /// Reads on part by part, and says where the head ends. A part that is complete leads to the next one.
+    fn read(&mut self, window: &[u8], bounds: &WireBounds, spans: &mut Spans) -> Result<Option<usize>, Bad> {
+        let lacks_more = matches!(self.place, Place::Start) && !self.read_start(window)?
+            || matches!(self.place, Place::Method) && !self.read_method(window)?
+            || matches!(self.place, Place::Target) && !self.read_target(window, bounds)?
+            || matches!(self.place, Place::Version) && !self.read_version(window, spans)?;
+        if lacks_more { Ok(None) } else { self.read_fields(window, bounds, spans) }
     }
 
-    fn scan_method(&mut self, window: &[u8]) -> Result<(), Bad> {
-        self.looked += run(&window[self.looked..], &TOKEN);
-        let at = self.looked;
-        if at - self.line.method.start > LONGEST_METHOD {
-            return bad(self.line.method.start + LONGEST_METHOD, "the method is longer than any that exists");
+    fn read_start(&mut self, window: &[u8]) -> Result<bool, Bad> {
+        let begin = match window {
+            [] | [b'\r'] | [b'\r', b'\n'] => return Ok(false),
+            [b'\r', b'\n', ..] => 2,
+            [b'\r', ..] => return bad(1, "a carriage return without a line feed"),
+            _ => 0,
+        };
+        self.method = begin..begin;
+        self.place = Place::Method;
+        Ok(true)
+    }
+
+    /// Not longer than its bound, and so it is read from its begin each time.
+    fn read_method(&mut self, window: &[u8]) -> Result<bool, Bad> {
+        let begin = self.method.start;
+        let Some(rest) = window.get(begin..) else { return Ok(false) };
+        let end = begin + run(rest, &TOKEN);
+        if end - begin > LONGEST_METHOD {
+            return bad(begin + LONGEST_METHOD, "the method is longer than any that exists");
         }
-        match window.get(at) {
-            None => {}
-            Some(b' ') if at > self.line.method.start => {
-                self.line.method.end = at;
-                self.line.target = at + 1..at + 1;
+        match window.get(end) {
+            None => Ok(false),
+            Some(b' ') if end > begin => {
+                self.method.end = end;
+                (self.target.begin, self.target.end) = (end + 1, end + 1);
                 self.place = Place::Target;
-                self.looked += 1;
+                Ok(true)
             }
-            Some(b'\n') => return bad(at, "a line ends with a bare line feed"),
-            Some(_) => return bad(at, "this does not begin like an HTTP request"),
+            Some(b'\n') => bad(end, "a line ends with a bare line feed"),
+            Some(_) => bad(end, "this does not begin like an HTTP request"),
         }
-        Ok(())
     }
 
-    fn scan_target(&mut self, window: &[u8], bounds: &WireBounds) -> Result<(), Bad> {
-        self.looked += target_run(&window[self.looked..]);
-        let (at, start) = (self.looked, self.line.target.start);
-        if at - start > bounds.uri_bytes {
-            let at = start + bounds.uri_bytes;
+    fn read_target(&mut self, window: &[u8], bounds: &WireBounds) -> Result<bool, Bad> {
+        let begin = self.target.begin;
+        let Some(rest) = window.get(self.target.end..) else { return Ok(false) };
+        let (more, unwise) = target_run(rest);
+        let end = self.target.end + more;
+        self.target.end = end;
+        self.target.unwise |= unwise;
+        if end - begin > bounds.uri_bytes {
+            let at = begin + bounds.uri_bytes;
             return Err(Bad { at, reason: Reason::UriTooLong, detail: "the target is longer than allowed" });
         }
-        match window.get(at) {
-            None => {}
-            Some(b' ') if at > start => {
-                self.line.target.end = at;
-                self.line.version = at + 1;
+        match window.get(end) {
+            None => Ok(false),
+            Some(b' ') if end > begin => {
                 self.place = Place::Version;
-                self.looked += 1;
+                Ok(true)
             }
-            Some(b' ') => return bad(at, "no request target, or two blanks before it"),
-            Some(b'#') => return bad(at, "a fragment in the request target"),
-            Some(b'\r' | b'\n') => return bad(at, "a request line without a version"),
-            Some(_) => return bad(at, "a control or non-ASCII byte in the request target"),
+            Some(b' ') => bad(end, "no request target, or two blanks before it"),
+            Some(b'#') => bad(end, "a fragment in the request target"),
+            Some(b'\r' | b'\n') => bad(end, "a request line without a version"),
+            Some(_) => bad(end, "a control or non-ASCII byte in the request target"),
         }
-        Ok(())
     }
 
-    fn scan_version(&mut self, window: &[u8], byte: u8) -> Result<(), Bad> {
-        let at = self.looked;
-        let expected = match at - self.line.version {
-            place @ 0..=4 => byte == b"HTTP/"[place],
-            5 | 7 => byte.is_ascii_digit(),
-            6 => byte == b'.',
-            8 => byte == b'\r',
-            _ => byte == b'\n',
+    /// Not longer than [`VERSION_BYTES`], and so it is read from its begin each time.
+    fn read_version(&mut self, window: &[u8], spans: &mut Spans) -> Result<bool, Bad> {
+        let begin = self.target.end + 1;
+        let Some(rest) = window.get(begin..) else { return Ok(false) };
+        let version = rest.first_chunk::<VERSION_BYTES>();
+        self.facts.version_10 = if version == Some(b"HTTP/1.1\r\n") {
+            false
+        } else if version == Some(b"HTTP/1.0\r\n") {
+            true
+        } else {
+            return other_version(rest, begin);
         };
-        match byte {
-            _ if expected => {}
-            b'\n' => return bad(at, "a line ends with a bare line feed"),
-            _ => return bad(at, "the request line does not end with a version and CRLF"),
-        }
-        if at == self.line.version + 9 {
-            self.judge_line(window).map_err(|(reason, detail)| Bad { at, reason, detail })?;
-            self.place = Place::Fields;
-        }
-        self.looked += 1;
-        Ok(())
+        self.judge_line(window).map_err(|(reason, detail)| Bad {
+            at: begin + VERSION_BYTES - 1,
+            reason,
+            detail,
+        })?;
+        self.fields = Fields::at(begin + VERSION_BYTES);
+        self.place = Place::Fields;
+        (spans.method, spans.target) = (self.method(), self.target());
+        spans.fields.clear();
+        Ok(true)
     }
 
-    /// Version, method and form of the target, in this order.
+    /// Method and form of the target, in this order.
     fn judge_line(&mut self, window: &[u8]) -> Result<(), (Reason, &'static str)> {
-        self.framing.version_10 = match &window[self.line.version + 5..self.line.version + 8] {
-            b"1.1" => false,
-            b"1.0" => true,
-            _ => return Err((Reason::HttpVersion, "the request names another version of HTTP")),
-        };
         let method = &window[self.method()];
-        match method {
+        self.facts.method = match method {
+            b"GET" => MethodKind::Get,
+            b"HEAD" => MethodKind::Head,
+            b"POST" => MethodKind::Post,
+            b"PUT" => MethodKind::Put,
+            b"PATCH" => MethodKind::Patch,
+            b"DELETE" => MethodKind::Delete,
+            b"OPTIONS" => MethodKind::Options,
             b"CONNECT" => return Err((Reason::MethodRefused, "CONNECT is never forwarded")),
             b"TRACE" => return Err((Reason::MethodRefused, "TRACE is never forwarded")),
-            _ => {}
-        }
-        judge_target(&window[self.target()], method).map_err(|detail| (Reason::BadRequest, detail))
-    }
-
-    fn finish(&self, window: &[u8]) -> Result<(usize, HeadFacts), Bad> {
-        let framing = &self.framing;
-        if !framing.has_host && !framing.version_10 {
-            return Err(Bad::request(self.looked - 1, "no Host header"));
-        }
-        let has_body = framing.chunked || framing.content_length.is_some_and(|length| length > 0);
-        let facts = HeadFacts {
-            version_10: framing.version_10,
-            method: method_kind(&window[self.method()]),
-            content_length: framing.content_length,
-            chunked: framing.chunked,
-            expect_continue: framing.expects_continue && has_body && !framing.version_10,
+            _ => MethodKind::Other,
         };
-        Ok((self.looked, facts))
+        let target = &window[self.target()];
+        judge_target(target, self.target.unwise, self.facts.method)
+            .map_err(|detail| (Reason::BadRequest, detail))
     }
-}
 
-impl Framing {
-    /// Notes a field whose value stands at `at`.
+    fn read_fields(
+        &mut self,
+        window: &[u8],
+        bounds: &WireBounds,
+        spans: &mut Spans,
+    ) -> Result<Option<usize>, Bad> {
+        loop {
+            match self.fields.next(window, spans.fields.len() == bounds.head_fields)? {
+                Found::Field(field) => {
+                    self.note(&window[field.name.clone()], &window[field.value.clone()], field.value.start)?;
+                    spans.fields.push(field);
+                }
+                Found::End(end) => return Ok(Some(end)),
+                Found::More => return Ok(None),
+            }
+        }
+    }
+
+    /// Notes what a field, whose value stands at `at`, says about framing.
     fn note(&mut self, name: &[u8], value: &[u8], at: usize) -> Result<(), Bad> {
-        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        // Of as many bytes. The bit makes letters lower, and no other byte of a token a letter or a hyphen.
+        let is = |other: &str| name.iter().zip(other.as_bytes()).all(|(byte, lower)| byte | 0x20 == *lower);
+        let facts = &mut self.facts;
         match name.len() {
             4 if is("host") => {
                 if self.has_host {
@@ -244,41 +251,75 @@ impl Framing {
                 }
                 self.has_host = true;
             }
-            6 if is("expect") => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            6 if is("expect") => facts.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
             14 if is("content-length") => {
-                if self.content_length.is_some() {
+                if facts.content_length.is_some() {
                     return bad(at, "more than one Content-Length header");
                 }
                 let Some(length) = decimal(value) else { return bad(at, "Content-Length is not one number") };
-                self.content_length = Some(length);
+                facts.content_length = Some(length);
             }
             17 if is("transfer-encoding") => {
-                if self.chunked {
+                if facts.chunked {
                     return bad(at, "more than one Transfer-Encoding header");
                 }
                 if !value.eq_ignore_ascii_case(b"chunked") {
                     return bad(at, "Transfer-Encoding is not exactly chunked");
                 }
-                if self.version_10 {
+                if facts.version_10 {
                     return bad(at, "Transfer-Encoding in an HTTP/1.0 request");
                 }
-                self.chunked = true;
+                facts.chunked = true;
             }
             _ => return Ok(()),
         }
-        if self.chunked && self.content_length.is_some() {
+        if facts.chunked && facts.content_length.is_some() {
             return bad(at, "both Content-Length and Transfer-Encoding");
         }
         Ok(())
     }
+
+    /// The head ends at `end`, with its last LF.
+    fn finish(&self, end: usize) -> Result<(usize, HeadFacts), Bad> {
+        let mut facts = self.facts;
+        if !self.has_host && !facts.version_10 {
+            return bad(end - 1, "no Host header");
+        }
+        // Without a body there is nothing to wait for (RFC 9110 section 10.1.1).
+        facts.expect_continue &= !facts.has_no_body() && !facts.version_10;
+        Ok((end, facts))
+    }
+}
+
+/// Judges what stands at `at` where a version and CRLF must, and is neither that of HTTP/1.1 nor that of 1.0: a part
+/// of one may be here, which is not wrong so far.
+#[cold]
+fn other_version(here: &[u8], at: usize) -> Result<bool, Bad> {
+    let here = &here[..here.len().min(VERSION_BYTES)];
+    let is_expected = |(place, byte): (usize, &u8)| match place {
+        0..=4 => *byte == b"HTTP/"[place],
+        5 | 7 => byte.is_ascii_digit(),
+        6 => *byte == b'.',
+        8 => *byte == b'\r',
+        _ => *byte == b'\n',
+    };
+    match here.iter().enumerate().position(|each| !is_expected(each)) {
+        Some(other) if here[other] == b'\n' => bad(at + other, "a line ends with a bare line feed"),
+        Some(other) => bad(at + other, "the request line does not end with a version and CRLF"),
+        None if here.len() < VERSION_BYTES => Ok(false),
+        None => {
+            let detail = "the request names another version of HTTP";
+            Err(Bad { at: at + VERSION_BYTES - 1, reason: Reason::HttpVersion, detail })
+        }
+    }
 }
 
 /// The four forms of RFC 9112 section 3.2, without the one for CONNECT.
-fn judge_target(target: &[u8], method: &[u8]) -> Result<(), &'static str> {
+fn judge_target(target: &[u8], unwise: bool, method: MethodKind) -> Result<(), &'static str> {
     match target {
-        [b'/', ..] if !target.iter().any(|&byte| UNWISE[usize::from(byte)]) => Ok(()),
+        [b'/', ..] if !unwise => Ok(()),
         [b'/', ..] => is_readable(target).then_some(()).ok_or("a byte that no request target may have"),
-        b"*" if method == b"OPTIONS" => Ok(()),
+        b"*" if method == MethodKind::Options => Ok(()),
         b"*" => Err("only OPTIONS may have * as its target"),
         _ => {
             let has_scheme = ["http://", "https://"].iter().any(|scheme| {
@@ -295,19 +336,6 @@ fn judge_target(target: &[u8], method: &[u8]) -> Result<(), &'static str> {
 /// Whether it can be held as what it is behind this file.
 fn is_readable(target: &[u8]) -> bool {
     http::Uri::try_from(target).is_ok()
-}
-
-fn method_kind(method: &[u8]) -> MethodKind {
-    match method {
-        b"GET" => MethodKind::Get,
-        b"HEAD" => MethodKind::Head,
-        b"POST" => MethodKind::Post,
-        b"PUT" => MethodKind::Put,
-        b"PATCH" => MethodKind::Patch,
-        b"DELETE" => MethodKind::Delete,
-        b"OPTIONS" => MethodKind::Options,
-        _ => MethodKind::Other,
-    }
 }
 
 /// Digits only, no sign, no list (RFC 9110 section 8.6), and at most [`LONGEST_BODY`].

@@ -11,15 +11,20 @@ const BOUNDS: WireBounds = WireBounds { head_bytes: 512, head_fields: 8, uri_byt
 #[derive(Debug, PartialEq, Eq)]
 struct Story {
     events: Vec<(usize, Event)>,
+    /// Those of each head, and after each end those of the trailer section, if there was one.
+    spans: Vec<Spans>,
     passed: usize,
     fault: Option<(usize, Reason, &'static str)>,
+    /// What the log would have of it: method and target.
+    told: Option<(Vec<u8>, Vec<u8>)>,
     stage: Stage,
 }
 
 /// Feeds `pieces` one after another as a socket would.
 fn tell<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Story {
     let (mut wire, mut held) = (Wire::new(BOUNDS), Vec::new());
-    let (mut events, mut passed, mut fault) = (Vec::new(), 0, None);
+    let (mut events, mut spans, mut passed) = (Vec::new(), Vec::new(), 0);
+    let (mut fault, mut told) = (None, None);
     'pieces: for piece in pieces {
         held.extend_from_slice(piece);
         loop {
@@ -31,15 +36,17 @@ fn tell<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Story {
                         break;
                     }
                     events.push((passed, event));
+                    spans.push(wire.spans().clone());
                 }
                 Err(found) => {
                     fault = Some((passed + found.at, found.refusal.reason, found.refusal.detail));
+                    told = Some((held[found.method].to_vec(), held[found.target].to_vec()));
                     break 'pieces;
                 }
             }
         }
     }
-    Story { events, passed, fault, stage: wire.stage() }
+    Story { events, spans, passed, fault, told, stage: wire.stage() }
 }
 
 fn tell_whole(stream: &[u8]) -> Story {
@@ -388,6 +395,9 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
         b"Content-Length: 3\r\n",
         b"Transfer-Encoding: chunked\r\n",
         b"x-y: z\t\xff\r\n",
+        b"x-Y:\t a long value, \tof more than a word \t\r\n",
+        b"x: \r\n",
+        b"expect:100-continue\r\n",
         b"abc",
         b"3\r\nabc\r\n",
         b"0\r\n\r\n",
@@ -406,7 +416,18 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
         6 => proptest::sample::select(parts).prop_map(<[u8]>::to_vec),
         1 => proptest::collection::vec(any::<u8>(), 0..12),
     ];
-    proptest::collection::vec(piece, 0..14).prop_map(|pieces| pieces.concat())
+    let pieces = proptest::collection::vec(piece, 0..14).prop_map(|pieces| pieces.concat());
+    // Some bytes of it come out as others.
+    let faults = proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
+    (pieces, faults).prop_map(|(mut stream, faults)| {
+        for (at, byte) in faults {
+            if !stream.is_empty() {
+                let at = at.index(stream.len());
+                stream[at] = byte;
+            }
+        }
+        stream
+    })
 }
 
 proptest! {
@@ -429,7 +450,9 @@ proptest! {
         let bytewise = tell(stream.chunks(1));
         for story in [pieced, bytewise] {
             prop_assert_eq!(&story.events, &whole.events);
+            prop_assert_eq!(&story.spans, &whole.spans);
             prop_assert_eq!(story.fault, whole.fault);
+            prop_assert_eq!(&story.told, &whole.told);
             prop_assert_eq!(story.stage, whole.stage);
             // In front of a fault, parts that came alone may have passed already; otherwise all that may pass did.
             prop_assert!(story.passed == whole.passed || (whole.fault.is_some() && story.passed > whole.passed));
@@ -444,7 +467,8 @@ proptest! {
     #[test]
     fn what_passes_is_read_by_httparse_and_http_too(stream in stream()) {
         let mut start = 0;
-        for (end, event) in tell_whole(&stream).events {
+        let story = tell_whole(&stream);
+        for ((end, event), spans) in story.events.into_iter().zip(story.spans) {
             if let Event::Head(facts) = event {
                 let mut fields = [httparse::EMPTY_HEADER; 16];
                 let mut request = httparse::Request::new(&mut fields);
@@ -452,6 +476,13 @@ proptest! {
                 prop_assert_eq!(length, httparse::Status::Complete(end - start));
                 prop_assert_eq!(request.version, Some(u8::from(!facts.version_10)));
                 prop_assert!(http::Uri::try_from(request.path.unwrap_or_default()).is_ok());
+                let head = &stream[start..end];
+                prop_assert_eq!(request.method.map(str::as_bytes), Some(&head[spans.method]));
+                prop_assert_eq!(request.path.map(str::as_bytes), Some(&head[spans.target]));
+                prop_assert_eq!(request.headers.len(), spans.fields.len());
+                for (field, FieldSpan { name, value }) in request.headers.iter().zip(spans.fields) {
+                    prop_assert_eq!((field.name.as_bytes(), field.value), (&head[name], &head[value]));
+                }
             }
             start = end;
         }

@@ -47,3 +47,8 @@ pub(crate) const SWITCH: &str =
 pub(super) fn polite() -> Vec<Step> {
     vec![Step::TakeBody, Step::Echo]
 }
+
+/// What a worker says to a check, unless told otherwise.
+pub(super) fn healthy() -> String {
+    "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_owned()
+}

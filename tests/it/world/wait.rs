@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 /// How long anything may take that should happen: long enough for a busy machine, short enough to notice a hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How long a client says nothing whose connection is to be parked meanwhile (after one second).
+/// How long a client says nothing whose connection is to be parked meanwhile (after one second). Nothing shows from
+/// outside whether it is: what is asked after this holds either way, and the tests beside the code see it parked.
 pub(crate) const PARKED: Duration = Duration::from_millis(1300);
 
 const POLL: Duration = Duration::from_millis(5);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::script::{SWITCH, Step, polite};
+use super::script::{SWITCH, Step, healthy, polite};
 use super::seen::Seen;
 use super::wait::linger;
 use super::{ports, raw};
@@ -157,6 +157,11 @@ impl Worker {
         self.0.connections.load(Ordering::SeqCst)
     }
 
+    /// How many of them are open. The others have ended, as far as their far ends can know.
+    pub(crate) fn open(&self) -> usize {
+        self.0.lock().streams.len()
+    }
+
     /// How many bytes of `Step::Fill` the other side has taken.
     pub(crate) fn filled(&self) -> u64 {
         self.0.filled.load(Ordering::SeqCst)
@@ -189,21 +194,18 @@ impl Shared {
     }
 }
 
-fn healthy() -> String {
-    "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_owned()
-}
-
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept() {
         let number = shared.connections.fetch_add(1, Ordering::SeqCst);
         let _ = stream.set_nodelay(true);
         shared.lock().streams.push((number, stream.try_clone().unwrap()));
         let shared = Arc::clone(shared);
+        let mut connection = Connection { stream, buffer: Vec::new(), shared: Arc::clone(&shared), number };
         std::thread::spawn(move || {
-            let mut connection = Connection { stream, buffer: Vec::new(), shared, number };
             while connection.serve().is_some() {}
-            // Without its twin the socket ends as it is dropped: by FIN, or by RST after `Step::Reset`.
-            connection.shared.lock().streams.retain(|(twin, _)| *twin != number);
+            drop(connection);
+            // With its twin the socket ends: by FIN, or by RST after `Step::Reset`.
+            shared.lock().streams.retain(|(twin, _)| *twin != number);
         });
     }
 }
@@ -361,9 +363,9 @@ impl Connection {
     }
 
     fn agree(&mut self, seen: &Seen, more: &[u8]) -> Option<()> {
-        let key = seen.field("sec-websocket-key").unwrap_or_default().parse().unwrap();
-        let accept = buckler::forward::websocket::accept(&key);
-        let mut fields = format!("\r\nsec-websocket-accept: {}\r\n", accept.to_str().unwrap());
+        let key = seen.field("sec-websocket-key").unwrap_or_default();
+        let accept = buckler::forward::websocket::accept(key.as_bytes());
+        let mut fields = format!("\r\nsec-websocket-accept: {}\r\n", accept.escape_ascii());
         if let Some(protocol) = seen.field("sec-websocket-protocol") {
             fields.push_str(&format!("sec-websocket-protocol: {protocol}\r\n"));
         }

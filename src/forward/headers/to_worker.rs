@@ -1,0 +1,385 @@
+//! The fields of a request on their way to a worker: what is the client's connection's own goes, what a client may not
+//! say goes, and Buckler says whom the request is from.
+
+use http::Version;
+use tokio::time::Instant;
+
+use super::{is_of_one_hop, names_nothing, via};
+use crate::clock::Moment;
+use crate::fields::{Fields, text};
+use crate::forward::seen::Has;
+
+/// What Buckler knows of a request and tells the worker.
+#[derive(Debug)]
+pub struct Told<'a> {
+    /// The peer's address as text.
+    pub peer: &'a str,
+    /// Whether the client came under TLS.
+    pub secure: bool,
+    /// The client's certificate, if the worker is to be told.
+    pub certificate: Option<&'a str>,
+    /// Whether the peer's own X-Forwarded-* are believed and extended instead of replaced.
+    pub trusted: bool,
+    /// The caller's name.
+    pub caller: &'a str,
+    /// The request's id.
+    pub request_id: &'a [u8],
+    /// The version that the client spoke.
+    pub version: Version,
+    /// The authority from the request line, if it had one: it wins over `Host` (RFC 9112 section 3.2.2).
+    pub authority: Option<&'a str>,
+    /// Whether the body comes in chunks, so its length is not known.
+    pub chunked: bool,
+    /// The field with the caller's key, if that is not the worker's business.
+    pub key: Option<&'a str>,
+    /// The service's name, for `Host` where an HTTP/1.0 client gave none.
+    pub nameless_host: &'a str,
+}
+
+/// Makes the fields of a request, of which `has` tells, fit for the worker.
+pub fn to_worker(fields: &mut Fields, has: Has, told: &Told<'_>) {
+    let trailers = has.any(Has::TE) && takes_trailers(fields);
+    if has.any(Has::GOES) {
+        remove(fields, told.trusted);
+    }
+    if let Some(key) = told.key {
+        fields.remove(key);
+    }
+    if has.any(Has::REQUEST_ID) {
+        fields.remove("x-request-id");
+    }
+    if trailers {
+        // RFC 9110 section 10.1.4: `TE` goes on only with its own connection option.
+        fields.add("te", b"trailers");
+        fields.add("connection", b"te");
+    }
+    if told.chunked {
+        // The chunks frame the message, so a length beside them would be a lie.
+        fields.remove("content-length");
+    }
+    tell_origin(fields, has, told);
+    match has.any(Has::VIA) {
+        true => append(fields, "via", via(told.version)),
+        false => fields.add("via", via(told.version).as_bytes()),
+    }
+    fields.add("x-request-id", told.request_id);
+    fields.add("x-buckler-caller", text(told.caller.as_bytes()).unwrap_or("unnamed").as_bytes());
+    if let Some(certificate) = told.certificate {
+        fields
+            .add("x-forwarded-client-cert", text(certificate.as_bytes()).unwrap_or("unreadable").as_bytes());
+    }
+}
+
+/// Tells the worker in `timeouts.deadline_header` how many milliseconds are left until `until`: whole ones, rounded
+/// down, but at least 1, since some take 0 for no end at all. A client's own word, or that of an earlier attempt, goes.
+pub fn tell_deadline(fields: &mut Fields, name: &str, until: Option<Instant>, now: Moment) {
+    fields.remove(name);
+    if let Some(until) = until {
+        let left = until.saturating_duration_since(Instant::from_std(now.instant()));
+        let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+        fields.add(name, itoa::Buffer::new().format(millis).as_bytes());
+    }
+}
+
+/// Asks the worker to speak `protocol` from its answer on; the request's own wish went with the fields of its hop.
+pub fn ask_upgrade(fields: &mut Fields, protocol: &[u8]) {
+    fields.add("upgrade", protocol);
+    append(fields, "connection", "upgrade");
+}
+
+fn takes_trailers(fields: &Fields) -> bool {
+    fields.get_all("te").any(|value| {
+        let mut parts = text(value).unwrap_or("").split(',');
+        parts.any(|part| part.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("trailers"))
+    })
+}
+
+/// Removes the fields of the client's hop, what only a proxy may say, and what `Connection` names.
+fn remove(fields: &mut Fields, trusted: bool) {
+    let mut nominated = Vec::new();
+    for value in fields.get_all("connection").filter(|value| !names_nothing(value)) {
+        for option in text(value).unwrap_or("").split(',') {
+            let option = option.trim().to_ascii_lowercase();
+            // How long the message is and whom it is for are not a client's to take away.
+            let stays = matches!(option.as_str(), "" | "close" | "keep-alive" | "content-length" | "host");
+            // Never more of them than there are fields, however often a list says the same.
+            if !stays && fields.contains(&option) && !nominated.contains(&option) {
+                nominated.push(option);
+            }
+        }
+    }
+    fields.retain(|name, _| {
+        !(is_of_one_hop(name)
+            || is_forged(name, trusted)
+            || nominated.iter().any(|option| option.as_bytes() == name))
+    });
+}
+
+/// What a client may not say about itself. A name with an underscore becomes the same CGI or WSGI variable as the one
+/// with a hyphen, so such names do not pass at all (as with nginx's default).
+#[inline]
+pub(in crate::forward) fn is_forged(name: &[u8], trusted: bool) -> bool {
+    name.iter().fold(false, |found, byte| found | (*byte == b'_'))
+        || match name {
+            [b'x', b'-', ..] => {
+                name.starts_with(b"x-buckler-")
+                    || *name == *b"x-forwarded-client-cert"
+                    || (!trusted && (name.starts_with(b"x-forwarded-") || *name == *b"x-real-ip"))
+            }
+            [b'f', ..] => !trusted && *name == *b"forwarded",
+            _ => false,
+        }
+}
+
+/// Whom the request comes from and how. What a trusted proxy said of that has stayed; what a stranger said is gone.
+fn tell_origin(fields: &mut Fields, has: Has, told: &Told<'_>) {
+    let stays = |of: Has, name: &str| has.any(of) && fields.contains(name);
+    let origin = stays(Has::FORWARDED_FOR, "x-forwarded-for");
+    let scheme = stays(Has::FORWARDED_PROTO, "x-forwarded-proto");
+    let named = stays(Has::FORWARDED_HOST, "x-forwarded-host");
+    match origin {
+        true => append(fields, "x-forwarded-for", told.peer),
+        false => fields.add("x-forwarded-for", told.peer.as_bytes()),
+    }
+    if !scheme {
+        fields.add("x-forwarded-proto", if told.secure { b"https" } else { b"http" });
+    }
+    if told.authority.is_some() || !fields.contains("host") {
+        fields.set("host", told.authority.unwrap_or(told.nameless_host).as_bytes());
+    }
+    if !named {
+        fields.add_copy("x-forwarded-host", "host");
+    }
+}
+
+/// Adds a value to a list field; its lines become one. What is not text is left out.
+fn append(fields: &mut Fields, name: &str, value: &str) {
+    let mut all = Vec::new();
+    for line in fields.get_all(name).filter_map(text).chain(std::iter::once(value)) {
+        if !all.is_empty() {
+            all.extend_from_slice(b", ");
+        }
+        all.extend_from_slice(line.as_bytes());
+    }
+    fields.set(name, &all);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::forward::seen::Seen;
+
+    fn fields(pairs: &[(&str, &str)]) -> Fields {
+        let mut fields = Fields::new();
+        pairs.iter().for_each(|(name, value)| fields.add(name, value.as_bytes()));
+        fields
+    }
+
+    /// The fields as the worker gets them.
+    fn send(fields: &mut Fields, trusted: bool) {
+        let has = Seen::of(fields, "x-api-key", trusted).has;
+        to_worker(fields, has, &told(trusted));
+    }
+
+    fn told(trusted: bool) -> Told<'static> {
+        Told {
+            peer: "192.0.2.7",
+            secure: false,
+            certificate: None,
+            trusted,
+            caller: "web",
+            request_id: b"id-1",
+            version: Version::HTTP_11,
+            authority: None,
+            chunked: false,
+            key: None,
+            nameless_host: "playlist",
+        }
+    }
+
+    fn of<'a>(fields: &'a Fields, name: &str) -> &'a str {
+        let mut values = fields.get_all(name);
+        let value = values.next().unwrap_or_else(|| panic!("no {name} in {fields:?}"));
+        assert_eq!(values.next(), None, "{name} comes twice");
+        std::str::from_utf8(value).unwrap()
+    }
+
+    #[test]
+    fn nominated_fields_go_and_identity_stays() {
+        let mut fields = fields(&[
+            ("host", "a.test"),
+            ("connection", "x-secret, X-Buckler-Caller, x-forwarded-for, host"),
+            ("x-secret", "1"),
+            ("x-buckler-caller", "admin"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("keep-alive", "timeout=5"),
+        ]);
+        send(&mut fields, true);
+        assert_eq!(of(&fields, "x-buckler-caller"), "web");
+        assert_eq!(of(&fields, "x-forwarded-for"), "192.0.2.7");
+        assert_eq!(of(&fields, "host"), "a.test");
+        for gone in ["x-secret", "connection", "keep-alive"] {
+            assert!(!fields.contains(gone), "{gone}");
+        }
+    }
+
+    #[test]
+    fn forwarded_fields_are_replaced_from_strangers_and_extended_from_trusted_proxies() {
+        let asked = [
+            ("host", "a.test"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-for", "10.0.0.2"),
+            ("x-forwarded-proto", "https"),
+            ("x-real-ip", "10.0.0.1"),
+        ];
+        let mut stranger = fields(&asked);
+        send(&mut stranger, false);
+        assert_eq!(of(&stranger, "x-forwarded-for"), "192.0.2.7");
+        assert_eq!(of(&stranger, "x-forwarded-proto"), "http");
+        assert!(!stranger.contains("x-real-ip"));
+        let mut trusted = fields(&asked);
+        send(&mut trusted, true);
+        assert_eq!(of(&trusted, "x-forwarded-for"), "10.0.0.1, 10.0.0.2, 192.0.2.7");
+        assert_eq!(of(&trusted, "x-forwarded-proto"), "https");
+        assert_eq!(of(&trusted, "x-forwarded-host"), "a.test");
+    }
+
+    #[test]
+    fn look_alikes_with_underscores_do_not_pass() {
+        let mut fields =
+            fields(&[("host", "a"), ("x_buckler_caller", "admin"), ("x_forwarded_for", "10.0.0.1")]);
+        send(&mut fields, true);
+        assert!(fields.iter().all(|(name, _)| !name.contains(&b'_')));
+    }
+
+    #[test]
+    fn trailers_are_asked_for_again_on_the_next_hop() {
+        let mut fields = fields(&[("host", "a"), ("te", "gzip;q=0.5, trailers"), ("connection", "te")]);
+        send(&mut fields, false);
+        assert_eq!(of(&fields, "te"), "trailers");
+        assert_eq!(of(&fields, "connection"), "te");
+    }
+
+    #[test]
+    fn the_deadline_is_told_in_whole_milliseconds_and_nobody_elses_word_is() {
+        let now = Moment::at(5_000_000_000);
+        let told = |left: Option<u64>| {
+            let mut fields = fields(&[("x-timeout-ms", "99999"), ("x-timeout-ms", "7")]);
+            let until = left.map(|nanos| now.plus(std::time::Duration::from_nanos(nanos)));
+            tell_deadline(
+                &mut fields,
+                "x-timeout-ms",
+                until.map(|until| Instant::from_std(until.instant())),
+                now,
+            );
+            fields.get_all("x-timeout-ms").map(|value| text(value).unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(Some(2_500_000_000)), ["2500"]);
+        assert_eq!(told(Some(2_999_999)), ["2"]);
+        assert_eq!(told(Some(999_999)), ["1"], "0 is never said");
+        assert_eq!(told(Some(0)), ["1"]);
+        assert_eq!(told(None), [""; 0], "the client's own word is nobody's deadline");
+    }
+
+    #[rustfmt::skip]
+    const NAMES: [&str; 24] = [
+        "te", "via", "host", "accept", "connection", "keep-alive", "x-request-id", "x-forwarded-for", "x-forwarded-host",
+        "x-forwarded-proto", "x-forwarded-port", "x-real-ip", "forwarded", "x_forwarded_for", "x-api-key", "x-a", "x-b",
+        "content-length", "transfer-encoding", "upgrade", "x-buckler-caller", "x-forwarded-client-cert", "cookie", "trailer",
+    ];
+    const OF_THE_HOP: [&str; 5] = ["te", "connection", "keep-alive", "transfer-encoding", "upgrade"];
+
+    type Values = Vec<Vec<u8>>;
+
+    /// What the worker gets, name by name, as it is written down in RFC 9110 and in `docs`, without any haste.
+    fn model(asked: &[(&str, Vec<u8>)], told: &Told<'_>) -> BTreeMap<String, Values> {
+        let listed = |name: &str| -> Vec<String> {
+            let lines = asked.iter().filter(|field| field.0 == name).filter_map(|field| text(&field.1));
+            let members = lines.flat_map(|line| line.split(','));
+            members.map(|member| member.trim().to_ascii_lowercase()).collect()
+        };
+        let nominated = listed("connection");
+        let is_nominated = |name: &str| {
+            nominated.iter().any(|named| named == name) && !["host", "content-length"].contains(&name)
+        };
+        let goes = |name: &str| {
+            OF_THE_HOP.contains(&name)
+                || is_nominated(name)
+                || ["x-forwarded-client-cert", "x-request-id"].contains(&name)
+                || name.contains('_')
+                || name.starts_with("x-buckler-")
+                || (!told.trusted
+                    && (name.starts_with("x-forwarded-") || name == "x-real-ip" || name == "forwarded"))
+                || told.key == Some(name)
+                || (told.chunked && name == "content-length")
+        };
+        let mut gets: BTreeMap<String, Values> = BTreeMap::new();
+        for (name, value) in asked.iter().filter(|field| !goes(field.0)) {
+            gets.entry((*name).to_owned()).or_default().push(value.clone());
+        }
+        let mut list = |name: &str, value: &str| {
+            let before = gets.remove(name).unwrap_or_default();
+            let mut members: Vec<_> =
+                before.iter().filter_map(|line| text(line)).skip_while(|line| line.is_empty()).collect();
+            members.push(value);
+            gets.insert(name.to_owned(), vec![members.join(", ").into_bytes()]);
+        };
+        list("via", "1.1 buckler");
+        list("x-forwarded-for", told.peer);
+        let host = gets.entry("host".to_owned()).or_insert_with(|| vec![told.nameless_host.into()]);
+        if let Some(authority) = told.authority {
+            *host = vec![authority.into()];
+        }
+        let host = host[0].clone();
+        gets.entry("x-forwarded-host".to_owned()).or_insert_with(|| vec![host]);
+        gets.entry("x-forwarded-proto".to_owned()).or_insert_with(|| vec![b"http".to_vec()]);
+        gets.insert("x-request-id".to_owned(), vec![told.request_id.to_vec()]);
+        gets.insert("x-buckler-caller".to_owned(), vec![told.caller.into()]);
+        if listed("te").iter().any(|member| member.split(';').next().unwrap_or("").trim() == "trailers") {
+            gets.insert("te".to_owned(), vec![b"trailers".to_vec()]);
+            gets.insert("connection".to_owned(), vec![b"te".to_vec()]);
+        }
+        gets
+    }
+
+    fn value() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            4 => prop::collection::vec(prop_oneof![6 => b' '..=b'~', 1 => 0x80..=0xff_u8], 0..12),
+            1 => "(close|Keep-Alive|trailers|gzip;q=1, Trailers; q=0|X-A|via, x-b|Host|content-length, accept|x-forwarded-for)"
+                .prop_map(String::into_bytes),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_worker_gets_what_a_plain_model_computes(
+            asked in prop::collection::vec((prop::sample::select(NAMES.to_vec()), value()), 0..14),
+            trusted: bool,
+            chunked: bool,
+            key: bool,
+            authority: bool,
+        ) {
+            let (key, authority) = (key.then_some("x-api-key"), authority.then_some("a.test:81"));
+            let told = Told { chunked, key, authority, ..told(trusted) };
+            let mut fields = Fields::new();
+            asked.iter().for_each(|(name, value)| fields.add(name, value));
+            let has = Seen::of(&fields, "x-api-key", trusted).has;
+            to_worker(&mut fields, has, &told);
+            let mut gets: BTreeMap<String, Values> = BTreeMap::new();
+            for (name, value) in fields.iter() {
+                gets.entry(String::from_utf8(name.to_vec()).unwrap()).or_default().push(value.to_vec());
+            }
+            prop_assert_eq!(gets, model(&asked, &told));
+            // What passes as it is keeps its order.
+            let ours = ["te", "connection", "via", "host", "x-request-id", "x-buckler-caller"];
+            let passes = |name: &str| fields.contains(name) && !ours.contains(&name) && !name.starts_with("x-forwarded-");
+            let passed: Vec<_> = fields.iter().filter(|(name, _)| passes(text(name).unwrap())).collect();
+            let came = asked.iter().filter(|(name, _)| passes(name)).map(|(name, value)| (name.as_bytes(), &**value));
+            prop_assert_eq!(passed, came.collect::<Vec<_>>());
+        }
+    }
+}
