@@ -16,7 +16,7 @@ pub use to_worker::{Told, ask_upgrade, tell_deadline, to_worker};
 /// The caller's name, told to the worker and never accepted from outside.
 pub const CALLER: HeaderName = HeaderName::from_static("x-buckler-caller");
 
-/// Makes the fields of a request, as [`to_worker`] left them, fit for HTTP/2 (RFC 9113 sections 8.2.2 and 8.3.1):
+/// Makes the fields of a request, as [`to_worker()`] left them, fit for HTTP/2 (RFC 9113 sections 8.2.2 and 8.3.1):
 /// nothing of HTTP/1.1's framing, and `Host` becomes `:authority`, which is returned.
 pub fn to_worker_http2(fields: &mut HeaderMap) -> Option<HeaderValue> {
     fields.remove(header::CONNECTION);
