@@ -16,19 +16,16 @@ mod scratch;
 pub(super) mod tests;
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::task::coop::unconstrained;
-use tokio::time::{Instant, Sleep, sleep_until};
-
 use self::line::{Io, Line, Overdue, silence_ends};
 use super::accept::Held;
 use super::http2;
+use super::timer::Timer;
 use super::transport::Transport;
-use crate::clock::Moment;
 use crate::forward::tunnel::Opening;
 use crate::inbound::{self, Reply, Visitor};
 use crate::message::Response;
@@ -100,17 +97,6 @@ enum State {
     Gone,
 }
 
-/// The one timer of a connection in use. It is set when it would ring too late, and what rings too early is looked at
-/// and set anew: a connection that is never slow touches it about once a second, not once a request.
-#[derive(Default)]
-struct Timer {
-    /// None until somebody is waited for.
-    sleep: Option<Pin<Box<Sleep>>>,
-    /// When it wakes the connection, in nanoseconds of `Moment`: it need not be asked again until then. None: it has
-    /// rung, or was never set.
-    rings_at: Option<u64>,
-}
-
 /// Serves a connection until it closes, whatever it goes on with.
 pub(super) fn serve(transport: Transport, visitor: Rc<Visitor>, held: Option<Held>) -> Connection {
     let rest = Rest { transport, since: visitor.now().nanos, heads: 0 };
@@ -151,8 +137,9 @@ fn poll_in_use(
         if let Err(end) = line.poll_beside(cx) {
             return Poll::Ready(end);
         }
-        let deadline = || line.io.borrow().deadline(&line.visitor);
-        match ready!(timer.poll(cx, &line.visitor, deadline)) {
+        let Some((nanos, overdue)) = line.io.borrow().deadline(&line.visitor) else { return Poll::Pending };
+        ready!(timer.poll(cx, &line.visitor, nanos));
+        match overdue {
             Overdue::Body(late) => line.late(cx, late),
             overdue => return Poll::Ready(End::of(overdue)),
         }
@@ -247,43 +234,6 @@ impl Rest {
         }
         call.at(nanos);
         Poll::Pending
-    }
-}
-
-impl Timer {
-    /// Ready once `deadline` has passed, with what it means.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        visitor: &Visitor,
-        deadline: impl Fn() -> Option<(u64, Overdue)>,
-    ) -> Poll<Overdue> {
-        loop {
-            let Some((nanos, overdue)) = deadline() else { return Poll::Pending };
-            match (&self.sleep, self.rings_at) {
-                (Some(sleep), Some(rings_at)) if rings_at <= nanos => {
-                    if !sleep.is_elapsed() {
-                        return Poll::Pending;
-                    }
-                }
-                _ => ready!(self.set(cx, nanos)),
-            }
-            self.rings_at = None;
-            if visitor.refresh_clock().nanos >= nanos {
-                return Poll::Ready(overdue);
-            }
-        }
-    }
-
-    /// Has it ring at `nanos`. Ready: that is over.
-    fn set(&mut self, cx: &mut Context<'_>, nanos: u64) -> Poll<()> {
-        let rings_at = Instant::from_std(Moment { nanos, unix_micros: 0 }.instant());
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(rings_at)));
-        sleep.as_mut().reset(rings_at);
-        self.rings_at = Some(nanos);
-        // A connection that always has something to do uses up its task's turn, and a timer asked after that would
-        // always say "later": it is asked beside tokio's budget.
-        pin!(unconstrained(sleep.as_mut())).poll(cx)
     }
 }
 

@@ -18,19 +18,16 @@ mod tests;
 mod turns;
 mod wire;
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::task::coop::unconstrained;
-use tokio::time::{Instant, Sleep, sleep_until};
-
 use super::accept::Held;
 use super::frames::{self, Flood, FloodKind, FrameBounds};
 use super::http1::{DRAIN_IDLE, PARK_AFTER, discard, part_slowly};
+use super::timer::{Timer, after};
 use super::transport::Transport;
-use crate::clock::Moment;
 use crate::config::{Bounds, Timeouts};
 use crate::forward::upgrade;
 use crate::inbound::Visitor;
@@ -162,17 +159,6 @@ struct Watch {
     parked: bool,
 }
 
-/// The one timer of a connection. It is set when it would ring too late, and what rings too early is looked at and set
-/// anew.
-#[derive(Default)]
-struct Timer {
-    /// None until somebody is waited for.
-    sleep: Option<Pin<Box<Sleep>>>,
-    /// When it wakes the connection, in nanoseconds of `Moment`: it need not be asked again until then. None: it has
-    /// rung, or was never set.
-    rings_at: Option<u64>,
-}
-
 impl Watch {
     fn new(transport: Transport, visitor: Rc<Visitor>) -> Self {
         let (bounds, extends) = {
@@ -233,7 +219,8 @@ impl Watch {
             {
                 call.cancel();
             }
-            return self.timer.poll(cx, visitor, deadline);
+            let Some((nanos, overdue)) = deadline else { return Poll::Pending };
+            return self.timer.poll(cx, visitor, nanos).map(|()| overdue);
         };
         self.timer = Timer::default();
         if visitor.refresh_clock().nanos >= nanos {
@@ -404,47 +391,6 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.wire.break_all();
     }
-}
-
-impl Timer {
-    /// Ready once the deadline has passed, with what it means.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        visitor: &Visitor,
-        deadline: Option<(u64, Overdue)>,
-    ) -> Poll<Overdue> {
-        let Some((nanos, overdue)) = deadline else { return Poll::Pending };
-        loop {
-            match (&self.sleep, self.rings_at) {
-                (Some(sleep), Some(rings_at)) if rings_at <= nanos => {
-                    if !sleep.is_elapsed() {
-                        return Poll::Pending;
-                    }
-                }
-                _ => std::task::ready!(self.set(cx, nanos)),
-            }
-            self.rings_at = None;
-            if visitor.refresh_clock().nanos >= nanos {
-                return Poll::Ready(overdue);
-            }
-        }
-    }
-
-    /// Has it ring at `nanos`. Ready: that is over.
-    #[allow(clippy::disallowed_methods, reason = "timers are an edge")]
-    fn set(&mut self, cx: &mut Context<'_>, nanos: u64) -> Poll<()> {
-        let rings_at = Instant::from_std(Moment { nanos, unix_micros: 0 }.instant());
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(rings_at)));
-        sleep.as_mut().reset(rings_at);
-        self.rings_at = Some(nanos);
-        // Beside tokio's budget: see `http1.rs`.
-        pin!(unconstrained(sleep.as_mut())).poll(cx)
-    }
-}
-
-fn after(since: u64, time: Duration) -> u64 {
-    since.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn earliest<const N: usize>(times: [Option<(u64, Overdue)>; N]) -> Option<(u64, Overdue)> {

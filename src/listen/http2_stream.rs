@@ -5,13 +5,14 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::date;
 use super::extended_connect::{self, StreamSide};
 use super::frames::FloodKind;
 use super::http2::{CANCEL, Gone, INTERNAL_ERROR, Receiving, Sending as Stream};
@@ -44,7 +45,7 @@ pub(super) async fn serve(
         return;
     }
     let ends = wants_no_body || has_no_content(head.status) || reply.is_end_stream();
-    complete(&mut head, &reply, ends);
+    complete(&mut head, &reply, ends, visitor.now());
     let sent = stream.head(&head, ends);
     // It is written: its memory does not wait for a body that may take days.
     drop(head);
@@ -115,11 +116,10 @@ fn has_no_content(status: StatusCode) -> bool {
 }
 
 /// Adds what HTTP/1.1 would have had added: the date (RFC 9110 section 6.6.1), and the length where it is known.
-#[allow(clippy::disallowed_methods, reason = "a date of an answer is an edge")]
-fn complete(head: &mut ResponseHead, reply: &Reply, ends: bool) {
+fn complete(head: &mut ResponseHead, reply: &Reply, ends: bool, now: Moment) {
     let fields = &mut head.fields;
     if !fields.contains("date") {
-        fields.add("date", httpdate::fmt_http_date(SystemTime::now()).as_bytes());
+        date::with(now, |date| fields.add("date", date));
     }
     if let Some(length) = reply.size_hint().exact().filter(|_| !ends && !fields.contains("content-length")) {
         fields.add("content-length", itoa::Buffer::new().format(length).as_bytes());

@@ -3,6 +3,7 @@
 
 pub mod accept;
 mod connection;
+mod date;
 mod extended_connect;
 pub mod frames;
 pub mod hpack;
@@ -11,5 +12,6 @@ mod http2;
 mod http2_stream;
 pub mod listener;
 pub mod proxy_header;
+mod timer;
 pub mod transport;
 pub mod wire;

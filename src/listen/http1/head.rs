@@ -1,16 +1,13 @@
 //! The head of an answer as bytes, and how its body is framed (RFC 9112 section 6).
 
-use std::cell::RefCell;
-use std::time::{Duration, UNIX_EPOCH};
-
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 use http_body::Body;
-use httpdate::HttpDate;
 
 use super::request::Asked;
 use crate::clock::Moment;
 use crate::fields::Fields;
+use crate::listen::date;
 use crate::message::ResponseHead;
 
 /// How a body is told apart from what follows.
@@ -85,7 +82,7 @@ pub(super) fn write<B: Body>(
     let keep_alive = keep_alive && !closes && framing != Framing::Close;
     write_connection((asked.version_10, keep_alive), (keeps, closes), out);
     if !fields.contains("date") {
-        write_date(now, out);
+        date::with(now, |date| write_field(b"date", date, out));
     }
     out.extend_from_slice(b"\r\n");
     let mut trailers = Vec::new();
@@ -173,21 +170,6 @@ fn write_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
 
 fn write_length(bytes: u64, out: &mut Vec<u8>) {
     write_field(b"content-length", itoa::Buffer::new().format(bytes).as_bytes(), out);
-}
-
-/// Writes `date`, which a shard puts into words once a second.
-fn write_date(now: Moment, out: &mut Vec<u8>) {
-    thread_local! {
-        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
-    }
-    let second = now.unix_micros / 1_000_000;
-    DATE.with_borrow_mut(|(told, date)| {
-        if *told != second {
-            *told = second;
-            *date = HttpDate::from(UNIX_EPOCH + Duration::from_secs(second)).to_string();
-        }
-        write_field(b"date", date.as_bytes(), out);
-    });
 }
 
 /// The members of a list of names.

@@ -19,6 +19,7 @@ use crate::config::Timeouts;
 use crate::forward::early::Early;
 use crate::forward::pace::{Late, Pace};
 use crate::inbound::Visitor;
+use crate::listen::timer::after;
 use crate::listen::transport::Transport;
 use crate::listen::wire::{Stage, Wire, WireBounds};
 use crate::refusal::Refusal;
@@ -338,8 +339,4 @@ pub(super) fn silence_ends(visitor: &Visitor, since: u64, heads: u64) -> (u64, O
         0 => (after(since, head), Overdue::Head),
         _ => (after(since, keep_alive), Overdue::Idle),
     }
-}
-
-fn after(since: u64, time: Duration) -> u64 {
-    since.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
