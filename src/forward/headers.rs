@@ -80,11 +80,13 @@ pub fn agree_upgrade(fields: &mut Fields, protocol: &[u8]) {
 /// Makes the trailers of a worker's answer fit for the client. Names with an underscore stay, since gRPC allows them,
 /// and so does what tells of a request's way: a client believes its server.
 pub fn to_client_trailers(trailers: &mut HeaderMap) {
-    remove(trailers, |name| {
-        is_of_one_hop(name.as_str().as_bytes())
-            || NO_TRAILERS.contains(&name.as_str())
-            || name.as_str().starts_with("x-buckler-")
+    let mut fields = Fields::from(&*trailers);
+    strip(&mut fields, |name| {
+        is_of_one_hop(name)
+            || NO_TRAILERS.iter().any(|other| other.as_bytes() == name)
+            || name.starts_with(b"x-buckler-")
     });
+    *trailers = fields.to_map();
 }
 
 /// Framing, routing, credentials, controls and content format: they have no place behind a body (RFC 9110 section
@@ -126,20 +128,23 @@ pub fn keep_alive_timeout(value: &[u8]) -> Option<u64> {
     value.split(',').find_map(|part| part.trim().strip_prefix("timeout=")?.trim().parse().ok())
 }
 
-/// Removes the fields of which `goes` is true, and those that `Connection` names, except two: how long the message is
-/// and whom it is for are nobody's to take away.
+/// Removes the fields of which `goes` is true, and those that `Connection` names.
 fn strip(fields: &mut Fields, goes: impl Fn(&[u8]) -> bool) {
-    let lists = fields.get_all("connection").map(|list| text(list).unwrap_or_default());
-    let options = lists.flat_map(|list| list.split(',')).map(str::trim);
-    let names = options.filter(|option| {
-        !["close", "keep-alive", "content-length", "host"]
-            .iter()
-            .any(|other| option.eq_ignore_ascii_case(other))
-    });
-    let mut nominated: Vec<_> =
-        names.map(str::to_ascii_lowercase).filter(|name| fields.contains(name)).collect();
-    nominated.sort_unstable();
-    nominated.dedup();
+    let mut nominated = Vec::new();
+    for option in
+        fields.get_all("connection").filter_map(text).flat_map(|list| list.split(',')).map(str::trim)
+    {
+        // How long the message is and whom it is for are nobody's to take away.
+        let stays = ["close", "keep-alive", "content-length", "host"];
+        if stays.iter().any(|name| option.eq_ignore_ascii_case(name)) {
+            continue;
+        }
+        let name = option.to_ascii_lowercase();
+        // Never more of them than there are fields, however often a list says the same.
+        if fields.contains(&name) && !nominated.contains(&name) {
+            nominated.push(name);
+        }
+    }
     fields.retain(|name, _| !goes(name) && !nominated.iter().any(|other| other.as_bytes() == name));
 }
 
@@ -159,48 +164,6 @@ fn extend(fields: &mut Fields, name: &str, value: &[u8]) {
             out.extend_from_slice(line);
         }
     });
-}
-
-/// Removes the fields of which `goes` is true, and those that `Connection` names. One look at each name decides, so
-/// that a message with nothing to remove costs no look-ups.
-fn remove(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
-    let mut gone: Vec<HeaderName> = Vec::new();
-    for name in fields.keys() {
-        if goes(name) {
-            gone.push(name.clone());
-        }
-    }
-    if gone.contains(&header::CONNECTION) {
-        nominated(fields, &mut gone);
-    }
-    for name in gone {
-        fields.remove(name);
-    }
-}
-
-/// Adds the names that `Connection` lists, except two: how long the message is and whom it is for are not a client's
-/// to take away.
-fn nominated(fields: &HeaderMap, gone: &mut Vec<HeaderName>) {
-    for value in fields.get_all(header::CONNECTION) {
-        if names_nothing(value.as_bytes()) {
-            continue;
-        }
-        for option in value.to_str().unwrap_or("").split(',').map(str::trim) {
-            if option.eq_ignore_ascii_case("close") || option.eq_ignore_ascii_case("keep-alive") {
-                continue;
-            }
-            match HeaderName::from_bytes(option.as_bytes()) {
-                Ok(name) if name != header::CONTENT_LENGTH && name != header::HOST => gone.push(name),
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Whether a `Connection` says how long it lasts, and no more.
-fn names_nothing(value: &[u8]) -> bool {
-    matches!(value.len(), 5 | 10)
-        && (value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close"))
 }
 
 /// Fields of one hop (RFC 9110 section 7.6.1), whether or not `Connection` names them. `Transfer-Encoding` is among

@@ -34,8 +34,6 @@ impl Has {
     pub const TE: Self = Self(1 << 3);
     /// `Transfer-Encoding`.
     pub const TRANSFER_ENCODING: Self = Self(1 << 4);
-    /// `Via`.
-    pub const VIA: Self = Self(1 << 5);
     /// `X-Request-Id`.
     pub const REQUEST_ID: Self = Self(1 << 6);
     /// `X-Forwarded-For`.
@@ -70,7 +68,6 @@ impl<'a> Seen<'a> {
             let forwarded = if trusted { Has::default() } else { Has::GOES };
             let has = match (name.len(), name) {
                 (2, b"te") => Has::TE.and(Has::GOES),
-                (3, b"via") => Has::VIA,
                 (4, b"host") => {
                     seen.host = seen.host.or(Some(value));
                     continue;
@@ -136,7 +133,7 @@ mod tests {
             prop_assert_eq!(seen.keys as usize, fields.get_all("x-api-key").count());
             for (has, name) in [
                 (Has::ACCEPT, "accept"), (Has::EXPECT, "expect"), (Has::UPGRADE, "upgrade"), (Has::TE, "te"),
-                (Has::TRANSFER_ENCODING, "transfer-encoding"), (Has::VIA, "via"), (Has::REQUEST_ID, "x-request-id"),
+                (Has::TRANSFER_ENCODING, "transfer-encoding"), (Has::REQUEST_ID, "x-request-id"),
                 (Has::FORWARDED_FOR, "x-forwarded-for"), (Has::FORWARDED_PROTO, "x-forwarded-proto"),
                 (Has::FORWARDED_HOST, "x-forwarded-host"),
             ] {

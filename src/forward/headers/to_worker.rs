@@ -4,7 +4,7 @@
 use http::Version;
 use tokio::time::Instant;
 
-use super::{is_of_one_hop, names_nothing, via};
+use super::{extend, is_of_one_hop, strip, via};
 use crate::clock::Moment;
 use crate::fields::{Fields, text};
 use crate::forward::seen::Has;
@@ -40,7 +40,7 @@ pub struct Told<'a> {
 pub fn to_worker(fields: &mut Fields, has: Has, told: &Told<'_>) {
     let trailers = has.any(Has::TE) && takes_trailers(fields);
     if has.any(Has::GOES) {
-        remove(fields, told.trusted);
+        strip(fields, |name| is_of_one_hop(name) || is_forged(name, told.trusted));
     }
     if let Some(key) = told.key {
         fields.remove(key);
@@ -58,10 +58,7 @@ pub fn to_worker(fields: &mut Fields, has: Has, told: &Told<'_>) {
         fields.remove("content-length");
     }
     tell_origin(fields, has, told);
-    match has.any(Has::VIA) {
-        true => append(fields, "via", via(told.version)),
-        false => fields.add("via", via(told.version).as_bytes()),
-    }
+    extend(fields, "via", via(told.version).as_bytes());
     fields.add("x-request-id", told.request_id);
     fields.add("x-buckler-caller", text(told.caller.as_bytes()).unwrap_or("unnamed").as_bytes());
     if let Some(certificate) = told.certificate {
@@ -84,7 +81,7 @@ pub fn tell_deadline(fields: &mut Fields, name: &str, until: Option<Instant>, no
 /// Asks the worker to speak `protocol` from its answer on; the request's own wish went with the fields of its hop.
 pub fn ask_upgrade(fields: &mut Fields, protocol: &[u8]) {
     fields.add("upgrade", protocol);
-    append(fields, "connection", "upgrade");
+    extend(fields, "connection", b"upgrade");
 }
 
 fn takes_trailers(fields: &Fields) -> bool {
@@ -92,27 +89,6 @@ fn takes_trailers(fields: &Fields) -> bool {
         let mut parts = text(value).unwrap_or("").split(',');
         parts.any(|part| part.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("trailers"))
     })
-}
-
-/// Removes the fields of the client's hop, what only a proxy may say, and what `Connection` names.
-fn remove(fields: &mut Fields, trusted: bool) {
-    let mut nominated = Vec::new();
-    for value in fields.get_all("connection").filter(|value| !names_nothing(value)) {
-        for option in text(value).unwrap_or("").split(',') {
-            let option = option.trim().to_ascii_lowercase();
-            // How long the message is and whom it is for are not a client's to take away.
-            let stays = matches!(option.as_str(), "" | "close" | "keep-alive" | "content-length" | "host");
-            // Never more of them than there are fields, however often a list says the same.
-            if !stays && fields.contains(&option) && !nominated.contains(&option) {
-                nominated.push(option);
-            }
-        }
-    }
-    fields.retain(|name, _| {
-        !(is_of_one_hop(name)
-            || is_forged(name, trusted)
-            || nominated.iter().any(|option| option.as_bytes() == name))
-    });
 }
 
 /// What a client may not say about itself. A name with an underscore becomes the same CGI or WSGI variable as the one
@@ -134,13 +110,9 @@ pub(in crate::forward) fn is_forged(name: &[u8], trusted: bool) -> bool {
 /// Whom the request comes from and how. What a trusted proxy said of that has stayed; what a stranger said is gone.
 fn tell_origin(fields: &mut Fields, has: Has, told: &Told<'_>) {
     let stays = |of: Has, name: &str| has.any(of) && fields.contains(name);
-    let origin = stays(Has::FORWARDED_FOR, "x-forwarded-for");
     let scheme = stays(Has::FORWARDED_PROTO, "x-forwarded-proto");
     let named = stays(Has::FORWARDED_HOST, "x-forwarded-host");
-    match origin {
-        true => append(fields, "x-forwarded-for", told.peer),
-        false => fields.add("x-forwarded-for", told.peer.as_bytes()),
-    }
+    extend(fields, "x-forwarded-for", told.peer.as_bytes());
     if !scheme {
         fields.add("x-forwarded-proto", if told.secure { b"https" } else { b"http" });
     }
@@ -150,18 +122,6 @@ fn tell_origin(fields: &mut Fields, has: Has, told: &Told<'_>) {
     if !named {
         fields.add_copy("x-forwarded-host", "host");
     }
-}
-
-/// Adds a value to a list field; its lines become one. What is not text is left out.
-fn append(fields: &mut Fields, name: &str, value: &str) {
-    let mut all = Vec::new();
-    for line in fields.get_all(name).filter_map(text).chain(std::iter::once(value)) {
-        if !all.is_empty() {
-            all.extend_from_slice(b", ");
-        }
-        all.extend_from_slice(line.as_bytes());
-    }
-    fields.set(name, &all);
 }
 
 #[cfg(test)]
