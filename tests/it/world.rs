@@ -32,7 +32,7 @@ pub(crate) use ports::free as free_port;
 pub(crate) use raw::{End, Raw};
 pub(crate) use response::Response;
 pub(crate) use script::{SWITCH, Step};
-pub(crate) use wait::{PARKED, eventually, linger, steady};
+pub(crate) use wait::{PARKED, PATIENCE, eventually, linger, steady};
 pub(crate) use worker::Worker;
 
 /// One test's surroundings.
