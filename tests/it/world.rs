@@ -90,6 +90,18 @@ impl World {
         self.buckler(&one_service(more))
     }
 
+    /// A request that the worker `a` has and holds until its gate opens.
+    #[track_caller]
+    pub(crate) fn held(&self, buckler: &Buckler, path: &str) -> Raw {
+        let worker = self.worker("a");
+        let before = worker.count();
+        worker.once(&[Step::TakeBody, Step::Gate, Step::Echo]);
+        let mut raw = buckler.connect();
+        raw.send(get(path).bytes());
+        eventually("the request at the worker", || worker.count() == before + 1);
+        raw
+    }
+
     /// Writes a new configuration for this Buckler (same ports, same places) and reloads it by HUP.
     pub(crate) fn reload(&self, buckler: &Buckler, config: &str) {
         let filled = self.fill(config, buckler.name(), buckler.ports().clone());
