@@ -164,8 +164,8 @@ impl Route {
     }
 }
 
-/// The fields of a worker's head. h2 does not tell which of them are never to be indexed, and one that is must stay so on
-/// its way (RFC 7541 section 7.1.3): so all are. Towards our clients that costs nothing, since no table is used there.
+/// The fields of a worker's head. h2 does not tell which of them are never to be indexed, and one that is must stay so
+/// on its way (RFC 7541 section 7.1.3): so all are. Towards our clients that costs nothing: no table is used there.
 fn fields_of(head: &HeaderMap) -> Fields {
     let mut fields = Fields::from(head);
     fields.never_index_all();

@@ -1,5 +1,6 @@
 //! Whether a request that failed may be sent once more, to whom, and after which pause: a pure rule over what is known
-//! of the failure, and of who was asked before. How many retries there may be in all stands in `budget.rs`; who counts them, in `tries.rs`.
+//! of the failure, and of who was asked before. How many retries there may be in all stands in `budget.rs`; who counts
+//! them, in `tries.rs`.
 
 use std::time::Duration;
 

@@ -81,8 +81,8 @@ fn was_served(mut raw: Raw, size: u64) {
     assert_eq!(last, Some(&[0, 0, 0, 1, 0, 0, 0, 0][..]), "the last stream, and no error");
 }
 
-/// Asks Buckler to end, and reads for so long as one that takes little and opens its window by that; false if the client
-/// was silent for a while meanwhile because the machine stood still.
+/// Asks Buckler to end, and reads for so long as one that takes little and opens its window by that; false if the
+/// client was silent for a while meanwhile because the machine stood still.
 fn read_slowly(raw: &mut Raw, buckler: &Buckler) -> bool {
     let (begun, mut said, mut silence) = (Instant::now(), Instant::now(), Duration::ZERO);
     buckler.term();

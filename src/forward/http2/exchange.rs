@@ -181,8 +181,8 @@ impl Waiting {
     }
 }
 
-/// The request's head as HTTP/2 wants it. What must never be indexed is so towards the worker too, but for `:authority`:
-/// h2 puts that into its table, whatever it is told. `:path` it never does.
+/// The request's head as HTTP/2 wants it. What must never be indexed is so towards the worker too, but for
+/// `:authority`: h2 puts that into its table and cannot be told not to. `:path` it never does.
 fn head(order: &Order) -> Result<Request<()>, Refusal> {
     let mut fields = order.head.fields.to_map();
     let authority = headers::to_worker_http2(&mut fields);

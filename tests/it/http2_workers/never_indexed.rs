@@ -1,5 +1,5 @@
-//! What must never be indexed stays so on its way through (RFC 7541 section 7.1.3): told by the bytes that a worker and a
-//! client of HTTP/2 get. The forms on the wire are tested in `listen/hpack.rs`.
+//! What must never be indexed stays so on its way through (RFC 7541 section 7.1.3): told by the bytes that a worker and
+//! a client of HTTP/2 get. The forms on the wire are tested in `listen/hpack.rs`.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -17,8 +17,8 @@ use crate::world::{PATIENCE, Step, World};
 const TOKEN: &[u8] = b"\x10\x07x-token\x01t";
 const SUM: &[u8] = b"\x10\x05x-sum\x01s";
 
-/// A worker that answers each request with a head and with trailers of which a field is never indexed each, and hands out
-/// the header blocks that it gets.
+/// A worker that answers each request with a head and with trailers, of each of which a field is never indexed, and
+/// hands out the header blocks that it gets.
 fn worker() -> (u16, Receiver<Vec<u8>>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
