@@ -14,7 +14,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use section::{Line, NONE, Section, is_value, lower};
+use section::{Line, NONE, Section, bit, is_value, lower};
 
 /// Fields, in the order in which they came or were added. Names are in lower case; a value never holds CR, LF or NUL,
 /// and blanks around it only if HTTP/2 brought them, which is refused further on. Names and values together may have
@@ -191,6 +191,7 @@ impl Fields {
         if !all.has_room(others.text.len()) {
             return;
         }
+        all.never_indexed |= others.never_indexed;
         let base = all.text.len();
         all.text.extend_from_slice(&others.text);
         for line in &others.lines {
@@ -234,6 +235,24 @@ impl Fields {
         all.text.truncate(bytes);
     }
 
+    /// Notes that no hop may put the fields of this name into a table of HPACK (RFC 7541 section 7.1.3), whatever
+    /// becomes of them. One bit stands for the name, so another one may be taken along: that costs bytes and no more.
+    pub fn never_index(&mut self, name: &[u8]) {
+        self.all_mut().never_indexed |= bit(name);
+    }
+
+    /// The same of all there may be.
+    pub fn never_index_all(&mut self) {
+        self.all_mut().never_indexed = u64::MAX;
+    }
+
+    /// Whether that was noted of this name.
+    #[inline]
+    pub fn is_never_indexed(&self, name: &[u8]) -> bool {
+        let noted = self.all().never_indexed;
+        noted != 0 && noted & bit(name) != 0
+    }
+
     /// Gives back the room that is not used, of what is kept for long.
     pub fn shrink(&mut self) {
         let Some(all) = &mut self.0 else { return };
@@ -248,9 +267,10 @@ impl Fields {
         let text = Bytes::copy_from_slice(&all.text);
         for n in 0..all.lines.len() {
             let value = all.lines[n].value as usize..all.end(n) - 2;
-            if let (Ok(name), Ok(value)) =
+            if let (Ok(name), Ok(mut value)) =
                 (HeaderName::from_bytes(all.name(n)), HeaderValue::from_maybe_shared(text.slice(value)))
             {
+                value.set_sensitive(self.is_never_indexed(all.name(n)));
                 map.append(name, value);
             }
         }
@@ -282,7 +302,12 @@ fn has_upper_case(name: &str) -> bool {
 impl From<&HeaderMap> for Fields {
     fn from(map: &HeaderMap) -> Self {
         let mut fields = Self::new();
-        map.iter().for_each(|(name, value)| fields.push(name.as_str().as_bytes(), value.as_bytes()));
+        for (name, value) in map {
+            fields.push(name.as_str().as_bytes(), value.as_bytes());
+            if value.is_sensitive() {
+                fields.never_index(name.as_str().as_bytes());
+            }
+        }
         fields
     }
 }
@@ -377,6 +402,29 @@ mod tests {
                 assert!(!is_value(&value), "{length} {at} {byte}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_never_indexed_stays_so() {
+        let mut fields = Fields::new();
+        fields.push(b"x-secret", b"a");
+        fields.push(b"x-other", b"b");
+        fields.never_index(b"x-secret");
+        // Both in a map and back, as one whose values were put together, and as a copy.
+        let mut fields = Fields::from(&fields.to_map());
+        fields.set("x-secret", b"a, c");
+        let fields = fields.clone();
+        assert_eq!(lines(&fields), "x-other: b\r\nx-secret: a, c\r\n");
+        let map = fields.to_map();
+        for (name, never) in [("x-secret", true), ("x-other", false)] {
+            assert_eq!(fields.is_never_indexed(name.as_bytes()), never, "{name}");
+            assert_eq!(map[name].is_sensitive(), never, "{name}");
+        }
+        drop(fields);
+        let mut next = Fields::new();
+        assert!(!next.is_never_indexed(b"x-secret"), "the buffer was used for another head before");
+        next.never_index_all();
+        assert!(next.is_never_indexed(b"x-secret") && next.is_never_indexed(b"x-other"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ thread_local! {
 }
 
 /// No fields.
-pub(super) static NONE: Section = Section { text: Vec::new(), lines: Vec::new(), names: 0 };
+pub(super) static NONE: Section = Section { text: Vec::new(), lines: Vec::new(), names: 0, never_indexed: 0 };
 
 /// Field lines, and where each stands.
 pub(super) struct Section {
@@ -29,6 +29,8 @@ pub(super) struct Section {
     pub(super) lines: Vec<Line>,
     /// The bit of each name that is or was there: most that are asked for are not.
     names: u64,
+    /// The bit of each name whose fields are never indexed.
+    pub(super) never_indexed: u64,
 }
 
 /// Where a line begins, and where its value does. It ends where the next one begins.
@@ -43,7 +45,7 @@ impl Section {
     pub(super) fn spare() -> Box<Self> {
         SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten().unwrap_or_else(|| {
             let (text, lines) = (Vec::with_capacity(USUAL_BYTES), Vec::with_capacity(USUAL_LINES));
-            Box::new(Self { text, lines, names: 0 })
+            Box::new(Self { text, lines, names: 0, never_indexed: 0 })
         })
     }
 
@@ -92,7 +94,7 @@ impl Section {
         }
         self.text.clear();
         self.lines.clear();
-        self.names = 0;
+        (self.names, self.never_indexed) = (0, 0);
         // Not there any more when the thread ends: then there is nothing to keep it for.
         let _ = SPARES.try_with(|spares| {
             let mut spares = spares.borrow_mut();
@@ -114,7 +116,7 @@ pub(super) fn lower(name: &mut [u8]) {
 
 /// The bit of a name: of 64, so that most names of two heads have different ones.
 #[inline]
-const fn bit(name: &[u8]) -> u64 {
+pub(super) const fn bit(name: &[u8]) -> u64 {
     match name {
         [] => 1,
         [only] => 1 << (*only & 63),

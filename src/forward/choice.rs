@@ -174,7 +174,7 @@ impl Route {
             before.iter().map(|lane| (&lane.worker.address, lane)).collect();
         let lane = |worker: &Arc<Worker>| match known.get(&worker.address) {
             Some(lane) if Arc::ptr_eq(&lane.worker, worker) => Rc::clone(lane),
-            _ => Rc::new(Lane::new(Arc::clone(&self.workers), Arc::clone(worker), self.shard)),
+            _ => self.every_lane.add(Lane::new(Arc::clone(&self.workers), Arc::clone(worker), self.shard)),
         };
         set.members.iter().map(|member| lane(&member.worker)).collect()
     }

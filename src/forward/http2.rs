@@ -14,7 +14,7 @@ mod tests;
 use std::rc::Rc;
 
 use h2::RecvStream;
-use http::Version;
+use http::{HeaderMap, Version};
 
 use self::answer::Streaming;
 use self::connection::{Settings, Slot};
@@ -146,7 +146,7 @@ impl Route {
         if status.as_u16() >= 600 {
             return Err(unasked(&active));
         }
-        let mut fields = Fields::from(&parts.headers);
+        let mut fields = fields_of(&parts.headers);
         if !headers::is_plainly_framed(&fields) {
             active.failed();
             let detail = "the worker's answer has a transfer coding, or a list of lengths";
@@ -162,6 +162,14 @@ impl Route {
         let head = ResponseHead { status, reason: None, fields };
         Ok(Response { head, body: Answer::Shared(Box::new(streaming)) })
     }
+}
+
+/// The fields of a worker's head. h2 does not tell which of them are never to be indexed, and one that is must stay so
+/// on its way (RFC 7541 section 7.1.3): so all are. Towards our clients that costs nothing: no table is used there.
+fn fields_of(head: &HeaderMap) -> Fields {
+    let mut fields = Fields::from(head);
+    fields.never_index_all();
+    fields
 }
 
 /// Whether the request has its body back.

@@ -47,7 +47,7 @@ use budget::Budget;
 pub use choice::Reserved;
 use early::Early;
 use http1::unasked;
-use pool::{ConnectFailure, ConnectTerms, ConnectionBound, Lanes};
+use pool::{ConnectFailure, ConnectTerms, ConnectionBound, EveryLane, Lanes};
 use proxy_header::Spoken;
 use refused::not_connected;
 use tries::Tries;
@@ -64,6 +64,8 @@ pub struct Route {
     workers: Arc<Workers>,
     picker: RefCell<Picker>,
     lanes: RefCell<(Arc<WorkerSet>, Lanes)>,
+    /// Those, and all others that are still in use.
+    every_lane: Rc<EveryLane>,
     open: Arc<ConnectionBound>,
     timeouts: Timeouts,
     bounds: Bounds,
@@ -130,6 +132,7 @@ impl Route {
             workers,
             picker: RefCell::new(picker),
             lanes: RefCell::new(lanes),
+            every_lane: before.map_or_else(Rc::default, |before| Rc::clone(&before.every_lane)),
             open,
             timeouts: config.timeouts,
             bounds: config.bounds,
@@ -152,9 +155,7 @@ impl Route {
 
     /// Closes idle connections whose time is over. Called once a second.
     pub fn sweep(&self, now: Moment) {
-        for lane in &self.lanes.borrow().1 {
-            lane.sweep(now);
-        }
+        self.every_lane.sweep(now);
     }
 
     /// Sends the request to a worker, the first time to the one that was `reserved`, and returns its answer once the
@@ -222,7 +223,7 @@ impl Route {
     }
 
     fn make_room(&self) -> bool {
-        self.lanes.borrow().1.iter().any(|lane| lane.close_one())
+        self.every_lane.close_one()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -284,5 +284,30 @@ impl Link {
     }
 }
 
-/// All lanes of a service on one shard, in the order of the worker set that they belong to.
+/// The lanes of a service on one shard to the workers of now, in the order of the worker set that they belong to.
 pub type Lanes = Vec<Rc<Lane>>;
+
+/// Every lane of a service on one shard that somebody holds: besides those of now also those to workers that have left
+/// the set, and those of a configuration before, as long as a request or a tunnel goes on with them. What is idle there
+/// is to end in its time like any other.
+#[derive(Debug, Default)]
+pub(super) struct EveryLane(RefCell<Vec<Weak<Lane>>>);
+
+impl EveryLane {
+    /// One more.
+    pub(super) fn add(&self, lane: Lane) -> Rc<Lane> {
+        let lane = Rc::new(lane);
+        self.0.borrow_mut().push(Rc::downgrade(&lane));
+        lane
+    }
+
+    /// Closes what has been idle for too long, and forgets the lanes that nobody holds any more.
+    pub(super) fn sweep(&self, now: Moment) {
+        self.0.borrow_mut().retain(|lane| lane.upgrade().inspect(|lane| lane.sweep(now)).is_some());
+    }
+
+    /// Closes one idle connection to make room for another; false if there is none.
+    pub(super) fn close_one(&self) -> bool {
+        self.0.borrow().iter().filter_map(Weak::upgrade).any(|lane| lane.close_one())
+    }
+}

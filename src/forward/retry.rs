@@ -1,7 +1,10 @@
 //! Whether a request that failed may be sent once more, to whom, and after which pause: a pure rule over what is known
-//! of the failure. How many retries there may be in all stands in `budget.rs`; who counts them, in `tries.rs`.
+//! of the failure, and of who was asked before. How many retries there may be in all stands in `budget.rs`; who counts
+//! them, in `tries.rs`.
 
 use std::time::Duration;
+
+use crate::config::Endpoint;
 
 /// The longest pause before the first retry. It is drawn at random, so that requests which failed together do not come
 /// back together (full jitter: Brooker, "Exponential Backoff And Jitter", AWS 2015).
@@ -87,8 +90,51 @@ pub fn pause(sent: u32, chance: f64) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE).mul_f64(chance.clamp(0.0, 1.0))
 }
 
+/// The workers that one request was sent to.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// Those that are not asked again at all before the others.
+    workers: Vec<Endpoint>,
+    barred: usize,
+}
+
+impl Asked {
+    /// All of them.
+    pub fn all(&self) -> &[Endpoint] {
+        &self.workers
+    }
+
+    /// Those that are not asked again.
+    pub fn barred(&self) -> &[Endpoint] {
+        &self.workers[..self.barred]
+    }
+
+    /// Whether any of them may be asked again.
+    pub const fn may_come_again(&self) -> bool {
+        self.barred < self.workers.len()
+    }
+
+    /// This one is asked again only if there is no other.
+    pub fn ask_last(&mut self, worker: &Endpoint) {
+        if !self.workers.contains(worker) {
+            self.workers.push(worker.clone());
+        }
+    }
+
+    /// This one is not asked again.
+    pub fn bar(&mut self, worker: &Endpoint) {
+        self.ask_last(worker);
+        if let Some(at) = self.workers[self.barred..].iter().position(|asked| asked == worker) {
+            self.workers.swap(self.barred, self.barred + at);
+            self.barred += 1;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -98,6 +144,25 @@ mod tests {
 
     fn rule(reached: Reached, reused: bool, repeatable: bool, replayed: bool) -> Again {
         again(Attempted { reached, reused, repeatable, replayed })
+    }
+
+    #[test]
+    fn who_is_barred_is_asked_and_who_was_asked_is_barred_once() {
+        let [one, two, three] =
+            [1, 2, 3].map(|port| Endpoint::from(SocketAddr::from(([127, 0, 0, 1], port))));
+        let mut asked = Asked::default();
+        assert!(asked.all().is_empty() && !asked.may_come_again());
+        asked.ask_last(&one);
+        asked.ask_last(&two);
+        asked.bar(&two);
+        asked.ask_last(&two);
+        asked.bar(&two);
+        assert_eq!((asked.all(), asked.barred()), (&[two.clone(), one.clone()][..], &[two.clone()][..]));
+        assert!(asked.may_come_again());
+        asked.bar(&three);
+        asked.bar(&one);
+        assert_eq!(asked.barred(), [two, three, one]);
+        assert!(!asked.may_come_again());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::answer::Answer;
 use super::choice::Chosen;
 use super::pool::ConnectFailure;
 use super::refused::{beside_the_worker, no_workers, not_connected};
-use super::retry::{self, Again, Attempted, Reached};
+use super::retry::{self, Again, Asked, Attempted, Reached};
 use super::{Active, Call, Route, verdict};
 use crate::clock::Moment;
 use crate::config::Endpoint;
@@ -70,9 +70,7 @@ pub(super) struct Tries {
     replayed: bool,
     /// Whether anything is held against a worker.
     blamed: bool,
-    /// Workers that were asked, those that are not asked again at all before the others.
-    tried: Vec<Endpoint>,
-    barred: usize,
+    asked: Asked,
     last: Result<Response<Answer>, Refusal>,
 }
 
@@ -85,15 +83,14 @@ impl Tries {
             sent: 0,
             replayed: false,
             blamed: false,
-            tried: Vec::new(),
-            barred: 0,
+            asked: Asked::default(),
             last: Err(no_workers()),
         }
     }
 
     /// Whether nobody was asked yet.
-    pub(super) const fn is_first(&self) -> bool {
-        self.sent == 0 && self.tried.is_empty()
+    pub(super) fn is_first(&self) -> bool {
+        self.sent == 0 && self.asked.all().is_empty()
     }
 
     /// Attempts sent so far.
@@ -103,12 +100,12 @@ impl Tries {
 
     /// Workers that are asked only if there is no other, or not at all.
     pub(super) fn not_first(&self) -> &[Endpoint] {
-        &self.tried
+        self.asked.all()
     }
 
     /// Workers that are not asked again.
     pub(super) fn barred(&self) -> &[Endpoint] {
-        &self.tried[..self.barred]
+        self.asked.barred()
     }
 
     /// Whether this worker is one of those.
@@ -118,7 +115,7 @@ impl Tries {
 
     /// Whether any worker was asked that may be asked again.
     pub(super) const fn may_come_again(&self) -> bool {
-        self.barred < self.tried.len()
+        self.asked.may_come_again()
     }
 
     /// Nobody was asked, and this is why.
@@ -128,8 +125,7 @@ impl Tries {
 
     /// Workers that took no connection may be chosen again.
     pub(super) fn forget(&mut self) {
-        self.tried.clear();
-        self.barred = 0;
+        self.asked = Asked::default();
     }
 
     /// Whether a failure says only that its connection was over before the request came: the worker closed it between
@@ -169,20 +165,6 @@ impl Tries {
             self.last = last;
         }
     }
-
-    fn ask_last(&mut self, worker: &Endpoint) {
-        if !self.tried.contains(worker) {
-            self.tried.push(worker.clone());
-        }
-    }
-
-    fn bar(&mut self, worker: &Endpoint) {
-        self.ask_last(worker);
-        if let Some(at) = self.tried[self.barred..].iter().position(|tried| tried == worker) {
-            self.tried.swap(self.barred, self.barred + at);
-            self.barred += 1;
-        }
-    }
 }
 
 impl Route {
@@ -216,14 +198,14 @@ impl Route {
                 // Whoever took nothing is well; whoever broke off may be on its way out.
                 if reached == Reached::MaybeSent {
                     tries.replayed = true;
-                    tries.ask_last(&worker.address);
+                    tries.asked.ask_last(&worker.address);
                 }
             }
             Again::Retry { same, pause } => {
                 if same {
-                    tries.ask_last(&worker.address);
+                    tries.asked.ask_last(&worker.address);
                 } else {
-                    tries.bar(&worker.address);
+                    tries.asked.bar(&worker.address);
                 }
                 if !self.may_retry(tries, outcome) {
                     return false;
@@ -249,7 +231,7 @@ impl Route {
     fn leave_alone(&self, tries: &mut Tries, worker: &Worker) {
         self.workers.connect_failed(worker, tries.now);
         tries.blamed = true;
-        tries.bar(&worker.address);
+        tries.asked.bar(&worker.address);
     }
 
     fn may_retry(&self, tries: &Tries, outcome: &mut Outcome) -> bool {
@@ -314,14 +296,14 @@ mod tests {
     fn who_is_barred_never_comes_again_and_who_was_asked_comes_last() {
         let mut tries = Tries::begin(Moment::at(1));
         assert!(tries.is_first() && !tries.may_come_again());
-        tries.ask_last(&worker(1));
-        tries.ask_last(&worker(1));
-        tries.bar(&worker(2));
+        tries.asked.ask_last(&worker(1));
+        tries.asked.ask_last(&worker(1));
+        tries.asked.bar(&worker(2));
         assert_eq!(tries.not_first().len(), 2);
         assert_eq!(tries.barred(), [worker(2)]);
         assert!(tries.may_come_again() && !tries.is_first());
-        tries.bar(&worker(1));
-        tries.bar(&worker(1));
+        tries.asked.bar(&worker(1));
+        tries.asked.bar(&worker(1));
         assert_eq!(tries.barred(), [worker(2), worker(1)]);
         assert!(!tries.may_come_again());
     }

@@ -1,5 +1,6 @@
 //! HPACK, the packing of header fields in HTTP/2 (RFC 7541): requests are unpacked with a dynamic table of the usual
-//! size, answers are packed without one. An answer costs some more bytes so, and no search, no hash and no memory.
+//! size, answers are packed without one. An answer costs some more bytes so, and no search, no hash and no memory. What
+//! must not be indexed on any hop (section 7.1.3) is told of requests, and said of answers.
 
 mod huffman;
 mod table;
@@ -13,6 +14,8 @@ pub use table::{Field, Kind, Pseudo};
 const TABLE_BYTES: usize = 4096;
 /// No length or index is larger: more than any bound of a head.
 const LARGEST: usize = 1 << 24;
+/// What tells a literal that is never indexed from one that is not (section 6.2.3).
+const NEVER_INDEXED: u8 = 0x10;
 /// So much room for a field that is unpacked is kept for the next one.
 const TEXT_KEPT: usize = 4096;
 
@@ -79,7 +82,7 @@ impl Unpacker {
                 }
                 _ => {
                     let (kind, name) = self.literal(&mut block, 4)?;
-                    take(field(&self.text, kind, name))
+                    take(Field { never_indexed: first & NEVER_INDEXED != 0, ..field(&self.text, kind, name) })
                 }
             };
             begun = true;
@@ -182,12 +185,13 @@ pub(super) fn pack_status(status: StatusCode, block: &mut Vec<u8>) {
     }
 }
 
-/// Packs a field. The name is in lower case.
-pub(super) fn pack(name: &[u8], value: &[u8], block: &mut Vec<u8>) {
+/// Packs a field. The name is in lower case. What is never indexed is said to be so.
+pub(super) fn pack((name, value): (&[u8], &[u8]), never_indexed: bool, block: &mut Vec<u8>) {
+    let form = if never_indexed { NEVER_INDEXED } else { 0 };
     match table::place(name) {
-        Some(place) => pack_integer(usize::from(place), 4, 0, block),
+        Some(place) => pack_integer(usize::from(place), 4, form, block),
         None => {
-            block.push(0);
+            block.push(form);
             pack_string(name, block);
         }
     }
@@ -222,6 +226,8 @@ mod tests {
 
     /// A field as it was told.
     type Told = (Kind, Vec<u8>, Vec<u8>);
+    /// A field to be packed, and whether it is never indexed.
+    type Packed = (String, String, bool);
 
     fn unpacked(unpacker: &mut Unpacker, block: &[u8]) -> Result<Vec<Told>, Broken> {
         let mut fields = Vec::new();
@@ -259,6 +265,25 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_is_never_indexed_is_told_from_others() {
+        // RFC 7541 appendix C.2, and one whose name is indexed.
+        let never = [&b"\x10\x08password\x06secret"[..], b"\x1f\x08\x06secret"];
+        let others = [&b"\x82"[..], b"\x04\x0c/sample/path", b"\x40\x0acustom-key\x0dcustom-header", b"\xbe"];
+        let mut unpacker = Unpacker::new();
+        for (block, is) in never.map(|block| (block, true)).into_iter().chain(others.map(|b| (b, false))) {
+            let told = |field: Field<'_>| {
+                assert_eq!(field.never_indexed, is, "{block:x?}");
+                true
+            };
+            unpacker.unpack(block, told).unwrap();
+        }
+        let mut block = Vec::new();
+        pack((b"password", b"secret"), true, &mut block);
+        pack((b"set-cookie", b"secret"), true, &mut block);
+        assert_eq!(block, b"\x10\x08password\x06secret\x1f\x28\x06secret");
+    }
+
+    #[test]
     fn what_cannot_be_read_breaks_the_connection() {
         for block in [
             &b"\x80"[..],                // index 0
@@ -287,18 +312,24 @@ mod tests {
         assert_eq!(fields[3], field("x", "z"));
     }
 
+    fn packed() -> impl Strategy<Value = Packed> {
+        ("[a-z][a-z0-9-]{0,30}", "[ -~]{0,300}", any::<bool>())
+    }
+
     proptest! {
         #[test]
         fn what_is_packed_is_unpacked(
-            fields in prop::collection::vec(("[a-z][a-z0-9-]{0,30}", "[ -~]{0,300}"), 0..20),
+            fields in prop::collection::vec(packed(), 0..20),
             status in 200_u16..600,
         ) {
             let mut block = Vec::new();
             pack_no_table(&mut block);
             pack_status(StatusCode::from_u16(status).unwrap(), &mut block);
-            fields.iter().for_each(|(name, value)| pack(name.as_bytes(), value.as_bytes(), &mut block));
+            for (name, value, never) in &fields {
+                pack((name.as_bytes(), value.as_bytes()), *never, &mut block);
+            }
             let told = unpacked(&mut Unpacker::new(), &block).unwrap();
-            let expected: Vec<_> = fields.iter().map(|(name, value)| field(name, value)).collect();
+            let expected: Vec<_> = fields.iter().map(|(name, value, _)| field(name, value)).collect();
             prop_assert_eq!(&told[1..], &expected[..]);
         }
 

@@ -24,17 +24,6 @@ pub(crate) fn eventually_in_progress(buckler: &Buckler, count: f64) {
     eventually(&format!("{count} in progress"), || in_progress(buckler) == count);
 }
 
-/// A request that is at the worker and stays there until its gate opens.
-pub(crate) fn held(world: &World, buckler: &Buckler) -> Raw {
-    let worker = world.worker("a");
-    let before = worker.count();
-    worker.once(&[Step::TakeBody, Step::Gate, Step::Echo]);
-    let mut raw = buckler.connect();
-    raw.send(get("/held").bytes());
-    eventually("the request at the worker", || worker.count() == before + 1);
-    raw
-}
-
 #[track_caller]
 pub(crate) fn is_overload(answer: Response) -> Response {
     let answer = answer.is(503);
@@ -47,7 +36,7 @@ pub(crate) fn is_overload(answer: Response) -> Response {
 fn without_a_place_it_is_overload_at_once() {
     let world = World::new();
     let buckler = world.one_service(ONE);
-    let mut first = held(&world, &buckler);
+    let mut first = world.held(&buckler, "/held");
     let answer = is_overload(buckler.answer(get("/")));
     assert!(answer.field("proxy-status").unwrap().contains("reason=overload"), "{}", answer.head);
     assert_eq!(world.worker("a").count(), 1, "what has no place is not sent");
@@ -61,7 +50,7 @@ fn without_a_place_it_is_overload_at_once() {
 fn a_request_waits_for_the_next_place() {
     let world = World::new();
     let buckler = world.one_service(ONE_IN_TURN);
-    let mut first = held(&world, &buckler);
+    let mut first = world.held(&buckler, "/held");
     let mut second = buckler.connect();
     second.send(get("/second").bytes());
     eventually_in_progress(&buckler, 2.0);
@@ -76,7 +65,7 @@ fn a_request_waits_for_the_next_place() {
 fn the_wait_for_a_place_has_an_end() {
     let world = World::new();
     let buckler = world.one_service("capacity: { concurrent: 1, wait: 50ms }");
-    let _first = held(&world, &buckler);
+    let _first = world.held(&buckler, "/held");
     let answer = is_overload(buckler.answer(get("/")));
     assert!(answer.text().contains("capacity.wait"), "{}", answer.text());
 }
@@ -85,7 +74,7 @@ fn the_wait_for_a_place_has_an_end() {
 fn who_leaves_the_line_is_not_sent() {
     let world = World::new();
     let buckler = world.one_service(ONE_IN_TURN);
-    let mut first = held(&world, &buckler);
+    let mut first = world.held(&buckler, "/held");
     let mut second = buckler.connect();
     second.send(get("/second").bytes());
     eventually_in_progress(&buckler, 2.0);
@@ -127,7 +116,7 @@ fn a_place_is_held_until_the_last_byte_or_the_abort() {
 fn a_refusal_for_want_of_room_takes_nothing_from_the_total() {
     let world = World::new();
     let buckler = world.one_service(&format!("{ONE}\nlimits: {{ total: {{ rate: 1/h, burst: 10 }} }}"));
-    let mut first = held(&world, &buckler);
+    let mut first = world.held(&buckler, "/held");
     for _ in 0..20 {
         is_overload(buckler.answer(get("/")));
     }
@@ -145,7 +134,7 @@ fn a_refusal_for_want_of_room_takes_nothing_from_the_total() {
 fn who_would_be_refused_by_its_limit_does_not_wait() {
     let world = World::new();
     let buckler = world.one_service(&format!("{ONE_IN_TURN}\nlimits: {{ default: {{ concurrent: 1 }} }}"));
-    let _first = held(&world, &buckler);
+    let _first = world.held(&buckler, "/held");
     assert_eq!(buckler.answer(get("/")).is(429).reason(), "caller_concurrency");
 }
 
@@ -153,7 +142,7 @@ fn who_would_be_refused_by_its_limit_does_not_wait() {
 fn streams_of_http2_take_a_place_each() {
     let world = World::new();
     let buckler = world.one_service(ONE);
-    let mut first = held(&world, &buckler);
+    let mut first = world.held(&buckler, "/held");
     let mut client = Http2::connect(buckler.port());
     assert!(!client.get("/"), "there is no place");
     assert_eq!(buckler.refused("overload"), 1.0);
@@ -244,7 +233,7 @@ fn a_reload_changes_the_number_under_load_and_loses_no_place() {
     });
     eventually_in_progress(&buckler, 0.0);
     world.reload(&buckler, &one_service(ONE));
-    let _only = held(&world, &buckler);
+    let _only = world.held(&buckler, "/held");
     is_overload(buckler.answer(get("/")));
 }
 
@@ -253,7 +242,7 @@ fn a_lower_number_turns_nobody_out_and_a_higher_one_lets_in_at_once() {
     let world = World::new();
     let places = |number: u32| one_service(&format!("capacity: {{ concurrent: {number}, wait: 60s }}"));
     let buckler = world.buckler(&places(2));
-    let (mut first, mut second) = (held(&world, &buckler), held(&world, &buckler));
+    let (mut first, mut second) = (world.held(&buckler, "/held"), world.held(&buckler, "/held"));
     world.reload(&buckler, &places(1));
     let mut third = buckler.connect();
     third.send(get("/third").bytes());

@@ -2,6 +2,7 @@
 //! gRPC, whose refusals and cuts are said in `grpc-status`. What a route promises by itself is tested in
 //! `forward/http2/tests.rs`.
 
+mod never_indexed;
 pub(crate) mod peers;
 
 use std::time::{Duration, Instant};

@@ -65,11 +65,8 @@ fn a_connection_lives_over_a_reload_and_sees_the_new_truth() {
 fn a_request_in_progress_outlives_a_reload() {
     let world = World::new();
     let worker = world.worker("a");
-    worker.once(&[Step::TakeBody, Step::Gate, Step::Echo]);
     let buckler = world.one_service("");
-    let mut raw = buckler.connect();
-    raw.send(get("/").bytes());
-    eventually("the request at the worker", || worker.count() == 1);
+    let mut raw = world.held(&buckler, "/");
     world.reload(&buckler, &service(&["b"], ""));
     worker.open_gate();
     assert_eq!(raw.read_response().is(200).worker(), Some("a"));
@@ -132,10 +129,7 @@ fn term_finishes_what_is_in_progress_and_ends_with_0() {
     let buckler = world.one_service("");
     let mut idle = buckler.connect();
     idle.answer(&get("/")).is(200);
-    worker.once(&[Step::TakeBody, Step::Gate, Step::Echo]);
-    let mut busy = buckler.connect();
-    busy.send(get("/long").bytes());
-    eventually("the request at the worker", || worker.count() == 2);
+    let mut busy = world.held(&buckler, "/long");
     buckler.term();
     eventually("no new connections, or none that is served", || {
         Raw::try_connect(Ipv4Addr::LOCALHOST, buckler.port()).is_err()
@@ -152,11 +146,8 @@ fn term_finishes_what_is_in_progress_and_ends_with_0() {
 fn term_turns_readiness_off_at_once() {
     let world = World::new();
     let worker = world.worker("a");
-    worker.always(&[Step::TakeBody, Step::Gate, Step::Echo]);
     let buckler = world.one_service("");
-    let mut busy = buckler.connect();
-    busy.send(get("/").bytes());
-    eventually("the request at the worker", || worker.count() == 1);
+    let mut busy = world.held(&buckler, "/");
     buckler.term();
     eventually("not ready", || buckler.look("/readyz").status == 503);
     buckler.look("/livez").is(200);

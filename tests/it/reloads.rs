@@ -318,12 +318,9 @@ fn workers_that_stay_keep_their_health_and_counts() {
 fn requests_in_progress_count_over_a_reload() {
     let world = World::new();
     let worker = world.worker("a");
-    worker.once(&[Step::TakeBody, Step::Gate, Step::Echo]);
     let limits = "limits: { default: { concurrent: 1 }, total: { rate: 1000/s, concurrent: 5 } }";
     let buckler = world.one_service(limits);
-    let mut busy = buckler.connect();
-    busy.send(get("/").bytes());
-    eventually("the request at the worker", || worker.count() == 1);
+    let mut busy = world.held(&buckler, "/");
     world.reload(&buckler, &one_service(&format!("{limits}\npermissions: {{ default: allow }}")));
     assert_eq!(buckler.answer(get("/")).is(429).reason(), "caller_concurrency");
     worker.open_gate();
@@ -335,11 +332,8 @@ fn requests_in_progress_count_over_a_reload() {
 fn a_request_is_logged_where_it_was_begun() {
     let world = World::new();
     let worker = world.worker("a");
-    worker.once(&[Step::TakeBody, Step::Gate, Step::Echo]);
     let buckler = world.one_service("");
-    let mut busy = buckler.connect();
-    busy.send(get("/slow").bytes());
-    eventually("the request at the worker", || worker.count() == 1);
+    let mut busy = world.held(&buckler, "/slow");
     let other = "access_log: { path: \"{dir}/other.log\" }\n";
     world.reload(&buckler, &format!("{other}{}", one_service("")));
     buckler.answer(get("/quick")).is(200);

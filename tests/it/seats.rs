@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::capacity::{eventually_in_progress, held, is_overload};
+use crate::capacity::{eventually_in_progress, is_overload};
 use crate::world::{World, get, linger, one_service};
 
 /// One place at the worker `a`.
@@ -16,7 +16,7 @@ fn a_refusal_for_want_of_a_workers_place_takes_nothing_from_anybody() {
     let world = World::new();
     let limits = "limits: { default: { rate: 1/h, burst: 3 }, total: { rate: 1/h, burst: 10 } }";
     let buckler = world.buckler(&one_seat(&format!("capacity: {{ wait: 1ms }}\n{limits}")));
-    let mut first = held(&world, &buckler);
+    let mut first = world.held(&buckler, "/held");
     for _ in 0..20 {
         is_overload(buckler.answer(get("/")));
     }
@@ -35,7 +35,7 @@ fn who_would_be_refused_by_its_limit_does_not_wait_for_a_worker() {
     let world = World::new();
     let limits = "limits: { default: { concurrent: 1 } }";
     let buckler = world.buckler(&one_seat(&format!("capacity: {{ wait: 60s }}\n{limits}")));
-    let _first = held(&world, &buckler);
+    let _first = world.held(&buckler, "/held");
     assert_eq!(buckler.answer(get("/")).is(429).reason(), "caller_concurrency");
 }
 
@@ -44,7 +44,7 @@ fn the_worker_is_told_what_the_wait_for_it_left() {
     let world = World::new();
     let more = "capacity: { wait: 60s }\ntimeouts: { total: 100s, deadline_header: x-timeout-ms }";
     let buckler = world.buckler(&one_seat(more));
-    let mut first = held(&world, &buckler);
+    let mut first = world.held(&buckler, "/held");
     let mut second = buckler.connect();
     second.send(get("/second").bytes());
     eventually_in_progress(&buckler, 2.0);

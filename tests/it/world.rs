@@ -32,7 +32,7 @@ pub(crate) use ports::free as free_port;
 pub(crate) use raw::{End, Raw};
 pub(crate) use response::Response;
 pub(crate) use script::{SWITCH, Step};
-pub(crate) use wait::{PARKED, eventually, linger, steady};
+pub(crate) use wait::{PARKED, PATIENCE, eventually, linger, steady};
 pub(crate) use worker::Worker;
 
 /// One test's surroundings.
@@ -88,6 +88,18 @@ impl World {
     /// One service `api` on `{port}` with the worker `a`; `more` stands in the service, beside its workers.
     pub(crate) fn one_service(&self, more: &str) -> Buckler {
         self.buckler(&one_service(more))
+    }
+
+    /// A request that the worker `a` has and holds until its gate opens.
+    #[track_caller]
+    pub(crate) fn held(&self, buckler: &Buckler, path: &str) -> Raw {
+        let worker = self.worker("a");
+        let before = worker.count();
+        worker.once(&[Step::TakeBody, Step::Gate, Step::Echo]);
+        let mut raw = buckler.connect();
+        raw.send(get(path).bytes());
+        eventually("the request at the worker", || worker.count() == before + 1);
+        raw
     }
 
     /// Writes a new configuration for this Buckler (same ports, same places) and reloads it by HUP.

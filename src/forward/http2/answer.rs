@@ -173,9 +173,13 @@ impl Live {
                 None => self.data_ended = true,
             }
         }
-        Poll::Ready(
-            ready!(self.body.poll_trailers(cx)).transpose().map(|trailers| trailers.map(Frame::trailers)),
-        )
+        let trailers = ready!(self.body.poll_trailers(cx)).transpose();
+        Poll::Ready(trailers.map(|trailers| {
+            let mut trailers = trailers?;
+            // As with the fields of a head.
+            trailers.values_mut().for_each(|value| value.set_sensitive(true));
+            Ok(Frame::trailers(trailers))
+        }))
     }
 }
 

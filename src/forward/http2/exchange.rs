@@ -18,9 +18,9 @@ use super::super::retry::Reached;
 use super::super::upload::{Upload, UploadWatch};
 use super::super::{Active, Order};
 use super::connection::Slot;
+use super::fields_of;
 use super::pump::Pump;
 use crate::clock::Moment;
-use crate::fields::Fields;
 use crate::refusal::{Reason, Refusal};
 
 /// Interim answers that a worker may send before its answer. Over HTTP/1.1 there is no such bound, but there they are
@@ -148,7 +148,7 @@ impl Waiting {
                 upload.said_continue();
             }
             if let Some(early) = early {
-                early.tell(status, Fields::from(interim.headers()));
+                early.tell(status, fields_of(interim.headers()));
             }
         }
         if let Poll::Ready(done) = Pin::new(&mut self.response).poll(cx) {
@@ -181,7 +181,8 @@ impl Waiting {
     }
 }
 
-/// The request's head as HTTP/2 wants it.
+/// The request's head as HTTP/2 wants it. What must never be indexed is so towards the worker too, but for
+/// `:authority`: h2 puts that into its table and cannot be told not to. `:path` it never does.
 fn head(order: &Order) -> Result<Request<()>, Refusal> {
     let mut fields = order.head.fields.to_map();
     let authority = headers::to_worker_http2(&mut fields);

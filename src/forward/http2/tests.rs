@@ -591,6 +591,37 @@ fn idle_connections_end_after_their_time_and_make_room_before() {
 }
 
 #[test]
+fn idle_connections_of_a_worker_that_left_end_in_their_time_while_one_is_in_use() {
+    on_a_shard(async {
+        let answers = |mut asked: Asked| async move {
+            match asked.path() {
+                "/held" => asked.stop_after("some").await,
+                _ => asked.answer("").await,
+            }
+        };
+        let (one, two) = (Worker::start(answers), Worker::start(answers));
+        let way = way(&[one.address()], |service| service.bounds.worker_streams = 1);
+        let held = way.send(get("/held")).await.unwrap();
+        assert!(way.send(get("/")).await.is_ok());
+        assert_eq!(one.connections(), 2);
+        let wanted = Wanted { address: two.address().into(), priority: 0, weight: 1 };
+        way.workers.replace(vec![wanted], None, way.clock.now());
+        assert!(way.send(get("/")).await.is_ok());
+        assert_eq!(two.connections(), 1);
+        // By the route of a reload since, as a shard has it.
+        let place = (ShardId(0), Rc::clone(&way.clock));
+        let workers = Arc::clone(&way.workers);
+        let after = Route::new(workers, way.route.bound(), &config::plain_service(), place, Some(&way.route));
+        after.sweep(way.clock.refresh().plus(pool::IDLE_TIME));
+        until("the idle ones closed", || (one.closed(), two.closed()) == (1, 1)).await;
+        assert_eq!(one.cancelled(), 0, "the one in use goes on");
+        drop(held);
+        after.sweep(way.clock.refresh().plus(pool::IDLE_TIME));
+        until("closed", || one.closed() == 2).await;
+    });
+}
+
+#[test]
 fn a_connection_that_went_dead_is_found_out_by_the_next_request_and_ends_all_on_it() {
     on_a_shard(async {
         // Empty SETTINGS, and not a byte after that.

@@ -107,6 +107,8 @@ pub struct Field<'a> {
     pub name: &'a [u8],
     /// Its value.
     pub value: &'a [u8],
+    /// No hop may put it into a table (section 6.2.3).
+    pub never_indexed: bool,
 }
 
 impl Kind {
@@ -146,7 +148,7 @@ const fn is_of_name(byte: u8) -> bool {
 impl<'a> Field<'a> {
     /// A field whose name is of this kind.
     pub(super) fn new(name: (Kind, &'a [u8]), value: &'a [u8]) -> Self {
-        Self { kind: name.0.with(value), name: name.1, value }
+        Self { kind: name.0.with(value), name: name.1, value, never_indexed: false }
     }
 
     /// How much it counts.
@@ -205,10 +207,11 @@ impl Table {
     pub(super) fn field(&self, index: usize) -> Option<Field<'_>> {
         let index = index.checked_sub(1)?;
         if let Some((name, value)) = STATIC.get(index) {
-            return Some(Field { kind: fixed(index), name: name.as_bytes(), value: value.as_bytes() });
+            let (name, value) = (name.as_bytes(), value.as_bytes());
+            return Some(Field { kind: fixed(index), name, value, never_indexed: false });
         }
         let (entry, name, value) = self.entry(index)?;
-        Some(Field { kind: entry.kinds.1, name, value })
+        Some(Field { kind: entry.kinds.1, name, value, never_indexed: false })
     }
 
     /// The name of an index, and what it is.

@@ -54,10 +54,13 @@ impl Block {
         if self.size > most {
             return self.size <= most.saturating_mul(HEAD_FACTOR);
         }
-        let Field { kind, name, value } = field;
+        let Field { kind, name, value, never_indexed } = field;
         self.malformed |= match kind {
             Kind::Plain => {
                 self.fields.push(name, value);
+                if never_indexed {
+                    self.fields.never_index(name);
+                }
                 is_of_one_hop(name) || (name == b"te" && value != b"trailers")
             }
             Kind::Pseudo(name) => !self.fields.is_empty() || self.target.take(name, value, known).is_none(),

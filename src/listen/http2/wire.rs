@@ -241,7 +241,7 @@ impl Wire {
     pub(super) fn send_head(&self, stream: u32, (status, fields): (StatusCode, &Fields), ends: bool) {
         self.send_block(stream, ends, |block| {
             hpack::pack_status(status, block);
-            fields.iter().for_each(|(name, value)| hpack::pack(name, value, block));
+            fields.iter().for_each(|field| hpack::pack(field, fields.is_never_indexed(field.0), block));
         });
     }
 
@@ -249,7 +249,7 @@ impl Wire {
     pub(super) fn send_trailers(&self, stream: u32, fields: &HeaderMap) {
         self.send_block(stream, true, |block| {
             for (name, value) in fields {
-                hpack::pack(name.as_str().as_bytes(), value.as_bytes(), block);
+                hpack::pack((name.as_str().as_bytes(), value.as_bytes()), value.is_sensitive(), block);
             }
         });
     }

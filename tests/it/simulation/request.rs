@@ -7,7 +7,7 @@ use buckler::admit::capacity::Permit;
 use buckler::balance::Picked;
 use buckler::config::Endpoint;
 use buckler::forward::ATTEMPTS_MAX;
-use buckler::forward::retry::{self, Again, Attempted, Reached};
+use buckler::forward::retry::{self, Again, Asked, Attempted, Reached};
 use buckler::shard::ShardId;
 use buckler::workers::seat::Seat;
 use buckler::workers::{CallerGroup, Trial, Worker, WorkerCounts};
@@ -26,9 +26,7 @@ pub(super) struct Request {
     pub(super) phase: usize,
     /// A worker may have seen it.
     pub(super) may_have_arrived: bool,
-    /// Workers that were asked, those that are not asked again at all before the others.
-    tried: Vec<Endpoint>,
-    barred: usize,
+    asked: Asked,
     sent: u32,
     rounds: u32,
     replayed: bool,
@@ -76,8 +74,7 @@ impl Run {
             came: self.now,
             phase: self.phase,
             may_have_arrived: false,
-            tried: Vec::new(),
-            barred: 0,
+            asked: Asked::default(),
             sent: 0,
             rounds: 0,
             replayed: false,
@@ -139,7 +136,7 @@ impl Run {
         while let Some(request) = self.for_seat.pop_front() {
             match self.choose(&request) {
                 Picked::Full if is_late(&request, self.now) => {
-                    let end = if request.tried.is_empty() { End::NoRoom } else { End::Bad };
+                    let end = if request.asked.all().is_empty() { End::NoRoom } else { End::Bad };
                     self.gives_up(&request, end);
                 }
                 Picked::Full => {
@@ -166,9 +163,9 @@ impl Run {
     /// As `forward/choice.rs` has it: one that was not asked yet; one that was, only if there is no other; never one
     /// that is barred.
     fn choose(&mut self, request: &Request) -> Picked {
-        let barred = &request.tried[..request.barred];
-        let first = self.choose_without(request, &request.tried, barred);
-        if matches!(first, Picked::Nobody) && request.barred < request.tried.len() {
+        let barred = request.asked.barred();
+        let first = self.choose_without(request, request.asked.all(), barred);
+        if matches!(first, Picked::Nobody) && request.asked.may_come_again() {
             return self.choose_without(request, barred, barred);
         }
         first
@@ -192,7 +189,7 @@ impl Run {
 
     fn goes_to(&mut self, mut request: Box<Request>, picked: Picked) {
         let Picked::One(pick) = picked else {
-            let bad = !request.tried.is_empty();
+            let bad = !request.asked.all().is_empty();
             return self.gives_up(&request, if bad { End::Bad } else { End::Nobody });
         };
         let worker = Arc::clone(&self.shards[request.shard].picker.set().members[pick.index].worker);
@@ -308,20 +305,20 @@ impl Run {
         let goes_on = match again {
             Again::Never => false,
             Again::PassOver => {
-                request.bar(&worker.address);
+                request.asked.bar(&worker.address);
                 true
             }
             Again::Replay => {
                 self.rules.sums.replayed += 1;
                 request.replayed = true;
-                request.ask_last(&worker.address);
+                request.asked.ask_last(&worker.address);
                 true
             }
             Again::Retry { same, pause } => {
                 if same {
-                    request.ask_last(&worker.address);
+                    request.asked.ask_last(&worker.address);
                 } else {
-                    request.bar(&worker.address);
+                    request.asked.bar(&worker.address);
                 }
                 let chance = self.random.f64();
                 gap = if pause { retry::pause(request.sent, chance).as_nanos() as u64 } else { 0 };
@@ -337,7 +334,7 @@ impl Run {
 
     fn may_retry(&mut self, request: &Request) -> bool {
         let members = &self.workers.load().members;
-        let barred = &request.tried[..request.barred];
+        let barred = request.asked.barred();
         if request.sent >= self.plan.attempts
             || members.iter().all(|member| barred.contains(&member.worker.address))
         {
@@ -379,22 +376,6 @@ fn tell(counts: &WorkerCounts, fate: Fate, waited: u64) {
         _ => {
             counts.failures.add(1);
             counts.bad.add(1);
-        }
-    }
-}
-
-impl Request {
-    fn ask_last(&mut self, worker: &Endpoint) {
-        if !self.tried.contains(worker) {
-            self.tried.push(worker.clone());
-        }
-    }
-
-    fn bar(&mut self, worker: &Endpoint) {
-        self.ask_last(worker);
-        if let Some(at) = self.tried[self.barred..].iter().position(|tried| tried == worker) {
-            self.tried.swap(self.barred, self.barred + at);
-            self.barred += 1;
         }
     }
 }

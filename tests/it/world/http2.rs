@@ -21,6 +21,9 @@ pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const ACK: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
+/// What a client says first (RFC 9113 section 3.4).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// A frame as it goes over the wire.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
@@ -89,7 +92,7 @@ impl Http2 {
         let heard: Arc<Mutex<Heard>> = Arc::default();
         listen(socket.try_clone().unwrap(), Arc::clone(&heard));
         let mut client = Self { socket, heard, next: 0 };
-        client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        client.send(PREFACE);
         client.send(frame(SETTINGS, 0, 0, settings));
         client.send(frame(SETTINGS, ACK, 0, &[]));
         client

@@ -275,8 +275,14 @@ impl Raw {
 
     #[track_caller]
     fn more(&mut self) -> Result<(), End> {
+        self.read_at_most(64 * 1024)
+    }
+
+    /// Reads once, at most so many bytes. They are the first of what is read after that.
+    #[track_caller]
+    pub(crate) fn read_at_most(&mut self, most: usize) -> Result<(), End> {
         let mut piece = [0; 64 * 1024];
-        match self.stream.read(&mut piece) {
+        match self.stream.read(&mut piece[..most]) {
             Ok(0) => Err(End::Closed),
             Ok(n) => {
                 self.buffer.extend(&piece[..n]);
