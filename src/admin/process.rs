@@ -49,6 +49,8 @@ pub struct ProcessState {
     pub counts: Arc<ProcessCounts>,
     phase: AtomicU8,
     reload: Mutex<Reload>,
+    /// Held once more by each earlier configuration that is still in memory.
+    earlier: Arc<()>,
 }
 
 impl ProcessState {
@@ -60,6 +62,7 @@ impl ProcessState {
             counts: Arc::default(),
             phase: AtomicU8::new(Phase::Starting as u8),
             reload: Mutex::new(reload),
+            earlier: Arc::default(),
         }
     }
 
@@ -86,6 +89,16 @@ impl ProcessState {
     pub fn reloaded(&self, now: Moment) {
         let newest = Reload { at: now, failure: None, in_use_since: now };
         *self.reload.lock().unwrap_or_else(PoisonError::into_inner) = newest;
+    }
+
+    /// An earlier configuration is in memory for as long as this is held.
+    pub fn keep_earlier(&self) -> Arc<()> {
+        Arc::clone(&self.earlier)
+    }
+
+    /// How many configurations are in memory: the one in use, and earlier ones.
+    pub fn configurations(&self) -> u64 {
+        Arc::strong_count(&self.earlier) as u64
     }
 
     /// A reload failed; the configuration from before stays in use.

@@ -23,6 +23,7 @@ pub(super) fn scrape(desk: &Desk, now: Moment) -> Scrape {
         reload_ok: reload.failure.is_none(),
         reloaded_unix_micros: reload.in_use_since.unix_micros,
         config_hash: view.config_hash.clone(),
+        configurations: desk.state.configurations(),
         log_dropped: view.access_log.as_ref().map_or(0, |log| log.dropped()),
         log_write_errors: view.access_log.as_ref().map_or(0, |log| log.write_errors()),
         panics: desk.state.counts.panics(),

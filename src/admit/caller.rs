@@ -164,7 +164,8 @@ impl CallerBook {
         let (mut known, mut trusted) = (Prefixes::default(), Prefixes::default());
         for (number, caller) in callers.known.iter().enumerate() {
             for key in &caller.api_keys {
-                keys.entry(keyed_hash(key)).or_default().push((*key, number));
+                // One, nearly always: a Vec that grows begins with four.
+                keys.entry(keyed_hash(key)).or_insert_with(|| Vec::with_capacity(1)).push((*key, number));
             }
             certificates.extend(caller.certificates.iter().map(|name| (compared(name), number)));
             caller.addresses.iter().for_each(|net| known.insert(*net, number));

@@ -34,7 +34,10 @@ pub(super) struct Located<T> {
 pub(super) struct Named<T>(pub(super) Vec<(Located<String>, Located<T>)>);
 
 /// Reads the tree into `T`; everything that does not fit goes to `problems`.
-pub(super) fn collect<'de, T: Deserialize<'de>>(tree: &'de Node, problems: &mut Collected) -> Located<T> {
+pub(super) fn collect<'de, T: Deserialize<'de>>(
+    tree: &'de Node<'de>,
+    problems: &mut Collected,
+) -> Located<T> {
     let mut found = Vec::new();
     let read = Located::deserialize(NodeReader { node: tree, found: &mut found });
     for Misfit { code, at, message, help } in found {
@@ -108,14 +111,14 @@ impl de::Error for Wrong {
 }
 
 struct NodeReader<'de, 'f> {
-    node: &'de Node,
+    node: &'de Node<'de>,
     found: &'f mut Vec<Misfit>,
 }
 
 impl<'de> NodeReader<'de, '_> {
     fn text(&self, wanted: &str) -> Result<&'de str, Wrong> {
         match &self.node.kind {
-            Kind::Text(text) => Ok(&text.value),
+            Kind::Text(text) => Ok(text.value()),
             _ => Err(self.kind_error(wanted)),
         }
     }
@@ -127,8 +130,8 @@ impl<'de> NodeReader<'de, '_> {
     /// Replaces the value by what was written: a variable's content stays unseen.
     fn masked(&self, wrong: Wrong) -> Wrong {
         match &self.node.kind {
-            Kind::Text(text) if text.value != text.shown() && !text.value.is_empty() => {
-                Wrong(wrong.0, wrong.1.replace(&text.value, text.shown()))
+            Kind::Text(text) if text.value() != text.shown() && !text.value().is_empty() => {
+                Wrong(wrong.0, wrong.1.replace(text.value(), text.shown()))
             }
             _ => wrong,
         }

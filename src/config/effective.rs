@@ -39,8 +39,10 @@ impl Effective {
 impl Loaded {
     /// The effective configuration; None if there is an error, or the configuration was taken out.
     pub fn effective(&self) -> Option<Effective> {
-        let mut root = Map { from: self.tree.as_ref(), sources: &self.sources, entries: Vec::new() };
-        parts::config(&mut root, self.config.as_ref()?);
+        let config = self.config.as_ref()?;
+        let tree = self.tree();
+        let mut root = Map { from: tree.as_ref(), sources: &self.sources, entries: Vec::new() };
+        parts::config(&mut root, config);
         Some(Effective(Shown::Map(root.entries)))
     }
 }
@@ -58,7 +60,7 @@ enum Shown {
 
 /// A map in the making, and the map of the file that it shows, if there is one.
 struct Map<'t> {
-    from: Option<&'t Node>,
+    from: Option<&'t Node<'t>>,
     sources: &'t Sources,
     entries: Vec<(String, Shown)>,
 }

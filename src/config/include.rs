@@ -4,18 +4,19 @@
 //! service and the maps in it but `workers`. The lists `permissions.rules`, `limits.agreements` and `limits.costs` of a
 //! service are joined one after another, in the order of the files. Everything else may stand in one file only.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::load::Files;
 use super::report::{Code, Collected, Spot};
-use super::tree::{Entry, Env, Kind, Node, parse};
+use super::tree::{Entry, Env, Kind, Node, Places, parse};
 
 /// So many files may be included.
 const MOST_FILES: usize = 1_000;
 
-/// Reads the files that `root` includes and joins them to it.
-pub(super) fn include(root: &mut Node, files: &dyn Files, env: Env<'_>, problems: &mut Collected) {
+/// The files that `root` includes: their numbers and texts.
+pub(super) fn read(root: &Node<'_>, files: &dyn Files, problems: &mut Collected) -> Vec<(u32, String)> {
     let base = problems.sources.at(root.spot).file;
     let base = Path::new(&*base).parent().map(Path::to_owned).unwrap_or_default();
     let mut paths: Vec<(PathBuf, Spot)> = Vec::new();
@@ -34,18 +35,27 @@ pub(super) fn include(root: &mut Node, files: &dyn Files, env: Env<'_>, problems
         problems.error(Code::TooMuch, at, format!("more than {MOST_FILES} files are included"), None);
         paths.truncate(MOST_FILES);
     }
-    let mut joining = Joining::default();
+    let mut texts = Vec::with_capacity(paths.len());
     for (path, at) in paths {
         let name = path.display().to_string();
-        let text = match files.read(&path) {
-            Ok(text) => text,
-            Err(why) => {
-                problems.error(Code::Include, at, format!("{name}: {why}"), None);
-                continue;
-            }
-        };
-        let number = problems.sources.add(&name, text.clone());
-        let Some(node) = parse(&text, number, env, problems) else { continue };
+        match files.read(&path) {
+            Ok(text) => texts.push((problems.file(&name), text)),
+            Err(why) => problems.error(Code::Include, at, format!("{name}: {why}"), None),
+        }
+    }
+    texts
+}
+
+/// Joins these files to `root`, one after another.
+pub(super) fn join<'t>(
+    root: &mut Node<'t>,
+    texts: impl Iterator<Item = (u32, &'t str)>,
+    env: Env<'_>,
+    problems: &mut Collected,
+) {
+    let mut joining = Joining::default();
+    for (number, text) in texts {
+        let Some(node) = parse(text, number, env, problems) else { continue };
         if let Some(entry) = node.get("include") {
             let help = "include all files in the first one";
             problems.error(Code::Include, entry.at, "an included file includes others".into(), Some(help));
@@ -55,12 +65,12 @@ pub(super) fn include(root: &mut Node, files: &dyn Files, env: Env<'_>, problems
 }
 
 /// The patterns under `include`; what is not text is reported when the tree is read.
-fn patterns(root: &Node) -> Vec<(String, Spot)> {
+fn patterns(root: &Node<'_>) -> Vec<(String, Spot)> {
     let Some(Kind::List(items)) = root.get("include").map(|entry| &entry.value.kind) else {
         return Vec::new();
     };
-    let text = |node: &Node| match &node.kind {
-        Kind::Text(text) => Some((text.value.clone(), node.spot)),
+    let text = |node: &Node<'_>| match &node.kind {
+        Kind::Text(text) => Some((text.value().to_owned(), node.spot)),
         _ => None,
     };
     items.iter().filter_map(text).collect()
@@ -102,16 +112,16 @@ fn matching(pattern: &Path, at: Spot, files: &dyn Files, problems: &mut Collecte
 
 /// What the joining of one file after another keeps.
 #[derive(Default)]
-struct Joining {
+struct Joining<'t> {
     /// The keys from the root to the map that is joined now.
-    path: Vec<String>,
+    path: Vec<Cow<'t, str>>,
     /// Where in a map each of its keys stands, by the path of the map: there may be very many of both.
-    places: HashMap<Vec<String>, HashMap<String, usize>>,
+    places: HashMap<Vec<Cow<'t, str>>, Places<'t>>,
 }
 
-impl Joining {
+impl<'t> Joining<'t> {
     /// Joins `more` into `node`, which stands at `self.path`.
-    fn join(&mut self, node: &mut Node, more: Node, problems: &mut Collected) {
+    fn join(&mut self, node: &mut Node<'t>, more: Node<'t>, problems: &mut Collected) {
         if matches!(node.kind, Kind::Null) {
             *node = more;
             return;
@@ -143,7 +153,7 @@ impl Joining {
     }
 
     /// Joins an entry with the first of its key.
-    fn join_entry(&mut self, first: &mut Entry, entry: Entry, problems: &mut Collected) {
+    fn join_entry(&mut self, first: &mut Entry<'t>, entry: Entry<'t>, problems: &mut Collected) {
         if self.path.is_empty() && entry.key == "include" {
             return;
         }
@@ -160,8 +170,8 @@ impl Joining {
 }
 
 /// Whether the key at this path may stand in several files.
-fn joins(path: &[String]) -> bool {
-    let path: Vec<_> = path.iter().map(String::as_str).collect();
+fn joins(path: &[Cow<'_, str>]) -> bool {
+    let path: Vec<_> = path.iter().map(AsRef::as_ref).collect();
     match path.as_slice() {
         [top] => matches!(*top, "admin" | "dns" | "callers" | "services" | "access_log" | "log" | "shutdown"),
         ["callers", map] => matches!(*map, "known" | "tiers"),

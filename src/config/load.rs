@@ -7,7 +7,7 @@ use super::Config;
 use super::check::check;
 use super::collect::collect;
 use super::file::File;
-use super::include::include;
+use super::include;
 use super::report::{Code, Collected, Problem, Severity, Sources, Spot};
 use super::tree::{Env, MAX_BYTES, Node, parse};
 use crate::clock::Moment;
@@ -21,8 +21,6 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     /// The files, to show lines of.
     pub sources: Sources,
-    /// The YAML as one tree, for the places of values.
-    pub(super) tree: Option<Node>,
 }
 
 impl Loaded {
@@ -46,16 +44,27 @@ impl Loaded {
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::to_value(&self.problems).unwrap_or_default()
     }
+
+    /// The YAML as one tree, read once more, for the places of values: nobody else needs it, and it is large.
+    pub(super) fn tree(&self) -> Option<Node<'_>> {
+        // Everything that is wrong was told the first time, and what variables say is not asked for.
+        let (mut told, env) = (Collected::default(), |_: &str| Some(String::new()));
+        let mut texts = (0..).zip(self.sources.texts());
+        let (number, text) = texts.next()?;
+        let mut tree = parse(text, number, &env, &mut told)?;
+        include::join(&mut tree, texts, &env, &mut told);
+        Some(tree)
+    }
 }
 
 /// Loads a file and those that it includes. `today` decides what has expired; `env` fills in `${NAME}`.
 pub fn load(path: &Path, today: Moment, env: Env<'_>) -> Loaded {
     let name = path.display().to_string();
     match Disk.read(path) {
-        Ok(text) => read(&name, &text, &Disk, today, env),
+        Ok(text) => read(&name, text, &Disk, today, env),
         Err(why) => {
             let mut problems = Collected::default();
-            let file = problems.sources.add(&name, String::new());
+            let file = problems.file(&name);
             let at = Spot { file, line: 0, column: 0, length: 0 };
             problems.error(
                 Code::Unreadable,
@@ -63,14 +72,14 @@ pub fn load(path: &Path, today: Moment, env: Env<'_>) -> Loaded {
                 why,
                 Some("look at its name and permissions, or name another with `-c FILE`"),
             );
-            finish(None, None, problems)
+            finish(None, problems, Vec::new())
         }
     }
 }
 
 /// Loads a text under a name, with the files at hand. For tests and fuzzing.
 pub fn load_str(name: &str, text: &str, files: &dyn Files, today: Moment, env: Env<'_>) -> Loaded {
-    read(name, text, files, today, env)
+    read(name, text.to_owned(), files, today, env)
 }
 
 /// Where files come from: the disk, or a test.
@@ -118,25 +127,29 @@ impl Files for NoFiles {
     }
 }
 
-fn read(name: &str, text: &str, files: &dyn Files, today: Moment, env: Env<'_>) -> Loaded {
+fn read(name: &str, text: String, files: &dyn Files, today: Moment, env: Env<'_>) -> Loaded {
     let mut problems = Collected::default();
-    let too_large = text.len() as u64 > MAX_BYTES;
-    let number = problems.sources.add(name, text.to_owned());
-    if too_large {
+    let number = problems.file(name);
+    if text.len() as u64 > MAX_BYTES {
         let at = Spot { file: number, line: 0, column: 0, length: 0 };
         problems.error(Code::TooMuch, at, format!("is larger than {} MiB", MAX_BYTES >> 20), None);
-        return finish(None, None, problems);
+        return finish(None, problems, vec![text]);
     }
-    let Some(mut tree) = parse(text, number, env, &mut problems) else {
-        return finish(None, None, problems);
+    let Some(mut tree) = parse(&text, number, env, &mut problems) else {
+        return finish(None, problems, vec![text]);
     };
-    include(&mut tree, files, env, &mut problems);
+    let included = include::read(&tree, files, &mut problems);
+    let texts = included.iter().map(|(number, text)| (*number, text.as_str()));
+    include::join(&mut tree, texts, env, &mut problems);
     let file = collect::<File>(&tree, &mut problems);
+    // Before the checked configuration is built: the two need not lie in memory at once.
+    drop(tree);
     let config = check(&file, today, &mut problems);
-    finish(config, Some(tree), problems)
+    let included = included.into_iter().map(|(_, text)| text);
+    finish(config, problems, std::iter::once(text).chain(included))
 }
 
-fn finish(config: Option<Config>, tree: Option<Node>, problems: Collected) -> Loaded {
-    let (problems, sources) = problems.finish();
-    Loaded { config, problems, sources, tree }
+fn finish(config: Option<Config>, problems: Collected, texts: impl IntoIterator<Item = String>) -> Loaded {
+    let (problems, sources) = problems.finish(texts);
+    Loaded { config, problems, sources }
 }

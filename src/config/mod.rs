@@ -105,6 +105,13 @@ pub struct At {
     pub column: u32,
 }
 
+impl At {
+    /// `file:line`, in no more memory than that takes: there may be as many as agreements.
+    fn text(&self) -> String {
+        [&*self.file, ":", itoa::Buffer::new().format(self.line)].concat()
+    }
+}
+
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)

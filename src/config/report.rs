@@ -111,7 +111,7 @@ impl Serialize for Code {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Spot {
     /// The file's number in [`Sources`].
-    pub file: usize,
+    pub file: u32,
     /// Line, from 1; 0 if it concerns no line.
     pub line: u32,
     /// Column in characters, from 1.
@@ -135,15 +135,24 @@ struct Source {
 }
 
 impl Sources {
-    /// Adds a file and gives its number.
-    pub fn add(&mut self, name: &str, text: String) -> usize {
-        self.files.push(Source { name: name.into(), text, secrets: Vec::new() });
-        self.files.len() - 1
+    /// Adds a file and gives its number. Its text is handed over in the end: until then the tree borrows from it.
+    fn add(&mut self, name: &str) -> u32 {
+        let number = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
+        self.files.push(Source { name: name.into(), text: String::new(), secrets: Vec::new() });
+        number
+    }
+
+    fn get(&self, file: u32) -> Option<&Source> {
+        self.files.get(usize::try_from(file).ok()?)
+    }
+
+    fn get_mut(&mut self, file: u32) -> Option<&mut Source> {
+        self.files.get_mut(usize::try_from(file).ok()?)
     }
 
     /// The place in the form that is shown to people and kept in the checked configuration.
     pub fn at(&self, spot: Spot) -> At {
-        let file = self.files.get(spot.file).map_or_else(|| "".into(), |source| source.name.clone());
+        let file = self.get(spot.file).map_or_else(|| "".into(), |source| source.name.clone());
         At { file, line: spot.line, column: spot.column }
     }
 
@@ -197,7 +206,7 @@ impl Sources {
 
     /// A line of a file, with tabs as spaces and secrets as asterisks.
     fn line(&self, file: &str, number: u32) -> Option<String> {
-        let (index, source) = self.files.iter().enumerate().find(|(_, source)| &*source.name == file)?;
+        let source = self.files.iter().find(|source| &*source.name == file)?;
         let text = source.text.lines().nth((number as usize).checked_sub(1)?)?;
         let hidden = |column: usize| {
             source.secrets.iter().any(|spot| {
@@ -205,7 +214,6 @@ impl Sources {
                 let inside = spot.line == number && column >= from;
                 // A secret over several lines has an unknown end: hide all of the lines that it may stand on.
                 let rows = number > spot.line && number - spot.line <= spot.length;
-                debug_assert_eq!(spot.file, index);
                 (inside && column < from + spot.length as usize) || (rows && spot.length > 200)
             })
         };
@@ -226,10 +234,19 @@ fn window(line: &str, column: u32) -> (String, usize) {
     (line.chars().skip(from).take(WIDTH).collect(), column - from)
 }
 
-/// Whether a key's name, or a line, speaks of secrets.
+/// Whether a key's name, or a line, speaks of secrets. Asked of every key of the file.
 fn holds_secrets(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
-    ["key", "secret", "token", "password"].iter().any(|word| text.contains(word))
+    let text = text.as_bytes();
+    text.iter().enumerate().any(|(at, first)| {
+        let word: &[u8] = match first.to_ascii_lowercase() {
+            b'k' => b"key",
+            b's' => b"secret",
+            b't' => b"token",
+            b'p' => b"password",
+            _ => return false,
+        };
+        text.get(at..at + word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word))
+    })
 }
 
 /// Whether this is the name of a private key's file, not a key: the rule is narrow, since what is wrong may be that the
@@ -238,16 +255,28 @@ fn is_key_file(key: &str, text: &str) -> bool {
     key == "key" && (text.ends_with(".key") || text.ends_with(".pem")) && !text.contains(char::is_whitespace)
 }
 
+/// How many problems there were before a file was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    found: usize,
+    errors: usize,
+}
+
 /// The problems found so far, of all files.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
-    /// The files read.
+    /// The files read, without their texts.
     pub(super) sources: Sources,
     found: Vec<(Spot, Problem)>,
     errors: usize,
 }
 
 impl Collected {
+    /// A further file, by its name; gives its number.
+    pub(super) fn file(&mut self, name: &str) -> u32 {
+        self.sources.add(name)
+    }
+
     /// Adds an error.
     pub(super) fn error(&mut self, code: Code, at: Spot, message: String, help: Option<&str>) {
         self.add(Severity::Error, code, at, message, help);
@@ -265,13 +294,30 @@ impl Collected {
         self.found.push((spot, Problem { severity, code, file, line, column, length, message, help }));
     }
 
+    /// How far it is, to go back to before this file was read.
+    pub(super) const fn mark(&self) -> Mark {
+        Mark { found: self.found.len(), errors: self.errors }
+    }
+
+    /// Forgets what was found since in `file`, which is read anew.
+    pub(super) fn back_to(&mut self, mark: Mark, file: u32) {
+        self.found.truncate(mark.found);
+        self.errors = mark.errors;
+        if let Some(source) = self.sources.get_mut(file) {
+            source.secrets.clear();
+        }
+    }
+
     /// How many errors there are.
     pub(super) fn errors(&self) -> usize {
         self.errors
     }
 
-    /// All of them by place, and the files.
-    pub(super) fn finish(mut self) -> (Vec<Problem>, Sources) {
+    /// All of them by place, and the files; `texts` are theirs, by number.
+    pub(super) fn finish(mut self, texts: impl IntoIterator<Item = String>) -> (Vec<Problem>, Sources) {
+        for (source, text) in self.sources.files.iter_mut().zip(texts) {
+            source.text = text;
+        }
         self.found.sort_by_key(|(spot, _)| *spot);
         self.found.dedup();
         (self.found.into_iter().map(|(_, problem)| problem).collect(), self.sources)
@@ -284,7 +330,7 @@ impl Collected {
     }
 
     /// Notes which characters of the file no message may show, if `key` holds secrets.
-    pub(super) fn hide_secrets(&mut self, key: &str, value: &Node) {
+    pub(super) fn hide_secrets(&mut self, key: &str, value: &Node<'_>) {
         if !holds_secrets(key) || key.ends_with("_file") || key.starts_with("max_") {
             return;
         }
@@ -312,7 +358,7 @@ impl Collected {
     }
 
     fn hide(&mut self, spot: Spot) {
-        if let Some(source) = self.sources.files.get_mut(spot.file) {
+        if let Some(source) = self.sources.get_mut(spot.file) {
             source.secrets.push(spot);
         }
     }

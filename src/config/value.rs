@@ -203,17 +203,22 @@ fn key_hash(text: &str) -> Result<[u8; 32], String> {
     let Some(hex) = text.strip_prefix("sha256:") else {
         return Err(format!("this is not a key's hash, `sha256:` and 64 hex digits\n{help}"));
     };
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' | b'A'..=b'F' => Some((byte | 0x20) - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
     let mut hash = [0; 32];
-    let fits = hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit());
-    for (i, byte) in hash.iter_mut().enumerate().filter(|_| fits) {
-        *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap_or(0);
+    let read = hash.iter_mut().zip(pairs).try_for_each(|(byte, [high, low])| {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+        Some(())
+    });
+    if read.is_some() && pairs.len() == hash.len() && rest.is_empty() {
+        return Ok(hash);
     }
     let long = hex.chars().count();
-    if fits {
-        Ok(hash)
-    } else {
-        Err(format!("a key's hash has 64 hex digits after `sha256:`, this has {long} characters\n{help}"))
-    }
+    Err(format!("a key's hash has 64 hex digits after `sha256:`, this has {long} characters\n{help}"))
 }
 
 fn header(text: &str) -> Result<HeaderName, String> {

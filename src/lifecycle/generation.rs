@@ -191,7 +191,11 @@ impl Running {
         }
         let callers = std::mem::replace(&mut self.callers, prepared.callers);
         let services = std::mem::replace(&mut self.services, prepared.services);
-        tokio::task::spawn_local(Retired::new(services.into_values(), callers).fade());
+        // At the start nothing is replaced.
+        if !Arc::ptr_eq(&callers, &self.callers) {
+            let retired = Retired::new(services.into_values(), callers, &self.state);
+            tokio::task::spawn_local(retired.fade());
+        }
         // A path that is given up goes, and one that was lost and made anew has a new file.
         self.files.retain(|path, _| {
             self.services.values().any(|service| service.config.listen.path() == Some(path))

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::admin::ProcessState;
 use crate::admit::caller::CallerBook;
 use crate::config::Callers;
 use crate::service::Service;
@@ -17,18 +18,28 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Retired {
     services: Vec<Arc<Service>>,
     book: Arc<CallerBook>,
+    /// Counts it among the configurations in memory.
+    _counted: Arc<()>,
 }
 
 impl Retired {
-    pub(super) fn new(services: impl IntoIterator<Item = Arc<Service>>, book: Arc<CallerBook>) -> Self {
-        Self { services: services.into_iter().collect(), book }
+    pub(super) fn new(
+        services: impl IntoIterator<Item = Arc<Service>>,
+        book: Arc<CallerBook>,
+        state: &ProcessState,
+    ) -> Self {
+        Self { services: services.into_iter().collect(), book, _counted: state.keep_earlier() }
     }
 
-    /// Keeps them as long as requests from before the reload need them.
+    /// Keeps them as long as requests from before the reload need them: nearly always not at all, and the next reload
+    /// does not find two earlier ones in memory.
     pub(super) async fn fade(mut self) {
-        while !self.services.is_empty() {
-            sleep(LOOK).await;
+        loop {
             self.services.retain(|service| Arc::strong_count(service) > 1);
+            if self.services.is_empty() {
+                break;
+            }
+            sleep(LOOK).await;
         }
         let callers: Arc<Callers> = Arc::clone(self.book.callers());
         while Arc::strong_count(&self.book) > 1 {

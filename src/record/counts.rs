@@ -102,8 +102,7 @@ impl ServiceCounts {
         let mut found = Vec::new();
         for code in 0..CODES.len() {
             for reason in std::iter::once(None).chain(Reason::all().map(Some)) {
-                let place = Requests::place(code, reason);
-                let n = self.shards.iter().map(|shard| shard.requests.0[place].get()).sum();
+                let n = self.shards.iter().map(|shard| shard.requests.get(code, reason)).sum();
                 if n > 0 {
                     found.push((code, reason, n));
                 }
@@ -119,7 +118,7 @@ impl ServiceCounts {
             for code in 0..CODES.len() {
                 let mut sum = DurationSum::default();
                 for shard in self.shards.iter() {
-                    if let Some(one) = shard.durations.0[method * CODES.len() + code].get() {
+                    if let Some(one) = shard.durations.get(method, code) {
                         sum.add(one);
                     }
                 }
@@ -218,41 +217,58 @@ pub struct ShardCounts {
     pub(super) top: Mutex<Top>,
 }
 
-/// Finished requests by code and reason.
+/// Finished requests by code and reason; a code takes memory once it is used: a service knows few, and there may be a
+/// thousand services.
 #[derive(Debug)]
-pub(super) struct Requests(Box<[Count]>);
+pub(super) struct Requests([OnceLock<Box<Reasons>>; CODES.len()]);
+
+/// The requests of one code, by reason; those without one first.
+type Reasons = [Count; Reason::COUNT + 1];
 
 impl Default for Requests {
     fn default() -> Self {
-        Self((0..CODES.len() * (Reason::COUNT + 1)).map(|_| Count::default()).collect())
+        Self([const { OnceLock::new() }; CODES.len()])
     }
 }
 
 impl Requests {
-    fn place(code: usize, reason: Option<Reason>) -> usize {
-        code * (Reason::COUNT + 1) + reason.map_or(0, |reason| reason.index() + 1)
+    fn place(reason: Option<Reason>) -> usize {
+        reason.map_or(0, |reason| reason.index() + 1)
     }
 
     /// Counts one request; only the owning shard may call it.
     pub(super) fn add(&self, code: usize, reason: Option<Reason>) {
-        self.0[Self::place(code, reason)].add(1);
+        let reasons = self.0[code].get_or_init(|| Box::new(std::array::from_fn(|_| Count::default())));
+        reasons[Self::place(reason)].add(1);
+    }
+
+    fn get(&self, code: usize, reason: Option<Reason>) -> u64 {
+        self.0[code].get().map_or(0, |reasons| reasons[Self::place(reason)].get())
     }
 }
 
-/// Durations by method and code; a cell takes memory once it is used.
+/// Durations by method and code; a method and a cell take memory once they are used.
 #[derive(Debug)]
-pub(super) struct DurationTable(Box<[OnceLock<Box<Durations>>]>);
+pub(super) struct DurationTable([OnceLock<Box<Cells>>; METHODS.len()]);
+
+/// The durations of one method by code.
+type Cells = [OnceLock<Box<Durations>>; CODES.len()];
 
 impl Default for DurationTable {
     fn default() -> Self {
-        Self((0..METHODS.len() * CODES.len()).map(|_| OnceLock::new()).collect())
+        Self([const { OnceLock::new() }; METHODS.len()])
     }
 }
 
 impl DurationTable {
     /// The cell of this method and code.
     pub(super) fn cell(&self, method: usize, code: usize) -> &Durations {
-        self.0[method * CODES.len() + code].get_or_init(Box::default)
+        let cells = self.0[method].get_or_init(|| Box::new([const { OnceLock::new() }; CODES.len()]));
+        cells[code].get_or_init(Box::default)
+    }
+
+    fn get(&self, method: usize, code: usize) -> Option<&Durations> {
+        self.0[method].get()?[code].get().map(|cell| &**cell)
     }
 }
 

@@ -88,11 +88,11 @@ impl Scribe {
     }
 
     /// Counts a client connection as open until the value is dropped.
-    pub fn connection(self: &Rc<Self>) -> OpenConnection {
+    pub fn connection(&self) -> OpenConnection {
         let mine = self.mine();
         mine.connections.add(1);
         mine.connections_total.add(1);
-        OpenConnection(Rc::clone(self))
+        OpenConnection { counts: Arc::clone(&self.counts), shard: self.shard }
     }
 
     /// Counts a TLS handshake as in progress until the value is dropped.
@@ -144,13 +144,17 @@ impl Scribe {
     }
 }
 
-/// A client connection, counted as open while this lives.
+/// A client connection, counted as open while this lives. It may live for days, over many reloads: it holds the counts,
+/// which they all share, and not the scribe, which would keep the callers of its configuration in memory.
 #[derive(Debug)]
-pub struct OpenConnection(Rc<Scribe>);
+pub struct OpenConnection {
+    counts: Arc<ServiceCounts>,
+    shard: ShardId,
+}
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.mine().connections.sub(1);
+        self.counts.shards.of(self.shard).connections.sub(1);
     }
 }
 

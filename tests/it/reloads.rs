@@ -329,6 +329,31 @@ fn requests_in_progress_count_over_a_reload() {
 }
 
 #[test]
+fn what_a_reload_replaced_leaves_memory_with_the_last_request_that_needs_it() {
+    let world = World::new();
+    let worker = world.worker("a");
+    let buckler = world.one_service("");
+    let held = || buckler.metrics().sum("buckler_config_held", &[]);
+    assert_eq!(held(), 1.0);
+    // Connections that stay idle, with and without a request behind them, and one in the middle of one.
+    let (mut idle, _silent, mut busy) = (buckler.connect(), buckler.connect(), buckler.connect());
+    idle.answer(&get("/")).is(200);
+    worker.once(&[Step::TakeBody, Step::Gate, Step::Echo]);
+    busy.send(get("/slow").bytes());
+    eventually("the request at the worker", || worker.count() == 2);
+    for n in 0..5 {
+        let rest = if n % 2 == 0 { String::new() } else { more("three", "two") };
+        let limits = format!("limits: {{ default: {{ rate: {}/s, burst: 4000000 }} }}", 1_000_000 + n);
+        world.reload(&buckler, &format!("{}{rest}", one_service(&limits)));
+        eventually("only what the request in progress needs", || held() == 2.0);
+    }
+    worker.open_gate();
+    busy.read_response().is(200);
+    eventually("the one in use alone", || held() == 1.0);
+    idle.answer(&get("/")).is(200);
+}
+
+#[test]
 fn a_request_is_logged_where_it_was_begun() {
     let world = World::new();
     let worker = world.worker("a");

@@ -1,9 +1,7 @@
 //! `limits.agreements`: with whom, how much, until when.
 
-use std::collections::HashMap;
-
 use super::limits::Parts;
-use super::{Checker, items, value};
+use super::{Checker, Quick, items, value};
 use crate::config::file::{self, Field};
 use crate::config::report::{Code, Spot};
 use crate::config::units::Day;
@@ -18,8 +16,9 @@ impl Checker<'_> {
         list: &Field<file::List<file::Agreement>>,
         callers: &Callers,
     ) -> Vec<Agreement> {
-        let mut first: HashMap<usize, Spot> = HashMap::new();
-        let mut agreements = Vec::new();
+        let mut first: Quick<usize, Spot> = Quick::default();
+        let written = list.as_ref().and_then(|list| list.value.as_ref()).map_or(0, Vec::len);
+        let mut agreements = Vec::with_capacity(written);
         for (agreement, at) in items(list) {
             let (numbers, names) = self.parties(agreement, at, callers, &mut first);
             let quota =
@@ -44,7 +43,7 @@ impl Checker<'_> {
         agreement: &'f file::Agreement,
         at: Spot,
         callers: &Callers,
-        first: &mut HashMap<usize, Spot>,
+        first: &mut Quick<usize, Spot>,
     ) -> (Vec<usize>, Vec<&'f str>) {
         const HELP: &str = "write `caller: name`, or `callers: [one, two]`";
         match (&agreement.caller, &agreement.callers) {
@@ -63,7 +62,8 @@ impl Checker<'_> {
             _ => {}
         }
         let one = agreement.caller.as_ref().and_then(|caller| Some((caller.value.as_ref()?, caller.at)));
-        let (mut numbers, mut names) = (Vec::new(), Vec::new());
+        // Most name one: a Vec that grows begins with four.
+        let (mut numbers, mut names) = (Vec::with_capacity(1), Vec::with_capacity(1));
         for (name, at) in one.into_iter().chain(items(&agreement.callers)) {
             names.push(name.as_str());
             let Some(number) = self.caller(name, at, callers) else { continue };

@@ -1,13 +1,13 @@
 //! `callers`: who is known, by which key or network, in which tier.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use http::HeaderName;
 
 use super::edge::asks;
-use super::{Checker, entries, items, value};
+use super::{Checker, Quick, each, entries, items, value};
 use crate::config::collect::{Located, nearest};
 use crate::config::file::{self, File};
 use crate::config::report::{Code, Spot};
@@ -204,9 +204,9 @@ impl Checker<'_> {
     }
 
     fn known(&mut self, written: &file::Callers, tiers: &[Tier]) -> Vec<KnownCaller> {
-        let mut keys: HashMap<[u8; 32], (Spot, &str)> = HashMap::new();
-        let mut certificates: HashMap<Arc<str>, (Spot, &str)> = HashMap::new();
-        let mut networks: HashMap<ipnet::IpNet, (Spot, &str)> = HashMap::new();
+        let mut keys: Quick<[u8; 32], (Spot, &str)> = Quick::default();
+        let mut certificates: Quick<Arc<str>, (Spot, &str)> = Quick::default();
+        let mut networks: Quick<ipnet::IpNet, (Spot, &str)> = Quick::default();
         let mut known = Vec::with_capacity(entries(&written.known).len());
         for (key, caller) in entries(&written.known) {
             let Some(name) = &key.value else { continue };
@@ -240,9 +240,9 @@ impl Checker<'_> {
             }
             known.push(KnownCaller {
                 name: name.as_str().into(),
-                api_keys: items(&caller.api_keys).map(|(hash, _)| hash.0).collect(),
-                certificates: items(&caller.certificates).map(|(name, _)| name.0.clone()).collect(),
-                addresses: items(&caller.addresses).map(|(network, _)| network.0).collect(),
+                api_keys: each(&caller.api_keys, |hash| hash.0),
+                certificates: each(&caller.certificates, |name| Arc::clone(&name.0)),
+                addresses: each(&caller.addresses, |network| network.0),
                 tier: caller.tier.as_ref().and_then(|tier| self.tier(tier.value.as_ref()?, tier.at, tiers)),
                 at: self.problems.sources.at(key.at),
             });
@@ -265,18 +265,23 @@ impl Checker<'_> {
 
     fn given_once<'f, K: std::hash::Hash + Eq>(
         &mut self,
-        seen: &mut HashMap<K, (Spot, &'f str)>,
+        seen: &mut Quick<K, (Spot, &'f str)>,
         thing: K,
         what: &str,
         at: Spot,
         name: &'f str,
     ) {
-        if let Some((first, owner)) = seen.get(&thing) {
-            let message = format!("{what} already belongs to `{owner}` at {}", self.problems.place(*first));
-            self.error(Code::GivenTwice, at, message, "each belongs to one caller only; remove one");
-            return;
+        match seen.entry(thing) {
+            Entry::Vacant(free) => {
+                free.insert((at, name));
+            }
+            Entry::Occupied(taken) => {
+                let (first, owner) = taken.get();
+                let message =
+                    format!("{what} already belongs to `{owner}` at {}", self.problems.place(*first));
+                self.error(Code::GivenTwice, at, message, "each belongs to one caller only; remove one");
+            }
         }
-        seen.insert(thing, (at, name));
     }
 
     /// The number of a tier by its name.
@@ -303,8 +308,9 @@ impl Checker<'_> {
 }
 
 /// The place of each name, its first one.
-fn numbered<'n>(names: impl Iterator<Item = &'n Arc<str>>) -> HashMap<Arc<str>, usize> {
-    let mut numbers = HashMap::with_capacity(names.size_hint().0);
+fn numbered<'n>(names: impl Iterator<Item = &'n Arc<str>>) -> Quick<Arc<str>, usize> {
+    let mut numbers = Quick::default();
+    numbers.reserve(names.size_hint().0);
     for (number, name) in names.enumerate() {
         numbers.entry(Arc::clone(name)).or_insert(number);
     }

@@ -68,11 +68,14 @@ struct Checker<'p> {
     numbers: Numbers,
 }
 
+/// A map with very many entries: a quick hash tells.
+type Quick<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
 /// Numbers by names: there may be as many agreements as callers, and each names some.
 #[derive(Default)]
 struct Numbers {
-    tiers: HashMap<Arc<str>, usize>,
-    callers: HashMap<Arc<str>, usize>,
+    tiers: Quick<Arc<str>, usize>,
+    callers: Quick<Arc<str>, usize>,
     /// How many callers each tier has.
     members: Vec<usize>,
 }
@@ -94,6 +97,14 @@ fn value<T>(field: &Field<T>) -> Option<&T> {
 fn items<T>(field: &Field<List<T>>) -> impl Iterator<Item = (&T, Spot)> {
     let list = field.as_ref().and_then(|list| list.value.as_deref()).unwrap_or_default();
     list.iter().filter_map(|item| Some((item.value.as_ref()?, item.at)))
+}
+
+/// All right values of a list, made into something else, in no more memory than they need.
+fn each<T, U>(field: &Field<List<T>>, of: impl Fn(&T) -> U) -> Vec<U> {
+    let written = field.as_ref().and_then(|list| list.value.as_deref()).map_or(0, <[_]>::len);
+    let mut all = Vec::with_capacity(written);
+    all.extend(items(field).map(|(item, _)| of(item)));
+    all
 }
 
 /// The entries of a map of names.
@@ -152,7 +163,7 @@ impl Checker<'_> {
 
     /// How people are told of a rule; without a place for a built-in default.
     fn rule_ref(&self, name: impl Into<String>, at: Option<Spot>, reason: Option<&String>) -> Arc<RuleRef> {
-        let at = at.map(|spot| self.problems.sources.at(spot).to_string()).unwrap_or_default();
+        let at = at.map(|spot| self.problems.sources.at(spot).text()).unwrap_or_default();
         Arc::new(RuleRef { name: name.into(), at, reason: reason.cloned() })
     }
 

@@ -12,7 +12,7 @@ use crate::config::tree::{Entry, Node};
 
 /// The five parts of a `Located`: four numbers of the place, then the value.
 pub(super) struct Place<'de, 'f> {
-    pub(super) node: &'de Node,
+    pub(super) node: &'de Node<'de>,
     pub(super) found: &'f mut Vec<Misfit>,
     pub(super) part: u8,
 }
@@ -45,10 +45,10 @@ impl<'de> SeqAccess<'de> for Place<'de, '_> {
 
 /// A map's entries; with `known`, those of a struct, whose other keys are reported and skipped.
 pub(super) struct Entries<'de, 'f> {
-    pub(super) entries: std::slice::Iter<'de, Entry>,
+    pub(super) entries: std::slice::Iter<'de, Entry<'de>>,
     pub(super) known: Option<(&'static str, &'static [&'static str])>,
     pub(super) found: &'f mut Vec<Misfit>,
-    pub(super) next: Option<&'de Entry>,
+    pub(super) next: Option<&'de Entry<'de>>,
 }
 
 impl<'de> MapAccess<'de> for Entries<'de, '_> {
@@ -57,7 +57,7 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
         for entry in self.entries.by_ref() {
             if let Some((name, fields)) = self.known
-                && !fields.contains(&entry.key.as_str())
+                && !fields.contains(&&*entry.key)
             {
                 self.found.push(unknown(name, fields, entry));
                 continue;
@@ -79,7 +79,7 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
 }
 
 /// A key, with or without its place.
-pub(super) struct Key<'de>(&'de Entry);
+pub(super) struct Key<'de>(&'de Entry<'de>);
 
 impl<'de> Deserializer<'de> for Key<'de> {
     type Error = Wrong;
@@ -94,7 +94,7 @@ impl<'de> Deserializer<'de> for Key<'de> {
         visitor: V,
     ) -> Result<V::Value, Wrong> {
         let Spot { file, line, column, length } = self.0.at;
-        let place = [file as u64, line.into(), column.into(), length.into()];
+        let place = [file, line, column, length];
         visitor.visit_seq(KeyPlace { place, part: 0, key: &self.0.key })
     }
 
@@ -106,7 +106,7 @@ impl<'de> Deserializer<'de> for Key<'de> {
 
 /// The five parts of a `Located` key.
 pub(super) struct KeyPlace<'de> {
-    pub(super) place: [u64; 4],
+    pub(super) place: [u32; 4],
     pub(super) part: usize,
     pub(super) key: &'de str,
 }
@@ -126,7 +126,7 @@ impl<'de> SeqAccess<'de> for KeyPlace<'de> {
 /// A map that was written as the value of its one main key.
 pub(super) struct Single<'de, 'f> {
     pub(super) key: Option<&'static str>,
-    pub(super) node: &'de Node,
+    pub(super) node: &'de Node<'de>,
     pub(super) found: &'f mut Vec<Misfit>,
 }
 
@@ -143,7 +143,7 @@ impl<'de> MapAccess<'de> for Single<'de, '_> {
 }
 
 pub(super) struct Items<'de, 'f> {
-    pub(super) items: std::slice::Iter<'de, Node>,
+    pub(super) items: std::slice::Iter<'de, Node<'de>>,
     pub(super) found: &'f mut Vec<Misfit>,
 }
 

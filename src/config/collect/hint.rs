@@ -8,7 +8,7 @@ use crate::config::tree::{Entry, shorten};
 /// What is said of everything that later versions will know.
 const NOT_BUILT: &str = "is planned but not built in this version";
 
-pub(super) fn unknown(of: &str, fields: &'static [&'static str], entry: &Entry) -> Misfit {
+pub(super) fn unknown(of: &str, fields: &'static [&'static str], entry: &Entry<'_>) -> Misfit {
     let at = entry.at;
     if let Some((key, what)) = planned(of, &entry.key) {
         let text = planned_text(key, what);

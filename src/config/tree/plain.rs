@@ -10,27 +10,75 @@ use std::borrow::Cow;
 use super::MAX_DEPTH;
 use super::steps::{Place, Step};
 
-/// The steps through a plain text. None: it is not plain.
-pub(super) fn steps(text: &str) -> Option<Vec<(Step<'_>, Place)>> {
-    if text.bytes().any(|byte| (byte < b' ' && byte != b'\n') || byte >= 0x7f) {
-        return None;
-    }
-    let mut reader =
-        Reader { steps: Vec::with_capacity(text.len() / 12), open: Vec::new(), awaited: None, line: 0 };
-    for line in text.split('\n') {
-        reader.line = reader.line.checked_add(1)?;
-        reader.read(line)?;
-    }
-    reader.end()
-}
-
-struct Reader<'t> {
+/// The steps through a text, line by line, for as long as it is plain.
+pub(super) struct Plain<'t> {
+    lines: std::str::Split<'t, char>,
+    /// The steps of the last line, and how many of them were given out.
     steps: Vec<(Step<'t>, Place)>,
+    given: usize,
     /// Blocks that have begun: whether a list, and how far it is indented.
     open: Vec<(bool, usize)>,
     /// A key whose value begins in a later line, by how far it is indented.
     awaited: Option<usize>,
     line: u32,
+    begun: bool,
+    ended: bool,
+}
+
+/// The text is not plain from here on.
+#[derive(Debug)]
+pub(super) struct NotPlain;
+
+impl<'t> Plain<'t> {
+    /// The steps through this text. None: it is not plain.
+    pub(super) fn new(text: &'t str) -> Option<Self> {
+        let is_odd = |byte: &u8| (*byte < b' ' && *byte != b'\n') || *byte >= 0x7f;
+        // In pieces: many bytes are then looked at together.
+        if text.as_bytes().chunks(256).any(|piece| piece.iter().filter(|byte| is_odd(byte)).count() > 0) {
+            return None;
+        }
+        Some(Self {
+            lines: text.split('\n'),
+            steps: Vec::new(),
+            given: 0,
+            open: Vec::new(),
+            awaited: None,
+            line: 0,
+            begun: false,
+            ended: false,
+        })
+    }
+
+    /// Reads the next line. None: it is not plain.
+    fn go_on(&mut self) -> Option<()> {
+        (self.given, self.line) = (0, self.line.checked_add(1)?);
+        self.steps.clear();
+        if let Some(line) = self.lines.next() {
+            return self.read(line);
+        }
+        self.ended = true;
+        self.end()
+    }
+}
+
+impl<'t> Iterator for Plain<'t> {
+    type Item = Result<(Step<'t>, Place), NotPlain>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(step) = self.steps.get(self.given) {
+                self.given += 1;
+                return Some(Ok(step.clone()));
+            }
+            if self.ended {
+                return None;
+            }
+            if self.go_on().is_none() {
+                (self.ended, self.given) = (true, self.steps.len());
+                return Some(Err(NotPlain));
+            }
+        }
+    }
 }
 
 /// What is left of a line, and the column that it begins at, from 0.
@@ -63,7 +111,7 @@ impl<'t> Rest<'t> {
     }
 }
 
-impl<'t> Reader<'t> {
+impl<'t> Plain<'t> {
     fn add(&mut self, step: Step<'t>, at: usize, length: usize) -> Option<()> {
         let column = u32::try_from(at + 1).ok()?;
         let length = u32::try_from(length.max(1)).ok()?;
@@ -87,7 +135,7 @@ impl<'t> Reader<'t> {
         let is_item = rest.text.starts_with("- ");
         match (self.awaited.take(), self.open.is_empty()) {
             (Some(key), _) if indent > key => self.begin(is_item, indent)?,
-            (None, true) if indent == 0 && self.steps.is_empty() => self.begin(is_item, indent)?,
+            (None, true) if indent == 0 && !self.begun => self.begin(is_item, indent)?,
             (None, false) => {
                 while let Some((list, _)) = self.open.pop_if(|(_, open)| *open > indent) {
                     self.add(if list { Step::ListEnd } else { Step::MapEnd }, 0, 1)?;
@@ -105,6 +153,7 @@ impl<'t> Reader<'t> {
         if self.open.len() > MAX_DEPTH {
             return None;
         }
+        self.begun = true;
         self.open.push((list, indent));
         self.add(if list { Step::List } else { Step::Map }, indent, 1)
     }
@@ -179,7 +228,8 @@ impl<'t> Reader<'t> {
                 b'{' | b'[' => self.flow(rest, depth + 1)?,
                 b'"' | b'\'' => self.quoted(rest)?,
                 _ => {
-                    let end = rest.text.find([',', '[', ']', '{', '}'])?;
+                    let ends = |byte: u8| matches!(byte, b',' | b'[' | b']' | b'{' | b'}');
+                    let end = rest.text.bytes().position(ends)?;
                     let text = rest.text[..end].trim_end_matches(' ');
                     if !is_bare(text) || text.contains(" #") {
                         return None;
@@ -205,20 +255,20 @@ impl<'t> Reader<'t> {
         Some(rest.skip(1))
     }
 
-    fn end(mut self) -> Option<Vec<(Step<'t>, Place)>> {
-        if self.awaited.is_some() || self.steps.is_empty() {
+    fn end(&mut self) -> Option<()> {
+        if self.awaited.is_some() || !self.begun {
             return None;
         }
         while let Some((list, _)) = self.open.pop() {
             self.add(if list { Step::ListEnd } else { Step::MapEnd }, 0, 1)?;
         }
-        Some(self.steps)
+        Some(())
     }
 }
 
 /// The key that a text begins with, if it is a word without quotes and `: ` or the end of the line follows.
 fn key_of(text: &str) -> Option<&str> {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-./@".contains(byte);
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/' | b'@');
     let length = text.as_bytes().iter().position(|byte| !plain(byte))?;
     let (key, behind) = text.split_at(length);
     let first = key.bytes().next()?;
@@ -229,7 +279,10 @@ fn key_of(text: &str) -> Option<&str> {
 /// Whether this is one word or several without quotes, and nothing else to YAML.
 fn is_bare(text: &str) -> bool {
     let begins = |byte: u8| byte.is_ascii_alphanumeric() || b"._/~$+(<=^;\\".contains(&byte);
-    text.bytes().next().is_some_and(begins) && !text.contains(": ") && !text.ends_with(':')
+    let is_pair = |pair: &[u8]| pair == b": ";
+    text.bytes().next().is_some_and(begins)
+        && !text.as_bytes().windows(2).any(is_pair)
+        && !text.ends_with(':')
 }
 
 #[cfg(test)]
@@ -261,7 +314,8 @@ mod tests {
     }
 
     fn quick(text: &str) -> Option<Vec<(Step<'_>, Place)>> {
-        Some(steps(text)?.into_iter().map(|(step, at)| at_beginning(step, at)).collect())
+        let steps: Result<Vec<_>, _> = Plain::new(text)?.collect();
+        Some(steps.ok()?.into_iter().map(|(step, at)| at_beginning(step, at)).collect())
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, options};
 
-use super::plain;
+use super::plain::{NotPlain, Plain};
 
 /// A step through a YAML document.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,15 +68,16 @@ pub(super) type Taken<'t> = (Step<'t>, Marks, Place);
 /// The steps through a file.
 pub(super) enum Steps<'t> {
     /// Of a plain one.
-    Plain(std::vec::IntoIter<(Step<'t>, Place)>),
+    Plain(Plain<'t>),
     /// Of any other.
     Whole(Box<Parser<'t, StrInput<'t>>>),
 }
 
 impl<'t> Steps<'t> {
-    /// The steps through this text.
-    pub(super) fn new(text: &'t str) -> Self {
-        plain::steps(text).map_or_else(|| Self::whole(text), |steps| Self::Plain(steps.into_iter()))
+    /// The steps through a text that begins plainly. They end with a fault that says nothing where it is not plain any
+    /// more: then all of it is to be read by the other parser.
+    pub(super) fn plain(text: &'t str) -> Option<Self> {
+        Plain::new(text).map(Self::Plain)
     }
 
     /// The same, by the parser that knows all of YAML.
@@ -90,7 +91,10 @@ impl<'t> Iterator for Steps<'t> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Self::Plain(steps) => steps.next().map(|(step, at)| Ok((step, Marks::default(), at))),
+            Self::Plain(steps) => steps.next().map(|next| match next {
+                Ok((step, at)) => Ok((step, Marks::default(), at)),
+                Err(NotPlain) => Err(Fault { at: place(0, 0, 1), what: String::new() }),
+            }),
             Self::Whole(parser) => parser.next().map(|next| match next {
                 Ok((event, span)) => Ok(taken(event, &span)),
                 Err(error) => Err(fault(&error)),

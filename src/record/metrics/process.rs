@@ -20,6 +20,8 @@ pub struct ProcessReading {
     pub reloaded_unix_micros: u64,
     /// The hash of the configuration in use.
     pub config_hash: String,
+    /// How many configurations are in memory, the one in use among them.
+    pub configurations: u64,
     /// Access log lines lost because the writing thread could not keep up.
     pub log_dropped: u64,
     /// Access log writes that failed.
@@ -49,6 +51,8 @@ impl ProcessReading {
             "When the configuration in use was loaded",
         )?
         .gauge_f64(&[], seconds(self.reloaded_unix_micros))?;
+        page.gauge("buckler_config_held", "Configurations in memory: the one in use, and earlier ones")?
+            .gauge(&[], self.configurations)?;
         page.family("buckler_config_hash", "The configuration in use", None, MetricType::Info)?
             .info(&[("hash", self.config_hash.as_str())])
     }
