@@ -14,8 +14,10 @@
 //!
 //! Smooth weighted round robin looks at every worker for each turn, earliest-deadline-first keeps a heap; golden-ratio
 //! steps over the added-up weights cost the same for any workers, but with few of them they are less even than people
-//! expect of a round robin: of four equal workers one may have two of four turns. So there are two forms:
+//! expect of a round robin: of four equal workers one may have two of four turns. So there are three forms:
 //!
+//! - **A round** when all weights are the same: one after another, in the order of the set. What belongs to neighbours
+//!   lies side by side in memory, so that of very many workers a turn does not begin with a wait for each table.
 //! - **A cycle** when the weights, divided by their greatest common divisor, add up to at most [`LONGEST_CYCLE`]:
 //!   the whole schedule is laid out once, earliest deadline first among the turns already released (the windows of
 //!   Baruah et al., "Proportionate progress", 1996). No worker is ever a whole turn ahead of or behind its share, and
@@ -25,7 +27,7 @@
 //!   unit exactly once: exact for every weight up to 65535, and even on the way, because multiples of a number whose
 //!   continued fraction has only small terms spread evenly (Niederreiter, "Random Number Generation", 1992, ch. 3).
 //!
-//! A turn of either is a table look-up. Where the order begins is chosen at random, so shards do not move in step.
+//! A turn of each is a look-up. Where the order begins is chosen at random, so shards do not move in step.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -49,6 +51,7 @@ const STEPS_COMPARED: usize = 64;
 /// Takes turns between items `0..weights.len()`.
 #[derive(Debug)]
 pub(super) enum Order {
+    Round { of: usize, at: usize },
     Cycle { turns: Box<[u32]>, at: usize },
     Rotation(Box<Rotation>),
 }
@@ -66,8 +69,12 @@ impl Order {
         let wheel = Wheel::new(units)?;
         let ring = wheel.whole();
         let at = ((u128::from(phase) * u128::from(ring)) >> 64) as u64;
+        let turn = usize::try_from(at).unwrap_or(0);
+        if ring == units.len() as u64 {
+            return Some(Self::Round { of: units.len(), at: turn });
+        }
         if ring <= LONGEST_CYCLE {
-            return Some(Self::Cycle { turns: schedule(units, ring), at: usize::try_from(at).unwrap_or(0) });
+            return Some(Self::Cycle { turns: schedule(units, ring), at: turn });
         }
         Some(Self::Rotation(Box::new(Rotation { step: golden_step(ring), wheel, at })))
     }
@@ -75,6 +82,11 @@ impl Order {
     /// Whose turn it is.
     pub(super) fn next(&mut self) -> usize {
         match self {
+            Self::Round { of, at } => {
+                let turn = *at;
+                *at = if turn + 1 == *of { 0 } else { turn + 1 };
+                turn
+            }
             Self::Cycle { turns, at } => {
                 let turn = turns[*at];
                 *at = if *at + 1 == turns.len() { 0 } else { *at + 1 };
@@ -117,10 +129,6 @@ pub(super) fn units(weights: &[(u16, u8)]) -> Vec<u64> {
 
 /// Turn k of an item with `unit` of `ring` turns is released at floor(k·ring/unit) and due at ceil((k+1)·ring/unit).
 fn schedule(units: &[u64], ring: u64) -> Box<[u32]> {
-    // Equal weights are common, and this is ten times as quick.
-    if units.len() as u64 == ring {
-        return (0_u32..).take(units.len()).collect();
-    }
     let released = |item: usize, k: u64| k * ring / units[item];
     let due = |item: usize, k: u64| ((k + 1) * ring).div_ceil(units[item]);
     let mut waiting: BinaryHeap<_> = (0..units.len()).map(|item| Reverse((0, item, 0))).collect();
@@ -223,6 +231,14 @@ mod tests {
     }
 
     #[test]
+    fn very_many_equal_workers_take_turns_one_after_the_other() {
+        let mut order = turns(&[7; 10_000], 0);
+        for _ in 0..2 {
+            assert!((&mut order).take(10_000).eq(0..10_000));
+        }
+    }
+
+    #[test]
     fn all_of_weight_zero_share_evenly() {
         let order: Vec<usize> = turns(&[0; 3], 0).take(6).collect();
         assert_eq!(order, [0, 1, 2, 0, 1, 2]);
@@ -242,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_lap_of_a_rotation_is_exact_to_the_unit() {
-        for weights in [vec![65_535, 1], vec![60_000, 5_536, 7, 1], vec![1; 1_025]] {
+        for weights in [vec![65_535, 1], vec![60_000, 5_536, 7, 1], [vec![1; 1_025], vec![2]].concat()] {
             let mut counts = vec![0_u64; weights.len()];
             let lap: u64 = whole(&weights).iter().sum();
             for turn in turns(&weights, 99).take(usize::try_from(lap).unwrap()) {

@@ -11,35 +11,47 @@ use crate::clock::Moment;
 use crate::config::Endpoint;
 use crate::shard::{Count, PerShard};
 
-/// One worker.
+/// One worker. What a good request looks at stands first, on one cache line with the count of whoever holds the worker:
+/// of ten thousand workers each request meets another one, and waits for each line of it.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Worker {
-    /// Its address.
-    pub address: Endpoint,
-    /// The address as text, for logs and metrics.
-    pub name: Arc<str>,
     /// What it did, per shard.
     pub counts: PerShard<WorkerCounts>,
-    /// Its checks.
-    pub checks: CheckCounts,
+    /// Places taken, while there is a bound.
+    pub(super) seats: AtomicU32,
     /// Whether what may be sent to it is anything but its whole share.
     pub(super) troubled: AtomicBool,
     /// Whether it is left alone because of its connections: a good connection reads only this.
     pub(super) away: AtomicBool,
+    /// Its address.
+    pub address: Endpoint,
+    /// The address as text, for logs and metrics.
+    pub name: Arc<str>,
+    /// Its checks.
+    pub checks: CheckCounts,
     /// Behind a lock that only failures, recoveries, the judge and people looking take: never the path of a good
     /// request. The two flags above are written only while it is held.
     pub(super) health: Mutex<Health>,
-    /// Places taken, while there is a bound.
-    pub(super) seats: AtomicU32,
 }
 
-/// What a worker did, on one shard.
+/// What a worker did, on one shard. The counts of a good request, up to answers 2xx, are one cache line.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct WorkerCounts {
     /// Attempts sent to it.
     pub attempts: Count,
     /// Attempts in progress.
     pub active: Count,
+    /// Attempts that ended well, as `score` judges.
+    pub good: Count,
+    /// Attempts whose whole request is at the worker and that wait for the head of its answer.
+    pub waiting: Count,
+    /// Nanoseconds that those attempts waited which then got an answer or were given up as too late; not those whose
+    /// client left.
+    pub waited_nanos: Count,
+    /// The number of attempts in `waited_nanos`.
+    pub waited: Count,
     /// Answers by class: 1xx to 5xx at 0 to 4.
     pub answers: [Count; 5],
     /// Connections opened.
@@ -50,17 +62,8 @@ pub struct WorkerCounts {
     pub failures: Count,
     /// Open connections, in use or idle.
     pub connections: Count,
-    /// Attempts that ended well, as `score` judges.
-    pub good: Count,
     /// Attempts that say that the worker is ill.
     pub bad: Count,
-    /// Attempts whose whole request is at the worker and that wait for the head of its answer.
-    pub waiting: Count,
-    /// Nanoseconds that those attempts waited which then got an answer or were given up as too late; not those whose
-    /// client left.
-    pub waited_nanos: Count,
-    /// The number of attempts in `waited_nanos`.
-    pub waited: Count,
 }
 
 /// A claimed trial. A request that drops it before the worker showed how it is, since its client left or its own time
