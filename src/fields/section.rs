@@ -128,7 +128,7 @@ impl Section {
     }
 
     /// The same of a line that was read, with its name in any case.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note_read(&mut self, at: usize, value: usize) {
         let name = &mut self.text[at..value - 2];
         lower(name);

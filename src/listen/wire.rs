@@ -291,6 +291,13 @@ impl Wire {
         }
     }
 
+    /// Passes the end of a message of which no byte is behind its head: it is here with the head.
+    pub fn pass_end(&mut self) {
+        if matches!(self.state, State::End) {
+            self.state = State::Head(Head::new());
+        }
+    }
+
     /// One part further. A stride of nothing means that more bytes are needed.
     fn step(&mut self, rest: &[u8]) -> Result<Stride, Bad> {
         match &mut self.state {
@@ -307,7 +314,7 @@ impl Wire {
                 Ok(Stride { taken, event: Some(Event::Head(facts)) })
             }
             State::End => {
-                self.state = State::Head(Head::new());
+                self.pass_end();
                 Ok(Stride { taken: 0, event: Some(Event::End) })
             }
             _ => self.step_in_body(rest),
