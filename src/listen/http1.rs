@@ -164,13 +164,19 @@ async fn talk(line: Rc<Line>) -> End {
             Ok(false) => return End::Done,
             Err(end) => return end,
         }
-        if !poll_fn(|cx| Poll::Ready(line.settle(cx))).await {
+        if !at_once(|cx| line.settle(cx)).await {
             return End::Done;
         }
         if line.has_had_turn() {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Takes a step that needs its task and never waits.
+async fn at_once<T>(step: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    let mut step = Some(step);
+    poll_fn(|cx| step.take().map_or(Poll::Pending, |step| Poll::Ready(step(cx)))).await
 }
 
 impl State {

@@ -24,15 +24,22 @@ pub(super) struct Timer {
 
 impl Timer {
     /// Ready once the time is past `nanos` (of `Moment`).
+    #[inline]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, visitor: &Visitor, nanos: u64) -> Poll<()> {
+        if self.will_ring_by(nanos) { Poll::Pending } else { self.poll_anew(cx, visitor, nanos) }
+    }
+
+    /// It is set, in time, and has not rung.
+    fn will_ring_by(&self, nanos: u64) -> bool {
+        let (Some(sleep), Some(rings_at)) = (&self.sleep, self.rings_at) else { return false };
+        rings_at <= nanos && !sleep.is_elapsed()
+    }
+
+    /// It has rung, or would too late.
+    fn poll_anew(&mut self, cx: &mut Context<'_>, visitor: &Visitor, nanos: u64) -> Poll<()> {
         loop {
-            match (&self.sleep, self.rings_at) {
-                (Some(sleep), Some(rings_at)) if rings_at <= nanos => {
-                    if !sleep.is_elapsed() {
-                        return Poll::Pending;
-                    }
-                }
-                _ => ready!(self.set(cx, nanos)),
+            if self.rings_at.is_none_or(|rings_at| rings_at > nanos) {
+                ready!(self.set(cx, nanos));
             }
             self.rings_at = None;
             if visitor.refresh_clock().nanos >= nanos {

@@ -100,6 +100,8 @@ pub struct Spans {
     pub target: Range<usize>,
     /// The fields, in order.
     pub fields: Vec<FieldSpan>,
+    /// One of them is not written `name: value`: no blank before its value, other ones, or some behind it.
+    pub oddly_written: bool,
 }
 
 /// One part of a body, as [`Wire::part`] finds it.
@@ -289,6 +291,13 @@ impl Wire {
         }
     }
 
+    /// Passes the end of a message of which no byte is behind its head: it is here with the head.
+    pub fn pass_end(&mut self) {
+        if matches!(self.state, State::End) {
+            self.state = State::Head(Head::new());
+        }
+    }
+
     /// One part further. A stride of nothing means that more bytes are needed.
     fn step(&mut self, rest: &[u8]) -> Result<Stride, Bad> {
         match &mut self.state {
@@ -305,7 +314,7 @@ impl Wire {
                 Ok(Stride { taken, event: Some(Event::Head(facts)) })
             }
             State::End => {
-                self.state = State::Head(Head::new());
+                self.pass_end();
                 Ok(Stride { taken: 0, event: Some(Event::End) })
             }
             _ => self.step_in_body(rest),

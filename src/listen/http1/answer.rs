@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
@@ -14,8 +14,8 @@ use tokio::io::AsyncWrite;
 use super::head::{self, Course, Framing};
 use super::line::{BodyMarks, Io, Line, Phase};
 use super::request::Asked;
-use super::{End, scratch};
-use crate::inbound::Reply;
+use super::{End, at_once, scratch};
+use crate::inbound::{Reply, Visitor};
 use crate::message::Response;
 
 /// Pieces up to this size are put together before they are sent; larger ones go out from where they are. In bytes.
@@ -62,51 +62,67 @@ impl Drop for WholeOrReset<'_> {
     }
 }
 
+/// How an answer stands after its first step.
+enum Begun {
+    /// All of it is out, or it is broken.
+    Over(Result<bool, End>),
+    /// There is more of it, or the client does not take it at once.
+    Under(Sending, Out),
+}
+
 /// Sends an answer. Whether another request may follow.
 pub(super) async fn send(line: &Line, answer: Response<Reply>, asked: &Asked) -> Result<bool, End> {
-    let in_the_way = poll_fn(|cx| Poll::Ready(line.begin_answer(cx))).await;
-    let mut out = Out::take(&mut line.io.borrow_mut());
-    let now = line.visitor.now();
-    let Response { head, body } = answer;
+    match at_once(|cx| begin(cx, line, answer, asked)).await {
+        Begun::Over(sent) => sent,
+        Begun::Under(sending, out) => sending.go_on(line, out).await,
+    }
+}
+
+/// Writes the head of an answer, and sends it with its body if that is here and not large, as nearly every answer is.
+fn begin(cx: &mut Context<'_>, line: &Line, answer: Response<Reply>, asked: &Asked) -> Begun {
+    let Response { head, body: mut reply } = answer;
+    let (mut out, in_the_way) = line.begin_answer(cx);
     let keep_alive = asked.keep_alive && !in_the_way;
-    let course = head::write((&head, &body), (asked, keep_alive), now, &mut out.bytes);
-    // It is written: its memory does not wait for a body that may take days.
-    drop(head);
-    let mut reply = Some(body);
-    if course.framing == Framing::Length(0)
-        && let Some(mut reply) = reply.take()
-    {
-        // The head is all of it, whether its worker has said so or not.
-        reply.complete();
+    let course = head::write((&head, &reply), (asked, keep_alive), line.visitor.now(), &mut out.bytes);
+    let whole = match course.framing {
+        Framing::Length(0) => {
+            // The head is all of it, whether its worker has said so or not.
+            reply.complete();
+            true
+        }
+        Framing::Length(length) if length <= COPIED as u64 => match reply.take_whole() {
+            Some(page) if page.len() as u64 != length => return Begun::Over(Err(End::Broken)),
+            Some(page) => {
+                out.bytes.extend_from_slice(&page);
+                true
+            }
+            None => false,
+        },
+        _ => false,
+    };
+    if !whole {
+        return Begun::Under(Sending::new(Some(reply), course), out);
     }
-    let whole = (course.framing == Framing::Close).then(|| WholeOrReset::until_close(line));
-    let mut sending = Sending { reply, course, piece: Bytes::new(), tail: &[] };
-    // With the head in it this once; later ones take the buffer anew.
-    let mut first = Some(out);
-    let sent = poll_fn(|cx| {
-        let mut out = first.take().unwrap_or_else(|| Out::take(&mut line.io.borrow_mut()));
-        let polled = sending.poll(cx, line, &mut out);
-        out.keep(&mut line.io.borrow_mut());
-        polled
-    })
-    .await;
-    if sent.is_ok()
-        && let Some(whole) = whole
-    {
-        whole.sent();
-    }
-    sent
+    // Its record is written before the client can know.
+    drop(reply);
+    let io = &mut *line.io.borrow_mut();
+    let Poll::Ready(sent) = out.poll_write(cx, io, &line.visitor) else {
+        return Begun::Under(Sending::new(None, course), out);
+    };
+    out.keep(io);
+    Begun::Over(sent.map(|()| course.keep_alive).map_err(|_| End::Broken))
 }
 
 impl Line {
-    /// The head of an answer follows. Whether what the client still has to say stands between this answer and its next
-    /// request.
-    fn begin_answer(&self, cx: &mut Context<'_>) -> bool {
+    /// The head of an answer follows: behind what it is written, and whether what the client still has to say stands
+    /// between this answer and its next request.
+    fn begin_answer(&self, cx: &mut Context<'_>) -> (Out, bool) {
         let io = &mut *self.io.borrow_mut();
         io.phase = Phase::Answering;
         // Hints that came with the head belong before it.
         io.write_hints(&self.early);
-        io.is_in_body() && !io.body.open && !io.drain_body(cx)
+        let in_the_way = io.is_in_body() && !io.body.open && !io.drain_body(cx);
+        (Out::take(io), in_the_way)
     }
 
     /// The answer is complete: whether the next request can be read.
@@ -119,7 +135,7 @@ impl Line {
             return false;
         }
         io.body = BodyMarks::default();
-        if io.held.is_empty() {
+        if io.held.is_empty() && io.held.capacity() > 0 {
             io.held = BytesMut::new();
         }
         true
@@ -127,15 +143,37 @@ impl Line {
 }
 
 impl Sending {
+    const fn new(reply: Option<Reply>, course: Course) -> Self {
+        Self { reply, course, piece: Bytes::new(), tail: &[] }
+    }
+
+    /// Sends what is left of it, with what is in `out` this once; later steps take the buffer anew.
+    async fn go_on(mut self, line: &Line, out: Out) -> Result<bool, End> {
+        let whole = (self.course.framing == Framing::Close).then(|| WholeOrReset::until_close(line));
+        let mut first = Some(out);
+        let sent = poll_fn(|cx| {
+            let mut out = first.take().unwrap_or_else(|| Out::take(&mut line.io.borrow_mut()));
+            let polled = self.poll(cx, line, &mut out);
+            out.keep(&mut line.io.borrow_mut());
+            polled
+        })
+        .await;
+        if sent.is_ok()
+            && let Some(whole) = whole
+        {
+            whole.sent();
+        }
+        sent
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>, line: &Line, out: &mut Out) -> Poll<Result<bool, End>> {
         loop {
             // No borrow of the connection here: the answer may want the request's body.
             let filled = self.fill(cx, &mut out.bytes);
             let written = {
                 let io = &mut *line.io.borrow_mut();
-                let written = self.poll_write(cx, io, line, out);
-                match written {
-                    Poll::Ready(Ok(())) => io.poll_flush(cx, &line.visitor),
+                match self.poll_piece(cx, io, line, out) {
+                    Poll::Ready(Ok(())) => out.poll_write(cx, io, &line.visitor),
                     written => written,
                 }
             };
@@ -242,31 +280,23 @@ impl Sending {
         Ok(())
     }
 
-    /// Sends what was taken, all of it.
-    fn poll_write(
+    /// Sends a large piece with what stands before it. What stands behind it is then all that is to be sent.
+    fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
         io: &mut Io,
         line: &Line,
         out: &mut Out,
     ) -> Poll<io::Result<()>> {
-        loop {
+        while !self.piece.is_empty() {
             let small = &out.bytes[out.sent..];
-            let socket = Pin::new(&mut io.transport);
-            let polled = match (small.is_empty(), self.piece.is_empty()) {
-                (true, true) => {
-                    out.clear();
-                    return Poll::Ready(Ok(()));
-                }
-                (false, true) => socket.poll_write(cx, small),
-                (_, false) => {
-                    let slices = [IoSlice::new(small), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
-                    socket.poll_write_vectored(cx, &slices[usize::from(small.is_empty())..])
-                }
-            };
-            let taken = std::task::ready!(io.note_write(polled, &line.visitor))?;
+            let slices = [IoSlice::new(small), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
+            let slices = &slices[usize::from(small.is_empty())..];
+            let polled = Pin::new(&mut io.transport).poll_write_vectored(cx, slices);
+            let taken = ready!(io.note_write(polled, &line.visitor))?;
             self.taken(taken, out);
         }
+        Poll::Ready(Ok(()))
     }
 
     /// The client has taken so many bytes.
@@ -274,9 +304,6 @@ impl Sending {
         let small = taken.min(out.bytes.len() - out.sent);
         out.sent += small;
         taken -= small;
-        if self.piece.is_empty() {
-            return;
-        }
         let large = taken.min(self.piece.len());
         self.piece.advance(large);
         if self.piece.is_empty() {
@@ -301,6 +328,16 @@ impl Out {
             bytes.extend_from_slice(&std::mem::take(&mut io.out));
         }
         Self { bytes, sent: 0 }
+    }
+
+    /// Sends it, all of it.
+    fn poll_write(&mut self, cx: &mut Context<'_>, io: &mut Io, visitor: &Visitor) -> Poll<io::Result<()>> {
+        while self.sent < self.bytes.len() {
+            let polled = Pin::new(&mut io.transport).poll_write(cx, &self.bytes[self.sent..]);
+            self.sent += ready!(io.note_write(polled, visitor))?;
+        }
+        self.clear();
+        io.poll_flush(cx, visitor)
     }
 
     fn clear(&mut self) {

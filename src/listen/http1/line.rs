@@ -215,6 +215,7 @@ impl Io {
     }
 
     /// Writes the hints that wait behind what is to be sent.
+    #[inline]
     pub(super) fn write_hints(&mut self, early: &Early) {
         if early.is_waiting() {
             early.take().iter().for_each(|hint| head::write_interim(hint, &mut self.out));

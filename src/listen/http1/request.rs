@@ -46,8 +46,13 @@ impl Line {
     /// The next request.
     pub(super) fn poll_head(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<Result<Heard, End>> {
         let io = &mut *self.io.borrow_mut();
+        // Written where it is read, through all of the steps, rather than handed on from one to the next.
+        let mut heard = None;
+        if !io.held.is_empty() {
+            self.hear_held(io, &mut heard)?;
+        }
         loop {
-            if let Some(heard) = self.hear_held(io)? {
+            if let Some(heard) = heard {
                 return Poll::Ready(Ok(heard));
             }
             if io.closed_at.is_some() {
@@ -56,51 +61,55 @@ impl Line {
                     None => End::Done,
                 }));
             }
-            if let Some(heard) = ready!(self.poll_hear(io, cx))? {
-                return Poll::Ready(Ok(heard));
-            }
+            ready!(self.poll_hear(io, cx, &mut heard))?;
         }
     }
 
     /// The request that what is held begins with, if its head is complete.
-    fn hear_held(self: &Rc<Self>, io: &mut Io) -> Result<Option<Heard>, End> {
-        if io.held.is_empty() {
-            return Ok(None);
-        }
+    fn hear_held(self: &Rc<Self>, io: &mut Io, heard: &mut Option<Heard>) -> Result<(), End> {
         let mut held = std::mem::take(&mut io.held);
-        let heard = self.hear(io, &held);
-        if let Ok(Some((_, taken))) = &heard {
+        let taken = self.hear(io, &held, heard);
+        if let Ok(taken) = &taken {
             held.advance(*taken);
         }
         io.held = if held.is_empty() { BytesMut::new() } else { held };
-        Ok(heard?.map(|(heard, _)| heard))
+        taken.map(drop)
     }
 
     /// Receives one piece. If nothing is held before it, it is judged where it was received, and only what is left of
-    /// it is held.
-    fn poll_hear(self: &Rc<Self>, io: &mut Io, cx: &mut Context<'_>) -> Poll<Result<Option<Heard>, End>> {
+    /// it is held; otherwise all that is held is judged.
+    fn poll_hear(
+        self: &Rc<Self>,
+        io: &mut Io,
+        cx: &mut Context<'_>,
+        heard: &mut Option<Heard>,
+    ) -> Poll<Result<(), End>> {
         scratch::incoming(|scratch| {
             let mut piece = ReadBuf::new(scratch);
             ready!(Pin::new(&mut io.transport).poll_read(cx, &mut piece)).map_err(|_| End::Broken)?;
             let piece = piece.filled();
             if piece.is_empty() {
                 io.closed_at = Some(self.visitor.now().nanos);
-                return Poll::Ready(Ok(None));
+                return Poll::Ready(Ok(()));
             }
-            let heard = if io.held.is_empty() { self.hear(io, piece) } else { Ok(None) };
-            let taken = if let Ok(Some((_, taken))) = &heard { *taken } else { 0 };
-            if taken < piece.len() {
-                io.held.extend_from_slice(&piece[taken..]);
+            if !io.held.is_empty() {
+                io.held.extend_from_slice(piece);
+                return Poll::Ready(self.hear_held(io, heard));
             }
-            Poll::Ready(heard.map(|heard| heard.map(|(heard, _)| heard)))
+            let taken = self.hear(io, piece, heard);
+            let left = &piece[*taken.as_ref().unwrap_or(&0)..];
+            if !left.is_empty() {
+                io.held.extend_from_slice(left);
+            }
+            Poll::Ready(taken.map(drop))
         })
     }
 
-    /// The request that `bytes`, all that are here, begin with, if its head is complete, and how long that is.
-    fn hear(self: &Rc<Self>, io: &mut Io, bytes: &[u8]) -> Result<Option<(Heard, usize)>, End> {
-        let Some((taken, facts)) = io.judge(bytes, &self.visitor)? else { return Ok(None) };
-        let heard = self.begin(io, bytes.split_at(taken), &facts)?;
-        Ok(Some((heard, taken)))
+    /// The request that `bytes`, all that are here, begin with, if its head is complete: how many of them that is.
+    fn hear(self: &Rc<Self>, io: &mut Io, bytes: &[u8], heard: &mut Option<Heard>) -> Result<usize, End> {
+        let Some((taken, facts)) = io.judge(bytes, &self.visitor)? else { return Ok(0) };
+        *heard = Some(self.begin(io, bytes.split_at(taken), &facts)?);
+        Ok(taken)
     }
 
     fn begin(
@@ -115,8 +124,7 @@ impl Line {
         let asked = Asked::of(&request.fields, facts);
         let mut body = Source::None;
         if facts.has_no_body() {
-            // The end of the message, which is here already.
-            let _ = io.wire.scan(&[]);
+            io.wire.pass_end();
         } else {
             // What is faulty already is refused before a worker sees a part of it.
             io.wire.look_ahead(rest).map_err(|fault| {
@@ -205,7 +213,7 @@ fn read(head: &[u8], spans: &Spans, facts: &HeadFacts) -> Option<RequestHead> {
         return None;
     }
     let mut fields = Fields::new();
-    fields.read(head, &spans.fields);
+    fields.read(head, &spans.fields, !spans.oddly_written);
     Some(RequestHead {
         method: method(facts.method, &head[spans.method.clone()])?,
         target: target(&head[spans.target.clone()])?,
@@ -236,7 +244,11 @@ fn method(kind: MethodKind, name: &[u8]) -> Option<Method> {
     })
 }
 
-/// Whether a list has this member.
+/// Whether a list has this member. Most have one only.
 pub(super) fn names(list: &[u8], member: &[u8]) -> bool {
+    list.trim_ascii().eq_ignore_ascii_case(member) || list.contains(&b',') && has_member(list, member)
+}
+
+fn has_member(list: &[u8], member: &[u8]) -> bool {
     list.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(member))
 }

@@ -17,6 +17,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::LocalSet;
+use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -364,6 +365,42 @@ fn hints_go_before_the_head_of_their_answer() {
         let text = String::from_utf8_lossy(&bytes[..n]);
         assert!(text.starts_with("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 Forbidden\r\n"), "{text}");
     });
+}
+
+#[test]
+fn an_answer_that_its_client_does_not_take_at_once_waits_for_it() {
+    run(unconstrained(async {
+        let (line, mut far) = line();
+        far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        let (request, asked) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+        let answer = inbound::serve(&line.visitor, request, &line.early).await;
+        let before = poll_fn(|cx| {
+            let (io, mut before) = (&mut *line.io.borrow_mut(), 0);
+            while let Poll::Ready(n) = Pin::new(&mut io.transport).poll_write(cx, &[b'x'; 4096]) {
+                before += n.unwrap();
+            }
+            Poll::Ready(before)
+        })
+        .await;
+        let mut sending = pin!(answer::send(&line, answer, &asked));
+        assert!(poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_pending())).await);
+        assert!(line.io.borrow().writing.is_some(), "the client is waited for");
+
+        let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+        let mut take = || {
+            while let Ok(n @ 1..) = far.read(&mut piece) {
+                all.extend_from_slice(&piece[..n]);
+            }
+        };
+        take();
+        assert!(sending.await.ok().unwrap());
+        take();
+        assert!(line.io.borrow().out.is_empty() && line.io.borrow().writing.is_none());
+        let text = String::from_utf8(all.split_off(before)).unwrap();
+        let (head, page) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{head}");
+        assert!(head.contains(&format!("\r\ncontent-length: {}", page.len())), "{head}");
+    }));
 }
 
 /// What its connection makes of a body that is waited for since ever: whether it is broken off.

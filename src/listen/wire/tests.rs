@@ -350,8 +350,15 @@ fn the_stage_follows_the_stream() {
     assert_eq!(wire.stage(), Stage::Body);
     wire.scan(b"a").unwrap();
     assert_eq!(wire.stage(), Stage::Body);
+    wire.pass_end();
+    assert_eq!(wire.stage(), Stage::Body, "what has bytes to come does not end before they came");
     assert_eq!(wire.scan(b"b").unwrap(), Scan { pass: 1, event: Event::End });
     assert_eq!(wire.stage(), Stage::Idle);
+    wire.scan(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(wire.stage(), Stage::Body);
+    wire.pass_end();
+    assert_eq!(wire.stage(), Stage::Idle);
+    assert!(matches!(wire.scan(b"GET / HTTP/1.0\r\n\r\n").unwrap().event, Event::Head(_)));
 }
 
 #[test]
