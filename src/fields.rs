@@ -15,7 +15,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use section::{Line, NONE, Section, is_value, lower};
+pub use section::OwnLine;
+use section::{Line, NONE, Section, bit, is_value};
 
 /// Fields, in the order in which they came or were added. Names are in lower case; a value never holds CR, LF or NUL,
 /// and blanks around it only if HTTP/2 brought them, which is refused further on. Names and values together may have
@@ -61,18 +62,22 @@ impl Fields {
     }
 
     /// Whether there is one of this name. Names that are asked for are in lower case, here and below.
-    #[inline]
+    // Always inlined, as all that takes a name is: of one that stands in the code, its bit is then a constant.
+    #[inline(always)]
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
     /// The value of the first one of this name.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        if self.all().may_have(name) { self.get_all(name).next() } else { None }
+        debug_assert!(!has_upper_case(name));
+        let all = self.all();
+        if all.may_have(name) { all.first(name).map(|n| all.value(n)) } else { None }
     }
 
     /// The values of all of this name, in order.
+    #[inline(always)]
     pub fn get_all<'a, 'n>(
         &'a self,
         name: &'n str,
@@ -84,25 +89,25 @@ impl Fields {
     }
 
     /// Adds one behind the others. A value that could end its line is left out with its name.
+    #[inline(always)]
     pub fn add(&mut self, name: &str, value: &[u8]) {
-        self.add_with(name, |out| out.extend_from_slice(value));
+        debug_assert!(is_name(name));
+        self.all_mut().add(name, bit(name.as_bytes()), value);
     }
 
     /// The same with a value that is written in parts.
+    #[inline(always)]
     pub fn add_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        debug_assert!(is_value(name.as_bytes()) && !name.contains(':') && !has_upper_case(name));
+        debug_assert!(is_name(name));
         let all = self.all_mut();
-        let at = all.text.len();
-        all.text.extend_from_slice(name.as_bytes());
-        all.text.extend_from_slice(b": ");
-        let value = all.text.len();
+        let (at, value) = all.begin(name);
         write(&mut all.text);
-        if is_value(all.text.get(value..).unwrap_or_default()) && all.has_room(2) {
-            all.text.extend_from_slice(b"\r\n");
-            all.note(at, value);
-        } else {
-            all.text.truncate(at);
-        }
+        all.end(at, value, bit(name.as_bytes()));
+    }
+
+    /// Adds a line of our own words.
+    pub fn add_own(&mut self, line: &'static OwnLine) {
+        self.all_mut().add_own(line);
     }
 
     /// Adds one that was read: its reader has judged that name and value are such. The name may be in any case.
@@ -113,13 +118,11 @@ impl Fields {
             return;
         }
         let at = all.text.len();
-        all.text.reserve(name.len() + value.len() + 4);
         all.text.extend_from_slice(name);
         all.text.extend_from_slice(b": ");
         all.text.extend_from_slice(value);
         all.text.extend_from_slice(b"\r\n");
-        lower(&mut all.text[at..at + name.len()]);
-        all.note(at, at + name.len() + 2);
+        all.note_read(at, at + name.len() + 2);
     }
 
     /// The same of a whole line, CRLF and all, of which the first `name` bytes are the name and `: ` the next two.
@@ -130,8 +133,7 @@ impl Fields {
         }
         let at = all.text.len();
         all.text.extend_from_slice(line);
-        lower(&mut all.text[at..at + name]);
-        all.note(at, at + name + 2);
+        all.note_read(at, at + name + 2);
     }
 
     /// The name of the last one; empty if there is none.
@@ -149,40 +151,33 @@ impl Fields {
         }
     }
 
-    /// Adds all fields of a section that was read and judged; `spans` says where in `section` they stand.
-    pub fn read(&mut self, section: &[u8], spans: &[FieldSpan]) {
+    /// Adds all fields of a section that was read and judged; `spans` says where in `section` they stand. `as_written`
+    /// says that each is a line `name: value` and CRLF, with nothing between one and the next.
+    pub fn read(&mut self, section: &[u8], spans: &[FieldSpan], as_written: bool) {
         let (Some(first), Some(last)) = (spans.first(), spans.last()) else { return };
         let begin = first.name.start;
-        let mut next = begin;
-        let as_written = spans.iter().all(|FieldSpan { name, value }| {
-            let follows = name.start == next;
-            next = value.end + 2;
-            follows
-                && section.get(name.end..value.start) == Some(b": ")
-                && section.get(value.end..next) == Some(b"\r\n")
-        });
-        if !as_written || !self.all().has_room(next - begin) {
+        debug_assert!(!as_written || are_as_written(section, spans));
+        let lines = section.get(begin..last.value.end + 2).filter(|_| as_written);
+        let Some(lines) = lines.filter(|lines| self.all().has_room(lines.len())) else {
             spans
                 .iter()
                 .for_each(|span| self.push(&section[span.name.clone()], &section[span.value.clone()]));
             return;
-        }
+        };
         // One copy for all of them, as nearly every client writes them.
         let all = self.all_mut();
         let base = all.text.len();
-        all.text.extend_from_slice(&section[begin..last.value.end + 2]);
+        all.text.extend_from_slice(lines);
         for FieldSpan { name, value } in spans {
-            let at = base + name.start - begin;
-            lower(&mut all.text[at..at + name.len()]);
-            all.note(at, base + value.start - begin);
+            all.note_read(base + name.start - begin, base + value.start - begin);
         }
     }
 
     /// Adds one with the value of the first one of another name, if there is such a one.
     pub fn add_copy(&mut self, name: &str, of: &str) {
         let all = self.all();
-        let Some(n) = (0..all.lines.len()).find(|n| all.is(*n, of)) else { return };
-        let value = all.lines[n].value as usize..all.end(n) - 2;
+        let Some(n) = all.first(of) else { return };
+        let value = all.lines[n].value as usize..all.end_of(n) - 2;
         self.add_with(name, |out| out.extend_from_within(value));
     }
 
@@ -192,24 +187,27 @@ impl Fields {
         if !all.has_room(others.text.len()) {
             return;
         }
-        let base = all.text.len();
+        // There is room for them, and so for where they stand.
+        let base = all.text.len() as u32;
         all.text.extend_from_slice(&others.text);
-        for line in &others.lines {
-            all.note(base + line.at as usize, base + line.value as usize);
-        }
+        all.lines
+            .extend(others.lines.iter().map(|line| Line { at: base + line.at, value: base + line.value }));
+        all.names |= others.names;
     }
 
     /// Adds one in the place of all others of this name.
+    #[inline(always)]
     pub fn set(&mut self, name: &str, value: &[u8]) {
         self.remove(name);
         self.add(name, value);
     }
 
     /// Removes all of this name.
+    #[inline(always)]
     pub fn remove(&mut self, name: &str) {
         debug_assert!(!has_upper_case(name));
-        if self.contains(name) {
-            self.retain(|other, _| other != name.as_bytes());
+        if self.all().may_have(name) {
+            self.remove_found(name);
         }
     }
 
@@ -221,7 +219,7 @@ impl Fields {
             if !keep(all.name(n), all.value(n)) {
                 continue;
             }
-            let (line, end) = (all.lines[n], all.end(n));
+            let (line, end) = (all.lines[n], all.end_of(n));
             let at = line.at as usize;
             if at != bytes {
                 all.text.copy_within(at..end, bytes);
@@ -248,7 +246,7 @@ impl Fields {
         let mut map = HeaderMap::with_capacity(self.len());
         let text = Bytes::copy_from_slice(&all.text);
         for n in 0..all.lines.len() {
-            let value = all.lines[n].value as usize..all.end(n) - 2;
+            let value = all.lines[n].value as usize..all.end_of(n) - 2;
             if let (Ok(name), Ok(value)) =
                 (HeaderName::from_bytes(all.name(n)), HeaderValue::from_maybe_shared(text.slice(value)))
             {
@@ -256,6 +254,16 @@ impl Fields {
             }
         }
         map
+    }
+
+    fn remove_found(&mut self, name: &str) {
+        let Some(all) = &mut self.0 else { return };
+        let Some(n) = all.first(name) else { return };
+        if (n + 1..all.lines.len()).any(|n| all.is(n, name)) {
+            self.retain(|other, _| other != name.as_bytes());
+        } else {
+            all.cut(n);
+        }
     }
 
     #[inline]
@@ -273,6 +281,23 @@ impl Fields {
 pub fn text(value: &[u8]) -> Option<&str> {
     let is_text = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
     if is_text { std::str::from_utf8(value).ok() } else { None }
+}
+
+/// Whether this may be the name of a field that is added here.
+fn is_name(name: &str) -> bool {
+    is_value(name.as_bytes()) && !name.contains(':') && !has_upper_case(name)
+}
+
+/// Whether these fields are lines as [`Fields::as_lines`] has them.
+fn are_as_written(section: &[u8], spans: &[FieldSpan]) -> bool {
+    let mut next = spans.first().map_or(0, |first| first.name.start);
+    spans.iter().all(|FieldSpan { name, value }| {
+        let follows = name.start == next;
+        next = value.end + 2;
+        follows
+            && section.get(name.end..value.start) == Some(b": ")
+            && section.get(value.end..next) == Some(b"\r\n")
+    })
 }
 
 /// A name like that is never found.
@@ -323,7 +348,7 @@ impl fmt::Debug for Fields {
 mod tests {
     use proptest::prelude::*;
 
-    use super::section::{SPARE, SPARE_BYTES, SPARES};
+    use super::section::{SPARE, SPARE_BYTES, SPARES, lower};
     use super::*;
 
     fn lines(fields: &Fields) -> &str {
@@ -366,6 +391,38 @@ mod tests {
         fields.add("x-c", b"3");
         assert_eq!(lines(&fields), "x-a: 1\r\nx-c: 3\r\n");
         assert_eq!(fields.get("x-b"), None);
+    }
+
+    #[test]
+    fn a_line_of_our_own_words_is_one_as_all_others() {
+        const VIA: OwnLine = OwnLine::new("via: 1.1 buckler\r\n");
+        static SHORT: OwnLine = OwnLine::new("a: \r\n");
+        let (mut own, mut others) = (Fields::new(), Fields::new());
+        for fields in [&mut own, &mut others] {
+            fields.add("x-a", b"1");
+        }
+        own.add_own(&VIA);
+        own.add_own(&SHORT);
+        others.add("via", b"1.1 buckler");
+        others.add("a", b"");
+        assert_eq!(own, others);
+        assert_eq!((own.get("via"), own.get("a"), own.len()), (others.get("via"), others.get("a"), 3));
+    }
+
+    #[test]
+    fn no_other_line_is_compiled_as_one_of_our_own() {
+        for line in [
+            "via: 1",
+            "via: 1\r\nx: 2\r\n",
+            "Via: 1\r\n",
+            "via:1\r\n",
+            ": 1\r\n",
+            "via\r\n",
+            "v: \u{1}\r\n",
+            "",
+        ] {
+            std::panic::catch_unwind(|| OwnLine::new(line)).expect_err(line);
+        }
     }
 
     #[test]
@@ -416,6 +473,12 @@ mod tests {
             want[from..].make_ascii_lowercase();
             assert_eq!(got, want);
         }
+        for length in 0..32 {
+            let name: Vec<u8> = all.iter().skip(60).take(length).copied().collect();
+            let mut got = name.clone();
+            lower(&mut got);
+            assert_eq!(got, name.to_ascii_lowercase());
+        }
         let mut fields = Fields::new();
         fields.push_line(b"Content-Type: A/B\r\n", 12);
         assert_eq!(
@@ -447,7 +510,11 @@ mod tests {
                 map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
             }
             let mut fields = Fields::new();
-            fields.read(text.as_bytes(), &spans);
+            let as_written = are_as_written(text.as_bytes(), &spans);
+            fields.read(text.as_bytes(), &spans, as_written);
+            let mut one_by_one = Fields::new();
+            one_by_one.read(text.as_bytes(), &spans, false);
+            prop_assert_eq!(&one_by_one, &fields);
             prop_assert_eq!(fields.len(), map.len());
             prop_assert_eq!(&fields.to_map(), &map);
             let mut added = fields.clone();
@@ -465,7 +532,13 @@ mod tests {
             let kept: HeaderMap = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
             prop_assert_eq!(&fields.to_map(), &kept);
             if let Some(name) = map.keys().next() {
+                let others = |fields: &Fields| -> Vec<_> {
+                    let others = fields.iter().filter(|(other, _)| *other != name.as_str().as_bytes());
+                    others.map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
+                };
+                let left = others(&added);
                 added.remove(name.as_str());
+                prop_assert_eq!(others(&added), left);
                 prop_assert!(!added.contains(name.as_str()));
                 added.set(name.as_str(), b"one");
                 prop_assert_eq!(added.get_all(name.as_str()).collect::<Vec<_>>(), vec![b"one"]);

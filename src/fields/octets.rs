@@ -53,6 +53,12 @@ pub(crate) fn run(bytes: &[u8], class: &Class) -> usize {
     groups.len() * 8 + first_other(tail).unwrap_or(tail.len())
 }
 
+/// How many leading bytes belong to a token.
+#[inline]
+pub(crate) fn token_run(bytes: &[u8]) -> usize {
+    run_by_words(bytes, &TOKEN, no_letters)
+}
+
 /// How many leading bytes may stand in a request target, and whether one of them is [`UNWISE`].
 #[inline]
 pub(crate) fn target_run(bytes: &[u8]) -> (usize, bool) {
@@ -68,30 +74,66 @@ pub(crate) fn target_run(bytes: &[u8]) -> (usize, bool) {
 /// How many leading bytes may stand in a field value.
 #[inline]
 pub(crate) fn value_run(bytes: &[u8]) -> usize {
+    run_by_words(bytes, &VALUE, no_text)
+}
+
+/// How many leading bytes belong to `class`, looked at in words of eight. `doubts` says of a word which byte is the
+/// first that is not one of those that nearly all are: the lowest bit that is set is the highest of that byte, and bits
+/// above it may be set for others.
+#[inline(always)]
+fn run_by_words(bytes: &[u8], class: &Class, doubts: impl Fn(u64) -> u64) -> usize {
     let (words, tail) = bytes.as_chunks::<8>();
     for (n, word) in words.iter().enumerate() {
-        let text = u64::from_le_bytes(*word);
-        let doubts = below(text, 0x20) | equal(text, 0x7f);
+        let doubts = doubts(u64::from_le_bytes(*word));
         if doubts == 0 {
             continue;
         }
         let first = doubts.trailing_zeros() as usize / 8;
-        // A tab is below 0x20 as well.
-        let run = if word[first] == b'\t' { run(word, &VALUE) } else { first };
+        let run = if class[usize::from(word[first])] { run(word, class) } else { first };
         if run < word.len() {
             return n * 8 + run;
         }
     }
-    words.len() * 8 + run(tail, &VALUE)
+    words.len() * 8 + run(tail, class)
 }
 
-/// Not zero if a byte of the word is below `bound` (at most 0x80). The lowest bit that is set is that of the first such
-/// byte; bits above it may be set for others.
-const fn below(word: u64, bound: u8) -> u64 {
-    word.wrapping_sub(EACH * bound as u64) & !word & HIGH
+/// Where a word has neither a letter nor a hyphen.
+const fn no_letters(word: u64) -> u64 {
+    let lower = (word & !HIGH) | EACH * 0x20;
+    let from_a = lower + EACH * (0x80 - b'a') as u64;
+    let behind_z = lower + EACH * (0x7f - b'z') as u64;
+    let other_than_hyphen = ((word & !HIGH) ^ (EACH * b'-' as u64)) + EACH * 0x7f;
+    ((!from_a | behind_z) & other_than_hyphen | word) & HIGH
 }
 
-/// The same if a byte of the word is `byte`.
-const fn equal(word: u64, byte: u8) -> u64 {
-    below(word ^ (EACH * byte as u64), 1)
+/// Where a word has something else than a blank or visible ASCII.
+const fn no_text(word: u64) -> u64 {
+    (word.wrapping_sub(EACH * 0x20) | word.wrapping_add(EACH) | word) & HIGH
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each byte at each place of a text, of which the first eight, the next eight or a rest are looked at.
+    #[test]
+    fn runs_end_where_the_first_other_byte_stands() {
+        type Run = fn(&[u8]) -> usize;
+        let runs: [(Run, &Class, &[u8]); 2] =
+            [(token_run, &TOKEN, b"Accept-Encoding-x"), (value_run, &VALUE, b"text/html;q=0.9, ")];
+        for (run, class, text) in runs {
+            assert_eq!(run(text), text.len());
+            for byte in 0..=255 {
+                for at in 0..text.len() {
+                    let mut text = text.to_vec();
+                    text[at] = byte;
+                    let want = if class[usize::from(byte)] { text.len() } else { at };
+                    assert_eq!(run(&text), want, "{byte} at {at}");
+                    // Behind one that is doubted and allowed.
+                    text[at / 2] = if at / 2 < at { b'!' } else { byte };
+                    assert_eq!(run(&text), want, "{byte} at {at}");
+                }
+            }
+        }
+    }
 }

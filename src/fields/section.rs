@@ -28,7 +28,7 @@ pub(super) struct Section {
     pub(super) text: Vec<u8>,
     pub(super) lines: Vec<Line>,
     /// The bit of each name that is or was there: most that are asked for are not.
-    names: u64,
+    pub(super) names: u64,
 }
 
 /// Where a line begins, and where its value does. It ends where the next one begins.
@@ -53,7 +53,7 @@ impl Section {
     }
 
     pub(super) fn value(&self, n: usize) -> &[u8] {
-        &self.text[self.lines[n].value as usize..self.end(n) - 2]
+        &self.text[self.lines[n].value as usize..self.end_of(n) - 2]
     }
 
     /// Whether the nth has this name: most are of another length.
@@ -63,12 +63,17 @@ impl Section {
         (line.value - line.at) as usize == name.len() + 2 && self.name(n) == name.as_bytes()
     }
 
+    /// The first one of this name.
+    pub(super) fn first(&self, name: &str) -> Option<usize> {
+        (0..self.lines.len()).find(|n| self.is(*n, name))
+    }
+
     /// Where the line behind the nth begins.
-    pub(super) fn end(&self, n: usize) -> usize {
+    pub(super) fn end_of(&self, n: usize) -> usize {
         self.lines.get(n + 1).map_or(self.text.len(), |next| next.at as usize)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn may_have(&self, name: &str) -> bool {
         self.names & bit(name.as_bytes()) != 0
     }
@@ -78,11 +83,68 @@ impl Section {
         more <= MOST.saturating_sub(self.text.len())
     }
 
+    /// Adds a line, if its value is one.
+    pub(super) fn add(&mut self, name: &str, bit: u64, value: &[u8]) {
+        if is_value(value) && self.has_room(name.len() + value.len() + 4) {
+            let (at, begin) = self.begin(name);
+            self.text.extend_from_slice(value);
+            self.text.extend_from_slice(b"\r\n");
+            self.note(at, begin, bit);
+        }
+    }
+
+    pub(super) fn add_own(&mut self, line: &'static OwnLine) {
+        if self.has_room(line.text.len()) {
+            let at = self.text.len();
+            self.text.extend_from_slice(line.text);
+            self.note(at, at + line.name + 2, line.bit);
+        }
+    }
+
+    /// Begins a line: where it does, and where its value will.
+    #[inline]
+    pub(super) fn begin(&mut self, name: &str) -> (usize, usize) {
+        let at = self.text.len();
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.extend_from_slice(b": ");
+        (at, self.text.len())
+    }
+
+    /// Ends a line that begins at `at`, if its value, which begins at `value`, is one.
+    pub(super) fn end(&mut self, at: usize, value: usize, bit: u64) {
+        if is_value(self.text.get(value..).unwrap_or_default()) && self.has_room(2) {
+            self.text.extend_from_slice(b"\r\n");
+            self.note(at, value, bit);
+        } else {
+            self.text.truncate(at);
+        }
+    }
+
     /// Notes the line that begins at `at`, the last one of all. There was room for it.
     #[inline]
-    pub(super) fn note(&mut self, at: usize, value: usize) {
-        self.names |= bit(&self.text[at..value - 2]);
+    fn note(&mut self, at: usize, value: usize, bit: u64) {
+        self.names |= bit;
         self.lines.push(Line { at: at as u32, value: value as u32 });
+    }
+
+    /// The same of a line that was read, with its name in any case.
+    #[inline]
+    pub(super) fn note_read(&mut self, at: usize, value: usize) {
+        let name = &mut self.text[at..value - 2];
+        lower(name);
+        let bit = bit(name);
+        self.note(at, value, bit);
+    }
+
+    /// Removes the nth.
+    pub(super) fn cut(&mut self, n: usize) {
+        let (at, end) = (self.lines[n].at, self.end_of(n));
+        self.text.drain(at as usize..end);
+        self.lines.remove(n);
+        let gone = end as u32 - at;
+        for line in &mut self.lines[n..] {
+            *line = Line { at: line.at - gone, value: line.value - gone };
+        }
     }
 
     /// Keeps its buffers for another head.
@@ -103,18 +165,69 @@ impl Section {
     }
 }
 
-/// In lower case. In groups of a known length, which compilers take at once.
+/// A line that stands in the code, judged when that is compiled.
+#[derive(Debug)]
+pub struct OwnLine {
+    text: &'static [u8],
+    name: usize,
+    bit: u64,
+}
+
+impl OwnLine {
+    /// Of `name: value` and CRLF, with the name in lower case.
+    ///
+    /// # Panics
+    /// It is not such a line; in a constant, that is an error of the compiler.
+    pub const fn new(line: &'static str) -> Self {
+        let text = line.as_bytes();
+        let Some((value, b"\r\n")) = text.split_last_chunk() else { panic!("a line ends with CRLF") };
+        let mut name = 0;
+        while matches!(value[name], b'a'..=b'z' | b'0'..=b'9' | b'-') {
+            name += 1;
+        }
+        assert!(name > 0 && value[name] == b':' && value[name + 1] == b' ', "a name in lower case, and `: `");
+        let mut at = name;
+        while at < value.len() {
+            assert!(matches!(value[at], b' '..=b'~'), "visible ASCII and blanks");
+            at += 1;
+        }
+        Self { text, name, bit: bit(value.split_at(name).0) }
+    }
+}
+
+const EACH: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// In lower case. Eight letters are looked at in one word, and the last ones again rather than one by one.
 pub(super) fn lower(name: &mut [u8]) {
-    let (groups, tail) = name.as_chunks_mut::<8>();
-    groups.iter_mut().for_each(|group| group.make_ascii_lowercase());
-    let (groups, tail) = tail.as_chunks_mut::<4>();
-    groups.iter_mut().for_each(|group| group.make_ascii_lowercase());
-    tail.make_ascii_lowercase();
+    let word = |group: &mut [u8; 8]| *group = lower_word(u64::from_le_bytes(*group)).to_le_bytes();
+    let half = |group: &mut [u8; 4]| {
+        *group = (lower_word(u64::from(u32::from_le_bytes(*group))) as u32).to_le_bytes();
+    };
+    match name.len() {
+        8.. => {
+            name.as_chunks_mut().0.iter_mut().for_each(word);
+            name.last_chunk_mut().into_iter().for_each(word);
+        }
+        4.. => {
+            name.first_chunk_mut().into_iter().for_each(half);
+            name.last_chunk_mut().into_iter().for_each(half);
+        }
+        _ => name.make_ascii_lowercase(),
+    }
+}
+
+/// Eight bytes in lower case.
+const fn lower_word(word: u64) -> u64 {
+    let low = word & !HIGH;
+    let from_a = low + EACH * (0x80 - b'A') as u64;
+    let behind_z = low + EACH * (0x7f - b'Z') as u64;
+    word | (from_a & !behind_z & !word & HIGH) >> 2
 }
 
 /// The bit of a name: of 64, so that most names of two heads have different ones.
-#[inline]
-const fn bit(name: &[u8]) -> u64 {
+#[inline(always)]
+pub(super) const fn bit(name: &[u8]) -> u64 {
     match name {
         [] => 1,
         [only] => 1 << (*only & 63),
@@ -125,17 +238,23 @@ const fn bit(name: &[u8]) -> u64 {
     }
 }
 
-/// Without what would end a line (RFC 9110 section 5.5). Eight bytes are looked at in one word, the last eight again.
+/// Without what would end a line (RFC 9110 section 5.5). Eight bytes are looked at in one word, the last eight again:
+/// hardly any value has a byte below 0x10 at all.
+#[inline]
 pub(super) fn is_value(value: &[u8]) -> bool {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    // Not 0 exactly if one of the bytes is.
-    let zero = |word: u64| word.wrapping_sub(EACH) & !word & (EACH << 7);
-    let ends = |bytes: &[u8; 8]| {
-        let word = u64::from_ne_bytes(*bytes);
-        zero(word) | zero(word ^ (EACH * b'\r' as u64)) | zero(word ^ (EACH * b'\n' as u64))
+    let doubts = |bytes: &[u8; 8]| {
+        let word = u64::from_le_bytes(*bytes);
+        word.wrapping_sub(EACH << 4) & !word & HIGH
     };
-    match value.last_chunk::<8>() {
-        Some(last) => value.as_chunks::<8>().0.iter().fold(ends(last), |found, word| found | ends(word)) == 0,
-        None => !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)),
+    match value.last_chunk() {
+        Some(last) => {
+            let found = value.as_chunks().0.iter().fold(doubts(last), |found, word| found | doubts(word));
+            found == 0 || ends_no_line(value)
+        }
+        None => ends_no_line(value),
     }
+}
+
+fn ends_no_line(value: &[u8]) -> bool {
+    !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
 }

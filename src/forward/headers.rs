@@ -9,7 +9,7 @@ mod to_worker;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 
-use crate::fields::{Fields, text};
+use crate::fields::{Fields, OwnLine, text};
 pub(super) use to_worker::is_forged;
 pub use to_worker::{Origin, Told, ask_upgrade, tell_deadline, to_worker};
 
@@ -54,15 +54,14 @@ pub fn pass_on(fields: &mut Fields, status: StatusCode, version: Version) {
     say_via(fields, version);
 }
 
-/// Adds to an answer what Buckler says with every one: the request's id, which is graphic ASCII, in the place of what
-/// others said it is. With `limits`, a worker's fields about limits go, since the client is told of ours.
+/// Adds to an answer what Buckler says with every one: the request's id, in the place of what others said it is. With
+/// `limits`, a worker's fields about limits go, since the client is told of ours.
 pub fn to_client_own(fields: &mut Fields, request_id: &[u8], limits: bool) {
     if limits {
         fields.remove("ratelimit");
         fields.remove("ratelimit-policy");
     }
-    fields.remove("x-request-id");
-    fields.push(b"x-request-id", request_id);
+    fields.set("x-request-id", request_id);
 }
 
 /// Makes the fields of a worker's interim answer fit for the client. It has no content (RFC 9110 section 15.2).
@@ -189,17 +188,16 @@ pub(super) fn is_of_one_hop(name: &[u8]) -> bool {
 
 /// Says that the message passed here, having come in this version (RFC 9110 section 7.6.3).
 fn say_via(fields: &mut Fields, version: Version) {
-    let line = match version {
-        Version::HTTP_10 => "via: 1.0 buckler\r\n",
+    const OF_10: OwnLine = OwnLine::new("via: 1.0 buckler\r\n");
+    const OF_11: OwnLine = OwnLine::new("via: 1.1 buckler\r\n");
+    const OF_20: OwnLine = OwnLine::new("via: 2.0 buckler\r\n");
+    let (value, line): (&[u8], _) = match version {
+        Version::HTTP_10 => (b"1.0 buckler", &OF_10),
         // RFC 9110 section 2.5: where a minor version has to stand, HTTP/2's is 0.
-        Version::HTTP_2 => "via: 2.0 buckler\r\n",
-        _ => "via: 1.1 buckler\r\n",
+        Version::HTTP_2 => (b"2.0 buckler", &OF_20),
+        _ => (b"1.1 buckler", &OF_11),
     };
-    if fields.contains("via") {
-        extend(fields, "via", line["via: ".len()..].trim_ascii_end().as_bytes());
-    } else {
-        fields.push_line(line.as_bytes(), "via".len());
-    }
+    if fields.contains("via") { extend(fields, "via", value) } else { fields.add_own(line) }
 }
 
 #[cfg(test)]

@@ -99,6 +99,8 @@ pub struct Spans {
     pub target: Range<usize>,
     /// The fields, in order.
     pub fields: Vec<FieldSpan>,
+    /// One of them is not written `name: value`: no blank before its value, other ones, or some behind it.
+    pub oddly_written: bool,
 }
 
 /// One part of a body, as [`Wire::part`] finds it.

@@ -19,11 +19,14 @@ impl Target {
     /// Whoever has read them has bounded them, far below 4 GiB.
     pub fn new(scheme: &str, authority: &str, path_and_query: &str) -> Self {
         let mut text = String::with_capacity(scheme.len() + authority.len() + path_and_query.len());
-        text.push_str(scheme);
-        text.push_str(authority);
+        if !scheme.is_empty() || !authority.is_empty() {
+            text.push_str(scheme);
+            text.push_str(authority);
+        }
+        let path = text.len();
         text.push_str(path_and_query);
-        let path = scheme.len() + authority.len();
-        let query = path + path_and_query.find('?').unwrap_or(path_and_query.len());
+        let question_mark = path_and_query.bytes().position(|byte| byte == b'?');
+        let query = question_mark.map_or(text.len(), |at| path + at);
         Self { text, authority: scheme.len() as u32, path: path as u32, query: query as u32 }
     }
 

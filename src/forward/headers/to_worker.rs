@@ -20,7 +20,7 @@ pub struct Told<'a> {
     pub trusted: bool,
     /// The caller's name.
     pub caller: &'a str,
-    /// The request's id: graphic ASCII.
+    /// The request's id.
     pub request_id: &'a [u8],
     /// The authority from the request line, if it had one: it wins over `Host` (RFC 9112 section 3.2.2).
     pub authority: Option<&'a str>,
@@ -71,10 +71,10 @@ pub fn to_worker(fields: &mut Fields, has: Has, told: &Told<'_>) {
     if !named {
         fields.add_copy("x-forwarded-host", "host");
     }
-    fields.push(b"x-request-id", told.request_id);
-    fields.push(b"x-buckler-caller", plain(told.caller, "unnamed"));
+    fields.add("x-request-id", told.request_id);
+    fields.add("x-buckler-caller", plain(told.caller, "unnamed"));
     if let Some(certificate) = told.certificate {
-        fields.push(b"x-forwarded-client-cert", plain(certificate, "unreadable"));
+        fields.add("x-forwarded-client-cert", plain(certificate, "unreadable"));
     }
 }
 

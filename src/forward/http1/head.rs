@@ -5,7 +5,7 @@ use http::header::{self, HeaderName};
 use http::{Method, StatusCode, Version};
 
 use super::body::Framing;
-use super::lines::{self, Found, StatusLine};
+use super::lines::{self, Found, Line, StatusLine};
 use crate::fields::{FieldSpan, Fields};
 use crate::forward::{Answer, headers};
 use crate::message::{Response, ResponseHead};
@@ -13,7 +13,7 @@ use crate::message::{Response, ResponseHead};
 /// Fields that an answer's head may have.
 pub(super) const FIELDS_MOST: usize = 100;
 /// Of so many the places are noted before they are put down together.
-const RUN: usize = 16;
+const RUN: usize = 8;
 /// The longest name of a field, in bytes: what a map can hold, should it have to go on in one.
 const NAME_MOST: usize = (1 << 16) - 1;
 
@@ -77,13 +77,13 @@ fn read_within(bytes: &[u8], method: &Method) -> Result<Option<(Head, usize)>, B
     let (mut at, mut fields) = (end, 0);
     let length = loop {
         match lines::line(bytes, at)? {
-            Found::Field(field, next) => {
+            Found::Field(Line { field, is_plain, next }) => {
                 if fields == FIELDS_MOST || field.name.len() > NAME_MOST {
                     return Err(NOT_HTTP);
                 }
                 (at, fields) = (next, fields + 1);
                 if said.hear(&bytes[field.name.clone()], &bytes[field.value.clone()])? || switches {
-                    goes_on.with(field);
+                    goes_on.with(field, is_plain);
                 } else {
                     goes_on.put_down();
                 }
@@ -92,7 +92,8 @@ fn read_within(bytes: &[u8], method: &Method) -> Result<Option<(Head, usize)>, B
             Found::More => return Ok(None),
         }
     };
-    let mut fields = goes_on.into_fields();
+    goes_on.put_down();
+    let mut fields = std::mem::take(&mut goes_on.fields);
     if !switches && !said.nominated.is_empty() {
         said.nominated.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         said.nominated.dedup();
@@ -111,8 +112,8 @@ fn read_within(bytes: &[u8], method: &Method) -> Result<Option<(Head, usize)>, B
     Ok(Some((Head { status, version, fields, reason, framing, keeps, idle_seconds }, length)))
 }
 
-/// The fields that go on. Lines that follow each other are put down together: as nearly every worker writes them, that
-/// is one copy.
+/// The fields that go on. Plain lines that follow each other are put down together: as nearly every worker writes them,
+/// that is one copy.
 struct GoesOn<'a> {
     bytes: &'a [u8],
     fields: Fields,
@@ -126,22 +127,21 @@ impl<'a> GoesOn<'a> {
         Self { bytes, fields: Fields::new(), run, held: 0 }
     }
 
-    fn with(&mut self, field: FieldSpan) {
-        if self.held == RUN {
+    fn with(&mut self, field: FieldSpan, is_plain: bool) {
+        if !is_plain || self.held == RUN {
             self.put_down();
         }
-        self.run[self.held] = field;
-        self.held += 1;
+        if is_plain {
+            self.run[self.held] = field;
+            self.held += 1;
+        } else {
+            self.fields.push(&self.bytes[field.name], &self.bytes[field.value]);
+        }
     }
 
     fn put_down(&mut self) {
-        self.fields.read(self.bytes, &self.run[..self.held]);
+        self.fields.read(self.bytes, &self.run[..self.held], true);
         self.held = 0;
-    }
-
-    fn into_fields(mut self) -> Fields {
-        self.put_down();
-        self.fields
     }
 }
 
@@ -167,20 +167,20 @@ struct Said {
 impl Said {
     /// Takes notice of a field. False: it is not for the client (RFC 9110 section 7.6.1), or was said before.
     fn hear(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Bad> {
-        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        let is = |other: &[u8]| ends(name) == ends(other);
         // By length first: most names are of none of these.
         Ok(match name.len() {
-            10 if is("connection") => {
-                value.split(|byte| *byte == b',').for_each(|option| self.hear_option(option.trim_ascii()));
+            10 if is(b"connection") => {
+                self.hear_options(value);
                 false
             }
-            10 if is("keep-alive") => {
+            10 if is(b"keep-alive") => {
                 self.idle_seconds = self.idle_seconds.or_else(|| headers::keep_alive_timeout(value));
                 false
             }
-            14 if is("content-length") => self.hear_length(value)?,
-            16 if is("x-buckler-caller") => false,
-            17 if is("transfer-encoding") => {
+            14 if is(b"content-length") => self.hear_length(value)?,
+            16 if is(b"x-buckler-caller") => false,
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(TWO_WAYS);
                 }
@@ -189,6 +189,14 @@ impl Said {
             }
             _ => !headers::is_of_one_hop(name),
         })
+    }
+
+    fn hear_options(&mut self, list: &[u8]) {
+        match list {
+            b"keep-alive" => self.keep_alive = true,
+            b"close" => self.close = true,
+            _ => list.split(|byte| *byte == b',').for_each(|option| self.hear_option(option.trim_ascii())),
+        }
     }
 
     fn hear_option(&mut self, option: &[u8]) {
@@ -227,6 +235,14 @@ impl Said {
             (false, None) => Ok(Framing::UntilClose),
         }
     }
+}
+
+/// The first and the last eight bytes of a word in any case: all of it, if it has 8 to 16. The bit makes letters lower,
+/// and nothing else that may stand in a head a letter or a hyphen.
+#[inline(always)]
+fn ends(word: &[u8]) -> [Option<u64>; 2] {
+    [word.first_chunk(), word.last_chunk()]
+        .map(|eight| eight.map(|eight| u64::from_le_bytes(*eight) | 0x2020_2020_2020_2020))
 }
 
 /// A number of decimal digits and nothing else, up to 2^63 - 1.

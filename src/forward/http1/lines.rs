@@ -1,11 +1,13 @@
 //! The lines of an answer's head as they come from a worker: where each ends, and whether it is one (RFC 9112 sections
 //! 2.2, 4 and 5). What they mean stands in `head.rs`.
 
+use std::ops::Range;
+
 use http::{StatusCode, Version};
 
 use super::head::{Bad, NOT_HTTP};
 use crate::fields::FieldSpan;
-use crate::fields::octets::{TOKEN, run, value_run};
+use crate::fields::octets::{token_run, value_run};
 
 /// `HTTP/1.1 200`, in bytes.
 const BEGIN: usize = 12;
@@ -24,15 +26,32 @@ pub(super) struct StatusLine<'a> {
 pub(super) enum Found {
     /// More bytes are needed.
     More,
-    /// A field, whose value has no blanks around it, and where the next line begins.
-    Field(FieldSpan, usize),
+    /// A field.
+    Field(Line),
     /// Nothing: the head ends here.
     End(usize),
 }
 
+/// The line of a field.
+pub(super) struct Line {
+    /// Name and value, without the blanks around it.
+    pub(super) field: FieldSpan,
+    /// Whether it is written as nearly everybody does: `name: value` and CRLF.
+    pub(super) is_plain: bool,
+    /// Where the next one begins.
+    pub(super) next: usize,
+}
+
+/// What most answers begin with.
+const USUAL: &[u8] = b"HTTP/1.1 200 OK\r\n";
+
 impl<'a> StatusLine<'a> {
     /// Reads it. None: it is not all here.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Option<Self>, Bad> {
+        if bytes.starts_with(USUAL) {
+            let (version, status) = (Version::HTTP_11, StatusCode::OK);
+            return Ok(Some(Self { version, status, reason: b"OK", end: USUAL.len() }));
+        }
         let Some(begin) = bytes.first_chunk::<BEGIN>() else { return begins_well(bytes) };
         let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ (b'0' | b'1'), b' ', code @ ..] = begin else {
             return Err(NOT_HTTP);
@@ -64,10 +83,10 @@ fn begins_well<T>(here: &[u8]) -> Result<Option<T>, Bad> {
 }
 
 /// Reads the line that begins at `at`.
-#[inline]
+// Inlined, since what it hands over then stays in registers.
+#[inline(always)]
 pub(super) fn line(bytes: &[u8], at: usize) -> Result<Found, Bad> {
-    let rest = bytes.get(at..).unwrap_or_default();
-    let colon = at + run(rest, &TOKEN);
+    let colon = at + token_run(bytes.get(at..).unwrap_or_default());
     match bytes.get(colon) {
         Some(b':') if colon > at => {}
         Some(b'\r' | b'\n') if colon == at => {
@@ -76,22 +95,30 @@ pub(super) fn line(bytes: &[u8], at: usize) -> Result<Found, Bad> {
         Some(_) => return Err(NOT_HTTP),
         None => return Ok(Found::More),
     }
-    let (begin, end) = (colon + 1, colon + 1 + value_run(&bytes[colon + 1..]));
+    let begin = colon + 1;
+    let end = begin + value_run(&bytes[begin..]);
     let Some(next) = line_end(bytes, end)? else { return Ok(Found::More) };
-    let is_blank = |at: usize| matches!(bytes[at], b' ' | b'\t');
-    let mut value = begin..end;
-    while value.start < value.end && is_blank(value.start) {
-        value.start += 1;
-    }
-    while value.end > value.start && is_blank(value.end - 1) {
-        value.end -= 1;
-    }
-    Ok(Found::Field(FieldSpan { name: at..colon, value }, next))
+    let is_plain = next == end + 2
+        && matches!(&bytes[begin..end], [b' ', value @ ..] if !is_blank(value.first()) && !is_blank(value.last()));
+    let value = if is_plain { begin + 1..end } else { trimmed(bytes, begin..end) };
+    Ok(Found::Field(Line { field: FieldSpan { name: at..colon, value }, is_plain, next }))
+}
+
+fn is_blank(byte: Option<&u8>) -> bool {
+    matches!(byte, Some(b' ' | b'\t'))
+}
+
+/// The same part of the bytes without the blanks around it.
+#[cold]
+fn trimmed(bytes: &[u8], part: Range<usize>) -> Range<usize> {
+    let from = bytes[part.clone()].trim_ascii_start();
+    let start = part.end - from.len();
+    start..start + from.trim_ascii_end().len()
 }
 
 /// Where the line behind the one begins whose text ends at `at`; it may end without its CR (RFC 9112 section 2.2). None:
 /// its end is not here.
-#[inline]
+#[inline(always)]
 fn line_end(bytes: &[u8], at: usize) -> Result<Option<usize>, Bad> {
     match bytes.get(at..).unwrap_or_default() {
         [b'\r', b'\n', ..] => Ok(Some(at + 2)),
@@ -118,9 +145,10 @@ mod tests {
         loop {
             match line(bytes, at)? {
                 Found::More => return Ok(None),
-                Found::Field(FieldSpan { name, value }, next) => {
-                    assert!(next > at);
-                    fields.push((bytes[name].to_vec(), bytes[value].to_vec()));
+                Found::Field(Line { field: FieldSpan { name, value }, is_plain, next }) => {
+                    let (name, value) = (&bytes[name], &bytes[value]);
+                    assert_eq!(is_plain, [name, b": ", value, b"\r\n"].concat() == bytes[at..next]);
+                    fields.push((name.to_vec(), value.to_vec()));
                     at = next;
                 }
                 Found::End(end) => return Ok(Some((version, status.as_u16(), reason.to_vec(), fields, end))),

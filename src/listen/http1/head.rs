@@ -4,7 +4,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 use http_body::Body;
 
-use super::request::Asked;
+use super::request::{Asked, names};
 use crate::clock::Moment;
 use crate::fields::Fields;
 use crate::listen::date;
@@ -77,12 +77,14 @@ pub(super) fn write<B: Body>(
             Framing::Chunked
         }
     };
-    let says = |option: &[u8]| fields.get_all("connection").any(|list| names(list, option));
-    let (keeps, closes) = (says(b"keep-alive"), says(b"close"));
+    let (mut keeps, mut closes) = (false, false);
+    for list in fields.get_all("connection") {
+        (keeps, closes) = (keeps | names(list, b"keep-alive"), closes | names(list, b"close"));
+    }
     let keep_alive = keep_alive && !closes && framing != Framing::Close;
     write_connection((asked.version_10, keep_alive), (keeps, closes), out);
     if !fields.contains("date") {
-        date::with(now, |date| write_field(b"date", date, out));
+        date::write_line(now, out);
     }
     out.extend_from_slice(b"\r\n");
     let mut trailers = Vec::new();
@@ -149,8 +151,8 @@ pub(super) fn write_trailers(trailers: &HeaderMap, announced: &[HeaderName], out
 
 fn write_status(head: &ResponseHead, nameless: &str, out: &mut Vec<u8>) {
     let (status, reason) = (head.status, head.reason.as_deref());
-    if status == StatusCode::OK && reason.is_none() {
-        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    if let (Some(line), None) = (usual_status(status), reason) {
+        return out.extend_from_slice(line);
     }
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
@@ -160,8 +162,25 @@ fn write_status(head: &ResponseHead, nameless: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// The line of a status that is told often, in the words that everybody uses.
+const fn usual_status(status: StatusCode) -> Option<&'static [u8]> {
+    Some(match status {
+        StatusCode::OK => b"HTTP/1.1 200 OK\r\n",
+        StatusCode::CREATED => b"HTTP/1.1 201 Created\r\n",
+        StatusCode::NO_CONTENT => b"HTTP/1.1 204 No Content\r\n",
+        StatusCode::FOUND => b"HTTP/1.1 302 Found\r\n",
+        StatusCode::NOT_MODIFIED => b"HTTP/1.1 304 Not Modified\r\n",
+        StatusCode::UNAUTHORIZED => b"HTTP/1.1 401 Unauthorized\r\n",
+        StatusCode::FORBIDDEN => b"HTTP/1.1 403 Forbidden\r\n",
+        StatusCode::NOT_FOUND => b"HTTP/1.1 404 Not Found\r\n",
+        StatusCode::TOO_MANY_REQUESTS => b"HTTP/1.1 429 Too Many Requests\r\n",
+        StatusCode::SERVICE_UNAVAILABLE => b"HTTP/1.1 503 Service Unavailable\r\n",
+        _ => return None,
+    })
+}
+
+#[inline]
 fn write_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-    out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -169,7 +188,9 @@ fn write_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
 }
 
 fn write_length(bytes: u64, out: &mut Vec<u8>) {
-    write_field(b"content-length", itoa::Buffer::new().format(bytes).as_bytes(), out);
+    out.extend_from_slice(b"content-length: ");
+    out.extend_from_slice(itoa::Buffer::new().format(bytes).as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// The members of a list of names.
@@ -185,11 +206,6 @@ fn decimal(value: &[u8]) -> Option<u64> {
         sum.checked_mul(10)?.checked_add(value)
     };
     value.iter().try_fold(0, digit).filter(|_| !value.is_empty())
-}
-
-/// Whether a list has this member.
-fn names(list: &[u8], member: &[u8]) -> bool {
-    list.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(member))
 }
 
 /// Fields that say how a message is to be read come too late behind it (RFC 9110 section 6.5.1).
@@ -232,6 +248,26 @@ mod tests {
     use crate::forward::headers;
     use crate::forward::http1::body;
     use crate::forward::http1::head::read;
+    use crate::message::Response;
+
+    #[test]
+    fn a_status_that_is_told_often_is_told_in_the_same_words_as_others() {
+        let mut usual = 0;
+        for code in 100..=999 {
+            let status = StatusCode::from_u16(code).unwrap();
+            let reason = status.canonical_reason().unwrap_or("<none>");
+            let want = format!("HTTP/1.1 {code} {reason}\r\n");
+            let (mut head, mut out) = (Response::new(status, ()).head, Vec::new());
+            write_status(&head, "<none>", &mut out);
+            assert_eq!(out, want.as_bytes());
+            usual += usize::from(usual_status(status).is_some());
+            head.reason = Some(b"Own Words".as_slice().into());
+            out.clear();
+            write_status(&head, "<none>", &mut out);
+            assert_eq!(out, format!("HTTP/1.1 {code} Own Words\r\n").as_bytes());
+        }
+        assert_eq!(usual, 10);
+    }
 
     /// A body of so many bytes, or of nobody knows how many.
     struct Promised(Option<u64>);

@@ -205,7 +205,7 @@ fn read(head: &[u8], spans: &Spans, facts: &HeadFacts) -> Option<RequestHead> {
         return None;
     }
     let mut fields = Fields::new();
-    fields.read(head, &spans.fields);
+    fields.read(head, &spans.fields, !spans.oddly_written);
     Some(RequestHead {
         method: method(facts.method, &head[spans.method.clone()])?,
         target: target(&head[spans.target.clone()])?,
@@ -236,7 +236,11 @@ fn method(kind: MethodKind, name: &[u8]) -> Option<Method> {
     })
 }
 
-/// Whether a list has this member.
+/// Whether a list has this member. Most have one only.
 pub(super) fn names(list: &[u8], member: &[u8]) -> bool {
+    list.trim_ascii().eq_ignore_ascii_case(member) || list.contains(&b',') && has_member(list, member)
+}
+
+fn has_member(list: &[u8], member: &[u8]) -> bool {
     list.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(member))
 }

@@ -2,7 +2,7 @@
 //! sections. What a field means in a head stands in `head.rs`; what may not stand in a trailer, in `forward::headers`.
 
 use super::{Bad, FieldSpan, Spans, WireBounds};
-use crate::fields::octets::{TOKEN, run, value_run};
+use crate::fields::octets::{token_run, value_run};
 use crate::forward::headers;
 use crate::refusal::Reason;
 
@@ -21,8 +21,8 @@ pub(super) struct Fields {
 pub(super) enum Found {
     /// More bytes are needed.
     More,
-    /// A field; its value has no blanks around it.
-    Field(FieldSpan),
+    /// A field; its value has no blanks around it. Whether it is written `name: value`.
+    Field(FieldSpan, bool),
     /// The empty line, and where it ends.
     End(usize),
 }
@@ -42,7 +42,7 @@ impl Fields {
             Some(colon) => colon,
             None => {
                 let Some(rest) = window.get(self.looked..) else { return Ok(Found::More) };
-                let end = self.looked + run(rest, &TOKEN);
+                let end = self.looked + token_run(rest);
                 match window.get(end) {
                     _ if full && end > line => {
                         let detail = "more headers than allowed";
@@ -65,7 +65,10 @@ impl Fields {
         match rest.get(value..) {
             Some([b'\r', b'\n', ..]) => {
                 *self = Self::at(end + 2);
-                Ok(Found::Field(field(window, line, colon, end)))
+                let span = field(window, line, colon, end);
+                let as_written = (span.value.start, span.value.end) == (colon + 2, end)
+                    && window.get(colon + 1) == Some(&b' ');
+                Ok(Found::Field(span, as_written))
             }
             Some([b'\r', _, ..]) => Err(Bad::request(end + 1, NO_LINE_FEED)),
             Some([byte, ..]) if *byte != b'\r' => Err(Bad::request(end, bad_value(*byte))),
@@ -89,7 +92,7 @@ fn end_of_section(window: &[u8], line: usize) -> Result<Found, Bad> {
 /// The field whose name stands between `line` and `colon` and whose value, with the blanks around it, ends at `end`,
 /// which is no blank.
 fn field(window: &[u8], line: usize, colon: usize, end: usize) -> FieldSpan {
-    let is_blank = |at: usize| matches!(window[at], b' ' | b'\t');
+    let is_blank = |at: usize| matches!(window.get(at), Some(b' ' | b'\t'));
     let mut value = colon + 1..end;
     while is_blank(value.start) {
         value.start += 1;
@@ -138,11 +141,11 @@ impl Trailers {
         let window = &bytes[..bytes.len().min(bounds.head_bytes)];
         loop {
             match self.fields.next(window, spans.fields.len() == bounds.head_fields)? {
-                Found::Field(field) if headers::is_no_trailer(&window[field.name.clone()]) => {
+                Found::Field(field, _) if headers::is_no_trailer(&window[field.name.clone()]) => {
                     let detail = "a header that may not stand in a trailer section";
                     return Err(Bad::request(field.name.start, detail));
                 }
-                Found::Field(field) => spans.fields.push(field),
+                Found::Field(field, _) => spans.fields.push(field),
                 Found::End(end) => return Ok(Some(end)),
                 Found::More if window.len() == bounds.head_bytes => {
                     let detail = "the trailer section is longer than allowed";

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::fields::{Fields, Found};
 use super::{Bad, HeadFacts, MethodKind, Spans, WireBounds};
-use crate::fields::octets::{TOKEN, run, target_run};
+use crate::fields::octets::{target_run, token_run};
 use crate::refusal::Reason;
 
 /// The longest body that a head may announce. Many a worker counts bytes with a sign.
@@ -136,7 +136,7 @@ impl Head {
     fn read_method(&mut self, window: &[u8]) -> Result<bool, Bad> {
         let begin = self.method.start;
         let Some(rest) = window.get(begin..) else { return Ok(false) };
-        let end = begin + run(rest, &TOKEN);
+        let end = begin + token_run(rest);
         if end - begin > LONGEST_METHOD {
             return bad(begin + LONGEST_METHOD, "the method is longer than any that exists");
         }
@@ -198,6 +198,7 @@ impl Head {
         self.place = Place::Fields;
         (spans.method, spans.target) = (self.method(), self.target());
         spans.fields.clear();
+        spans.oddly_written = false;
         Ok(true)
     }
 
@@ -229,9 +230,10 @@ impl Head {
     ) -> Result<Option<usize>, Bad> {
         loop {
             match self.fields.next(window, spans.fields.len() == bounds.head_fields)? {
-                Found::Field(field) => {
+                Found::Field(field, as_written) => {
                     self.note(&window[field.name.clone()], &window[field.value.clone()], field.value.start)?;
                     spans.fields.push(field);
+                    spans.oddly_written |= !as_written;
                 }
                 Found::End(end) => return Ok(Some(end)),
                 Found::More => return Ok(None),
