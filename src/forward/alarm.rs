@@ -88,8 +88,9 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_asked_last_is_woken_for_the_deadline_that_it_named_last() {
+        type Ask = dyn Fn(&mut Alarm, &mut Context<'_>, Instant) -> bool;
         let millis = Duration::from_millis;
-        let asks: [&dyn Fn(&mut Alarm, &mut Context<'_>, Instant) -> bool; 4] = [
+        let asks: [&Ask; 4] = [
             // For somebody else, later, earlier, and again and again.
             &|alarm, _, end| alarm.is_late(&mut Context::from_waker(Waker::noop()), end),
             &|alarm, cx, end| alarm.is_late(cx, end + millis(60_000)),

@@ -167,8 +167,8 @@ fn extend(fields: &mut Fields, name: &str, value: &[u8]) {
 }
 
 /// Fields of one hop (RFC 9110 section 7.6.1), whether or not `Connection` names them. `Transfer-Encoding` is among
-/// them because each hop is framed anew; the credentials for a proxy are meant for this one (section 11.7). The name may
-/// be in any case.
+/// them because each hop is framed anew; the credentials for a proxy are meant for this one (section 11.7). The name
+/// may be in any case.
 #[inline]
 pub(super) fn is_of_one_hop(name: &[u8]) -> bool {
     // By length first: most names are of none of these.

@@ -32,8 +32,8 @@ pub struct Told<'a> {
     pub nameless_host: &'a str,
 }
 
-/// Where the requests of a connection come from, and how. Of most of them workers are told that in the same words, which
-/// are put together once.
+/// Where the requests of a connection come from, and how. Of most of them workers are told that in the same words,
+/// which are put together once.
 #[derive(Debug)]
 pub struct Origin {
     peer: Box<str>,
@@ -147,7 +147,8 @@ impl Origin {
         if is_first { fields.add_all(&self.lines) } else { self.tell_behind(fields) }
     }
 
-    /// The same behind what proxies before said. What a trusted one said of it has stayed; what a stranger said is gone.
+    /// The same behind what proxies before said. What a trusted one said of it has stayed; what a stranger said is
+    /// gone.
     fn tell_behind(&self, fields: &mut Fields) {
         extend(fields, "x-forwarded-for", self.peer.as_bytes());
         if !fields.contains("x-forwarded-proto") {

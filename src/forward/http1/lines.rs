@@ -116,8 +116,8 @@ fn trimmed(bytes: &[u8], part: Range<usize>) -> Range<usize> {
     start..start + from.trim_ascii_end().len()
 }
 
-/// Where the line behind the one begins whose text ends at `at`; it may end without its CR (RFC 9112 section 2.2). None:
-/// its end is not here.
+/// Where the line behind the one begins whose text ends at `at`; it may end without its CR (RFC 9112 section 2.2).
+/// None: its end is not here.
 #[inline(always)]
 fn line_end(bytes: &[u8], at: usize) -> Result<Option<usize>, Bad> {
     match bytes.get(at..).unwrap_or_default() {
