@@ -88,18 +88,17 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_asked_last_is_woken_for_the_deadline_that_it_named_last() {
-        type Ask = dyn Fn(&mut Alarm, &mut Context<'_>, Instant) -> bool;
-        let millis = Duration::from_millis;
-        let asks: [&Ask; 4] = [
+        type Ask = fn(&mut Alarm, &mut Context<'_>, Instant) -> bool;
+        let asks: [Ask; 4] = [
             // For somebody else, later, earlier, and again and again.
-            &|alarm, _, end| alarm.is_late(&mut Context::from_waker(Waker::noop()), end),
-            &|alarm, cx, end| alarm.is_late(cx, end + millis(60_000)),
-            &|alarm, cx, end| alarm.is_late(cx, end - millis(7)),
-            &|alarm, cx, end| (0..3).any(|_| alarm.is_late(cx, end)),
+            |alarm, _, end| alarm.is_late(&mut Context::from_waker(Waker::noop()), end),
+            |alarm, cx, end| alarm.is_late(cx, end + Duration::from_secs(60)),
+            |alarm, cx, end| alarm.is_late(cx, end - Duration::from_millis(7)),
+            |alarm, cx, end| (0..3).any(|_| alarm.is_late(cx, end)),
         ];
         for (first, second) in (0..asks.len()).flat_map(|n| (0..asks.len()).map(move |m| (n, m))) {
-            let mut alarm = Alarm::new(millis(60_000));
-            let end = Instant::now() + millis(10);
+            let mut alarm = Alarm::new(Duration::from_secs(60));
+            let end = Instant::now() + Duration::from_millis(10);
             let mut asked = false;
             let rings = poll_fn(|cx| {
                 if !std::mem::replace(&mut asked, true) {
@@ -110,7 +109,7 @@ mod tests {
                 }
                 if alarm.is_late(cx, end) { Poll::Ready(()) } else { Poll::Pending }
             });
-            timeout(millis(30_000), rings).await.expect("it rings");
+            timeout(Duration::from_secs(30), rings).await.expect("it rings");
             assert!(Instant::now() >= end && alarm.is_late(&mut Context::from_waker(Waker::noop()), end));
         }
     }

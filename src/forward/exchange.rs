@@ -86,6 +86,7 @@ pub(super) struct Exchange<'a> {
 
 impl<'a> Exchange<'a> {
     /// Begins to send this request. The head of the answer may have `head_bytes`.
+    #[inline]
     pub(super) fn begin(
         link: &'a mut Link,
         order: &'a mut Order,
