@@ -6,6 +6,7 @@
 //! Not here: what is a field and what is not (`listen::wire`, `forward::http1::head`), and which fields go where
 //! (`forward::headers`).
 
+pub(crate) mod octets;
 mod section;
 
 use std::fmt;

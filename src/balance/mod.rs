@@ -204,11 +204,11 @@ impl Picker {
             Layout::Pairs(wheel) => wheel.as_ref()?.two(&mut self.random),
             Layout::Circle(_) => return None,
         };
-        let chance = self.random.u8(..FULL_SHARE);
-        if let (Layout::Pairs(Some(wheel)), Some(other)) = (&self.layout, second)
-            && self.is_better(wheel, other, first, chance)
-        {
-            (first, second) = (other, Some(first));
+        if let (Layout::Pairs(Some(wheel)), Some(other)) = (&self.layout, second) {
+            let chance = self.random.u8(..FULL_SHARE);
+            if self.is_better(wheel, other, first, chance) {
+                (first, second) = (other, Some(first));
+            }
         }
         let take = |turn: usize| {
             let place = self.turns[turn] as usize;

@@ -207,9 +207,10 @@ impl Active {
         self.stage.set(Stage::Over);
     }
 
-    /// The connection can carry another request, if nothing came on it behind the answer.
+    /// The connection can carry another request, if nothing that was read stood behind the answer. What is still to be
+    /// read is looked at when it is chosen again.
     pub(super) fn give_back(&self, link: Box<Link>) {
-        if link.is_at_rest() {
+        if link.inflow.ahead.is_empty() {
             self.lane.give_back(link, self.clock.now());
         }
     }

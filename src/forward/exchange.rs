@@ -80,10 +80,13 @@ pub(super) struct Exchange<'a> {
     /// Bytes of the body that were taken, and whether that was all, when last looked at.
     seen: (u64, bool),
     head_bytes: usize,
+    /// The connection was looked at just now, when it was chosen among the idle ones.
+    is_at_rest: bool,
 }
 
 impl<'a> Exchange<'a> {
     /// Begins to send this request. The head of the answer may have `head_bytes`.
+    #[inline]
     pub(super) fn begin(
         link: &'a mut Link,
         order: &'a mut Order,
@@ -95,6 +98,7 @@ impl<'a> Exchange<'a> {
         if upload.ended() {
             active.sent(patience.from);
         }
+        let is_at_rest = link.reused();
         Self {
             link,
             outgoing: Outgoing::new(order),
@@ -106,13 +110,18 @@ impl<'a> Exchange<'a> {
             deadline: patience.end(patience.from, first),
             seen: (upload.bytes(), upload.ended()),
             head_bytes,
+            is_at_rest,
         }
     }
 
     /// What is left of the request, if the answer began before all of it was gone: it goes on beside the answer.
+    #[inline]
     pub(super) fn rest(self) -> Option<Box<Rest>> {
+        if self.outgoing.is_done() {
+            return None;
+        }
         let Self { outgoing, order, .. } = self;
-        (!outgoing.is_done()).then(|| Box::new(Rest { outgoing, body: std::mem::take(&mut order.body) }))
+        Some(Box::new(Rest { outgoing, body: std::mem::take(&mut order.body) }))
     }
 
     /// Moves bytes in both directions until the head of the answer is here.
@@ -151,8 +160,12 @@ impl<'a> Exchange<'a> {
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Box<Broken>> {
+        if self.outgoing.is_done() {
+            return Ok(());
+        }
         // A connection that ended, or on which something was said, before the request came.
-        if !self.outgoing.has_begun() && !self.link.is_at_rest() {
+        let is_at_rest = std::mem::take(&mut self.is_at_rest);
+        if !self.outgoing.has_begun() && !is_at_rest && !self.link.is_at_rest() {
             return Err(self.unsent());
         }
         match self.outgoing.poll(cx, &mut self.link.socket, &mut self.order.body) {

@@ -9,9 +9,9 @@ mod to_worker;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 
-use crate::fields::{Fields, text};
+use crate::fields::{Fields, OwnLine, text};
 pub(super) use to_worker::is_forged;
-pub use to_worker::{Told, ask_upgrade, tell_deadline, to_worker};
+pub use to_worker::{Origin, Told, ask_upgrade, tell_deadline, to_worker};
 
 /// The caller's name, told to the worker and never accepted from outside.
 pub const CALLER: HeaderName = HeaderName::from_static("x-buckler-caller");
@@ -51,7 +51,7 @@ pub fn pass_on(fields: &mut Fields, status: StatusCode, version: Version) {
         // RFC 9110 section 8.6 forbids one with 204 and 1xx.
         fields.remove("content-length");
     }
-    extend(fields, "via", via(version).as_bytes());
+    say_via(fields, version);
 }
 
 /// Adds to an answer what Buckler says with every one: the request's id, in the place of what others said it is. With
@@ -167,30 +167,37 @@ fn extend(fields: &mut Fields, name: &str, value: &[u8]) {
 }
 
 /// Fields of one hop (RFC 9110 section 7.6.1), whether or not `Connection` names them. `Transfer-Encoding` is among
-/// them because each hop is framed anew; the credentials for a proxy are meant for this one (section 11.7).
+/// them because each hop is framed anew; the credentials for a proxy are meant for this one (section 11.7). The name
+/// may be in any case.
 #[inline]
 pub(super) fn is_of_one_hop(name: &[u8]) -> bool {
     // By length first: most names are of none of these.
-    matches!(
-        (name.len(), name),
-        (2, b"te")
-            | (7, b"upgrade")
-            | (10, b"connection" | b"keep-alive")
-            | (14, b"http2-settings")
-            | (16, b"proxy-connection")
-            | (17, b"transfer-encoding")
-            | (18, b"proxy-authenticate")
-            | (19, b"proxy-authorization")
-    )
+    let of_one_hop: &[&str] = match name.len() {
+        2 => &["te"],
+        7 => &["upgrade"],
+        10 => &["connection", "keep-alive"],
+        14 => &["http2-settings"],
+        16 => &["proxy-connection"],
+        17 => &["transfer-encoding"],
+        18 => &["proxy-authenticate"],
+        19 => &["proxy-authorization"],
+        _ => return false,
+    };
+    of_one_hop.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
 }
 
-const fn via(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "1.0 buckler",
+/// Says that the message passed here, having come in this version (RFC 9110 section 7.6.3).
+fn say_via(fields: &mut Fields, version: Version) {
+    const OF_10: OwnLine = OwnLine::new("via: 1.0 buckler\r\n");
+    const OF_11: OwnLine = OwnLine::new("via: 1.1 buckler\r\n");
+    const OF_20: OwnLine = OwnLine::new("via: 2.0 buckler\r\n");
+    let (value, line): (&[u8], _) = match version {
+        Version::HTTP_10 => (b"1.0 buckler", &OF_10),
         // RFC 9110 section 2.5: where a minor version has to stand, HTTP/2's is 0.
-        Version::HTTP_2 => "2.0 buckler",
-        _ => "1.1 buckler",
-    }
+        Version::HTTP_2 => (b"2.0 buckler", &OF_20),
+        _ => (b"1.1 buckler", &OF_11),
+    };
+    if fields.contains("via") { extend(fields, "via", value) } else { fields.add_own(line) }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 pub mod body;
 pub mod head;
 mod inflow;
+mod lines;
 pub(super) mod outgoing;
 
 use std::future::poll_fn;

@@ -38,8 +38,6 @@ impl Has {
     pub const REQUEST_ID: Self = Self(1 << 6);
     /// `X-Forwarded-For`.
     pub const FORWARDED_FOR: Self = Self(1 << 7);
-    /// `X-Forwarded-Proto`.
-    pub const FORWARDED_PROTO: Self = Self(1 << 8);
     /// `X-Forwarded-Host`.
     pub const FORWARDED_HOST: Self = Self(1 << 9);
     /// One at least that may not go on to the worker.
@@ -85,7 +83,7 @@ impl<'a> Seen<'a> {
                 (14, b"http2-settings") => Has::GOES,
                 (15, b"x-forwarded-for") => Has::FORWARDED_FOR.and(forwarded),
                 (16, b"x-forwarded-host") => Has::FORWARDED_HOST.and(forwarded),
-                (17, b"x-forwarded-proto") => Has::FORWARDED_PROTO.and(forwarded),
+                (17, b"x-forwarded-proto") => forwarded,
                 (17, b"transfer-encoding") => Has::TRANSFER_ENCODING.and(Has::GOES),
                 (16, b"proxy-connection") | (18, b"proxy-authenticate") | (19, b"proxy-authorization") => {
                     Has::GOES
@@ -134,8 +132,7 @@ mod tests {
             for (has, name) in [
                 (Has::ACCEPT, "accept"), (Has::EXPECT, "expect"), (Has::UPGRADE, "upgrade"), (Has::TE, "te"),
                 (Has::TRANSFER_ENCODING, "transfer-encoding"), (Has::REQUEST_ID, "x-request-id"),
-                (Has::FORWARDED_FOR, "x-forwarded-for"), (Has::FORWARDED_PROTO, "x-forwarded-proto"),
-                (Has::FORWARDED_HOST, "x-forwarded-host"),
+                (Has::FORWARDED_FOR, "x-forwarded-for"), (Has::FORWARDED_HOST, "x-forwarded-host"),
             ] {
                 prop_assert_eq!(seen.has.any(has), fields.contains(name), "{}", name);
             }

@@ -100,13 +100,11 @@ pub(super) fn prepare(
 fn tell(head: &mut RequestHead, authority: Option<&str>, (said, sender): (Said, &Sender<'_>)) {
     let (visitor, config) = (sender.visitor, &sender.service.config);
     let told = Told {
-        peer: &visitor.peer_text(),
-        secure: visitor.is_secure(),
+        origin: &visitor.origin(head.version),
         certificate: config.forward_client_certificate.then(|| visitor.certificate_text()).flatten(),
         trusted: sender.trusted,
         caller: sender.caller,
         request_id: sender.request_id,
-        version: head.version,
         authority,
         chunked: said.chunked,
         // The key is the caller's secret and this door's business: the worker gets the name instead.

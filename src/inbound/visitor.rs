@@ -7,9 +7,12 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
+use http::Version;
+
 use crate::admit::caller::{CachedCaller, Peer};
 use crate::clock::{Moment, ShardClock};
 use crate::config::{ConnectionLife, Timeouts};
+use crate::forward::headers::Origin;
 use crate::forward::pace::Patience;
 use crate::forward::proxy_header::Spoken;
 use crate::refusal::{Reason, Refusal};
@@ -55,8 +58,8 @@ impl Arrival {
 #[derive(Debug)]
 pub struct Visitor {
     pub(super) arrival: Arrival,
-    /// The peer's address as workers are told it, once one was.
-    peer_text: RefCell<Option<Box<str>>>,
+    /// Where its requests come from, as workers are told it, once one was.
+    origin: RefCell<Option<Rc<Origin>>>,
     place: Rc<Place>,
     pub(super) caller: RefCell<Option<Box<CachedCaller>>>,
     /// The client's certificate as workers are told it, once one was.
@@ -91,7 +94,7 @@ impl Visitor {
         let ages = place.desk().service.config.connections.max_age.is_some();
         Rc::new(Self {
             arrival,
-            peer_text: RefCell::default(),
+            origin: RefCell::default(),
             place,
             caller: RefCell::default(),
             certificate_text: OnceCell::new(),
@@ -210,17 +213,21 @@ impl Visitor {
         self.rested_at.get()
     }
 
-    /// The peer's address as workers are told it.
-    pub(super) fn peer_text(&self) -> Ref<'_, str> {
-        if self.peer_text.borrow().is_none() {
-            self.peer_text.replace(Some(self.arrival.peer.ip().to_canonical().to_string().into()));
+    /// Where its requests come from that speak this version, as workers are told it.
+    pub(super) fn origin(&self, version: Version) -> Rc<Origin> {
+        let origin = &mut *self.origin.borrow_mut();
+        match origin {
+            Some(origin) if origin.version() == version => Rc::clone(origin),
+            _ => {
+                let peer = self.arrival.peer.ip().to_canonical().to_string();
+                Rc::clone(origin.insert(Rc::new(Origin::new(peer.into(), self.is_secure(), version))))
+            }
         }
-        Ref::map(self.peer_text.borrow(), |text| text.as_deref().unwrap_or("unknown"))
     }
 
     /// Nothing is asked for a while: what was remembered for requests is let go, and found again with the next one.
     pub fn rest(&self) {
-        self.peer_text.take();
+        self.origin.take();
         self.caller.take();
     }
 

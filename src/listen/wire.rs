@@ -21,7 +21,6 @@
 //! A head, a chunk's size line and a trailer section pass as a whole or not at all, so that nothing of a faulty one
 //! is ever seen behind this file. Bytes of a body pass as they come; those of a known length are counted, not read.
 
-mod bytes;
 mod chunk;
 mod fields;
 mod head;

@@ -34,8 +34,9 @@ impl Worker {
 }
 
 impl Drop for Seat {
+    #[inline]
     fn drop(&mut self) {
-        if let Some((workers, worker)) = self.0.take() {
+        if let Some((workers, worker)) = &self.0 {
             worker.seats.fetch_sub(1, SeqCst);
             workers.freed.wake();
         }

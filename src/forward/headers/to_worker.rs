@@ -4,7 +4,7 @@
 use http::Version;
 use tokio::time::Instant;
 
-use super::{extend, is_of_one_hop, strip, via};
+use super::{extend, is_of_one_hop, say_via, strip};
 use crate::clock::Moment;
 use crate::fields::{Fields, text};
 use crate::forward::seen::Has;
@@ -12,10 +12,8 @@ use crate::forward::seen::Has;
 /// What Buckler knows of a request and tells the worker.
 #[derive(Debug)]
 pub struct Told<'a> {
-    /// The peer's address as text.
-    pub peer: &'a str,
-    /// Whether the client came under TLS.
-    pub secure: bool,
+    /// Where it comes from.
+    pub origin: &'a Origin,
     /// The client's certificate, if the worker is to be told.
     pub certificate: Option<&'a str>,
     /// Whether the peer's own X-Forwarded-* are believed and extended instead of replaced.
@@ -24,8 +22,6 @@ pub struct Told<'a> {
     pub caller: &'a str,
     /// The request's id.
     pub request_id: &'a [u8],
-    /// The version that the client spoke.
-    pub version: Version,
     /// The authority from the request line, if it had one: it wins over `Host` (RFC 9112 section 3.2.2).
     pub authority: Option<&'a str>,
     /// Whether the body comes in chunks, so its length is not known.
@@ -34,6 +30,16 @@ pub struct Told<'a> {
     pub key: Option<&'a str>,
     /// The service's name, for `Host` where an HTTP/1.0 client gave none.
     pub nameless_host: &'a str,
+}
+
+/// Where the requests of a connection come from, and how. Of most of them workers are told that in the same words,
+/// which are put together once.
+#[derive(Debug)]
+pub struct Origin {
+    peer: Box<str>,
+    secure: bool,
+    version: Version,
+    lines: Fields,
 }
 
 /// Makes the fields of a request, of which `has` tells, fit for the worker.
@@ -57,13 +63,18 @@ pub fn to_worker(fields: &mut Fields, has: Has, told: &Told<'_>) {
         // The chunks frame the message, so a length beside them would be a lie.
         fields.remove("content-length");
     }
-    tell_origin(fields, has, told);
-    extend(fields, "via", via(told.version).as_bytes());
+    let named = has.any(Has::FORWARDED_HOST) && fields.contains("x-forwarded-host");
+    told.origin.tell(fields);
+    if told.authority.is_some() || !fields.contains("host") {
+        fields.set("host", told.authority.unwrap_or(told.nameless_host).as_bytes());
+    }
+    if !named {
+        fields.add_copy("x-forwarded-host", "host");
+    }
     fields.add("x-request-id", told.request_id);
-    fields.add("x-buckler-caller", text(told.caller.as_bytes()).unwrap_or("unnamed").as_bytes());
+    fields.add("x-buckler-caller", plain(told.caller, "unnamed"));
     if let Some(certificate) = told.certificate {
-        fields
-            .add("x-forwarded-client-cert", text(certificate.as_bytes()).unwrap_or("unreadable").as_bytes());
+        fields.add("x-forwarded-client-cert", plain(certificate, "unreadable"));
     }
 }
 
@@ -107,20 +118,43 @@ pub(in crate::forward) fn is_forged(name: &[u8], trusted: bool) -> bool {
         }
 }
 
-/// Whom the request comes from and how. What a trusted proxy said of that has stayed; what a stranger said is gone.
-fn tell_origin(fields: &mut Fields, has: Has, told: &Told<'_>) {
-    let stays = |of: Has, name: &str| has.any(of) && fields.contains(name);
-    let scheme = stays(Has::FORWARDED_PROTO, "x-forwarded-proto");
-    let named = stays(Has::FORWARDED_HOST, "x-forwarded-host");
-    extend(fields, "x-forwarded-for", told.peer.as_bytes());
-    if !scheme {
-        fields.add("x-forwarded-proto", if told.secure { b"https" } else { b"http" });
+/// What may stand in a field as it is, or the other words.
+fn plain<'a>(words: &'a str, otherwise: &'static str) -> &'a [u8] {
+    let is_plain = words.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    if is_plain { words.as_bytes() } else { otherwise.as_bytes() }
+}
+
+impl Origin {
+    /// Of requests that this `peer`, an address as text, sends in this `version`; under TLS if it is `secure`.
+    pub fn new(peer: Box<str>, secure: bool, version: Version) -> Self {
+        let mut origin = Self { peer, secure, version, lines: Fields::default() };
+        let mut lines = Fields::new();
+        origin.tell_behind(&mut lines);
+        lines.shrink();
+        origin.lines = lines;
+        origin
     }
-    if told.authority.is_some() || !fields.contains("host") {
-        fields.set("host", told.authority.unwrap_or(told.nameless_host).as_bytes());
+
+    /// The version that the client spoke.
+    pub const fn version(&self) -> Version {
+        self.version
     }
-    if !named {
-        fields.add_copy("x-forwarded-host", "host");
+
+    fn tell(&self, fields: &mut Fields) {
+        let is_first = !fields.contains("x-forwarded-for")
+            && !fields.contains("x-forwarded-proto")
+            && !fields.contains("via");
+        if is_first { fields.add_all(&self.lines) } else { self.tell_behind(fields) }
+    }
+
+    /// The same behind what proxies before said. What a trusted one said of it has stayed; what a stranger said is
+    /// gone.
+    fn tell_behind(&self, fields: &mut Fields) {
+        extend(fields, "x-forwarded-for", self.peer.as_bytes());
+        if !fields.contains("x-forwarded-proto") {
+            fields.add("x-forwarded-proto", if self.secure { b"https" } else { b"http" });
+        }
+        say_via(fields, self.version);
     }
 }
 
@@ -142,18 +176,20 @@ mod tests {
     /// The fields as the worker gets them.
     fn send(fields: &mut Fields, trusted: bool) {
         let has = Seen::of(fields, "x-api-key", trusted).has;
-        to_worker(fields, has, &told(trusted));
+        to_worker(fields, has, &told(&origin(), trusted));
     }
 
-    fn told(trusted: bool) -> Told<'static> {
+    fn origin() -> Origin {
+        Origin::new("192.0.2.7".into(), false, Version::HTTP_11)
+    }
+
+    fn told(origin: &Origin, trusted: bool) -> Told<'_> {
         Told {
-            peer: "192.0.2.7",
-            secure: false,
+            origin,
             certificate: None,
             trusted,
             caller: "web",
             request_id: b"id-1",
-            version: Version::HTTP_11,
             authority: None,
             chunked: false,
             key: None,
@@ -289,7 +325,7 @@ mod tests {
             gets.insert(name.to_owned(), vec![members.join(", ").into_bytes()]);
         };
         list("via", "1.1 buckler");
-        list("x-forwarded-for", told.peer);
+        list("x-forwarded-for", "192.0.2.7");
         let host = gets.entry("host".to_owned()).or_insert_with(|| vec![told.nameless_host.into()]);
         if let Some(authority) = told.authority {
             *host = vec![authority.into()];
@@ -324,7 +360,8 @@ mod tests {
             authority: bool,
         ) {
             let (key, authority) = (key.then_some("x-api-key"), authority.then_some("a.test:81"));
-            let told = Told { chunked, key, authority, ..told(trusted) };
+            let origin = origin();
+            let told = Told { chunked, key, authority, ..told(&origin, trusted) };
             let mut fields = Fields::new();
             asked.iter().for_each(|(name, value)| fields.add(name, value));
             let has = Seen::of(&fields, "x-api-key", trusted).has;

@@ -1,19 +1,19 @@
 //! The head of a worker's answer over HTTP/1.1, out of the bytes that came: one reading, and everything that could be
 //! read in two ways is refused (RFC 9112 sections 4, 5 and 6.3). The body behind it is `body.rs`'s business.
 
-use std::mem::MaybeUninit;
-
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode, Version};
-use httparse::{ParserConfig, Status};
 
 use super::body::Framing;
-use crate::fields::Fields;
+use super::lines::{self, Found, Line, StatusLine};
+use crate::fields::{FieldSpan, Fields};
 use crate::forward::{Answer, headers};
 use crate::message::{Response, ResponseHead};
 
 /// Fields that an answer's head may have.
 pub(super) const FIELDS_MOST: usize = 100;
+/// Of so many the places are noted before they are put down together.
+const RUN: usize = 8;
 /// The longest name of a field, in bytes: what a map can hold, should it have to go on in one.
 const NAME_MOST: usize = (1 << 16) - 1;
 
@@ -64,44 +64,37 @@ impl Head {
 /// # Errors
 /// It is no head of HTTP/1.1, too long, or its framing can be read in two ways.
 pub fn read(bytes: &[u8], method: &Method, most: usize) -> Result<Option<(Head, usize)>, Bad> {
-    // A parser would skip empty lines here. They are for requests only (RFC 9112 section 2.2): in front of an answer
-    // they are the end of another one that was longer than it said.
-    if bytes.first().is_some_and(|first| *first != b'H') {
-        return Err(NOT_HTTP);
+    match read_within(&bytes[..bytes.len().min(most)], method)? {
+        None if bytes.len() > most => Err(NOT_HTTP),
+        head => Ok(head),
     }
-    let mut found = [const { MaybeUninit::uninit() }; FIELDS_MOST];
-    let mut parsed = httparse::Response::new(&mut []);
-    let config = ParserConfig::default();
-    let length = match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut found) {
-        Ok(Status::Complete(length)) if length <= most => length,
-        Ok(Status::Partial) if bytes.len() <= most => return Ok(None),
-        Ok(_) | Err(_) => return Err(NOT_HTTP),
-    };
-    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(NOT_HTTP)?;
-    let reason = parsed.reason.filter(|reason| status.canonical_reason() != Some(reason));
-    let reason = reason.map(|reason| reason.as_bytes().into());
-    let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    let mut fields = Fields::new();
-    let mut said = Said::default();
+}
+
+fn read_within(bytes: &[u8], method: &Method) -> Result<Option<(Head, usize)>, Bad> {
+    let Some(StatusLine { version, status, reason, end }) = StatusLine::read(bytes)? else { return Ok(None) };
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
-    for field in &*parsed.headers {
-        let name = field.name.as_bytes();
-        if name.len() > NAME_MOST {
-            return Err(NOT_HTTP);
+    let (mut said, mut goes_on) = (Said::default(), GoesOn::of(bytes));
+    let (mut at, mut fields) = (end, 0);
+    let length = loop {
+        match lines::line(bytes, at)? {
+            Found::Field(Line { field, is_plain, next }) => {
+                if fields == FIELDS_MOST || field.name.len() > NAME_MOST {
+                    return Err(NOT_HTTP);
+                }
+                (at, fields) = (next, fields + 1);
+                if said.hear(&bytes[field.name.clone()], &bytes[field.value.clone()])? || switches {
+                    goes_on.with(field, is_plain);
+                } else {
+                    goes_on.put_down();
+                }
+            }
+            Found::End(end) => break end,
+            Found::More => return Ok(None),
         }
-        let before = fields.len();
-        match whole_line(bytes, name, field.value) {
-            Some(line) => fields.push_line(line, name.len()),
-            None => fields.push(name, field.value),
-        }
-        if fields.len() == before {
-            return Err(NOT_HTTP);
-        }
-        if !said.hear(fields.last_name(), field.value)? && !switches {
-            fields.pop();
-        }
-    }
-    if !switches {
+    };
+    goes_on.put_down();
+    let mut fields = std::mem::take(&mut goes_on.fields);
+    if !switches && !said.nominated.is_empty() {
         said.nominated.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         said.nominated.dedup();
         said.nominated.iter().for_each(|name| fields.remove(name.as_str()));
@@ -110,6 +103,8 @@ pub fn read(bytes: &[u8], method: &Method, most: usize) -> Result<Option<(Head, 
         // The chunks frame the message, so a length beside them is a lie.
         fields.remove("content-length");
     }
+    let is_usual = status.canonical_reason().is_some_and(|usual| usual.as_bytes() == reason);
+    let reason = (!is_usual).then(|| reason.into());
     let framing = said.framing(method, status, version)?;
     let keeps =
         framing != Framing::UntilClose && !said.close && (version == Version::HTTP_11 || said.keep_alive);
@@ -117,17 +112,37 @@ pub fn read(bytes: &[u8], method: &Method, most: usize) -> Result<Option<(Head, 
     Ok(Some((Head { status, version, fields, reason, framing, keeps, idle_seconds }, length)))
 }
 
-/// The line of this field, if it is written as nearly everybody does: with one blank in front of its value, none behind
-/// it, and CRLF.
-fn whole_line<'a>(bytes: &'a [u8], name: &[u8], value: &[u8]) -> Option<&'a [u8]> {
-    let at = name.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
-    let line = bytes.get(at..at + name.len() + value.len() + 4)?;
-    let (begin, rest) = line.split_at(name.len());
-    let is_whole = begin.as_ptr() == name.as_ptr()
-        && rest.starts_with(b": ")
-        && rest[2..].as_ptr() == value.as_ptr()
-        && rest.ends_with(b"\r\n");
-    is_whole.then_some(line)
+/// The fields that go on. Plain lines that follow each other are put down together: as nearly every worker writes them,
+/// that is one copy.
+struct GoesOn<'a> {
+    bytes: &'a [u8],
+    fields: Fields,
+    run: [FieldSpan; RUN],
+    held: usize,
+}
+
+impl<'a> GoesOn<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        let run = [const { FieldSpan { name: 0..0, value: 0..0 } }; RUN];
+        Self { bytes, fields: Fields::new(), run, held: 0 }
+    }
+
+    fn with(&mut self, field: FieldSpan, is_plain: bool) {
+        if !is_plain || self.held == RUN {
+            self.put_down();
+        }
+        if is_plain {
+            self.run[self.held] = field;
+            self.held += 1;
+        } else {
+            self.fields.push(&self.bytes[field.name], &self.bytes[field.value]);
+        }
+    }
+
+    fn put_down(&mut self) {
+        self.fields.read(self.bytes, &self.run[..self.held], true);
+        self.held = 0;
+    }
 }
 
 /// Whether the end of a head is among these bytes, of which the first `known` were looked at before.
@@ -150,22 +165,22 @@ struct Said {
 }
 
 impl Said {
-    /// Takes notice of a field, whose name is in lower case. False: it is not for the client (RFC 9110 section 7.6.1),
-    /// or was said before.
+    /// Takes notice of a field. False: it is not for the client (RFC 9110 section 7.6.1), or was said before.
     fn hear(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Bad> {
+        let is = |other: &[u8]| ends(name) == ends(other);
         // By length first: most names are of none of these.
-        Ok(match (name.len(), name) {
-            (10, b"connection") => {
-                value.split(|byte| *byte == b',').for_each(|option| self.hear_option(option.trim_ascii()));
+        Ok(match name.len() {
+            10 if is(b"connection") => {
+                self.hear_options(value);
                 false
             }
-            (10, b"keep-alive") => {
+            10 if is(b"keep-alive") => {
                 self.idle_seconds = self.idle_seconds.or_else(|| headers::keep_alive_timeout(value));
                 false
             }
-            (14, b"content-length") => self.hear_length(value)?,
-            (16, b"x-buckler-caller") => false,
-            (17, b"transfer-encoding") => {
+            14 if is(b"content-length") => self.hear_length(value)?,
+            16 if is(b"x-buckler-caller") => false,
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(TWO_WAYS);
                 }
@@ -174,6 +189,14 @@ impl Said {
             }
             _ => !headers::is_of_one_hop(name),
         })
+    }
+
+    fn hear_options(&mut self, list: &[u8]) {
+        match list {
+            b"keep-alive" => self.keep_alive = true,
+            b"close" => self.close = true,
+            _ => list.split(|byte| *byte == b',').for_each(|option| self.hear_option(option.trim_ascii())),
+        }
     }
 
     fn hear_option(&mut self, option: &[u8]) {
@@ -191,10 +214,8 @@ impl Said {
     }
 
     fn hear_length(&mut self, value: &[u8]) -> Result<bool, Bad> {
-        if value.contains(&b',') {
-            return Err(TWO_WAYS);
-        }
-        let length = digits(value).ok_or(NOT_HTTP)?;
+        let wrong = || if value.contains(&b',') { TWO_WAYS } else { NOT_HTTP };
+        let length = digits(value).ok_or_else(wrong)?;
         match self.length.replace(length) {
             Some(before) if before != length => Err(NOT_HTTP),
             before => Ok(before.is_none()),
@@ -214,6 +235,14 @@ impl Said {
             (false, None) => Ok(Framing::UntilClose),
         }
     }
+}
+
+/// The first and the last eight bytes of a word in any case: all of it, if it has 8 to 16. The bit makes letters lower,
+/// and nothing else that may stand in a head a letter or a hyphen.
+#[inline(always)]
+fn ends(word: &[u8]) -> [Option<u64>; 2] {
+    [word.first_chunk(), word.last_chunk()]
+        .map(|eight| eight.map(|eight| u64::from_le_bytes(*eight) | 0x2020_2020_2020_2020))
 }
 
 /// A number of decimal digits and nothing else, up to 2^63 - 1.

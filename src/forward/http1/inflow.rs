@@ -147,7 +147,10 @@ impl Inflow {
 
     /// Gives its memory back: the connection is idle.
     pub(in crate::forward) fn rest(&mut self) {
-        *self = Self::default();
+        self.ahead = Bytes::new();
+        if self.large || self.filling.capacity() > 0 {
+            *self = Self::default();
+        }
     }
 }
 

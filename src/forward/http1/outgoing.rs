@@ -85,6 +85,8 @@ pub(in crate::forward) enum Stop {
 
 impl Outgoing {
     /// A request of which nothing has gone out.
+    // Inlined, as what holds it is: so it is made where it stays.
+    #[inline]
     pub(in crate::forward) fn new(order: &Order) -> Self {
         let mut front = LENT.take();
         front.clear();

@@ -4,7 +4,7 @@
 //! so it is refused.
 
 use super::Bad;
-use super::bytes::{QUOTED, TOKEN};
+use crate::fields::octets::{QUOTED, TOKEN};
 
 /// Extensions of all size lines of a body together, in bytes; at so many the body is refused.
 pub(super) const EXTENSION_BYTES: usize = 16 << 10;

@@ -1,8 +1,8 @@
 //! Field lines, one after another, to the empty line that ends them (RFC 9112 section 5): of heads and of trailer
 //! sections. What a field means in a head stands in `head.rs`; what may not stand in a trailer, in `forward::headers`.
 
-use super::bytes::{token_run, value_run};
 use super::{Bad, FieldSpan, Spans, WireBounds};
+use crate::fields::octets::{token_run, value_run};
 use crate::forward::headers;
 use crate::refusal::Reason;
 

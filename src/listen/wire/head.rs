@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
-use super::bytes::{target_run, token_run};
 use super::fields::{Fields, Found};
 use super::{Bad, HeadFacts, MethodKind, Spans, WireBounds};
+use crate::fields::octets::{target_run, token_run};
 use crate::refusal::Reason;
 
 /// The longest body that a head may announce. Many a worker counts bytes with a sign.

@@ -1,5 +1,5 @@
 //! Any bytes as a worker's answer: how it is cut changes nothing of it, no body is longer than it says, and nothing of
-//! the framing or of this hop goes on among the fields.
+//! the framing or of this hop goes on among the fields. A head that passes is one for httparse too.
 
 #![no_main]
 
@@ -7,7 +7,7 @@ use buckler::fields::Fields;
 use buckler::forward::http1::body::{Body, Framing, Step};
 use buckler::forward::http1::head;
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Version};
 use libfuzzer_sys::fuzz_target;
 
 const MOST: usize = 512;
@@ -43,7 +43,9 @@ fn tell<'a>(method: &Method, parts: impl IntoIterator<Item = &'a [u8]>) -> Story
     for part in parts {
         held = [&held[..], part].concat().into();
         while body.is_none() {
-            match head::read(&held, method, MOST) {
+            let read = head::read(&held, method, MOST);
+            as_httparse_has_it(&held, &read);
+            match read {
                 Ok(Some((head, length))) => {
                     held.advance(length);
                     sound(&head);
@@ -87,6 +89,22 @@ fn tell<'a>(method: &Method, parts: impl IntoIterator<Item = &'a [u8]>) -> Story
 fn broken(mut story: Story) -> Story {
     story.broken = true;
     story
+}
+
+/// A head that passes is one for httparse, and so is a part of one.
+fn as_httparse_has_it(bytes: &[u8], read: &Result<Option<(head::Head, usize)>, head::Bad>) {
+    let mut fields = [httparse::EMPTY_HEADER; 100];
+    let mut parsed = httparse::Response::new(&mut fields);
+    let status = parsed.parse(bytes).ok();
+    match read {
+        Ok(Some((head, length))) => {
+            assert_eq!(status, Some(httparse::Status::Complete(*length)));
+            assert_eq!(parsed.code, Some(head.status.as_u16()));
+            assert_eq!(parsed.version == Some(1), head.version == Version::HTTP_11);
+        }
+        Ok(None) => assert_eq!(status, Some(httparse::Status::Partial)),
+        Err(_) => {}
+    }
 }
 
 fn sound(head: &head::Head) {

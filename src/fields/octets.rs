@@ -1,7 +1,8 @@
-//! Which bytes may stand where, and how long a run of them is. Grammar of lines stands in the other files.
+//! Which bytes may stand where in a head of HTTP/1.1, and how long a run of them is. The grammar of lines stands with
+//! those who read them: `listen::wire`, `forward::http1`.
 
 /// For each byte, whether it belongs to a class.
-pub(super) type Class = [bool; 256];
+pub(crate) type Class = [bool; 256];
 
 macro_rules! class {
     ($members:pat) => {{
@@ -17,7 +18,7 @@ macro_rules! class {
 
 /// `tchar` of RFC 9110 section 5.6.2: methods, field names, chunk extensions.
 #[rustfmt::skip]
-pub(super) static TOKEN: Class = class!(
+pub(crate) static TOKEN: Class = class!(
     b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
     | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z'
 );
@@ -33,14 +34,14 @@ static UNWISE: Class = class!(b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | 
 static VALUE: Class = class!(b'\t' | b' '..=b'~' | 0x80..);
 
 /// What a quoted string may hold unescaped (`qdtext` of RFC 9110 section 5.6.4).
-pub(super) static QUOTED: Class = class!(b'\t' | b' '..=b'!' | b'#'..=b'[' | b']'..=b'~' | 0x80..);
+pub(crate) static QUOTED: Class = class!(b'\t' | b' '..=b'!' | b'#'..=b'[' | b']'..=b'~' | 0x80..);
 
 const EACH: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
 /// How many leading bytes belong to `class`.
 #[inline]
-pub(super) fn run(bytes: &[u8], class: &Class) -> usize {
+pub(crate) fn run(bytes: &[u8], class: &Class) -> usize {
     let first_other = |bytes: &[u8]| bytes.iter().position(|byte| !class[usize::from(*byte)]);
     // Groups of a known length, so that no bound is checked for each byte.
     let (groups, tail) = bytes.as_chunks::<8>();
@@ -54,13 +55,13 @@ pub(super) fn run(bytes: &[u8], class: &Class) -> usize {
 
 /// How many leading bytes belong to a token.
 #[inline]
-pub(super) fn token_run(bytes: &[u8]) -> usize {
+pub(crate) fn token_run(bytes: &[u8]) -> usize {
     run_by_words(bytes, &TOKEN, no_letters)
 }
 
 /// How many leading bytes may stand in a request target, and whether one of them is [`UNWISE`].
 #[inline]
-pub(super) fn target_run(bytes: &[u8]) -> (usize, bool) {
+pub(crate) fn target_run(bytes: &[u8]) -> (usize, bool) {
     let (mut length, mut unwise) = (run(bytes, &TARGET), false);
     while bytes.get(length).is_some_and(|byte| UNWISE[usize::from(*byte)]) {
         unwise = true;
@@ -72,7 +73,7 @@ pub(super) fn target_run(bytes: &[u8]) -> (usize, bool) {
 
 /// How many leading bytes may stand in a field value.
 #[inline]
-pub(super) fn value_run(bytes: &[u8]) -> usize {
+pub(crate) fn value_run(bytes: &[u8]) -> usize {
     run_by_words(bytes, &VALUE, no_text)
 }
 
@@ -98,7 +99,7 @@ fn run_by_words(bytes: &[u8], class: &Class, doubts: impl Fn(u64) -> u64) -> usi
 
 /// Where a word has neither a letter nor a hyphen.
 const fn no_letters(word: u64) -> u64 {
-    let lower = (word & !HIGH) | EACH * 0x20;
+    let lower = (word & !HIGH) | (EACH * 0x20);
     let from_a = lower + EACH * (0x80 - b'a') as u64;
     let behind_z = lower + EACH * (0x7f - b'z') as u64;
     let other_than_hyphen = ((word & !HIGH) ^ (EACH * b'-' as u64)) + EACH * 0x7f;
