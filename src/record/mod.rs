@@ -51,8 +51,7 @@ const SHOWN_AT_ONCE: usize = 100;
 #[derive(Debug)]
 pub struct Scribe {
     service: ServiceName,
-    shard: ShardId,
-    counts: Arc<ServiceCounts>,
+    sheet: Rc<Sheet>,
     callers: Arc<Callers>,
     /// By number, of those that have asked.
     named: RefCell<HashMap<usize, Arc<PerShard<CallerCounts>>, foldhash::fast::FixedState>>,
@@ -76,7 +75,8 @@ impl Scribe {
             callers.known.iter().for_each(|known| drop(counts.named(&known.name)));
         }
         let (callers, named) = (Arc::clone(callers), RefCell::default());
-        Rc::new(Self { service: service.clone(), shard, counts, callers, named, log, sampler })
+        let sheet = Rc::new(Sheet { counts, shard });
+        Rc::new(Self { service: service.clone(), sheet, callers, named, log, sampler })
     }
 
     /// Begins to record a request whose head arrived (or failed to) from `peer`. It counts as active until the outcome
@@ -92,7 +92,7 @@ impl Scribe {
         let mine = self.mine();
         mine.connections.add(1);
         mine.connections_total.add(1);
-        OpenConnection { counts: Arc::clone(&self.counts), shard: self.shard }
+        OpenConnection(Rc::clone(&self.sheet))
     }
 
     /// Counts a TLS handshake as in progress until the value is dropped.
@@ -122,7 +122,7 @@ impl Scribe {
 
     /// The counts of the service, on all shards.
     pub fn counts(&self) -> &Arc<ServiceCounts> {
-        &self.counts
+        &self.sheet.counts
     }
 
     /// Counts a request of a caller of `known`. False: the configuration has no such number.
@@ -131,30 +131,40 @@ impl Scribe {
         let counts = match named.entry(number) {
             Entry::Occupied(counts) => counts.into_mut(),
             Entry::Vacant(place) => match self.callers.known.get(number) {
-                Some(known) => place.insert(self.counts.named(&known.name)),
+                Some(known) => place.insert(self.sheet.counts.named(&known.name)),
                 None => return false,
             },
         };
-        counts.of(self.shard).add(allowed);
+        counts.of(self.sheet.shard).add(allowed);
         true
     }
 
+    fn mine(&self) -> &ShardCounts {
+        self.sheet.mine()
+    }
+}
+
+/// Where one shard counts for a service: what stays the same over all reloads.
+#[derive(Debug)]
+struct Sheet {
+    counts: Arc<ServiceCounts>,
+    shard: ShardId,
+}
+
+impl Sheet {
     fn mine(&self) -> &ShardCounts {
         self.counts.shards.of(self.shard)
     }
 }
 
-/// A client connection, counted as open while this lives. It may live for days, over many reloads: it holds the counts,
-/// which they all share, and not the scribe, which would keep the callers of its configuration in memory.
+/// A client connection, counted as open while this lives. That may be for days, over many reloads: it holds the counts
+/// and not the scribe, which would keep the callers of its configuration in memory.
 #[derive(Debug)]
-pub struct OpenConnection {
-    counts: Arc<ServiceCounts>,
-    shard: ShardId,
-}
+pub struct OpenConnection(Rc<Sheet>);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.counts.shards.of(self.shard).connections.sub(1);
+        self.0.mine().connections.sub(1);
     }
 }
 
