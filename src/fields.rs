@@ -6,6 +6,7 @@
 //! Not here: what is a field and what is not (`listen::wire`, `forward::http1::head`), and which fields go where
 //! (`forward::headers`).
 
+mod form;
 mod section;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+pub use form::{Form, Template};
 use section::{Line, NONE, Section, is_value, lower};
 
 /// Fields, in the order in which they came or were added. Names are in lower case; a value never holds CR, LF or NUL,
@@ -187,15 +189,7 @@ impl Fields {
 
     /// Adds all of these behind the others.
     pub fn add_all(&mut self, others: &Self) {
-        let (all, others) = (self.all_mut(), others.all());
-        if !all.has_room(others.text.len()) {
-            return;
-        }
-        let base = all.text.len();
-        all.text.extend_from_slice(&others.text);
-        for line in &others.lines {
-            all.note(base + line.at as usize, base + line.value as usize);
-        }
+        self.all_mut().add_all(others.all());
     }
 
     /// Adds one in the place of all others of this name.

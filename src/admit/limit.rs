@@ -96,6 +96,15 @@ struct Limit {
     concurrent: Option<NonZeroU32>,
 }
 
+/// What one request is held to: found once, first looked at and then charged.
+#[derive(Clone, Copy)]
+pub struct Claims<'a> {
+    book: &'a LimitBook,
+    own: Option<Claim<'a>>,
+    total: Option<Claim<'a>>,
+    cost: NonZeroU32,
+}
+
 /// A limit and whose debt it is asked of, for one request.
 #[derive(Clone, Copy)]
 struct Claim<'a> {
@@ -121,6 +130,11 @@ impl LimitBook {
         build::book(service, callers, ledger, before)
     }
 
+    /// What a request of `caller` is held to.
+    pub fn claims(&self, caller: &Caller, facts: &Facts<'_>, now: Moment) -> Claims<'_> {
+        Claims { book: self, own: self.own(caller, now), total: self.total(), cost: self.costs.of(facts) }
+    }
+
     /// Charges one request of `caller`, to all its limits or to none. What shadow limits would have said goes to
     /// `shadows`; they are charged only by requests that pass.
     ///
@@ -133,20 +147,9 @@ impl LimitBook {
         now: Moment,
         shadows: &mut Vec<Shadow>,
     ) -> Result<Grant, Refused> {
-        let cost = self.costs.of(facts);
-        let claims = [self.own(caller, now), self.total()];
-        if claims.iter().flatten().all(|claim| claim.limit.mode == Mode::Enforce) {
-            let [own, total] = claims;
-            return self.enforce(own, total, cost, now);
-        }
-        let [own, total] = claims.map(|claim| claim.filter(|claim| claim.limit.mode == Mode::Enforce));
-        let mut grant = self.enforce(own, total, cost, now)?;
-        for (claim, permit) in claims.into_iter().zip(&mut grant.permits) {
-            if let Some(claim) = claim.filter(|claim| claim.limit.mode == Mode::Shadow) {
-                *permit = self.shadow(claim, cost, now, shadows);
-            }
-        }
-        Ok(grant)
+        let claims = self.claims(caller, facts, now);
+        claims.look(now)?;
+        claims.charge(now, shadows)
     }
 
     /// What [`Self::charge`] would say now, without charging or counting anything: for a request that has to wait
@@ -155,9 +158,8 @@ impl LimitBook {
     /// # Errors
     /// As of [`Self::charge`].
     pub fn check(&self, caller: &Caller, facts: &Facts<'_>, now: Moment) -> Result<(), Refused> {
-        let cost = self.costs.of(facts);
-        let claims = [self.own(caller, now), self.total()];
-        for claim in claims.into_iter().flatten().filter(|claim| claim.limit.mode == Mode::Enforce) {
+        let Claims { own, total, cost, .. } = self.claims(caller, facts, now);
+        for claim in [enforced(own), enforced(total)].into_iter().flatten() {
             if let Some(meter) = &claim.limit.meter {
                 meter.check(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))?;
             }
@@ -219,21 +221,15 @@ impl LimitBook {
         standing.write(self.limit_name(standing.limit), fields);
     }
 
-    /// The order is: look at the caller's own rate, count both as in progress, charge the total, charge the caller.
-    /// So the last step can fail only if another shard charged the same caller in between.
+    /// Counts both as in progress, then charges the total, then the caller. With a total, or a number in progress, the
+    /// caller's own rate was looked at before: so the last step can fail only if another shard charged the same caller
+    /// in between.
     fn enforce(
         &self,
-        own: Option<Claim<'_>>,
-        total: Option<Claim<'_>>,
+        (own, total): (Option<Claim<'_>>, Option<Claim<'_>>),
         cost: NonZeroU32,
         now: Moment,
     ) -> Result<Grant, Refused> {
-        if let Some(claim) = own
-            && let Some(meter) = &claim.limit.meter
-            && (total.is_some() || claim.limit.concurrent.is_some())
-        {
-            meter.fits(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))?;
-        }
         let permits = [self.permit(own, now)?, self.permit(total, now)?];
         let charge = |claim: Claim<'_>| match &claim.limit.meter {
             Some(meter) => {
@@ -276,13 +272,31 @@ impl LimitBook {
         now: Moment,
         shadows: &mut Vec<Shadow>,
     ) -> Option<Permit> {
-        match self.enforce(Some(claim), None, cost, now) {
+        let claims = (Some(claim), None);
+        match self.look(claims, cost, now).and_then(|()| self.enforce(claims, cost, now)) {
             Ok(Grant { permits: [permit, _], .. }) => permit,
             Err(Refused { refusal, .. }) => {
                 let rule = claim.limit.rule.clone();
                 shadows.push(Shadow { rule, reason: refusal.reason, would: Verdict::Deny });
                 None
             }
+        }
+    }
+
+    /// Whether the caller's own rate would let it pass, where more is asked beside it: nothing is taken of the rest for
+    /// one that it would not.
+    fn look(
+        &self,
+        (own, total): (Option<Claim<'_>>, Option<Claim<'_>>),
+        cost: NonZeroU32,
+        now: Moment,
+    ) -> Result<(), Refused> {
+        let Some(claim) = own else { return Ok(()) };
+        match &claim.limit.meter {
+            Some(meter) if total.is_some() || claim.limit.concurrent.is_some() => {
+                meter.fits(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -327,6 +341,38 @@ impl LimitBook {
         let (limit, place) = self.total?;
         let reasons = (Reason::ServiceLimit, Reason::ServiceLimit);
         Some(Claim { limit: &self.limits[limit], place, reasons })
+    }
+}
+
+/// Shadows refuse nobody.
+fn enforced(claim: Option<Claim<'_>>) -> Option<Claim<'_>> {
+    claim.filter(|claim| claim.limit.mode == Mode::Enforce)
+}
+
+impl Claims<'_> {
+    /// Whether the caller's own rate refuses the request, without writing anything that shards share: who is far over
+    /// it costs the others nothing. To be asked before [`Self::charge`]. Where nothing but that rate is charged, it is
+    /// asked there.
+    ///
+    /// # Errors
+    /// 429 `caller_rate`.
+    pub fn look(&self, now: Moment) -> Result<(), Refused> {
+        self.book.look((enforced(self.own), enforced(self.total)), self.cost, now)
+    }
+
+    /// Charges the request to all its limits or to none, as [`LimitBook::charge`] does.
+    ///
+    /// # Errors
+    /// As of [`LimitBook::charge`].
+    pub fn charge(self, now: Moment, shadows: &mut Vec<Shadow>) -> Result<Grant, Refused> {
+        let Self { book, own, total, cost } = self;
+        let mut grant = book.enforce((enforced(own), enforced(total)), cost, now)?;
+        for (claim, permit) in [own, total].into_iter().zip(&mut grant.permits) {
+            if let Some(claim) = claim.filter(|claim| claim.limit.mode == Mode::Shadow) {
+                *permit = book.shadow(claim, cost, now, shadows);
+            }
+        }
+        Ok(grant)
     }
 }
 

@@ -20,7 +20,8 @@ thread_local! {
 }
 
 /// No fields.
-pub(super) static NONE: Section = Section { text: Vec::new(), lines: Vec::new(), names: 0 };
+pub(super) static NONE: Section = NOTHING;
+pub(super) const NOTHING: Section = Section { text: Vec::new(), lines: Vec::new(), names: 0 };
 
 /// Field lines, and where each stands.
 pub(super) struct Section {
@@ -71,6 +72,18 @@ impl Section {
     #[inline]
     pub(super) fn may_have(&self, name: &str) -> bool {
         self.names & bit(name.as_bytes()) != 0
+    }
+
+    /// Adds all of these lines behind the others, if there is room.
+    pub(super) fn add_all(&mut self, others: &Self) {
+        if !self.has_room(others.text.len()) {
+            return;
+        }
+        let base = self.text.len() as u32;
+        self.text.extend_from_slice(&others.text);
+        let moved = |line: &Line| Line { at: base + line.at, value: base + line.value };
+        self.lines.extend(others.lines.iter().map(moved));
+        self.names |= others.names;
     }
 
     /// Whether so many bytes more can be held.

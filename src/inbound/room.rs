@@ -67,8 +67,12 @@ pub(super) fn enter_at_once(
     if workers.seats_each().is_some() {
         return None;
     }
+    let claims = desk.service.limits.claims(asking.caller, asking.facts, now);
+    if let Err(refused) = claims.look(now) {
+        return Some(Err(refused));
+    }
     let permit = desk.entrance.try_enter(workers.acceptance(now))?;
-    let charged = desk.service.limits.charge(asking.caller, asking.facts, now, shadows);
+    let charged = claims.charge(now, shadows);
     Some(charged.map(|grant| Admission { grant, reserved: Reserved::default(), _permit: permit }))
 }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::target::LastHost;
 use crate::admit::caller::{CachedCaller, Peer};
 use crate::clock::{Moment, ShardClock};
 use crate::config::{ConnectionLife, Timeouts};
@@ -59,6 +60,7 @@ pub struct Visitor {
     peer_text: RefCell<Option<Box<str>>>,
     place: Rc<Place>,
     pub(super) caller: RefCell<Option<Box<CachedCaller>>>,
+    pub(super) host: RefCell<Option<LastHost>>,
     /// The client's certificate as workers are told it, once one was.
     certificate_text: OnceCell<Box<str>>,
     /// Since when `connections.max_age` counts: from the beginning, or from when a reload first asked for it.
@@ -94,6 +96,7 @@ impl Visitor {
             peer_text: RefCell::default(),
             place,
             caller: RefCell::default(),
+            host: RefCell::default(),
             certificate_text: OnceCell::new(),
             aged_from: Cell::new(ages.then_some(now)),
             jitter: anywhere(),
@@ -222,6 +225,7 @@ impl Visitor {
     pub fn rest(&self) {
         self.peer_text.take();
         self.caller.take();
+        self.host.take();
     }
 
     /// Whether the service drains.
