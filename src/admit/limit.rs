@@ -364,8 +364,11 @@ impl Claims<'_> {
     ///
     /// # Errors
     /// As of [`LimitBook::charge`].
-    pub fn charge(self, now: Moment, shadows: &mut Vec<Shadow>) -> Result<Grant, Refused> {
-        let Self { book, own, total, cost } = self;
+    pub fn charge(&self, now: Moment, shadows: &mut Vec<Shadow>) -> Result<Grant, Refused> {
+        let Self { book, own, total, cost } = *self;
+        if own.into_iter().chain(total).all(|claim| claim.limit.mode == Mode::Enforce) {
+            return book.enforce((own, total), cost, now);
+        }
         let mut grant = book.enforce((enforced(own), enforced(total)), cost, now)?;
         for (claim, permit) in [own, total].into_iter().zip(&mut grant.permits) {
             if let Some(claim) = claim.filter(|claim| claim.limit.mode == Mode::Shadow) {
@@ -379,7 +382,7 @@ impl Claims<'_> {
 impl Claim<'_> {
     fn crowd_refusal(&self, now: Moment) -> Refused {
         let refusal = Refusal::new(self.reasons.1, "too many requests in progress")
-            .by(self.limit.rule.clone())
+            .by(&self.limit.rule)
             .after(CONCURRENCY_RETRY);
         Refused { refusal, standing: self.limit.standing(self.place, now) }
     }
@@ -387,7 +390,7 @@ impl Claim<'_> {
     fn rate_refusal(&self, denied: Denied) -> Refused {
         let detail =
             if denied.wait.is_some() { "the rate is used up" } else { "it costs more than the whole burst" };
-        let mut refusal = Refusal::new(self.reasons.0, detail).by(self.limit.rule.clone());
+        let mut refusal = Refusal::new(self.reasons.0, detail).by(&self.limit.rule);
         refusal.retry_after = denied.wait;
         let standing = self.limit.meter.as_ref().map(|meter| self.limit.told(meter, denied.level));
         Refused { refusal, standing }

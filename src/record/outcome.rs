@@ -110,7 +110,7 @@ impl Told {
 }
 
 impl Outcome {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(scribe: Rc<Scribe>, begun: Moment, peer: SocketAddr) -> Self {
         Self {
             told: scribe.log.is_some().then(Told::nothing),

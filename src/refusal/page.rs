@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::{Reason, Refusal, RuleRef};
+use super::{HeldRule, Reason, Refusal, RuleRef};
 use crate::fields::{Fields, Form, Template, text};
 
 /// `Proxy-Status` (RFC 9209).
@@ -203,7 +203,7 @@ fn problem_type(reason: Reason) -> &'static str {
 /// What all pages have in common by which one rule refuses for one reason.
 struct Prepared {
     /// Held, so that no other rule can come to stand at its address.
-    rule: Option<Arc<RuleRef>>,
+    rule: Option<HeldRule>,
     reason: Reason,
     detail: &'static str,
     /// Whether it says when to come back, and which request it answers.
@@ -221,7 +221,7 @@ thread_local! {
 
 /// Runs `write` with what is common to the pages of such refusals.
 fn with_prepared<T>((refusal, asked): (&Refusal, &Asked<'_>), write: impl FnOnce(&mut Prepared) -> T) -> T {
-    let rule = refusal.rule.as_ref().map_or(0, |rule| Arc::as_ptr(rule).addr());
+    let rule = refusal.rule.as_ref().map_or(0, |rule| Arc::as_ptr(rule.shared()).addr());
     let place = (rule / align_of::<RuleRef>() + refusal.reason.index()) % KEPT;
     let parts = (refusal.retry_after.is_some(), !asked.request_id.is_empty());
     PREPARED.with_borrow_mut(|kept| {
@@ -236,7 +236,7 @@ fn with_prepared<T>((refusal, asked): (&Refusal, &Asked<'_>), write: impl FnOnce
 impl Prepared {
     fn is_of(&self, refusal: &Refusal, parts: (bool, bool)) -> bool {
         let same_rule = match (&self.rule, &refusal.rule) {
-            (Some(mine), Some(other)) => Arc::ptr_eq(mine, other),
+            (Some(mine), Some(other)) => Arc::ptr_eq(mine.shared(), other.shared()),
             (None, None) => true,
             _ => false,
         };
@@ -399,7 +399,7 @@ mod tests {
     fn limited() -> Refusal {
         let rule = RuleRef { name: "agreement \"office\"".into(), at: "buckler.yaml:3".into(), reason: None };
         Refusal::new(Reason::CallerRate, "one every 10 ms")
-            .by(Arc::new(rule))
+            .by(&Arc::new(rule))
             .after(Duration::from_millis(10))
     }
 
@@ -422,7 +422,7 @@ mod tests {
     fn a_rule_of_any_name_and_reason_gives_valid_json() {
         let name = "quoted \" and \\ and \u{1} and ü";
         let rule = RuleRef { name: name.into(), at: String::new(), reason: Some("line\nbreak".into()) };
-        let refusal = Refusal::new(Reason::DeniedByRule, "denied").by(Arc::new(rule));
+        let refusal = Refusal::new(Reason::DeniedByRule, "denied").by(&Arc::new(rule));
         let page = page(&refusal, &Asked { request_id: b"id", ..Asked::default() });
         let body: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
         assert_eq!(body["rule"], name);
@@ -438,7 +438,7 @@ mod tests {
             let rules: Vec<_> = (0..KEPT * 4).map(|n| rule(format!("rules[{round}.{n}]"))).collect();
             for (n, rule) in rules.iter().chain(&rules).enumerate() {
                 let reason = if n % 3 == 0 { Reason::DeniedByRule } else { Reason::CallerRate };
-                let mut refusal = Refusal::new(reason, details[n % 2]).by(Arc::clone(rule));
+                let mut refusal = Refusal::new(reason, details[n % 2]).by(rule);
                 refusal.retry_after = (n % 5 > 0).then(|| Duration::from_secs(n as u64));
                 let id = format!("id-{n}");
                 let page = page(&refusal, &Asked { request_id: id.as_bytes(), ..Asked::default() });
