@@ -98,7 +98,7 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Earl
         outcome.method(&head.method);
     }
     let passed = pass(&mut journey, &mut order, body, (trusted, early)).await;
-    let answered = match passed {
+    let mut answered = match passed {
         Ok(mut answered) => {
             let told = journey.told().is_some();
             headers::to_client_own(&mut answered.head.fields, journey.request_id.as_bytes(), told);
@@ -111,7 +111,7 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Earl
             journey.refuse(refusal, &order.head)
         }
     };
-    let answered = journey.finish(answered);
+    journey.finish(&mut answered);
     let held = journey.held;
     answered.map(|answer| Reply::new(answer, held, &order.head.method))
 }
@@ -274,7 +274,7 @@ impl Journey<'_> {
     }
 
     /// Completes the head of an answer that bears the request's id.
-    fn finish(&mut self, mut response: Response<Answer>) -> Response<Answer> {
+    fn finish(&mut self, response: &mut Response<Answer>) {
         let (visitor, one_at_a_time) = (self.visitor, self.one_at_a_time());
         let head = &mut response.head;
         if let Some(standing) = self.told() {
@@ -300,7 +300,6 @@ impl Journey<'_> {
         if !(grpc && self.refused) {
             self.held.outcome.status(head.status.as_u16());
         }
-        response
     }
 }
 

@@ -8,12 +8,12 @@
 
 mod accounts;
 mod build;
+mod claims;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::config::{Callers, LimitHeaders, Mode, Service, Verdict};
@@ -25,14 +25,13 @@ use super::concurrency::Permit;
 use super::cost::Costs;
 use super::headers::{Standing, seconds_up};
 use super::ledger::{Ledger, Region};
-use super::meter::{Denied, Level, Meter, Place};
+use super::meter::{Level, Meter, Place};
 use super::permission::is_past;
 use super::{Facts, Shadow};
 
 pub(super) use accounts::Accounts;
-
-/// When to try again after too many requests in progress: nobody knows when one of them ends.
-const CONCURRENCY_RETRY: Duration = Duration::from_secs(1);
+pub use claims::Claims;
+use claims::{Claim, enforced};
 
 /// The limits of one service under one configuration.
 #[derive(Debug)]
@@ -94,24 +93,6 @@ struct Limit {
     mode: Mode,
     meter: Option<Meter>,
     concurrent: Option<NonZeroU32>,
-}
-
-/// What one request is held to: found once, first looked at and then charged.
-#[derive(Clone, Copy)]
-pub struct Claims<'a> {
-    book: &'a LimitBook,
-    own: Option<Claim<'a>>,
-    total: Option<Claim<'a>>,
-    cost: NonZeroU32,
-}
-
-/// A limit and whose debt it is asked of, for one request.
-#[derive(Clone, Copy)]
-struct Claim<'a> {
-    limit: &'a Limit,
-    place: Place,
-    /// The word if the rate refuses, and if the number in progress does.
-    reasons: (Reason, Reason),
 }
 
 impl LimitBook {
@@ -341,59 +322,6 @@ impl LimitBook {
         let (limit, place) = self.total?;
         let reasons = (Reason::ServiceLimit, Reason::ServiceLimit);
         Some(Claim { limit: &self.limits[limit], place, reasons })
-    }
-}
-
-/// Shadows refuse nobody.
-fn enforced(claim: Option<Claim<'_>>) -> Option<Claim<'_>> {
-    claim.filter(|claim| claim.limit.mode == Mode::Enforce)
-}
-
-impl Claims<'_> {
-    /// Whether the caller's own rate refuses the request, without writing anything that shards share: who is far over
-    /// it costs the others nothing. To be asked before [`Self::charge`]. Where nothing but that rate is charged, it is
-    /// asked there.
-    ///
-    /// # Errors
-    /// 429 `caller_rate`.
-    pub fn look(&self, now: Moment) -> Result<(), Refused> {
-        self.book.look((enforced(self.own), enforced(self.total)), self.cost, now)
-    }
-
-    /// Charges the request to all its limits or to none, as [`LimitBook::charge`] does.
-    ///
-    /// # Errors
-    /// As of [`LimitBook::charge`].
-    pub fn charge(&self, now: Moment, shadows: &mut Vec<Shadow>) -> Result<Grant, Refused> {
-        let Self { book, own, total, cost } = *self;
-        if own.into_iter().chain(total).all(|claim| claim.limit.mode == Mode::Enforce) {
-            return book.enforce((own, total), cost, now);
-        }
-        let mut grant = book.enforce((enforced(own), enforced(total)), cost, now)?;
-        for (claim, permit) in [own, total].into_iter().zip(&mut grant.permits) {
-            if let Some(claim) = claim.filter(|claim| claim.limit.mode == Mode::Shadow) {
-                *permit = book.shadow(claim, cost, now, shadows);
-            }
-        }
-        Ok(grant)
-    }
-}
-
-impl Claim<'_> {
-    fn crowd_refusal(&self, now: Moment) -> Refused {
-        let refusal = Refusal::new(self.reasons.1, "too many requests in progress")
-            .by(&self.limit.rule)
-            .after(CONCURRENCY_RETRY);
-        Refused { refusal, standing: self.limit.standing(self.place, now) }
-    }
-
-    fn rate_refusal(&self, denied: Denied) -> Refused {
-        let detail =
-            if denied.wait.is_some() { "the rate is used up" } else { "it costs more than the whole burst" };
-        let mut refusal = Refusal::new(self.reasons.0, detail).by(&self.limit.rule);
-        refusal.retry_after = denied.wait;
-        let standing = self.limit.meter.as_ref().map(|meter| self.limit.told(meter, denied.level));
-        Refused { refusal, standing }
     }
 }
 

@@ -385,6 +385,8 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::fields::text;
     use crate::message::Response;
@@ -453,6 +455,50 @@ mod tests {
                 assert!(told.contains(&format!("reason={} rule={}\"", reason.word(), rule.name)), "{told}");
                 assert_eq!(page.head.fields.contains("retry-after"), n % 5 > 0);
             }
+        }
+    }
+
+    proptest! {
+        /// One after another, whatever was filled in before.
+        #[test]
+        fn each_page_tells_its_own_caller_wait_and_id_and_no_others(
+            pages in proptest::collection::vec(("[ -~ä]{0,12}", any::<bool>(), 0..200_u64, "[!-~]{0,40}"), 1..8),
+        ) {
+            for (caller, known, wait, id) in pages {
+                let mut refusal = Refusal::new(Reason::CallerRate, "the rate is used up");
+                refusal.retry_after = (wait > 0).then(|| Duration::from_secs(wait));
+                let caller = known.then_some(&*caller);
+                let page = page(&refusal, &Asked { request_id: id.as_bytes(), caller, ..Asked::default() });
+                let mut want = serde_json::json!({
+                    "type": problem_type(refusal.reason), "title": refusal.reason.title(), "status": 429,
+                    "detail": refusal.detail, "reason": "caller_rate",
+                });
+                if wait > 0 {
+                    want["retry_after"] = wait.into();
+                }
+                if !id.is_empty() {
+                    want["request_id"] = id.as_str().into();
+                }
+                prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&page.body).unwrap(), want);
+                let mut told = Vec::new();
+                proxy_status(&refusal, caller, false, &mut told);
+                let fields = &page.head.fields;
+                prop_assert_eq!(fields.get(PROXY_STATUS), Some(&told[..]));
+                let wait = wait.to_string();
+                prop_assert_eq!(fields.get("retry-after"), Some(wait.as_bytes()).filter(|wait| *wait != b"0"));
+                prop_assert_eq!(fields.get(REQUEST_ID), Some(id.as_bytes()).filter(|id| !id.is_empty()));
+                prop_assert_eq!(fields.get("cache-control"), Some(&b"no-store"[..]));
+            }
+        }
+
+        #[test]
+        fn what_is_plain_by_words_is_so_by_bytes(text in proptest::collection::vec(any::<u8>(), 0..30), ascii: bool) {
+            let mut text = text;
+            if ascii {
+                text.iter_mut().for_each(|byte| *byte = b' ' + *byte % 96);
+            }
+            let by_bytes = text.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
+            prop_assert_eq!(is_plain(&text), by_bytes);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 
 use http::Method;
 use proptest::prelude::*;
@@ -15,6 +16,7 @@ use crate::config::{
 use super::super::caller::{CachedCaller, CallerBook};
 use super::super::pattern::tests::pattern;
 use super::super::permission::RuleBook;
+use super::claims::CONCURRENCY_RETRY;
 use super::*;
 use crate::fields::Fields;
 
