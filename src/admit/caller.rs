@@ -135,6 +135,8 @@ pub struct CachedCaller {
 
 #[derive(Clone, Copy, Debug)]
 struct PeerMemo {
+    /// As the connection says it; [`unmapped`], it is `peer`.
+    came: IpAddr,
     peer: IpAddr,
     trusted: bool,
 }
@@ -288,14 +290,13 @@ impl CallerBook {
     }
 
     /// What is remembered of this connection's peer; whatever another book left behind is forgotten first.
-    fn peer_memo(&self, peer: IpAddr, cached: &mut CachedCaller) -> PeerMemo {
+    fn peer_memo(&self, came: IpAddr, cached: &mut CachedCaller) -> PeerMemo {
         if cached.book != self.number {
             *cached = CachedCaller { book: self.number, ..CachedCaller::default() };
         }
-        let peer = unmapped(peer);
         match cached.peer {
-            Some(memo) if memo.peer == peer => memo,
-            _ => *cached.peer.insert(PeerMemo { peer, trusted: self.is_trusted(peer) }),
+            Some(memo) if memo.came == came => memo,
+            _ => *cached.peer.insert(PeerMemo { came, peer: unmapped(came), trusted: self.is_trusted(came) }),
         }
     }
 

@@ -5,7 +5,7 @@
 //! inside the call; [`CallClock`] answers with the `now` that the caller of this module passed.
 //!
 //! Every request of a named caller is charged to two accounts, and what comes of it the debt alone tells: that much of
-//! GCRA stands here ([`Meter::owed`], [`Meter::late`]). All of strangers is governor's, and so is how one stands.
+//! GCRA stands here ([`Meter::owed`], [`Meter::late`]). All of strangers is governor's.
 
 use std::cell::Cell;
 use std::num::NonZeroU32;
@@ -147,6 +147,14 @@ impl Meter {
 
     /// How `place` stands, without charging.
     pub(super) fn level(&self, place: Place, now: Moment) -> Level {
+        if let Place::Account(number) = place {
+            let tat = self.store.accounts[number].read(self.store.ceiling(now.nanos));
+            let owed = self.owed(tat, NonZeroU32::MIN, now);
+            return match owed.checked_sub(self.span()) {
+                Some(wait @ 1..) => self.late(wait, NonZeroU32::MIN).level,
+                _ => self.level_of((self.span() - owed) / self.interval + 1),
+            };
+        }
         match self.check(place, NonZeroU32::MIN, now) {
             Ok(after) => self.level_of(u64::from(after.left) + 1),
             Err(denied) => denied.level,
@@ -291,7 +299,11 @@ mod tests {
                 prop_assert_eq!(meter.fits(place, cost, now), whole.check(place, cost, now).map(drop));
                 let said = whole.ask(Key { place, commit: true }, cost, now);
                 prop_assert_eq!(meter.charge(place, cost, now), said);
-                prop_assert_eq!(meter.level(place, now), whole.level(place, now));
+                let level = match whole.check(place, NonZeroU32::MIN, now) {
+                    Ok(after) => whole.level_of(u64::from(after.left) + 1),
+                    Err(denied) => denied.level,
+                };
+                prop_assert_eq!(meter.level(place, now), level);
             }
         }
     }

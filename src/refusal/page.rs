@@ -300,7 +300,7 @@ struct LastCaller {
 impl LastCaller {
     /// How `Proxy-Status` says this name. In a flood it is mostly the same one.
     fn told(&mut self, name: &str) -> &[u8] {
-        if self.name != name {
+        if self.said.is_empty() || self.name != name {
             self.name.clear();
             self.name.push_str(name);
             self.said.clear();

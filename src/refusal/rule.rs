@@ -22,6 +22,10 @@ pub struct RuleRef {
 /// A rule that a refusal holds on to. All shards refuse by the same rules, in a flood by one: who holds it is counted by
 /// each thread for itself, so that no two cores meet at a count.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::redundant_allocation,
+    reason = "the outer one counts for the thread what the inner one would for all"
+)]
 pub struct HeldRule(Rc<Arc<RuleRef>>);
 
 thread_local! {
