@@ -1,7 +1,7 @@
 //! Is there room, and quota left? The order is the point: while most requests fail at the workers, only some go on at
-//! all; then the caller's own rate is looked at, which takes nothing; then a place of the service's capacity is taken, at
-//! once or after a short wait, and, where those are bounded, one at a worker; only who has both is charged. So what is
-//! refused for want of room has cost nobody anything, and nobody waits who would be refused afterwards.
+//! all; then the caller's own rate is looked at, which takes nothing; then a place of the service's capacity is taken,
+//! at once or after a short wait, and, where those are bounded, one at a worker; only who has both is charged. So what
+//! is refused for want of room has cost nobody anything, and nobody waits who would be refused afterwards.
 
 use std::pin::Pin;
 use std::time::Duration;

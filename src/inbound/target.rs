@@ -40,7 +40,7 @@ pub(super) fn read<'a>(
     method: &Method,
     asked: &'a Target,
     host: Option<&[u8]>,
-    last: &RefCell<Option<LastHost>>,
+    last: &RefCell<Option<Box<LastHost>>>,
 ) -> Result<Asked<'a>, Refusal> {
     let path = path::target(method, asked.path()).map_err(path::PathFault::refusal)?;
     let named = host.map(|written| host_of(written, last)).transpose()?;
@@ -62,7 +62,7 @@ pub(super) fn read<'a>(
 }
 
 /// The canonical host and the port of what a field or a target names. Only what is valid is remembered.
-fn host_of(written: &[u8], last: &RefCell<Option<LastHost>>) -> Result<(Rc<str>, Option<u16>), Refusal> {
+fn host_of(written: &[u8], last: &RefCell<Option<Box<LastHost>>>) -> Result<(Rc<str>, Option<u16>), Refusal> {
     let mut last = last.borrow_mut();
     if let Some(last) = &*last
         && *last.written == *written
@@ -75,7 +75,7 @@ fn host_of(written: &[u8], last: &RefCell<Option<LastHost>>) -> Result<(Rc<str>,
         Cow::Borrowed(host) => host.into(),
         Cow::Owned(host) => host.into(),
     };
-    *last = Some(LastHost { written: written.into(), host: Rc::clone(&host), port });
+    *last = Some(Box::new(LastHost { written: written.into(), host: Rc::clone(&host), port }));
     Ok((host, port))
 }
 
@@ -111,7 +111,7 @@ const fn bad(detail: &'static str) -> Refusal {
 mod tests {
     use super::*;
 
-    fn named(host: &str, last: &RefCell<Option<LastHost>>) -> Result<String, Refusal> {
+    fn named(host: &str, last: &RefCell<Option<Box<LastHost>>>) -> Result<String, Refusal> {
         let target = Target::new("", "", "/");
         let asked = read(&Method::GET, &target, Some(host.as_bytes()), last)?;
         Ok(String::from(&*asked.host))

@@ -60,7 +60,7 @@ pub struct Visitor {
     peer_text: RefCell<Option<Box<str>>>,
     place: Rc<Place>,
     pub(super) caller: RefCell<Option<Box<CachedCaller>>>,
-    pub(super) host: RefCell<Option<LastHost>>,
+    pub(super) host: RefCell<Option<Box<LastHost>>>,
     /// The client's certificate as workers are told it, once one was.
     certificate_text: OnceCell<Box<str>>,
     /// Since when `connections.max_age` counts: from the beginning, or from when a reload first asked for it.

@@ -19,8 +19,8 @@ pub struct RuleRef {
     pub reason: Option<String>,
 }
 
-/// A rule that a refusal holds on to. All shards refuse by the same rules, in a flood by one: who holds it is counted by
-/// each thread for itself, so that no two cores meet at a count.
+/// A rule that a refusal holds on to. All shards refuse by the same rules, in a flood by one: who holds it is counted
+/// by each thread for itself, so that no two cores meet at a count.
 #[derive(Clone, Debug)]
 #[allow(
     clippy::redundant_allocation,
