@@ -6,6 +6,7 @@
 //! Not here: what is a field and what is not (`listen::wire`, `forward::http1::head`), and which fields go where
 //! (`forward::headers`).
 
+mod form;
 pub(crate) mod octets;
 mod section;
 
@@ -15,6 +16,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+pub use form::{Form, Template};
 pub use section::OwnLine;
 use section::{Line, NONE, Section, bit, is_value};
 
@@ -183,17 +185,7 @@ impl Fields {
 
     /// Adds all of these behind the others.
     pub fn add_all(&mut self, others: &Self) {
-        let (all, others) = (self.all_mut(), others.all());
-        if !all.has_room(others.text.len()) {
-            return;
-        }
-        all.never_indexed |= others.never_indexed;
-        // There is room for them, and so for where they stand.
-        let base = all.text.len() as u32;
-        all.text.extend_from_slice(&others.text);
-        all.lines
-            .extend(others.lines.iter().map(|line| Line { at: base + line.at, value: base + line.value }));
-        all.names |= others.names;
+        self.all_mut().add_all(others.all());
     }
 
     /// Adds one in the place of all others of this name.

@@ -14,13 +14,12 @@ mod target;
 pub mod tcp;
 pub mod visitor;
 
-use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Version;
 use http::header::HeaderValue;
-use http::{Method, Version};
 use tokio::time::Instant;
 
 use crate::admit::caller::{Caller, Keys, Who};
@@ -99,8 +98,12 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Earl
         outcome.method(&head.method);
     }
     let passed = pass(&mut journey, &mut order, body, (trusted, early)).await;
-    let answered = match passed {
-        Ok(answered) => answered,
+    let mut answered = match passed {
+        Ok(mut answered) => {
+            let told = journey.told().is_some();
+            headers::to_client_own(&mut answered.head.fields, journey.request_id.as_bytes(), told);
+            answered
+        }
         Err(refusal) => {
             journey.held.admission = None;
             order.body = Upload::none();
@@ -108,7 +111,9 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Earl
             journey.refuse(refusal, &order.head)
         }
     };
-    journey.finish(&order.head.method, answered)
+    journey.finish(&mut answered);
+    let held = journey.held;
+    answered.map(|answer| Reply::new(answer, held, &order.head.method))
 }
 
 /// The way itself: each step may refuse, and a refusal ends it.
@@ -127,7 +132,7 @@ async fn pass(
     let key_header = &service.callers.callers().api_key_header;
     let seen = Seen::of(&head.fields, key_header.as_str(), trusted);
     journey.has = Some(seen.has);
-    let asked = target::read(&head.method, &head.target, seen.host)?;
+    let asked = target::read(&head.method, &head.target, seen.host, &visitor.host)?;
     visitor.is_directed_here(&asked.host)?;
 
     // Who is calling?
@@ -157,7 +162,7 @@ async fn pass(
     // Which worker, and what does it say?
     let said = Said::of(&seen, &body, service);
     let target = asked.for_worker(&head.target)?;
-    let aim = order::Aim { target, authority: asked.authority.map(Cow::into_owned) };
+    let aim = order::Aim { target, authority: asked.authority };
     journey.left = Left::of(&seen, head, &aim);
     let head = &mut order.head;
     if let Some(answer) = hops::count_down(&head.method, &mut head.fields) {
@@ -262,18 +267,18 @@ impl Journey<'_> {
         Ok((haste.or(total.and_then(at)), haste))
     }
 
-    /// Completes the head of the answer, and ties to its body everything that ends with its last byte.
-    fn finish(mut self, method: &Method, mut response: Response<Answer>) -> Response<Reply> {
+    /// How the caller stands, if it is told.
+    fn told(&self) -> Option<&Standing> {
+        let caller = self.caller.as_ref()?;
+        self.standing.as_ref().filter(|_| self.desk.service.limits.tells(caller, self.refused))
+    }
+
+    /// Completes the head of an answer that bears the request's id.
+    fn finish(&mut self, response: &mut Response<Answer>) {
         let (visitor, one_at_a_time) = (self.visitor, self.one_at_a_time());
-        let limits = &self.desk.service.limits;
-        let standing = match (&self.standing, &self.caller) {
-            (Some(standing), Some(caller)) if limits.tells(caller, self.refused) => Some(standing),
-            _ => None,
-        };
         let head = &mut response.head;
-        headers::to_client_own(&mut head.fields, self.request_id.as_bytes(), standing.is_some());
-        if let Some(standing) = standing {
-            limits.write_headers(standing, &mut head.fields);
+        if let Some(standing) = self.told() {
+            self.desk.service.limits.write_headers(standing, &mut head.fields);
         }
         // What goes on with another protocol leaves in that protocol's own way.
         let switched = matches!(response.body, Answer::Switched(_));
@@ -295,8 +300,6 @@ impl Journey<'_> {
         if !(grpc && self.refused) {
             self.held.outcome.status(head.status.as_u16());
         }
-        let held = self.held;
-        response.map(|answer| Reply::new(answer, held, method))
     }
 }
 

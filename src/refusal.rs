@@ -5,10 +5,13 @@
 pub mod fallback;
 pub mod grpc;
 pub mod page;
+mod rule;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use rule::{HeldRule, RuleRef};
 
 /// Why Buckler answered by itself. One cause, one status, one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -165,17 +168,6 @@ impl Reason {
     }
 }
 
-/// The rule behind a refusal, as people are told of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleRef {
-    /// What the rule is called: `rules[2]`, `default`, `agreement office`, `total`, `tier partner`.
-    pub name: String,
-    /// Where it is written: `buckler.yaml:34`. Empty for a built-in default.
-    pub at: String,
-    /// The operator's own words (`reason:`), if any.
-    pub reason: Option<String>,
-}
-
 /// A refusal: the reason and what is known about it.
 #[derive(Clone, Debug)]
 pub struct Refusal {
@@ -184,7 +176,7 @@ pub struct Refusal {
     /// What exactly was wrong, for the log and the body. Never holds what the client sent.
     pub detail: &'static str,
     /// The rule that decided, if one did.
-    pub rule: Option<Arc<RuleRef>>,
+    pub rule: Option<HeldRule>,
     /// How long to wait before the same request may pass, where waiting helps.
     pub retry_after: Option<Duration>,
 }
@@ -197,8 +189,8 @@ impl Refusal {
 
     /// The same, by this rule.
     #[must_use]
-    pub fn by(mut self, rule: Arc<RuleRef>) -> Self {
-        self.rule = Some(rule);
+    pub fn by(mut self, rule: &Arc<RuleRef>) -> Self {
+        self.rule = Some(HeldRule::of(rule));
         self
     }
 

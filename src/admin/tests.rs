@@ -95,7 +95,7 @@ impl World {
         outcome.caller(CallerNote { who: Asker::Known(0), via: "address", tier: None });
         let rule =
             RuleRef { name: "rules[2]".into(), at: "buckler.yaml:34".into(), reason: Some("staff".into()) };
-        outcome.refused(Refusal::new(Reason::DeniedByRule, "a rule says no").by(Arc::new(rule)));
+        outcome.refused(Refusal::new(Reason::DeniedByRule, "a rule says no").by(&Arc::new(rule)));
         outcome.ended(End::Complete);
     }
 

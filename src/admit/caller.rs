@@ -27,9 +27,11 @@ use crate::tls::identity::{Identity, compared};
 use super::forwarded::{parse_forwarded_for, unmapped};
 use super::seed::keyed_hash;
 use prefixes::Prefixes;
+use same::is_same;
 
 mod certificate;
 mod prefixes;
+mod same;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// A longer key is hashed on every request instead of being remembered by its connection.
@@ -133,6 +135,8 @@ pub struct CachedCaller {
 
 #[derive(Clone, Copy, Debug)]
 struct PeerMemo {
+    /// As the connection says it; [`unmapped`], it is `peer`.
+    came: IpAddr,
     peer: IpAddr,
     trusted: bool,
 }
@@ -287,14 +291,13 @@ impl CallerBook {
     }
 
     /// What is remembered of this connection's peer; whatever another book left behind is forgotten first.
-    fn peer_memo(&self, peer: IpAddr, cached: &mut CachedCaller) -> PeerMemo {
+    fn peer_memo(&self, came: IpAddr, cached: &mut CachedCaller) -> PeerMemo {
         if cached.book != self.number {
             *cached = CachedCaller { book: self.number, ..CachedCaller::default() };
         }
-        let peer = unmapped(peer);
         match cached.peer {
-            Some(memo) if memo.peer == peer => memo,
-            _ => *cached.peer.insert(PeerMemo { peer, trusted: self.is_trusted(peer) }),
+            Some(memo) if memo.came == came => memo,
+            _ => *cached.peer.insert(PeerMemo { came, peer: unmapped(came), trusted: self.is_trusted(came) }),
         }
     }
 
@@ -353,7 +356,7 @@ impl CallerBook {
             }
         };
         if let Some((last, caller)) = &cached.key
-            && constant_time::verify_slices_are_equal(last, key).is_ok()
+            && is_same(last, key)
         {
             return Some(Ok(Caller { client, ..caller.clone() }));
         }

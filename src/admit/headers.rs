@@ -10,7 +10,7 @@
 
 use std::cell::RefCell;
 
-use crate::fields::Fields;
+use crate::fields::{Fields, Form};
 
 /// Limits whose lines are kept ready on a thread; two that share a place take turns in it.
 const KEPT: usize = 16;
@@ -38,13 +38,9 @@ impl Standing {
     /// Adds both fields. `name` is the limit's, from [`quoted`].
     pub fn write(&self, name: &str, fields: &mut Fields) {
         with_prepared((name, self.limit), (self.quota, self.window), |prepared| {
-            fields.add_with("ratelimit", |out| {
-                out.extend_from_slice(&prepared.begin);
-                number(out, u64::from(self.remaining));
-                out.extend_from_slice(b";t=");
-                number(out, self.reset);
-            });
-            fields.add("ratelimit-policy", &prepared.policy);
+            let (mut remaining, mut reset) = (itoa::Buffer::new(), itoa::Buffer::new());
+            let words = [remaining.format(self.remaining), reset.format(self.reset)];
+            fields.fill(&mut prepared.fields, &words.map(str::as_bytes));
         });
     }
 }
@@ -53,10 +49,8 @@ impl Standing {
 struct Prepared {
     name: Box<str>,
     terms: (u32, u64),
-    /// `RateLimit`, up to the number that is left.
-    begin: Box<[u8]>,
-    /// All of `RateLimit-Policy`.
-    policy: Box<[u8]>,
+    /// Both fields, but for what is left and when all is there again.
+    fields: Form,
 }
 
 thread_local! {
@@ -64,7 +58,7 @@ thread_local! {
 }
 
 /// Runs `write` with what is said of the limit of this name and number and of these terms: its quota and its window.
-fn with_prepared((name, number): (&str, u16), terms: (u32, u64), write: impl FnOnce(&Prepared)) {
+fn with_prepared((name, number): (&str, u16), terms: (u32, u64), write: impl FnOnce(&mut Prepared)) {
     PREPARED.with_borrow_mut(|kept| {
         let kept = &mut kept[usize::from(number) % KEPT];
         // Another service's limits have the same numbers, and a reload's may have the same name.
@@ -77,12 +71,12 @@ fn with_prepared((name, number): (&str, u16), terms: (u32, u64), write: impl FnO
 
 impl Prepared {
     fn of(name: &str, (quota, window): (u32, u64)) -> Self {
-        Self {
-            name: name.into(),
-            terms: (quota, window),
-            begin: format!("{name};r=").into_bytes().into(),
-            policy: format!("{name};q={quota};w={window}").into_bytes().into(),
-        }
+        let begin = format!("{name};r=");
+        let policy = format!("{name};q={quota};w={window}");
+        let fields = Form::default()
+            .line("ratelimit", &[begin.as_bytes(), b";t=", b""])
+            .line("ratelimit-policy", &[policy.as_bytes()]);
+        Self { name: name.into(), terms: (quota, window), fields }
     }
 }
 
@@ -96,14 +90,6 @@ pub fn quoted(name: &str) -> Box<str> {
 /// Nanoseconds in whole seconds, rounded up.
 pub(super) const fn seconds_up(nanos: u64) -> u64 {
     nanos.div_ceil(NANOS)
-}
-
-fn number(out: &mut Vec<u8>, number: u64) {
-    match number {
-        // Seconds nearly always are.
-        0..=9 => out.push(b'0' + number as u8),
-        _ => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
-    }
 }
 
 #[cfg(test)]

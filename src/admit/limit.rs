@@ -8,12 +8,12 @@
 
 mod accounts;
 mod build;
+mod claims;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::config::{Callers, LimitHeaders, Mode, Service, Verdict};
@@ -25,14 +25,13 @@ use super::concurrency::Permit;
 use super::cost::Costs;
 use super::headers::{Standing, seconds_up};
 use super::ledger::{Ledger, Region};
-use super::meter::{Denied, Level, Meter, Place};
+use super::meter::{Level, Meter, Place};
 use super::permission::is_past;
 use super::{Facts, Shadow};
 
 pub(super) use accounts::Accounts;
-
-/// When to try again after too many requests in progress: nobody knows when one of them ends.
-const CONCURRENCY_RETRY: Duration = Duration::from_secs(1);
+pub use claims::Claims;
+use claims::{Claim, enforced};
 
 /// The limits of one service under one configuration.
 #[derive(Debug)]
@@ -96,15 +95,6 @@ struct Limit {
     concurrent: Option<NonZeroU32>,
 }
 
-/// A limit and whose debt it is asked of, for one request.
-#[derive(Clone, Copy)]
-struct Claim<'a> {
-    limit: &'a Limit,
-    place: Place,
-    /// The word if the rate refuses, and if the number in progress does.
-    reasons: (Reason, Reason),
-}
-
 impl LimitBook {
     /// The limits of `service` over `ledger`.
     pub fn new(service: &Service, callers: &Arc<Callers>, ledger: Arc<Ledger>) -> Self {
@@ -121,6 +111,11 @@ impl LimitBook {
         build::book(service, callers, ledger, before)
     }
 
+    /// What a request of `caller` is held to.
+    pub fn claims(&self, caller: &Caller, facts: &Facts<'_>, now: Moment) -> Claims<'_> {
+        Claims { book: self, own: self.own(caller, now), total: self.total(), cost: self.costs.of(facts) }
+    }
+
     /// Charges one request of `caller`, to all its limits or to none. What shadow limits would have said goes to
     /// `shadows`; they are charged only by requests that pass.
     ///
@@ -133,20 +128,9 @@ impl LimitBook {
         now: Moment,
         shadows: &mut Vec<Shadow>,
     ) -> Result<Grant, Refused> {
-        let cost = self.costs.of(facts);
-        let claims = [self.own(caller, now), self.total()];
-        if claims.iter().flatten().all(|claim| claim.limit.mode == Mode::Enforce) {
-            let [own, total] = claims;
-            return self.enforce(own, total, cost, now);
-        }
-        let [own, total] = claims.map(|claim| claim.filter(|claim| claim.limit.mode == Mode::Enforce));
-        let mut grant = self.enforce(own, total, cost, now)?;
-        for (claim, permit) in claims.into_iter().zip(&mut grant.permits) {
-            if let Some(claim) = claim.filter(|claim| claim.limit.mode == Mode::Shadow) {
-                *permit = self.shadow(claim, cost, now, shadows);
-            }
-        }
-        Ok(grant)
+        let claims = self.claims(caller, facts, now);
+        claims.look(now)?;
+        claims.charge(now, shadows)
     }
 
     /// What [`Self::charge`] would say now, without charging or counting anything: for a request that has to wait
@@ -155,9 +139,8 @@ impl LimitBook {
     /// # Errors
     /// As of [`Self::charge`].
     pub fn check(&self, caller: &Caller, facts: &Facts<'_>, now: Moment) -> Result<(), Refused> {
-        let cost = self.costs.of(facts);
-        let claims = [self.own(caller, now), self.total()];
-        for claim in claims.into_iter().flatten().filter(|claim| claim.limit.mode == Mode::Enforce) {
+        let Claims { own, total, cost, .. } = self.claims(caller, facts, now);
+        for claim in [enforced(own), enforced(total)].into_iter().flatten() {
             if let Some(meter) = &claim.limit.meter {
                 meter.check(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))?;
             }
@@ -219,21 +202,15 @@ impl LimitBook {
         standing.write(self.limit_name(standing.limit), fields);
     }
 
-    /// The order is: look at the caller's own rate, count both as in progress, charge the total, charge the caller.
-    /// So the last step can fail only if another shard charged the same caller in between.
+    /// Counts both as in progress, then charges the total, then the caller. With a total, or a number in progress, the
+    /// caller's own rate was looked at before: so the last step can fail only if another shard charged the same caller
+    /// in between.
     fn enforce(
         &self,
-        own: Option<Claim<'_>>,
-        total: Option<Claim<'_>>,
+        (own, total): (Option<Claim<'_>>, Option<Claim<'_>>),
         cost: NonZeroU32,
         now: Moment,
     ) -> Result<Grant, Refused> {
-        if let Some(claim) = own
-            && let Some(meter) = &claim.limit.meter
-            && (total.is_some() || claim.limit.concurrent.is_some())
-        {
-            meter.fits(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))?;
-        }
         let permits = [self.permit(own, now)?, self.permit(total, now)?];
         let charge = |claim: Claim<'_>| match &claim.limit.meter {
             Some(meter) => {
@@ -276,13 +253,31 @@ impl LimitBook {
         now: Moment,
         shadows: &mut Vec<Shadow>,
     ) -> Option<Permit> {
-        match self.enforce(Some(claim), None, cost, now) {
+        let claims = (Some(claim), None);
+        match self.look(claims, cost, now).and_then(|()| self.enforce(claims, cost, now)) {
             Ok(Grant { permits: [permit, _], .. }) => permit,
             Err(Refused { refusal, .. }) => {
                 let rule = claim.limit.rule.clone();
                 shadows.push(Shadow { rule, reason: refusal.reason, would: Verdict::Deny });
                 None
             }
+        }
+    }
+
+    /// Whether the caller's own rate would let it pass, where more is asked beside it: nothing is taken of the rest for
+    /// one that it would not.
+    fn look(
+        &self,
+        (own, total): (Option<Claim<'_>>, Option<Claim<'_>>),
+        cost: NonZeroU32,
+        now: Moment,
+    ) -> Result<(), Refused> {
+        let Some(claim) = own else { return Ok(()) };
+        match &claim.limit.meter {
+            Some(meter) if total.is_some() || claim.limit.concurrent.is_some() => {
+                meter.fits(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -327,24 +322,6 @@ impl LimitBook {
         let (limit, place) = self.total?;
         let reasons = (Reason::ServiceLimit, Reason::ServiceLimit);
         Some(Claim { limit: &self.limits[limit], place, reasons })
-    }
-}
-
-impl Claim<'_> {
-    fn crowd_refusal(&self, now: Moment) -> Refused {
-        let refusal = Refusal::new(self.reasons.1, "too many requests in progress")
-            .by(self.limit.rule.clone())
-            .after(CONCURRENCY_RETRY);
-        Refused { refusal, standing: self.limit.standing(self.place, now) }
-    }
-
-    fn rate_refusal(&self, denied: Denied) -> Refused {
-        let detail =
-            if denied.wait.is_some() { "the rate is used up" } else { "it costs more than the whole burst" };
-        let mut refusal = Refusal::new(self.reasons.0, detail).by(self.limit.rule.clone());
-        refusal.retry_after = denied.wait;
-        let standing = self.limit.meter.as_ref().map(|meter| self.limit.told(meter, denied.level));
-        Refused { refusal, standing }
     }
 }
 

@@ -4,9 +4,8 @@
 //! [`Moment::nanos`], so all of them, over all reloads, mean the same by a time. governor asks a clock for the time
 //! inside the call; [`CallClock`] answers with the `now` that the caller of this module passed.
 //!
-//! Every request of a named caller is charged to two accounts, and nearly always both charges pass, which the debt
-//! alone tells: that much of GCRA stands here ([`Meter::owed`]). What does not pass, and all of strangers, is
-//! governor's.
+//! Every request of a named caller is charged to two accounts, and what comes of it the debt alone tells: that much of
+//! GCRA stands here ([`Meter::owed`], [`Meter::late`]). All of strangers is governor's.
 
 use std::cell::Cell;
 use std::num::NonZeroU32;
@@ -93,10 +92,14 @@ impl Meter {
     /// Charges `cost`, or nothing.
     pub(super) fn charge(&self, place: Place, cost: NonZeroU32, now: Moment) -> Result<Level, Denied> {
         if let Place::Account(number) = place {
-            let charge = |tat| self.owed(tat, cost, now).map(|owed| (owed, now.nanos + owed)).ok_or(());
-            if let Ok(owed) = self.store.accounts[number].update(self.store.ceiling(now.nanos), charge) {
-                return Ok(self.level_of((self.span() - owed) / self.interval));
-            }
+            let charge = |tat| {
+                let owed = self.owed(tat, cost, now);
+                if owed <= self.span() { Ok((owed, now.nanos + owed)) } else { Err(owed) }
+            };
+            return match self.store.accounts[number].update(self.store.ceiling(now.nanos), charge) {
+                Ok(owed) => Ok(self.level_of((self.span() - owed) / self.interval)),
+                Err(owed) => Err(self.denied(place, owed, cost, now)),
+            };
         }
         self.ask(Key { place, commit: true }, cost, now)
     }
@@ -111,22 +114,47 @@ impl Meter {
         // In the place of a stranger another's debt may be, which has to be counted.
         if let Place::Account(number) = place {
             let tat = self.store.accounts[number].read(self.store.ceiling(now.nanos));
-            if self.owed(tat, cost, now).is_some() {
-                return Ok(());
-            }
+            let owed = self.owed(tat, cost, now);
+            return if owed <= self.span() { Ok(()) } else { Err(self.denied(place, owed, cost, now)) };
         }
         self.check(place, cost, now).map(drop)
     }
 
-    /// Nanoseconds until all is paid back, after a charge to this debt. None: that is more than the whole burst.
-    fn owed(&self, tat: u64, cost: NonZeroU32, now: Moment) -> Option<u64> {
+    /// Nanoseconds until all is paid back, after a charge to this debt. It may be made if that is no more than the
+    /// whole burst.
+    fn owed(&self, tat: u64, cost: NonZeroU32, now: Moment) -> u64 {
         let charge = self.interval.saturating_mul(u64::from(cost.get()));
-        let owed = tat.saturating_sub(now.nanos).saturating_add(charge);
-        (owed <= self.span()).then_some(owed)
+        tat.saturating_sub(now.nanos).saturating_add(charge)
+    }
+
+    /// What is said of a charge after which more than the whole burst would be owed.
+    #[cold]
+    fn denied(&self, place: Place, owed: u64, cost: NonZeroU32, now: Moment) -> Denied {
+        if cost > self.burst {
+            return Denied { wait: None, level: self.level(place, now) };
+        }
+        self.late(owed - self.span(), cost)
+    }
+
+    /// What is said of a charge that passes in so many nanoseconds. It passes when the debt and the charge together are
+    /// no more than the whole burst, so the wait tells the debt, and so the rest.
+    fn late(&self, wait: u64, cost: NonZeroU32) -> Denied {
+        let cost = u64::from(cost.get());
+        let left = u32::try_from(cost.saturating_sub(wait.div_ceil(self.interval))).unwrap_or(u32::MAX);
+        let whole_in = wait.saturating_add(self.span()).saturating_sub(cost * self.interval);
+        Denied { wait: Some(Duration::from_nanos(wait)), level: Level { left, whole_in } }
     }
 
     /// How `place` stands, without charging.
     pub(super) fn level(&self, place: Place, now: Moment) -> Level {
+        if let Place::Account(number) = place {
+            let tat = self.store.accounts[number].read(self.store.ceiling(now.nanos));
+            let owed = self.owed(tat, NonZeroU32::MIN, now);
+            return match owed.checked_sub(self.span()) {
+                Some(wait @ 1..) => self.late(wait, NonZeroU32::MIN).level,
+                _ => self.level_of((self.span() - owed) / self.interval + 1),
+            };
+        }
         match self.check(place, NonZeroU32::MIN, now) {
             Ok(after) => self.level_of(u64::from(after.left) + 1),
             Err(denied) => denied.level,
@@ -154,13 +182,7 @@ impl Meter {
             Ok(Ok(state)) => Ok(self.level_of(u64::from(state.remaining_burst_capacity()))),
             Ok(Err(not_until)) => {
                 let wait = not_until.wait_time_from(Nanos::new(now.nanos));
-                // The charge passes at TAT + (cost - 1) * interval - tau, so the wait tells the TAT, and so the rest.
-                let wait_nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
-                let cost = u64::from(cost.get());
-                let left = cost.saturating_sub(wait_nanos.div_ceil(self.interval));
-                let whole_in = wait_nanos.saturating_add(self.span()).saturating_sub(cost * self.interval);
-                let left = u32::try_from(left).unwrap_or(u32::MAX);
-                Err(Denied { wait: Some(wait), level: Level { left, whole_in } })
+                Err(self.late(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX), cost))
             }
             Err(_more_than_the_burst) => Err(Denied { wait: None, level: self.level(key.place, now) }),
         }
@@ -277,7 +299,11 @@ mod tests {
                 prop_assert_eq!(meter.fits(place, cost, now), whole.check(place, cost, now).map(drop));
                 let said = whole.ask(Key { place, commit: true }, cost, now);
                 prop_assert_eq!(meter.charge(place, cost, now), said);
-                prop_assert_eq!(meter.level(place, now), whole.level(place, now));
+                let level = match whole.check(place, NonZeroU32::MIN, now) {
+                    Ok(after) => whole.level_of(u64::from(after.left) + 1),
+                    Err(denied) => denied.level,
+                };
+                prop_assert_eq!(meter.level(place, now), level);
             }
         }
     }

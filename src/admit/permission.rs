@@ -77,7 +77,7 @@ fn walk<'r>(
             }
             (Mode::Enforce, Verdict::Allow) => return Ok(()),
             (Mode::Enforce, Verdict::Deny) => {
-                return Err(Refusal::new(Reason::DeniedByRule, "a rule denies it").by(rule.rule_ref.clone()));
+                return Err(Refusal::new(Reason::DeniedByRule, "a rule denies it").by(&rule.rule_ref));
             }
         }
     }
@@ -85,7 +85,7 @@ fn walk<'r>(
         Verdict::Allow => Ok(()),
         Verdict::Deny => {
             let refusal = Refusal::new(Reason::DeniedByRule, "no rule allows it");
-            Err(refusal.by(permissions.default_ref.clone()))
+            Err(refusal.by(&permissions.default_ref))
         }
     }
 }

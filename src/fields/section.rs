@@ -20,7 +20,9 @@ thread_local! {
 }
 
 /// No fields.
-pub(super) static NONE: Section = Section { text: Vec::new(), lines: Vec::new(), names: 0, never_indexed: 0 };
+pub(super) static NONE: Section = NOTHING;
+pub(super) const NOTHING: Section =
+    Section { text: Vec::new(), lines: Vec::new(), names: 0, never_indexed: 0 };
 
 /// Field lines, and where each stands.
 pub(super) struct Section {
@@ -80,6 +82,20 @@ impl Section {
         self.names & bit(name.as_bytes()) != 0
     }
 
+    /// Adds all of these lines behind the others, if there is room.
+    pub(super) fn add_all(&mut self, others: &Self) {
+        if !self.has_room(others.text.len()) {
+            return;
+        }
+        self.never_indexed |= others.never_indexed;
+        // There is room for them, and so for where they stand.
+        let base = self.text.len() as u32;
+        self.text.extend_from_slice(&others.text);
+        let moved = |line: &Line| Line { at: base + line.at, value: base + line.value };
+        self.lines.extend(others.lines.iter().map(moved));
+        self.names |= others.names;
+    }
+
     /// Whether so many bytes more can be held.
     pub(super) const fn has_room(&self, more: usize) -> bool {
         more <= MOST.saturating_sub(self.text.len())
@@ -124,7 +140,7 @@ impl Section {
 
     /// Notes the line that begins at `at`, the last one of all. There was room for it.
     #[inline]
-    fn note(&mut self, at: usize, value: usize, bit: u64) {
+    pub(super) fn note(&mut self, at: usize, value: usize, bit: u64) {
         self.names |= bit;
         self.lines.push(Line { at: at as u32, value: value as u32 });
     }

@@ -10,8 +10,8 @@ use http::{Method, Uri};
 use super::request_id::RequestId;
 use super::{Journey, Parting, Visitor, caller_note};
 use crate::fields::Fields;
-use crate::forward::Answer;
 use crate::forward::seen::Has;
+use crate::forward::{Answer, headers};
 use crate::message::{RequestHead, Response, Target};
 use crate::record::End;
 use crate::refusal::page::{self, Asked};
@@ -50,14 +50,16 @@ impl Journey<'_> {
             key_header: Some(callers.callers().api_key_header.as_str()),
         };
         if let Some(kind) = &self.grpc {
-            return refusal::grpc::page(refusal, &asked, kind.as_bytes()).map(|()| Answer::Own(None));
+            let page = refusal::grpc::page(refusal, &asked, kind.as_bytes()).map(|()| Answer::Own(None));
+            return self.identified(page);
         }
         if let Some(given) = &self.desk.service.config.fallback
             && fallback::stands_in_for(refusal.reason)
         {
             self.held.outcome.fell_back();
             let given = (given.status, &given.headers, &given.body);
-            return fallback::page(refusal, &asked, given).map(Answer::Own);
+            let page = fallback::page(refusal, &asked, given).map(Answer::Own);
+            return self.identified(page);
         }
         let mut response = Response::new(page::status(refusal.reason), Answer::Own(None));
         let fields = &mut response.head.fields;
@@ -68,6 +70,13 @@ impl Journey<'_> {
             fields.add("connection", b"close");
             self.visitor.part(Parting::TurnedOut);
         }
+        response
+    }
+
+    /// An answer in the words of others, with what Buckler says of each.
+    fn identified(&self, mut response: Response<Answer>) -> Response<Answer> {
+        let told = self.told().is_some();
+        headers::to_client_own(&mut response.head.fields, self.request_id.as_bytes(), told);
         response
     }
 }

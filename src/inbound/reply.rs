@@ -55,16 +55,21 @@ impl Held {
         busy: Busy,
         one_at_a_time: bool,
     ) -> Box<Self> {
-        Box::new(Self {
-            admission: None,
-            outcome: desk.scribe.begin(now, peer),
-            upload: UploadWatch::default(),
-            busy,
-            one_at_a_time,
-            fresh: true,
-            grpc: false,
-            cut: false,
-        })
+        // Made where it stays: it is large.
+        let place = Box::new_uninit();
+        Box::write(
+            place,
+            Self {
+                admission: None,
+                outcome: desk.scribe.begin(now, peer),
+                upload: UploadWatch::default(),
+                busy,
+                one_at_a_time,
+                fresh: true,
+                grpc: false,
+                cut: false,
+            },
+        )
     }
 }
 

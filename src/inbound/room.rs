@@ -1,7 +1,7 @@
 //! Is there room, and quota left? The order is the point: while most requests fail at the workers, only some go on at
-//! all; then a place of the service's capacity is taken, at once or after a short wait, and, where those are bounded,
-//! one at a worker; only who has both is charged. So
-//! what is refused for want of room has cost nobody anything, and nobody waits who would be refused afterwards.
+//! all; then the caller's own rate is looked at, which takes nothing; then a place of the service's capacity is taken,
+//! at once or after a short wait, and, where those are bounded, one at a worker; only who has both is charged. So what
+//! is refused for want of room has cost nobody anything, and nobody waits who would be refused afterwards.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -67,8 +67,12 @@ pub(super) fn enter_at_once(
     if workers.seats_each().is_some() {
         return None;
     }
+    let claims = desk.service.limits.claims(asking.caller, asking.facts, now);
+    if let Err(refused) = claims.look(now) {
+        return Some(Err(refused));
+    }
     let permit = desk.entrance.try_enter(workers.acceptance(now))?;
-    let charged = desk.service.limits.charge(asking.caller, asking.facts, now, shadows);
+    let charged = claims.charge(now, shadows);
     Some(charged.map(|grant| Admission { grant, reserved: Reserved::default(), _permit: permit }))
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::Version;
 
+use super::target::LastHost;
 use crate::admit::caller::{CachedCaller, Peer};
 use crate::clock::{Moment, ShardClock};
 use crate::config::{ConnectionLife, Timeouts};
@@ -62,6 +63,7 @@ pub struct Visitor {
     origin: RefCell<Option<Rc<Origin>>>,
     place: Rc<Place>,
     pub(super) caller: RefCell<Option<Box<CachedCaller>>>,
+    pub(super) host: RefCell<Option<Box<LastHost>>>,
     /// The client's certificate as workers are told it, once one was.
     certificate_text: OnceCell<Box<str>>,
     /// Since when `connections.max_age` counts: from the beginning, or from when a reload first asked for it.
@@ -97,6 +99,7 @@ impl Visitor {
             origin: RefCell::default(),
             place,
             caller: RefCell::default(),
+            host: RefCell::default(),
             certificate_text: OnceCell::new(),
             aged_from: Cell::new(ages.then_some(now)),
             jitter: anywhere(),
@@ -229,6 +232,7 @@ impl Visitor {
     pub fn rest(&self) {
         self.origin.take();
         self.caller.take();
+        self.host.take();
     }
 
     /// Whether the service drains.

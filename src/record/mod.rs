@@ -81,7 +81,7 @@ impl Scribe {
 
     /// Begins to record a request whose head arrived (or failed to) from `peer`. It counts as active until the outcome
     /// is dropped.
-    #[inline]
+    #[inline(always)]
     pub fn begin(self: &Rc<Self>, now: Moment, peer: SocketAddr) -> Outcome {
         self.mine().active.add(1);
         Outcome::new(Rc::clone(self), now, peer)

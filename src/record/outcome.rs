@@ -110,7 +110,7 @@ impl Told {
 }
 
 impl Outcome {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(scribe: Rc<Scribe>, begun: Moment, peer: SocketAddr) -> Self {
         Self {
             told: scribe.log.is_some().then(Told::nothing),
@@ -193,7 +193,7 @@ impl Outcome {
     /// Whether the refusal is written down: not each one of a flood is. To be asked once there is one, and nothing is
     /// tried any more.
     pub fn is_kept(&mut self) -> bool {
-        let now = self.begun.plus(self.has_queued());
+        let now = self.queued.map_or(self.begun, |queued| self.begun.plus(queued));
         let sampled = *self.sampled.insert(if self.is_turned_away() { self.sample(now) } else { Some(0) });
         sampled.is_some()
     }

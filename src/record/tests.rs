@@ -212,7 +212,7 @@ fn a_refusal_is_told_with_its_rule_everywhere() {
     let mut outcome = world.begin("/admin");
     outcome.caller(web());
     let wait = Duration::from_secs(3);
-    outcome.refused(Refusal::new(Reason::CallerRate, "the rate is used up").by(by_default()).after(wait));
+    outcome.refused(Refusal::new(Reason::CallerRate, "the rate is used up").by(&by_default()).after(wait));
     outcome.ended(End::Complete);
     drop(outcome);
     let counts = &world.counts;
@@ -437,7 +437,7 @@ fn the_metrics_page_names_what_happened_and_stays_well_formed() {
     good(&mut outcome);
     drop(outcome);
     let mut outcome = world.begin("/");
-    outcome.refused(Refusal::new(Reason::CallerRate, "").by(by_default()));
+    outcome.refused(Refusal::new(Reason::CallerRate, "").by(&by_default()));
     drop(outcome);
     let (worker, room) = under_pressure();
     let dns = Some(DnsReading { age: Some(Duration::from_millis(1500)), failures: 4 });

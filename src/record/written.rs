@@ -100,7 +100,7 @@ impl Outcome {
             status: self.final_status(),
             reason: refusal.reason,
             detail: refusal.detail,
-            rule: refusal.rule.clone(),
+            rule: refusal.rule.as_ref().map(|rule| Arc::clone(rule.shared())),
             retry_after: refusal.retry_after,
             fallback: self.fallback,
             suppressed,

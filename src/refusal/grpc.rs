@@ -185,7 +185,7 @@ mod tests {
     fn a_refusal_is_trailers_only_and_says_when_to_come_back() {
         let rule = RuleRef { name: "agreement 50 % ü".into(), at: String::new(), reason: None };
         let refusal = Refusal::new(Reason::CallerRate, "one every 10 ms")
-            .by(Arc::new(rule))
+            .by(&Arc::new(rule))
             .after(Duration::from_micros(1_500));
         let asked = Asked { request_id: b"id-1", ..Asked::default() };
         let page = page(&refusal, &asked, b"application/grpc+proto");

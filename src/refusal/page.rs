@@ -10,15 +10,14 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::HeaderName;
 
-use super::{Reason, Refusal, RuleRef};
-use crate::fields::{Fields, text};
+use super::{HeldRule, Reason, Refusal, RuleRef};
+use crate::fields::{Fields, Form, Template, text};
 
 /// `Proxy-Status` (RFC 9209).
 pub const PROXY_STATUS: &str = "proxy-status";
 /// `X-Request-Id`.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID: &str = "x-request-id";
 
 /// Pages of which the beginning is kept on a thread; two that share a place take turns in it.
 const KEPT: usize = 16;
@@ -36,27 +35,25 @@ pub struct Asked<'a> {
     pub key_header: Option<&'a str>,
 }
 
-/// Writes the answer to a refused request: its fields, but for the request's id, go to `fields`, its body is returned.
-/// Never cached, and it never says which version of what wrote it.
+/// Writes the answer to a refused request: its fields go to `fields`, its body is returned. Never cached, and it never
+/// says which version of what wrote it.
 pub fn write(refusal: &Refusal, asked: &Asked<'_>, fields: &mut Fields) -> Bytes {
+    let mut digits = itoa::Buffer::new();
+    let wait = refusal.retry_after.map_or("", |wait| digits.format(whole_seconds(wait))).as_bytes();
     let body = if asked.plain {
         fields.add("content-type", b"text/plain; charset=utf-8");
         fields.add("cache-control", b"no-store");
         fields.add_with(PROXY_STATUS, |out| proxy_status(refusal, asked.caller, false, out));
-        plain(refusal, asked).into_bytes()
+        if !wait.is_empty() {
+            fields.add("retry-after", wait);
+        }
+        if !asked.request_id.is_empty() {
+            fields.add(REQUEST_ID, asked.request_id);
+        }
+        Bytes::from(plain(refusal, asked))
     } else {
-        with_prepared(refusal, |prepared| {
-            fields.add_all(&prepared.fields);
-            fields.add_with(PROXY_STATUS, |out| {
-                out.extend_from_slice(&prepared.status);
-                end_status(asked.caller, false, out);
-            });
-            problem(prepared, refusal, asked)
-        })
+        with_prepared((refusal, asked), |prepared| prepared.write(wait, asked, fields))
     };
-    if let Some(wait) = refusal.retry_after {
-        fields.add("retry-after", itoa::Buffer::new().format(whole_seconds(wait)).as_bytes());
-    }
     match refusal.reason {
         // RFC 9110 section 11.6.1 asks for a challenge with every 401, section 15.5.6 for Allow with every 405.
         Reason::NoIdentity => {
@@ -66,7 +63,7 @@ pub fn write(refusal: &Refusal, asked: &Asked<'_>, fields: &mut Fields) -> Bytes
         Reason::MethodRefused => fields.add("allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         _ => {}
     }
-    Bytes::from(body)
+    body
 }
 
 /// The status of a refusal's answer.
@@ -80,9 +77,6 @@ pub fn status(reason: Reason) -> StatusCode {
 pub fn raw(refusal: &Refusal, asked: &Asked<'_>, now: SystemTime, to_head: bool) -> Vec<u8> {
     let mut fields = Fields::new();
     let body = write(refusal, asked, &mut fields);
-    if !asked.request_id.is_empty() {
-        fields.add("x-request-id", asked.request_id);
-    }
     fields.add("date", httpdate::fmt_http_date(now).as_bytes());
     fields.add("connection", b"close");
     fields.add("content-length", itoa::Buffer::new().format(body.len()).as_bytes());
@@ -128,7 +122,13 @@ pub fn whole_seconds(wait: std::time::Duration) -> u64 {
 /// `fallback`: the answer is the operator's, given instead of the refusal, which is still what went wrong.
 pub(super) fn proxy_status(refusal: &Refusal, caller: Option<&str>, fallback: bool, out: &mut Vec<u8>) {
     begin_status(refusal, out);
-    end_status(caller, fallback, out);
+    if let Some(caller) = caller {
+        name_caller(caller, out);
+    }
+    if fallback {
+        out.extend_from_slice(b" fallback");
+    }
+    out.extend_from_slice(END_OF_STATUS);
 }
 
 /// What it says of the refusal, whoever is told.
@@ -143,20 +143,17 @@ fn begin_status(refusal: &Refusal, out: &mut Vec<u8>) {
     }
 }
 
-fn end_status(caller: Option<&str>, fallback: bool, out: &mut Vec<u8>) {
-    if let Some(caller) = caller {
-        out.extend_from_slice(b" caller=");
-        push_sf(out, caller);
-    }
-    if fallback {
-        out.extend_from_slice(b" fallback");
-    }
-    out.push(b'"');
+fn name_caller(caller: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b" caller=");
+    push_sf(out, caller);
 }
+
+/// What stands behind all that it says.
+const END_OF_STATUS: &[u8] = b"\"";
 
 /// What may stand inside a string of RFC 9651: printable ASCII; anything else becomes `?`.
 fn push_sf(out: &mut Vec<u8>, part: &str) {
-    if all(part.as_bytes(), |byte| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\')) {
+    if is_plain(part.as_bytes()) {
         return out.extend_from_slice(part.as_bytes());
     }
     for c in part.chars() {
@@ -168,9 +165,26 @@ fn push_sf(out: &mut Vec<u8>, part: &str) {
     }
 }
 
-/// Whether all bytes are of a kind. It looks at all of them, which a processor does many at a time.
-fn all(text: &[u8], is: impl Fn(u8) -> bool) -> bool {
-    text.iter().fold(true, |so_far, byte| so_far & is(*byte))
+/// Whether it may stand in a string, of RFC 9651 or of JSON, as it is: printable ASCII without quotes and backslashes.
+/// Eight bytes are looked at in one word, the last eight again.
+fn is_plain(text: &[u8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let odd = |bytes: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*bytes);
+        let zero = |word: u64| word.wrapping_sub(EACH) & !word;
+        // The highest bit of some byte shows what is above 0x7F, 0x7F, below a blank, a quote, a backslash.
+        word | word.wrapping_add(EACH)
+            | word.wrapping_sub(EACH * b' ' as u64)
+            | zero(word ^ (EACH * b'"' as u64))
+            | zero(word ^ (EACH * b'\\' as u64))
+    };
+    match text.last_chunk::<8>() {
+        Some(last) => {
+            let found = text.as_chunks::<8>().0.iter().fold(odd(last), |found, bytes| found | odd(bytes));
+            found & (EACH << 7) == 0
+        }
+        None => text.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')),
+    }
 }
 
 /// The problem types that the RateLimit draft (draft-ietf-httpapi-ratelimit-headers-10) registers; else none.
@@ -189,15 +203,16 @@ fn problem_type(reason: Reason) -> &'static str {
 /// What all pages have in common by which one rule refuses for one reason.
 struct Prepared {
     /// Held, so that no other rule can come to stand at its address.
-    rule: Option<Arc<RuleRef>>,
+    rule: Option<HeldRule>,
     reason: Reason,
     detail: &'static str,
-    /// The fields before `Proxy-Status`.
-    fields: Fields,
-    /// What that says, up to the caller.
-    status: Box<[u8]>,
-    /// The body, up to what it says of this request.
-    body: Box<[u8]>,
+    /// Whether it says when to come back, and which request it answers.
+    parts: (bool, bool),
+    /// The fields, but for the seconds to wait, the caller and the request's id, where they are told.
+    fields: Form,
+    /// The body, but for the seconds to wait and the request's id, where they are told.
+    body: Template,
+    caller: LastCaller,
 }
 
 thread_local! {
@@ -205,76 +220,115 @@ thread_local! {
 }
 
 /// Runs `write` with what is common to the pages of such refusals.
-fn with_prepared<T>(refusal: &Refusal, write: impl FnOnce(&Prepared) -> T) -> T {
-    let rule = refusal.rule.as_ref().map_or(0, |rule| Arc::as_ptr(rule).addr());
+fn with_prepared<T>((refusal, asked): (&Refusal, &Asked<'_>), write: impl FnOnce(&mut Prepared) -> T) -> T {
+    let rule = refusal.rule.as_ref().map_or(0, |rule| Arc::as_ptr(rule.shared()).addr());
     let place = (rule / align_of::<RuleRef>() + refusal.reason.index()) % KEPT;
+    let parts = (refusal.retry_after.is_some(), !asked.request_id.is_empty());
     PREPARED.with_borrow_mut(|kept| {
         let kept = &mut kept[place];
-        if !kept.as_ref().is_some_and(|prepared| prepared.is_of(refusal)) {
+        if !kept.as_ref().is_some_and(|prepared| prepared.is_of(refusal, parts)) {
             *kept = None;
         }
-        write(kept.get_or_insert_with(|| Prepared::of(refusal)))
+        write(kept.get_or_insert_with(|| Prepared::of(refusal, parts)))
     })
 }
 
 impl Prepared {
-    fn is_of(&self, refusal: &Refusal) -> bool {
+    fn is_of(&self, refusal: &Refusal, parts: (bool, bool)) -> bool {
         let same_rule = match (&self.rule, &refusal.rule) {
-            (Some(mine), Some(other)) => Arc::ptr_eq(mine, other),
+            (Some(mine), Some(other)) => Arc::ptr_eq(mine.shared(), other.shared()),
             (None, None) => true,
             _ => false,
         };
-        same_rule && self.reason == refusal.reason && std::ptr::eq(self.detail, refusal.detail)
+        let same_text = std::ptr::eq(self.detail, refusal.detail) && self.parts == parts;
+        same_rule && self.reason == refusal.reason && same_text
     }
 
-    /// A body of `application/problem+json` (RFC 9457), and the fields that go with it.
-    fn of(refusal: &Refusal) -> Self {
-        let reason = refusal.reason;
-        let (mut fields, mut status) = (Fields::new(), Vec::with_capacity(192));
-        fields.add("content-type", b"application/problem+json");
-        fields.add("cache-control", b"no-store");
+    fn of(refusal: &Refusal, parts: (bool, bool)) -> Self {
+        let (waits, identified) = parts;
+        let mut status = Vec::with_capacity(192);
         begin_status(refusal, &mut status);
-        let mut body = Vec::with_capacity(448);
-        member(&mut body, "{\"type\":", problem_type(reason));
-        member(&mut body, ",\"title\":", reason.title());
-        number(&mut body, ",\"status\":", u64::from(reason.status()));
-        member(&mut body, ",\"detail\":", refusal.detail);
-        member(&mut body, ",\"reason\":", reason.word());
-        if let Some(rule) = &refusal.rule {
-            member(&mut body, ",\"rule\":", &rule.name);
-            if let Some(why) = &rule.reason {
-                member(&mut body, ",\"rule_reason\":", why);
-            }
-            if matches!(reason, Reason::CallerRate | Reason::CallerConcurrency) {
-                member(&mut body, ",\"violated-policies\":[", &rule.name);
-                body.push(b']');
-            }
+        let mut fields = Form::default()
+            .line("content-type", &[b"application/problem+json"])
+            .line("cache-control", &[b"no-store"]);
+        if waits {
+            fields = fields.line("retry-after", &[b"", b""]);
         }
-        let (rule, detail) = (refusal.rule.clone(), refusal.detail);
-        Self { rule, reason, detail, fields, status: status.into(), body: body.into() }
+        fields = fields.line(PROXY_STATUS, &[&status, END_OF_STATUS]);
+        if identified {
+            fields = fields.line(REQUEST_ID, &[b"", b""]);
+        }
+        let mut body = Template::default().and(&[&begin_problem(refusal)]);
+        if waits {
+            body = body.and(&[b",\"retry_after\":", b""]);
+        }
+        if identified {
+            body = body.and(&[b",\"request_id\":\"", b"\""]);
+        }
+        let body = body.and(&[b"}\n"]);
+        let (rule, reason, detail) = (refusal.rule.clone(), refusal.reason, refusal.detail);
+        Self { rule, reason, detail, parts, fields, body, caller: LastCaller::default() }
+    }
+
+    /// Fills in what is of this request alone.
+    fn write(&mut self, wait: &[u8], asked: &Asked<'_>, fields: &mut Fields) -> Bytes {
+        let (waits, identified) = self.parts;
+        let caller = asked.caller.map_or(&b""[..], |caller| self.caller.told(caller));
+        let words = [wait, caller, asked.request_id];
+        fields.fill(&mut self.fields, &words[usize::from(!waits)..2 + usize::from(identified)]);
+        if waits {
+            self.body.put(0, wait);
+        }
+        if is_plain(asked.request_id) {
+            self.body.put(usize::from(waits), asked.request_id);
+        } else {
+            let mut escaped = Vec::new();
+            escape(asked.request_id, &mut escaped);
+            self.body.put(usize::from(waits), &escaped);
+        }
+        Bytes::copy_from_slice(self.body.as_bytes())
     }
 }
 
-/// The body, in a buffer of just its length.
-fn problem(prepared: &Prepared, refusal: &Refusal, asked: &Asked<'_>) -> Vec<u8> {
-    const WAIT: &str = ",\"retry_after\":";
-    const ID: &str = ",\"request_id\":";
-    let (mut digits, mut length) = (itoa::Buffer::new(), prepared.body.len() + "}\n".len());
-    let wait = refusal.retry_after.map(|wait| digits.format(whole_seconds(wait)));
-    length += wait.map_or(0, |wait| WAIT.len() + wait.len());
-    if !asked.request_id.is_empty() {
-        length += ID.len() + asked.request_id.len() + "\"\"".len();
+/// The caller that was told its name last, and how `Proxy-Status` says it.
+#[derive(Default)]
+struct LastCaller {
+    name: String,
+    said: Vec<u8>,
+}
+
+impl LastCaller {
+    /// How `Proxy-Status` says this name. In a flood it is mostly the same one.
+    fn told(&mut self, name: &str) -> &[u8] {
+        if self.said.is_empty() || self.name != name {
+            self.name.clear();
+            self.name.push_str(name);
+            self.said.clear();
+            name_caller(name, &mut self.said);
+        }
+        &self.said
     }
-    let mut body = Vec::with_capacity(length);
-    body.extend_from_slice(&prepared.body);
-    if let Some(wait) = wait {
-        body.extend_from_slice(WAIT.as_bytes());
-        body.extend_from_slice(wait.as_bytes());
+}
+
+/// A body of `application/problem+json` (RFC 9457), up to what it says of one request.
+fn begin_problem(refusal: &Refusal) -> Vec<u8> {
+    let reason = refusal.reason;
+    let mut body = Vec::with_capacity(448);
+    member(&mut body, "{\"type\":", problem_type(reason));
+    member(&mut body, ",\"title\":", reason.title());
+    number(&mut body, ",\"status\":", u64::from(reason.status()));
+    member(&mut body, ",\"detail\":", refusal.detail);
+    member(&mut body, ",\"reason\":", reason.word());
+    if let Some(rule) = &refusal.rule {
+        member(&mut body, ",\"rule\":", &rule.name);
+        if let Some(why) = &rule.reason {
+            member(&mut body, ",\"rule_reason\":", why);
+        }
+        if matches!(reason, Reason::CallerRate | Reason::CallerConcurrency) {
+            member(&mut body, ",\"violated-policies\":[", &rule.name);
+            body.push(b']');
+        }
     }
-    if !asked.request_id.is_empty() {
-        member_bytes(&mut body, ID, asked.request_id);
-    }
-    body.extend_from_slice(b"}\n");
     body
 }
 
@@ -285,28 +339,24 @@ fn number(body: &mut Vec<u8>, before: &str, value: u64) {
 
 /// `before` and then a JSON string (RFC 8259 section 7).
 fn member(body: &mut Vec<u8>, before: &str, value: &str) {
-    member_bytes(body, before, value.as_bytes());
-}
-
-/// The same of a text in UTF-8.
-fn member_bytes(body: &mut Vec<u8>, before: &str, value: &[u8]) {
     body.extend_from_slice(before.as_bytes());
     body.push(b'"');
-    if all(value, |byte| (byte >= b' ') & (byte != b'"') & (byte != b'\\')) {
-        body.extend_from_slice(value);
-    } else {
-        for &byte in value {
-            match byte {
-                b'"' | b'\\' => body.extend_from_slice(&[b'\\', byte]),
-                0..=0x1f => {
-                    let hex = |digit: u8| b"0123456789abcdef"[usize::from(digit & 0xf)];
-                    body.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(byte)]);
-                }
-                _ => body.push(byte),
+    escape(value.as_bytes(), body);
+    body.push(b'"');
+}
+
+/// What stands inside a JSON string for a text in UTF-8.
+fn escape(text: &[u8], body: &mut Vec<u8>) {
+    for &byte in text {
+        match byte {
+            b'"' | b'\\' => body.extend_from_slice(&[b'\\', byte]),
+            0..=0x1f => {
+                let hex = |digit: u8| b"0123456789abcdef"[usize::from(digit & 0xf)];
+                body.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(byte)]);
             }
+            _ => body.push(byte),
         }
     }
-    body.push(b'"');
 }
 
 /// The same for people without JSON: one fact a line.
@@ -335,6 +385,8 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::fields::text;
     use crate::message::Response;
@@ -349,7 +401,7 @@ mod tests {
     fn limited() -> Refusal {
         let rule = RuleRef { name: "agreement \"office\"".into(), at: "buckler.yaml:3".into(), reason: None };
         Refusal::new(Reason::CallerRate, "one every 10 ms")
-            .by(Arc::new(rule))
+            .by(&Arc::new(rule))
             .after(Duration::from_millis(10))
     }
 
@@ -372,7 +424,7 @@ mod tests {
     fn a_rule_of_any_name_and_reason_gives_valid_json() {
         let name = "quoted \" and \\ and \u{1} and ü";
         let rule = RuleRef { name: name.into(), at: String::new(), reason: Some("line\nbreak".into()) };
-        let refusal = Refusal::new(Reason::DeniedByRule, "denied").by(Arc::new(rule));
+        let refusal = Refusal::new(Reason::DeniedByRule, "denied").by(&Arc::new(rule));
         let page = page(&refusal, &Asked { request_id: b"id", ..Asked::default() });
         let body: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
         assert_eq!(body["rule"], name);
@@ -388,7 +440,7 @@ mod tests {
             let rules: Vec<_> = (0..KEPT * 4).map(|n| rule(format!("rules[{round}.{n}]"))).collect();
             for (n, rule) in rules.iter().chain(&rules).enumerate() {
                 let reason = if n % 3 == 0 { Reason::DeniedByRule } else { Reason::CallerRate };
-                let mut refusal = Refusal::new(reason, details[n % 2]).by(Arc::clone(rule));
+                let mut refusal = Refusal::new(reason, details[n % 2]).by(rule);
                 refusal.retry_after = (n % 5 > 0).then(|| Duration::from_secs(n as u64));
                 let id = format!("id-{n}");
                 let page = page(&refusal, &Asked { request_id: id.as_bytes(), ..Asked::default() });
@@ -403,6 +455,50 @@ mod tests {
                 assert!(told.contains(&format!("reason={} rule={}\"", reason.word(), rule.name)), "{told}");
                 assert_eq!(page.head.fields.contains("retry-after"), n % 5 > 0);
             }
+        }
+    }
+
+    proptest! {
+        /// One after another, whatever was filled in before.
+        #[test]
+        fn each_page_tells_its_own_caller_wait_and_id_and_no_others(
+            pages in proptest::collection::vec(("[ -~ä]{0,12}", any::<bool>(), 0..200_u64, "[!-~]{0,40}"), 1..8),
+        ) {
+            for (caller, known, wait, id) in pages {
+                let mut refusal = Refusal::new(Reason::CallerRate, "the rate is used up");
+                refusal.retry_after = (wait > 0).then(|| Duration::from_secs(wait));
+                let caller = known.then_some(&*caller);
+                let page = page(&refusal, &Asked { request_id: id.as_bytes(), caller, ..Asked::default() });
+                let mut want = serde_json::json!({
+                    "type": problem_type(refusal.reason), "title": refusal.reason.title(), "status": 429,
+                    "detail": refusal.detail, "reason": "caller_rate",
+                });
+                if wait > 0 {
+                    want["retry_after"] = wait.into();
+                }
+                if !id.is_empty() {
+                    want["request_id"] = id.as_str().into();
+                }
+                prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&page.body).unwrap(), want);
+                let mut told = Vec::new();
+                proxy_status(&refusal, caller, false, &mut told);
+                let fields = &page.head.fields;
+                prop_assert_eq!(fields.get(PROXY_STATUS), Some(&told[..]));
+                let wait = wait.to_string();
+                prop_assert_eq!(fields.get("retry-after"), Some(wait.as_bytes()).filter(|wait| *wait != b"0"));
+                prop_assert_eq!(fields.get(REQUEST_ID), Some(id.as_bytes()).filter(|id| !id.is_empty()));
+                prop_assert_eq!(fields.get("cache-control"), Some(&b"no-store"[..]));
+            }
+        }
+
+        #[test]
+        fn what_is_plain_by_words_is_so_by_bytes(text in proptest::collection::vec(any::<u8>(), 0..30), ascii: bool) {
+            let mut text = text;
+            if ascii {
+                text.iter_mut().for_each(|byte| *byte = b' ' + *byte % 96);
+            }
+            let by_bytes = text.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
+            prop_assert_eq!(is_plain(&text), by_bytes);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 
 use http::Method;
 use proptest::prelude::*;
@@ -15,6 +16,7 @@ use crate::config::{
 use super::super::caller::{CachedCaller, CallerBook};
 use super::super::pattern::tests::pattern;
 use super::super::permission::RuleBook;
+use super::claims::CONCURRENCY_RETRY;
 use super::*;
 use crate::fields::Fields;
 
@@ -249,6 +251,27 @@ fn a_costly_request_takes_more_from_both() {
     assert_eq!(pass(&book, &stranger(1), START), 10);
     let refused = book.charge(&stranger(2), &Facts { path: "/never", ..GET }, START, &mut no).unwrap_err();
     assert_eq!((refused.refusal.retry_after, refused.standing.unwrap().remaining), (None, 10));
+}
+
+#[test]
+fn a_look_refuses_as_the_charge_would_and_takes_nothing() {
+    for caller in [known(0), stranger(0)] {
+        let mut limits = limits(Some(at_once(quota("default", SECOND, 2), 9)));
+        limits.total = Some(quota("total", 1, 1_000));
+        let book = book(limits, &ledger());
+        let look = |now| book.claims(&caller, &GET, now).look(now);
+        let told = |refused: Refused| {
+            (refused.refusal.reason, refused.refusal.retry_after, refused.standing.unwrap())
+        };
+        (0..5).for_each(|_| assert!(look(START).is_ok()));
+        assert_eq!(pass(&book, &caller, START), 2, "nothing was charged by looking");
+        let looked = told(look(START).unwrap_err());
+        assert_eq!(looked, told(ask(&book, &caller, START).unwrap_err()));
+        assert_eq!((looked.0, looked.1), (Reason::CallerRate, Some(Duration::from_secs(1))));
+        assert_eq!(book.in_progress(&caller, START), Some((0, 9)));
+        assert!(look(later(SECOND)).is_ok());
+        assert_eq!(pass(&book, &caller, later(SECOND)), 1);
+    }
 }
 
 #[test]
