@@ -98,11 +98,11 @@ fn run_by_words(bytes: &[u8], class: &Class, doubts: impl Fn(u64) -> u64) -> usi
 
 /// Where a word has neither a letter nor a hyphen.
 const fn no_letters(word: u64) -> u64 {
-    let lower = (word & !HIGH) | EACH * 0x20;
+    let lower = (word & !HIGH) | (EACH * 0x20);
     let from_a = lower + EACH * (0x80 - b'a') as u64;
     let behind_z = lower + EACH * (0x7f - b'z') as u64;
     let other_than_hyphen = ((word & !HIGH) ^ (EACH * b'-' as u64)) + EACH * 0x7f;
-    ((!from_a | behind_z) & other_than_hyphen | word) & HIGH
+    (((!from_a | behind_z) & other_than_hyphen) | word) & HIGH
 }
 
 /// Where a word has something else than a blank or visible ASCII.
