@@ -103,7 +103,7 @@ const fn no_letters(word: u64) -> u64 {
     let from_a = lower + EACH * (0x80 - b'a') as u64;
     let behind_z = lower + EACH * (0x7f - b'z') as u64;
     let other_than_hyphen = ((word & !HIGH) ^ (EACH * b'-' as u64)) + EACH * 0x7f;
-    ((!from_a | behind_z) & other_than_hyphen | word) & HIGH
+    (((!from_a | behind_z) & other_than_hyphen) | word) & HIGH
 }
 
 /// Where a word has something else than a blank or visible ASCII.

@@ -240,7 +240,7 @@ const fn lower_word(word: u64) -> u64 {
     let low = word & !HIGH;
     let from_a = low + EACH * (0x80 - b'A') as u64;
     let behind_z = low + EACH * (0x7f - b'Z') as u64;
-    word | (from_a & !behind_z & !word & HIGH) >> 2
+    word | ((from_a & !behind_z & !word & HIGH) >> 2)
 }
 
 /// The bit of a name: of 64, so that most names of two heads have different ones.

@@ -246,7 +246,7 @@ fn method(kind: MethodKind, name: &[u8]) -> Option<Method> {
 
 /// Whether a list has this member. Most have one only.
 pub(super) fn names(list: &[u8], member: &[u8]) -> bool {
-    list.trim_ascii().eq_ignore_ascii_case(member) || list.contains(&b',') && has_member(list, member)
+    list.trim_ascii().eq_ignore_ascii_case(member) || (list.contains(&b',') && has_member(list, member))
 }
 
 fn has_member(list: &[u8], member: &[u8]) -> bool {

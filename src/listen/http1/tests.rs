@@ -15,7 +15,7 @@ use http_body::Body;
 use proptest::prelude::*;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::LocalSet;
 use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
