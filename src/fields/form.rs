@@ -2,7 +2,7 @@
 //! the words that were filled in last: the next ones mostly have the same lengths, and then nothing else is written.
 
 use super::Fields;
-use super::section::{Line, NOTHING, Section, is_value};
+use super::section::{Line, NOTHING, Section, bit, is_value};
 
 /// A text with gaps, as it was filled in last; before that they are empty.
 pub struct Template {
@@ -71,7 +71,7 @@ impl Form {
         let value = at + name.len() + ": ".len();
         let parts: Vec<_> = parts.iter().map(|part| if is_value(part) { part } else { &b""[..] }).collect();
         self.0 = self.0.and(&[&[name.as_bytes(), b": "].concat()]).and(&parts).and(&[b"\r\n"]);
-        self.0.section.note(at, value);
+        self.0.section.note(at, value, bit(name.as_bytes()));
         self
     }
 }
