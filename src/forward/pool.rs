@@ -206,7 +206,7 @@ impl Lane {
         self.idle_time.set(time.min(IDLE_TIME_MAX));
     }
 
-    /// Closes what has been idle for too long. Called once a second.
+    /// Closes what has been idle for too long, and what the worker has closed. Called once a second.
     pub fn sweep(&self, now: Moment) {
         let time = self.idle_time.get();
         self.idle.borrow_mut().retain_mut(|Idle { link, since }| {
@@ -214,7 +214,7 @@ impl Lane {
             if idle >= FORGETS {
                 link.alarm.forget();
             }
-            idle < time
+            idle < time && link.is_at_rest()
         });
         self.shared.sweep(now);
     }

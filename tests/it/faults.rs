@@ -151,6 +151,10 @@ fn one_that_promises_to_keep_its_connections_and_does_not_costs_no_get() {
     connections.dedup();
     assert_eq!(connections.len(), ill.count(), "it saw one request on each connection");
     ward.nothing_was_sent_twice();
+    let address = ill.address();
+    eventually("what it closed is not kept for the minute that it promised", || {
+        ward.buckler.metrics().sum("buckler_worker_connections", &[("worker", &address)]) == 0.0
+    });
     ill.always(&[Step::TakeBody, Step::Echo]);
     ward.is_used_again();
 }
