@@ -175,12 +175,16 @@ impl Fields {
         }
     }
 
-    /// Adds one with the value of the first one of another name, if there is such a one.
+    /// Adds one with the value of the first one of another name, if there is such a one. A value that is never to be
+    /// indexed is not under its other name either.
     pub fn add_copy(&mut self, name: &str, of: &str) {
         let all = self.all();
         let Some(n) = all.first(of) else { return };
         let value = all.lines[n].value as usize..all.end_of(n) - 2;
         self.add_with(name, |out| out.extend_from_within(value));
+        if self.is_never_indexed(of.as_bytes()) {
+            self.never_index(name.as_bytes());
+        }
     }
 
     /// Adds all of these behind the others.
@@ -475,6 +479,20 @@ mod tests {
         assert!(!next.is_never_indexed(b"x-secret"), "the buffer was used for another head before");
         next.never_index_all();
         assert!(next.is_never_indexed(b"x-secret") && next.is_never_indexed(b"x-other"));
+    }
+
+    #[test]
+    fn a_copy_of_what_is_never_indexed_is_not_either() {
+        let mut fields = Fields::new();
+        fields.add("host", b"a.test");
+        fields.add("x-plain", b"1");
+        fields.never_index(b"host");
+        fields.add_copy("x-forwarded-host", "host");
+        fields.add_copy("x-copy", "x-plain");
+        assert_eq!(fields.get("x-forwarded-host"), Some(&b"a.test"[..]));
+        let never = ["host", "x-plain", "x-forwarded-host", "x-copy"]
+            .map(|name| fields.to_map()[name].is_sensitive());
+        assert_eq!(never, [true, false, true, false]);
     }
 
     #[test]

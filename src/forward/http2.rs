@@ -165,7 +165,9 @@ impl Route {
 }
 
 /// The fields of a worker's head. h2 does not tell which of them are never to be indexed, and one that is must stay so
-/// on its way (RFC 7541 section 7.1.3): so all are. Towards our clients that costs nothing: no table is used there.
+/// on its way (RFC 7541 section 7.1.3): so all are. Towards our clients that costs Buckler nothing: no table is used
+/// there. What stands in front as the next intermediary has to keep all of them out of its own table as well, and pays
+/// with longer heads towards its clients.
 fn fields_of(head: &HeaderMap) -> Fields {
     let mut fields = Fields::from(head);
     fields.never_index_all();

@@ -50,6 +50,12 @@ impl ServiceCounts {
         Arc::clone(counts.or_insert_with(|| Arc::new(PerShard::new(self.shard_count))))
     }
 
+    /// The same, if there are any: none of a caller that a reload took out of the configuration.
+    pub(super) fn find_named(&self, name: &str) -> Option<Arc<PerShard<CallerCounts>>> {
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        named.get(name).map(Arc::clone)
+    }
+
     /// The exact counts of all configured callers that have asked, in no order.
     pub(super) fn all_named(&self) -> Vec<(Arc<str>, Arc<PerShard<CallerCounts>>)> {
         let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,7 +8,6 @@ use std::time::Duration;
 use http::{Method, Version};
 
 use super::outcome::Outcome;
-use super::tunnel::TunnelEnd;
 use crate::clock::Moment;
 use crate::config::{self, LogFormat, ServiceName};
 
@@ -53,7 +52,7 @@ impl Line<'_> {
         if let Some(caller) = &outcome.caller {
             text(out, key!("caller"), outcome.caller_name().map(|name| &**name));
             word(out, key!("caller_via"), caller.via);
-            text(out, key!("tier"), outcome.tier_name());
+            text(out, key!("tier"), outcome.tier_name().map(|name| &**name));
         }
         if let Some(head) = outcome.head() {
             word(out, key!("method"), head.method.as_str());
@@ -80,7 +79,7 @@ impl Line<'_> {
         seconds(out, key!("t_queue", bare), outcome.queued);
         seconds(out, key!("t_connect", bare), told.and_then(|told| told.connect));
         seconds(out, key!("t_ttfb", bare), told.and_then(|told| told.first_byte));
-        text(out, key!("tunnel_end"), outcome.tunnel.map(TunnelEnd::word));
+        text(out, key!("tunnel_end"), outcome.tunnel.as_ref().map(|tunnel| tunnel.end.word()));
         if outcome.tcp {
             word(out, key!("proto"), "TCP");
         }

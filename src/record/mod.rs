@@ -21,7 +21,7 @@ pub mod top;
 mod tunnel;
 mod written;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
@@ -52,7 +52,10 @@ const SHOWN_AT_ONCE: usize = 100;
 pub struct Scribe {
     service: ServiceName,
     sheet: Rc<Sheet>,
-    callers: Arc<Callers>,
+    /// None: it writes for tunnels, each of which knows its caller by name.
+    callers: Option<Arc<Callers>>,
+    /// That one, once there was a tunnel.
+    for_tunnels: OnceCell<Rc<Self>>,
     /// By number, of those that have asked.
     named: RefCell<HashMap<usize, Arc<PerShard<CallerCounts>>, foldhash::fast::FixedState>>,
     log: Option<Rc<ShardLog>>,
@@ -69,14 +72,22 @@ impl Scribe {
         callers: &Arc<Callers>,
         log: Option<Rc<ShardLog>>,
     ) -> Rc<Self> {
-        let per_second = log.as_ref().map_or(KEPT_PER_SECOND, |log| log.refusals_per_second());
-        let sampler = RefCell::new(Sampler::new(per_second));
         if callers.known.len() <= SHOWN_AT_ONCE {
             callers.known.iter().for_each(|known| drop(counts.named(&known.name)));
         }
-        let (callers, named) = (Arc::clone(callers), RefCell::default());
-        let sheet = Rc::new(Sheet { counts, shard });
-        Rc::new(Self { service: service.clone(), sheet, callers, named, log, sampler })
+        Self::over(service, Rc::new(Sheet { counts, shard }), Some(Arc::clone(callers)), log)
+    }
+
+    fn over(
+        service: &ServiceName,
+        sheet: Rc<Sheet>,
+        callers: Option<Arc<Callers>>,
+        log: Option<Rc<ShardLog>>,
+    ) -> Rc<Self> {
+        let per_second = log.as_ref().map_or(KEPT_PER_SECOND, |log| log.refusals_per_second());
+        let sampler = RefCell::new(Sampler::new(per_second));
+        let (service, for_tunnels, named) = (service.clone(), OnceCell::new(), RefCell::default());
+        Rc::new(Self { service, sheet, callers, for_tunnels, named, log, sampler })
     }
 
     /// Begins to record a request whose head arrived (or failed to) from `peer`. It counts as active until the outcome
@@ -125,18 +136,41 @@ impl Scribe {
         &self.sheet.counts
     }
 
+    /// The same scribe without its callers. A tunnel may last for days, over many reloads: it holds this one, since the
+    /// callers of its configuration would stay in memory with it.
+    fn for_tunnels(&self) -> Rc<Self> {
+        let made = || Self::over(&self.service, Rc::clone(&self.sheet), None, self.log.clone());
+        Rc::clone(self.for_tunnels.get_or_init(made))
+    }
+
+    /// The name of a caller of `known`. None: the configuration has no such number.
+    fn caller_name(&self, number: usize) -> Option<&Arc<str>> {
+        Some(&self.callers.as_ref()?.known.get(number)?.name)
+    }
+
+    /// The name of one of `tiers`.
+    fn tier_name(&self, number: usize) -> Option<&Arc<str>> {
+        Some(&self.callers.as_ref()?.tiers.get(number)?.name)
+    }
+
     /// Counts a request of a caller of `known`. False: the configuration has no such number.
     fn count_named(&self, number: usize, allowed: bool) -> bool {
         let mut named = self.named.borrow_mut();
         let counts = match named.entry(number) {
             Entry::Occupied(counts) => counts.into_mut(),
-            Entry::Vacant(place) => match self.callers.known.get(number) {
-                Some(known) => place.insert(self.sheet.counts.named(&known.name)),
+            Entry::Vacant(place) => match self.caller_name(number) {
+                Some(name) => place.insert(self.sheet.counts.named(name)),
                 None => return false,
             },
         };
         counts.of(self.sheet.shard).add(allowed);
         true
+    }
+
+    /// The same of one whose name was looked up when its tunnel began. False: the configuration has it no more.
+    fn count_by_name(&self, name: &str, allowed: bool) -> bool {
+        let counts = self.sheet.counts.find_named(name);
+        counts.inspect(|counts| counts.of(self.sheet.shard).add(allowed)).is_some()
     }
 
     fn mine(&self) -> &ShardCounts {

@@ -11,7 +11,7 @@ use http::{Method, Version};
 
 use super::Scribe;
 use super::labels::method_index;
-use super::tunnel::TunnelEnd;
+use super::tunnel::Tunnel;
 use crate::clock::Moment;
 use crate::fields::{self, Fields};
 use crate::message::{RequestHead, Target};
@@ -75,8 +75,8 @@ pub struct Outcome {
     pub(super) bytes_out: u64,
     pub(super) fallback: bool,
     pub(super) queued: Option<Duration>,
-    /// Bytes are carried, or were: how that ended.
-    pub(super) tunnel: Option<TunnelEnd>,
+    /// Bytes are carried, or were.
+    pub(super) tunnel: Option<Box<Tunnel>>,
     /// It is a connection of `protocol: tcp`: no head, no status.
     pub(super) tcp: bool,
     pub(super) end: End,
@@ -318,16 +318,20 @@ impl Outcome {
 
     /// The caller's name.
     pub(super) fn caller_name(&self) -> Option<&Arc<str>> {
-        match &self.caller.as_ref()?.who {
-            Asker::Known(number) => self.scribe.callers.known.get(*number).map(|known| &known.name),
-            Asker::Other(name) => Some(name),
+        match (&self.caller.as_ref()?.who, &self.tunnel) {
+            (Asker::Other(name), _) => Some(name),
+            (Asker::Known(_), Some(tunnel)) => tunnel.caller.as_ref(),
+            (Asker::Known(number), None) => self.scribe.caller_name(*number),
         }
     }
 
     /// The name of the caller's tier.
-    pub(super) fn tier_name(&self) -> Option<&str> {
+    pub(super) fn tier_name(&self) -> Option<&Arc<str>> {
         let tier = self.caller.as_ref()?.tier?;
-        self.scribe.callers.tiers.get(tier).map(|tier| &*tier.name)
+        match &self.tunnel {
+            Some(tunnel) => tunnel.tier.as_ref(),
+            None => self.scribe.tier_name(tier),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use super::metrics::{
     CapacityReading, ChecksReading, DnsReading, ProcessReading, RoomReading, Scrape, SeatsReading,
     ServiceReading, WorkerReading, encode,
 };
-use super::{Asker, CallerNote, End, Outcome, Scribe};
+use super::{Asker, CallerNote, End, Outcome, Scribe, TunnelEnd};
 use crate::clock::Moment;
 use crate::config::{
     self, At, Callers, Credential, KnownCaller, LogFormat, Mode, Quota, ServiceName, Tier, UnknownKey,
@@ -345,6 +345,65 @@ fn callers_that_left_the_configuration_are_forgotten() {
     assert_eq!(world.counts.callers().named.len(), 1);
     world.counts.keep_only(&HashSet::new());
     assert!(world.counts.callers().named.is_empty());
+}
+
+#[test]
+fn a_tunnel_outlives_its_configuration_in_memory_and_is_told_of_as_before() {
+    let world = World::json();
+    let before = Arc::downgrade(world.scribe.callers.as_ref().unwrap());
+    let mut outcome = world.begin("/chat");
+    outcome.caller(web());
+    good(&mut outcome);
+    outcome.tunnel_opened();
+    // A reload, after which the caller has another number.
+    let World { counts, scribe, log, written } = world;
+    drop(scribe);
+    assert!(before.upgrade().is_none(), "an open tunnel keeps all callers in memory");
+    let mut next = callers();
+    next.known.insert(0, KnownCaller { name: "other".into(), ..next.known[0].clone() });
+    let name = ServiceName::new("playlist").unwrap();
+    let scribe = Scribe::new(&name, Arc::clone(&counts), ShardId(1), &Arc::new(next), None);
+    counts.keep_only(&HashSet::from(["web", "other"]));
+    outcome.carried(3, 4);
+    assert_eq!(counts.shards.sum(|shard| &shard.tunnels), 1);
+    outcome.tunnel_ended(TunnelEnd::ClientClosed);
+    drop(outcome);
+    assert_eq!((counts.shards.sum(|shard| &shard.tunnels), counts.active()), (0, 0));
+    let none = Tally::default();
+    let one = Tally { allowed: 1, refused: 0 };
+    assert_eq!(counts.callers().named, [("other".into(), none), ("web".into(), one)]);
+    assert_eq!(counts.callers().others, none);
+    let line = &World { counts, scribe, log, written }.lines()[0];
+    let told = (&line["service"], &line["caller"], &line["caller_via"], &line["tier"], &line["tunnel_end"]);
+    assert_eq!(
+        told,
+        (&"playlist".into(), &"web".into(), &"api_key".into(), &"partner".into(), &"client_closed".into())
+    );
+}
+
+#[test]
+fn a_tunnel_counts_for_its_caller_if_that_is_still_one_or_is_again() {
+    let tunnel = |world: &World, who: CallerNote| {
+        let mut outcome = world.begin("/chat");
+        outcome.caller(who);
+        good(&mut outcome);
+        outcome.tunnel_opened();
+        outcome
+    };
+    let one = Tally { allowed: 1, refused: 0 };
+    let world = World::json();
+    let (first, second) = (tunnel(&world, web()), tunnel(&world, web()));
+    world.counts.keep_only(&HashSet::new());
+    drop(first);
+    let table = world.counts.callers();
+    assert!(table.named.is_empty(), "it is named no more");
+    assert_eq!(table.others, one);
+    let name = ServiceName::new("playlist").unwrap();
+    let _again = Scribe::new(&name, Arc::clone(&world.counts), ShardId(1), &Arc::new(callers()), None);
+    drop(second);
+    assert_eq!(world.counts.callers().named, [("web".into(), one)]);
+    drop(tunnel(&world, stranger()));
+    assert_eq!(world.counts.callers().top, [("address:192.0.2.1".into(), one)]);
 }
 
 #[test]

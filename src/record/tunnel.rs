@@ -1,7 +1,9 @@
 //! What is recorded of a tunnel: an upgraded connection, or one of `protocol: tcp`. It is an [`Outcome`] like any
 //! other, whose bytes are counted as they go.
 
-use super::outcome::{End, Outcome};
+use std::sync::Arc;
+
+use super::outcome::{Asker, End, Outcome};
 use crate::refusal::Reason;
 
 /// How a tunnel ended: an upgraded connection, or one of `protocol: tcp`.
@@ -35,6 +37,16 @@ impl TunnelEnd {
     }
 }
 
+/// What stays of a request whose connection carries bytes now. Names, and not the numbers that its configuration has
+/// for them: a tunnel may last longer than that.
+#[derive(Debug)]
+pub(super) struct Tunnel {
+    pub(super) end: TunnelEnd,
+    /// The name of a caller of `known`.
+    pub(super) caller: Option<Arc<str>>,
+    pub(super) tier: Option<Arc<str>>,
+}
+
 impl Outcome {
     /// It is no request but a connection that carries bytes: it has no head and no status.
     pub const fn tcp(&mut self) {
@@ -47,13 +59,24 @@ impl Outcome {
         let mine = self.scribe.mine();
         mine.tunnels.add(1);
         mine.tunnels_total.add(1);
-        self.tunnel = Some(TunnelEnd::Drained);
         self.end = End::Complete;
         self.let_go();
     }
 
-    /// What is kept of the head stays for as long as the tunnel: in no more room than it needs.
+    /// What is kept stays for as long as the tunnel: of the configuration two names, and of the head no more room than
+    /// it needs.
     fn let_go(&mut self) {
+        let caller = match self.caller.as_ref().map(|caller| &caller.who) {
+            Some(Asker::Known(number)) => self.scribe.caller_name(*number).map(Arc::clone),
+            _ => None,
+        };
+        if let Some(name) = &caller {
+            // So that there are counts at the end, unless a reload took the caller out meanwhile.
+            drop(self.scribe.counts().named(name));
+        }
+        let tier = self.tier_name().map(Arc::clone);
+        self.tunnel = Some(Box::new(Tunnel { end: TunnelEnd::Drained, caller, tier }));
+        self.scribe = self.scribe.for_tunnels();
         if let Some(told) = &mut self.told {
             told.fields.shrink();
         }
@@ -70,8 +93,10 @@ impl Outcome {
     }
 
     /// How the tunnel ended.
-    pub const fn tunnel_ended(&mut self, end: TunnelEnd) {
-        self.tunnel = Some(end);
+    pub fn tunnel_ended(&mut self, end: TunnelEnd) {
+        if let Some(tunnel) = &mut self.tunnel {
+            tunnel.end = end;
+        }
         self.end = match end {
             TunnelEnd::ClientReset => End::ClientClosed,
             TunnelEnd::WorkerReset => End::Cut(Reason::WorkerReset),

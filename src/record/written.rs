@@ -61,11 +61,20 @@ impl Outcome {
         let mine = self.scribe.mine();
         let allowed = !self.is_turned_away();
         match &caller.who {
-            Asker::Known(number) if self.scribe.count_named(*number, allowed) => return,
+            Asker::Known(number) if self.count_known(*number, allowed) => return,
             Asker::Known(_) => {}
             Asker::Other(name) => mine.top.lock().unwrap_or_else(PoisonError::into_inner).add(name, allowed),
         }
         mine.unnamed.add(allowed);
+    }
+
+    fn count_known(&self, number: usize, allowed: bool) -> bool {
+        match &self.tunnel {
+            None => self.scribe.count_named(number, allowed),
+            Some(tunnel) => {
+                tunnel.caller.as_ref().is_some_and(|name| self.scribe.count_by_name(name, allowed))
+            }
+        }
     }
 
     fn count_rule(&self) {

@@ -43,6 +43,7 @@ mod places;
 mod proxy_protocol;
 mod python;
 mod reloads;
+mod replaced;
 mod retries;
 mod seats;
 mod seen;

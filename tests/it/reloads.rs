@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::bind::{Bind, ZONE};
-use crate::world::{Buckler, Raw, SWITCH, Step, World, eventually, get, one_service, service};
+use crate::world::{Buckler, Raw, World, eventually, get, one_service, service};
 
 /// Reloads under load. A thousand would say no more than this: each is the same, and a test run has to end.
 const RELOADS: usize = 200;
@@ -329,31 +329,6 @@ fn requests_in_progress_count_over_a_reload() {
 }
 
 #[test]
-fn what_a_reload_replaced_leaves_memory_with_the_last_request_that_needs_it() {
-    let world = World::new();
-    let worker = world.worker("a");
-    let buckler = world.one_service("");
-    let held = || buckler.metrics().sum("buckler_config_held", &[]);
-    assert_eq!(held(), 1.0);
-    // Connections that stay idle, with and without a request behind them, and one in the middle of one.
-    let (mut idle, _silent, mut busy) = (buckler.connect(), buckler.connect(), buckler.connect());
-    idle.answer(&get("/")).is(200);
-    worker.once(&[Step::TakeBody, Step::Gate, Step::Echo]);
-    busy.send(get("/slow").bytes());
-    eventually("the request at the worker", || worker.count() == 2);
-    for n in 0..5 {
-        let rest = if n % 2 == 0 { String::new() } else { more("three", "two") };
-        let limits = format!("limits: {{ default: {{ rate: {}/s, burst: 4000000 }} }}", 1_000_000 + n);
-        world.reload(&buckler, &format!("{}{rest}", one_service(&limits)));
-        eventually("only what the request in progress needs", || held() == 2.0);
-    }
-    worker.open_gate();
-    busy.read_response().is(200);
-    eventually("the one in use alone", || held() == 1.0);
-    idle.answer(&get("/")).is(200);
-}
-
-#[test]
 fn a_request_is_logged_where_it_was_begun() {
     let world = World::new();
     let worker = world.worker("a");
@@ -368,26 +343,4 @@ fn a_request_is_logged_where_it_was_begun() {
     busy.read_response().is(200);
     buckler.logged("the request from before the reload", |line| line["path"] == "/slow");
     assert!(!read().contains("/slow"));
-}
-
-#[test]
-fn a_long_tunnel_of_a_service_that_left_keeps_no_idle_worker_connection() {
-    let world = World::new();
-    let worker = world.worker("b");
-    worker.once(&[Step::send(SWITCH), Step::Mirror]);
-    // One shard, so that both connections are of one place.
-    let alone = format!("threads: 1\n{}", one_service(""));
-    let buckler = world.buckler(&format!("{alone}{}", more("two", "three")));
-    let mut tunnel = Raw::connect(buckler.port_of("two"));
-    tunnel
-        .send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n")
-        .send("sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-        .read_response()
-        .is(101);
-    answers(&buckler, "two", "b");
-    assert_eq!(worker.connections(), 2);
-    world.reload(&buckler, &alone);
-    succeeded(&buckler);
-    eventually("the idle connection closed", || worker.open() == 1);
-    tunnel.send(b"\x81\x00ping").read_until(b"\x81\x00ping");
 }

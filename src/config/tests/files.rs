@@ -55,6 +55,28 @@ fn included_files_join_in_the_order_of_their_names() {
 }
 
 #[test]
+fn each_value_in_force_names_the_file_that_it_stands_in() {
+    let main = format!("include: [x.yaml, y.yaml]\n{SERVICE}");
+    let x = "log: { level: warn }\ncallers: { known: { amy: { addresses: [192.0.2.1] } } }\n";
+    let y = "# The second.\n\nservices:\n  a:\n    timeouts:\n      head: 7s\n";
+    let loaded = shelf(&main, &[("etc/x.yaml", x), ("etc/y.yaml", y)]);
+    assert_eq!(loaded.render(), "");
+    let effective = loaded.effective().unwrap();
+    let json = effective.to_json();
+    for (key, from) in [
+        ("services.a.listen", "etc/b.yaml:4"),
+        ("log.level", "etc/x.yaml:1"),
+        ("callers.known.amy.addresses", "etc/x.yaml:2"),
+        ("services.a.timeouts.head", "etc/y.yaml:6"),
+        ("services.a.timeouts.body", "default"),
+    ] {
+        assert_eq!(json[key]["from"], from, "{key}");
+    }
+    let yaml = effective.to_yaml();
+    assert!(yaml.lines().any(|line| line == "      head: 7s  # etc/y.yaml:6"), "{yaml}");
+}
+
+#[test]
 fn what_two_files_define_names_both() {
     let main = format!(
         "include: [x.yaml]\n{SERVICE}callers: {{ known: {{ amy: {{ addresses: [192.0.2.2] }} }} }}\n"
