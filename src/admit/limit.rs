@@ -111,9 +111,15 @@ impl LimitBook {
         build::book(service, callers, ledger, before)
     }
 
-    /// What a request of `caller` is held to.
-    pub fn claims(&self, caller: &Caller, facts: &Facts<'_>, now: Moment) -> Claims<'_> {
-        Claims { book: self, own: self.own(caller, now), total: self.total(), cost: self.costs.of(facts) }
+    /// Looks whether the caller's own rate refuses the request, before anything is taken for it; what comes back
+    /// charges it. Where nothing but that rate is charged, the charge asks it.
+    ///
+    /// # Errors
+    /// 429 `caller_rate`.
+    pub fn look(&self, caller: &Caller, facts: &Facts<'_>, now: Moment) -> Result<Claims<'_>, Refused> {
+        let (own, total, cost) = (self.own(caller, now), self.total(), self.costs.of(facts));
+        self.fits((enforced(own), enforced(total)), cost, now)?;
+        Ok(Claims { book: self, own, total, cost })
     }
 
     /// Charges one request of `caller`, to all its limits or to none. What shadow limits would have said goes to
@@ -128,9 +134,7 @@ impl LimitBook {
         now: Moment,
         shadows: &mut Vec<Shadow>,
     ) -> Result<Grant, Refused> {
-        let claims = self.claims(caller, facts, now);
-        claims.look(now)?;
-        claims.charge(now, shadows)
+        self.look(caller, facts, now)?.charge(now, shadows)
     }
 
     /// What [`Self::charge`] would say now, without charging or counting anything: for a request that has to wait
@@ -139,8 +143,8 @@ impl LimitBook {
     /// # Errors
     /// As of [`Self::charge`].
     pub fn check(&self, caller: &Caller, facts: &Facts<'_>, now: Moment) -> Result<(), Refused> {
-        let Claims { own, total, cost, .. } = self.claims(caller, facts, now);
-        for claim in [enforced(own), enforced(total)].into_iter().flatten() {
+        let cost = self.costs.of(facts);
+        for claim in [enforced(self.own(caller, now)), enforced(self.total())].into_iter().flatten() {
             if let Some(meter) = &claim.limit.meter {
                 meter.check(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))?;
             }
@@ -254,7 +258,7 @@ impl LimitBook {
         shadows: &mut Vec<Shadow>,
     ) -> Option<Permit> {
         let claims = (Some(claim), None);
-        match self.look(claims, cost, now).and_then(|()| self.enforce(claims, cost, now)) {
+        match self.fits(claims, cost, now).and_then(|()| self.enforce(claims, cost, now)) {
             Ok(Grant { permits: [permit, _], .. }) => permit,
             Err(Refused { refusal, .. }) => {
                 let rule = claim.limit.rule.clone();
@@ -266,7 +270,7 @@ impl LimitBook {
 
     /// Whether the caller's own rate would let it pass, where more is asked beside it: nothing is taken of the rest for
     /// one that it would not.
-    fn look(
+    fn fits(
         &self,
         (own, total): (Option<Claim<'_>>, Option<Claim<'_>>),
         cost: NonZeroU32,

@@ -67,10 +67,10 @@ pub(super) fn enter_at_once(
     if workers.seats_each().is_some() {
         return None;
     }
-    let claims = desk.service.limits.claims(asking.caller, asking.facts, now);
-    if let Err(refused) = claims.look(now) {
-        return Some(Err(refused));
-    }
+    let claims = match desk.service.limits.look(asking.caller, asking.facts, now) {
+        Ok(claims) => claims,
+        Err(refused) => return Some(Err(refused)),
+    };
     let permit = desk.entrance.try_enter(workers.acceptance(now))?;
     let charged = claims.charge(now, shadows);
     Some(charged.map(|grant| Admission { grant, reserved: Reserved::default(), _permit: permit }))

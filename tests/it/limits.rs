@@ -108,6 +108,16 @@ fn the_total_is_for_all_and_is_not_the_callers_fault() {
 }
 
 #[test]
+fn who_has_used_up_its_own_rate_hears_of_that_and_not_of_the_total() {
+    let world = World::new();
+    let buckler =
+        limited(&world, "limits: { default: { rate: 1/h, burst: 1 }, total: { rate: 1/h, burst: 1 } }");
+    buckler.answer(get("/").from("127.0.0.3")).is(200);
+    refused(buckler.answer(get("/").from("127.0.0.3")), 429, "caller_rate");
+    refused(buckler.answer(get("/").from("127.0.0.4")), 503, "service_limit");
+}
+
+#[test]
 fn a_refusal_by_the_total_charges_the_caller_nothing() {
     let world = World::new();
     let limits =

@@ -13,8 +13,9 @@ use crate::refusal::{Reason, Refusal};
 /// When to try again after too many requests in progress: nobody knows when one of them ends.
 pub(super) const CONCURRENCY_RETRY: Duration = Duration::from_secs(1);
 
-/// What one request is held to: found once, first looked at and then charged.
-#[derive(Clone, Copy)]
+/// What one request is held to, once [`LimitBook::look`] has found that its caller's own rate would let it pass:
+/// nothing else makes one, so nobody charges the total for who is over its own rate.
+#[must_use = "it is yet to be charged"]
 pub struct Claims<'a> {
     pub(super) book: &'a LimitBook,
     pub(super) own: Option<Claim<'a>>,
@@ -37,22 +38,12 @@ pub(super) fn enforced(claim: Option<Claim<'_>>) -> Option<Claim<'_>> {
 }
 
 impl Claims<'_> {
-    /// Whether the caller's own rate refuses the request, without writing anything that shards share: who is far over
-    /// it costs the others nothing. To be asked before [`Self::charge`]. Where nothing but that rate is charged, it is
-    /// asked there.
-    ///
-    /// # Errors
-    /// 429 `caller_rate`.
-    pub fn look(&self, now: Moment) -> Result<(), Refused> {
-        self.book.look((enforced(self.own), enforced(self.total)), self.cost, now)
-    }
-
     /// Charges the request to all its limits or to none, as [`LimitBook::charge`] does.
     ///
     /// # Errors
     /// As of [`LimitBook::charge`].
-    pub fn charge(&self, now: Moment, shadows: &mut Vec<Shadow>) -> Result<Grant, Refused> {
-        let Self { book, own, total, cost } = *self;
+    pub fn charge(self, now: Moment, shadows: &mut Vec<Shadow>) -> Result<Grant, Refused> {
+        let Self { book, own, total, cost } = self;
         if own.into_iter().chain(total).all(|claim| claim.limit.mode == Mode::Enforce) {
             return book.enforce((own, total), cost, now);
         }

@@ -259,7 +259,7 @@ fn a_look_refuses_as_the_charge_would_and_takes_nothing() {
         let mut limits = limits(Some(at_once(quota("default", SECOND, 2), 9)));
         limits.total = Some(quota("total", 1, 1_000));
         let book = book(limits, &ledger());
-        let look = |now| book.claims(&caller, &GET, now).look(now);
+        let look = |now| book.look(&caller, &GET, now).map(drop);
         let told = |refused: Refused| {
             (refused.refusal.reason, refused.refusal.retry_after, refused.standing.unwrap())
         };
