@@ -87,12 +87,16 @@ impl Entrance {
         Rc::new(Self(Arc::clone(capacity)))
     }
 
+    /// Whether places are bounded, so that one that is taken may be missed by others.
+    pub fn is_bounded(&self) -> bool {
+        self.0.most.load(Relaxed) > 0
+    }
+
     /// Takes a place if one is free and nobody waits for it. `acceptance`, from 0 to 1, is the part of the places that
     /// are open now: what `Workers::acceptance` says.
     pub fn try_enter(self: &Rc<Self>, acceptance: f64) -> Option<Permit> {
         let capacity = &self.0;
-        let unbounded = capacity.most.load(Relaxed) == 0;
-        if !unbounded && capacity.line.waiting() > 0 {
+        if self.is_bounded() && capacity.line.waiting() > 0 {
             return None;
         }
         self.take(acceptance)

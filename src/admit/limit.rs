@@ -112,13 +112,20 @@ impl LimitBook {
     }
 
     /// Looks whether the caller's own rate refuses the request, before anything is taken for it; what comes back
-    /// charges it. Where nothing but that rate is charged, the charge asks it.
+    /// charges it. Where nothing but that rate is asked, the charge asks it: `takes_place` says that a place of
+    /// `capacity` is taken in between, which others might miss in that moment.
     ///
     /// # Errors
     /// 429 `caller_rate`.
-    pub fn look(&self, caller: &Caller, facts: &Facts<'_>, now: Moment) -> Result<Claims<'_>, Refused> {
+    pub fn look(
+        &self,
+        caller: &Caller,
+        facts: &Facts<'_>,
+        now: Moment,
+        takes_place: bool,
+    ) -> Result<Claims<'_>, Refused> {
         let (own, total, cost) = (self.own(caller, now), self.total(), self.costs.of(facts));
-        self.fits((enforced(own), enforced(total)), cost, now)?;
+        self.fits((enforced(own), enforced(total)), cost, now, takes_place)?;
         Ok(Claims { book: self, own, total, cost })
     }
 
@@ -134,7 +141,7 @@ impl LimitBook {
         now: Moment,
         shadows: &mut Vec<Shadow>,
     ) -> Result<Grant, Refused> {
-        self.look(caller, facts, now)?.charge(now, shadows)
+        self.look(caller, facts, now, false)?.charge(now, shadows)
     }
 
     /// What [`Self::charge`] would say now, without charging or counting anything: for a request that has to wait
@@ -258,7 +265,7 @@ impl LimitBook {
         shadows: &mut Vec<Shadow>,
     ) -> Option<Permit> {
         let claims = (Some(claim), None);
-        match self.fits(claims, cost, now).and_then(|()| self.enforce(claims, cost, now)) {
+        match self.fits(claims, cost, now, false).and_then(|()| self.enforce(claims, cost, now)) {
             Ok(Grant { permits: [permit, _], .. }) => permit,
             Err(Refused { refusal, .. }) => {
                 let rule = claim.limit.rule.clone();
@@ -268,17 +275,18 @@ impl LimitBook {
         }
     }
 
-    /// Whether the caller's own rate would let it pass, where more is asked beside it: nothing is taken of the rest for
-    /// one that it would not.
+    /// Whether the caller's own rate would let it pass, where more is taken beside it: nothing is taken of the rest
+    /// for one that it would not.
     fn fits(
         &self,
         (own, total): (Option<Claim<'_>>, Option<Claim<'_>>),
         cost: NonZeroU32,
         now: Moment,
+        takes_place: bool,
     ) -> Result<(), Refused> {
         let Some(claim) = own else { return Ok(()) };
         match &claim.limit.meter {
-            Some(meter) if total.is_some() || claim.limit.concurrent.is_some() => {
+            Some(meter) if takes_place || total.is_some() || claim.limit.concurrent.is_some() => {
                 meter.fits(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))
             }
             _ => Ok(()),

@@ -67,7 +67,8 @@ pub(super) fn enter_at_once(
     if workers.seats_each().is_some() {
         return None;
     }
-    let claims = match desk.service.limits.look(asking.caller, asking.facts, now) {
+    let takes_place = desk.entrance.is_bounded();
+    let claims = match desk.service.limits.look(asking.caller, asking.facts, now, takes_place) {
         Ok(claims) => claims,
         Err(refused) => return Some(Err(refused)),
     };
@@ -99,13 +100,15 @@ async fn enter_in_turn(
     let desk = asking.desk;
     let workers = &desk.service.workers;
     let acceptance = workers.acceptance(now);
+    // Nobody takes a place, waits or keeps others waiting who would be refused afterwards.
+    desk.service.limits.check(asking.caller, asking.facts, now)?;
     let (permit, mut now) = match desk.entrance.try_enter(acceptance) {
         Some(permit) => (permit, now),
         None => (wait(asking, acceptance, now, outcome).await?, asking.clock.refresh()),
     };
     let mut reserved = Reserved::default();
     if workers.seats_each().is_some() {
-        // Nobody waits, or keeps others waiting, who would be refused afterwards.
+        // Its quota may have gone while it waited for a place.
         desk.service.limits.check(asking.caller, asking.facts, now)?;
         reserved =
             desk.route.reserve(asking.key, asking.until, outcome).await.map_err(Refused::without_standing)?;
@@ -123,7 +126,6 @@ async fn wait(
     outcome: &mut Outcome,
 ) -> Result<Permit, Refused> {
     let service = &asking.desk.service;
-    service.limits.check(asking.caller, asking.facts, now)?;
     let longest = asking.desk.entrance.longest_wait();
     if acceptance < 1.0 || longest.is_zero() {
         asking.desk.entrance.note_refused();
@@ -146,4 +148,75 @@ async fn wait(
 
 fn no_room(reason: Reason, detail: &'static str) -> Refused {
     Refused::without_standing(Refusal::new(reason, detail).after(RETRY))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::{NonZeroU32, NonZeroUsize};
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use http::Method;
+
+    use super::*;
+    use crate::admit::caller::{CachedCaller, CallerBook};
+    use crate::admit::ledger::Ledger;
+    use crate::config::{self, Mode, Quota, Rate};
+    use crate::fields::Fields;
+    use crate::refusal::RuleRef;
+    use crate::service::Service;
+    use crate::shard::ShardId;
+
+    const FACTS: Facts<'_> = Facts { method: &Method::GET, host: "h", path: "/" };
+
+    /// One request an hour.
+    fn one(name: &str) -> Quota {
+        let rate = Rate { interval: Duration::from_secs(3600), burst: NonZeroU32::MIN };
+        let rule_ref = Arc::new(RuleRef { name: name.into(), at: String::new(), reason: None });
+        Quota { rate: Some(rate), concurrent: None, mode: Mode::Enforce, rule_ref }
+    }
+
+    /// A service of one place, with these limits; and what callers of these addresses are told at once, one after
+    /// another, each of whom leaves. None: to be asked in turn.
+    fn told(
+        total: Option<Quota>,
+        hold: impl Fn(&Desk, usize) -> Option<Permit>,
+        addresses: &[u8],
+    ) -> Vec<Option<Result<(), Reason>>> {
+        let clock = ShardClock::new();
+        let callers = Arc::new(CallerBook::new(config::plain_callers()));
+        let ledger = Arc::new(Ledger::new(NonZeroUsize::new(64).unwrap()));
+        let mut service = config::plain_service();
+        service.limits.default = Some(one("default"));
+        service.limits.total = total;
+        service.capacity.concurrent = Some(NonZeroU32::MIN);
+        let service = Service::new((&Arc::new(service), None), &callers, &ledger, 1, None);
+        let desk: Rc<Desk> = Desk::new(service, (ShardId(0), &clock), None, None);
+        let ask = |(n, last): (usize, &u8)| {
+            let address = std::net::IpAddr::from([127, 0, 0, *last]);
+            let caller = callers.identify(address.into(), &Fields::default(), &mut CachedCaller::default());
+            let caller = &caller.unwrap();
+            let asking = Asking { desk: &desk, clock: &clock, caller, facts: &FACTS, key: 0, until: None };
+            let _held = hold(&desk, n);
+            let told = enter_at_once(&asking, clock.now(), &mut Vec::new());
+            told.map(|told| told.map(drop).map_err(|refused| refused.refusal.reason))
+        };
+        addresses.iter().enumerate().map(ask).collect()
+    }
+
+    #[test]
+    fn who_is_over_its_own_rate_hears_so_before_it_takes_a_place() {
+        // While the only place is taken, whoever asked for one first would have to be asked in turn.
+        let taken_after_the_first =
+            |desk: &Desk, n| (n > 0).then(|| desk.entrance.try_enter(1.0).expect("nobody has it"));
+        let told = told(None, taken_after_the_first, &[1, 1, 2]);
+        assert_eq!(told, [Some(Ok(())), Some(Err(Reason::CallerRate)), None]);
+    }
+
+    #[test]
+    fn who_is_over_its_own_rate_hears_of_that_before_the_total_is_asked() {
+        let told = told(Some(one("total")), |_, _| None, &[1, 1, 2]);
+        let refused = [Reason::CallerRate, Reason::ServiceLimit].map(|reason| Some(Err(reason)));
+        assert_eq!(told, [Some(Ok(())), refused[0], refused[1]]);
+    }
 }

@@ -96,18 +96,21 @@ fn a_fallback_gives_its_place_back() {
 }
 
 #[test]
-fn who_is_refused_by_its_limit_after_it_had_a_place_gives_it_back() {
+fn who_is_refused_by_the_total_after_it_had_a_place_gives_it_back() {
     let world = World::new();
     let callers = "callers: { identify: [address], address: { ipv4_prefix: 32, ipv6_prefix: 64 } }\n";
-    let limits = "limits: { default: { rate: 1/h, burst: 1 } }";
+    let limits = "limits: { default: { rate: 1/h, burst: 2 }, total: { rate: 1/h, burst: 2 } }";
     let buckler = world.buckler(&format!("{callers}{}", one_service(&format!("{ONE}\n{limits}"))));
-    buckler.answer(get("/")).is(200);
-    for _ in 0..3 {
+    for _ in 0..2 {
+        buckler.answer(get("/")).is(200);
         eventually_in_use(&buckler, 0);
-        assert_eq!(buckler.answer(get("/")).is(429).reason(), "caller_rate");
     }
-    eventually_in_use(&buckler, 0);
-    buckler.answer(get("/").from("127.0.0.7")).is(200);
+    for _ in 0..3 {
+        // Its own rate is looked at before it takes a place, the total is charged when it has one.
+        assert_eq!(buckler.answer(get("/")).is(429).reason(), "caller_rate");
+        assert_eq!(buckler.answer(get("/").from("127.0.0.7")).is(503).reason(), "service_limit");
+        eventually_in_use(&buckler, 0);
+    }
     assert_eq!(buckler.refused("overload"), 0.0);
 }
 

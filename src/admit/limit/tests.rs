@@ -259,7 +259,7 @@ fn a_look_refuses_as_the_charge_would_and_takes_nothing() {
         let mut limits = limits(Some(at_once(quota("default", SECOND, 2), 9)));
         limits.total = Some(quota("total", 1, 1_000));
         let book = book(limits, &ledger());
-        let look = |now| book.look(&caller, &GET, now).map(drop);
+        let look = |now| book.look(&caller, &GET, now, false).map(drop);
         let told = |refused: Refused| {
             (refused.refusal.reason, refused.refusal.retry_after, refused.standing.unwrap())
         };
@@ -271,6 +271,19 @@ fn a_look_refuses_as_the_charge_would_and_takes_nothing() {
         assert_eq!(book.in_progress(&caller, START), Some((0, 9)));
         assert!(look(later(SECOND)).is_ok());
         assert_eq!(pass(&book, &caller, later(SECOND)), 1);
+    }
+}
+
+#[test]
+fn a_rate_that_stands_alone_is_looked_at_only_if_a_place_is_taken() {
+    for caller in [known(0), stranger(0)] {
+        let book = book(limits(Some(quota("default", SECOND, 1))), &ledger());
+        assert_eq!(pass(&book, &caller, START), 1);
+        let refused = book.look(&caller, &GET, START, true).map(drop).unwrap_err();
+        assert_eq!(refused.refusal.reason, Reason::CallerRate);
+        let claims = book.look(&caller, &GET, START, false).expect("the charge asks it");
+        let refused = claims.charge(START, &mut Vec::new()).unwrap_err();
+        assert_eq!(refused.refusal.reason, Reason::CallerRate);
     }
 }
 
