@@ -11,16 +11,14 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::{HeldRule, Reason, Refusal, RuleRef};
+use super::rule::{KEPT, place_of};
+use super::{HeldRule, Reason, Refusal};
 use crate::fields::{Fields, Form, Template, text};
 
 /// `Proxy-Status` (RFC 9209).
 pub const PROXY_STATUS: &str = "proxy-status";
 /// `X-Request-Id`.
 const REQUEST_ID: &str = "x-request-id";
-
-/// Pages of which the beginning is kept on a thread; two that share a place take turns in it.
-const KEPT: usize = 16;
 
 /// What a page needs to know of the request.
 #[derive(Debug, Default)]
@@ -221,8 +219,8 @@ thread_local! {
 
 /// Runs `write` with what is common to the pages of such refusals.
 fn with_prepared<T>((refusal, asked): (&Refusal, &Asked<'_>), write: impl FnOnce(&mut Prepared) -> T) -> T {
-    let rule = refusal.rule.as_ref().map_or(0, |rule| Arc::as_ptr(rule.shared()).addr());
-    let place = (rule / align_of::<RuleRef>() + refusal.reason.index()) % KEPT;
+    let rule = refusal.rule.as_ref().map(HeldRule::shared);
+    let place = (place_of(rule) + refusal.reason.index()) % KEPT;
     let parts = (refusal.retry_after.is_some(), !asked.request_id.is_empty());
     PREPARED.with_borrow_mut(|kept| {
         let kept = &mut kept[place];
@@ -390,6 +388,7 @@ mod tests {
     use super::*;
     use crate::fields::text;
     use crate::message::Response;
+    use crate::refusal::RuleRef;
 
     /// A page as a client sees it.
     fn page(refusal: &Refusal, asked: &Asked<'_>) -> Response<Bytes> {

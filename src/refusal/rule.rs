@@ -1,12 +1,14 @@
-//! The rule behind a refusal, as people are told of it, and how a refusal holds on to it.
+//! The rule behind a refusal, as people are told of it, how a refusal holds on to it, and where a thread keeps what
+//! goes with it.
 
 use std::cell::RefCell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Rules that a thread keeps at hand; two that share a place take turns in it.
-const KEPT: usize = 16;
+/// Rules that a thread keeps at hand, and pages; two that share a place take turns in it.
+pub(super) const KEPT: usize = 16;
+const _: () = assert!(KEPT.is_power_of_two());
 
 /// A rule, as people are told of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,11 +37,9 @@ thread_local! {
 impl HeldRule {
     /// Holds on to this rule.
     pub fn of(rule: &Arc<RuleRef>) -> Self {
-        HELD.with_borrow_mut(|held| {
-            match &mut held[Arc::as_ptr(rule).addr() / align_of::<RuleRef>() % KEPT] {
-                Some(held) if Arc::ptr_eq(&held.0, rule) => held.clone(),
-                place => place.insert(Self(Rc::new(Arc::clone(rule)))).clone(),
-            }
+        HELD.with_borrow_mut(|held| match &mut held[place_of(Some(rule))] {
+            Some(held) if Arc::ptr_eq(&held.0, rule) => held.clone(),
+            place => place.insert(Self(Rc::new(Arc::clone(rule)))).clone(),
         })
     }
 
@@ -47,6 +47,14 @@ impl HeldRule {
     pub fn shared(&self) -> &Arc<RuleRef> {
         &self.0
     }
+}
+
+/// Where a thread keeps what goes with this rule, or with none. Rules lie at like distances in memory, so neighbouring
+/// bits of their addresses tell few of them apart: the upper bits of a product tell of all (Knuth, "The Art of Computer
+/// Programming", volume 3, section 6.4: multiplicative hashing, by 2^64 over the golden ratio).
+pub(super) fn place_of(rule: Option<&Arc<RuleRef>>) -> usize {
+    let address = rule.map_or(0, |rule| Arc::as_ptr(rule).addr()) as u64;
+    (address.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - KEPT.ilog2())) as usize
 }
 
 impl Deref for HeldRule {
@@ -59,6 +67,8 @@ impl Deref for HeldRule {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -72,7 +82,9 @@ mod tests {
                 assert!(Arc::ptr_eq(one.shared(), other.shared()) && Arc::ptr_eq(one.shared(), rule));
             }
         }
+        let places: HashSet<_> = rules.iter().map(|rule| place_of(Some(rule))).collect();
+        assert!(places.len() >= KEPT * 3 / 4, "they crowd in {places:?}");
         let held: usize = rules.iter().map(|rule| Arc::strong_count(rule) - 1).sum();
-        assert!(held <= KEPT, "{held}");
+        assert_eq!(held, places.len());
     }
 }
