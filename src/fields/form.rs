@@ -34,18 +34,30 @@ impl Template {
         self
     }
 
-    /// Fills in the nth gap, if there is one.
-    pub fn put(&mut self, n: usize, word: &[u8]) {
-        let Some(&(start, end)) = self.gaps.get(n) else { return };
-        match self.section.text.get_mut(start..end) {
-            Some(there) if there.len() == word.len() => there.copy_from_slice(word),
-            _ => self.put_another_length(n, word),
-        }
+    /// Fills in all gaps, with a word for each.
+    pub fn fill(&mut self, words: &[&[u8]]) {
+        debug_assert_eq!(words.len(), self.gaps.len(), "a word for each gap");
+        self.fill_each(words);
     }
 
     /// All of it.
     pub fn as_bytes(&self) -> &[u8] {
         &self.section.text
+    }
+
+    /// A gap without a word is emptied: what is in it was said to somebody else.
+    fn fill_each(&mut self, words: &[&[u8]]) {
+        for n in 0..self.gaps.len() {
+            self.put(n, words.get(n).copied().unwrap_or_default());
+        }
+    }
+
+    fn put(&mut self, n: usize, word: &[u8]) {
+        let (start, end) = self.gaps[n];
+        match self.section.text.get_mut(start..end) {
+            Some(there) if there.len() == word.len() => there.copy_from_slice(word),
+            _ => self.put_another_length(n, word),
+        }
     }
 
     #[cold]
@@ -77,13 +89,11 @@ impl Form {
 }
 
 impl Fields {
-    /// Adds the lines of `form` behind the others, with these words in its gaps: whoever has them knows that none could
-    /// end its line.
+    /// Adds the lines of `form` behind the others, with these words in its gaps, one for each: whoever has them knows
+    /// that none could end its line.
     pub fn fill(&mut self, form: &mut Form, words: &[&[u8]]) {
-        for (n, word) in words.iter().enumerate() {
-            debug_assert!(is_value(word));
-            form.0.put(n, word);
-        }
+        debug_assert!(words.iter().all(|word| is_value(word)));
+        form.0.fill(words);
         self.all_mut().add_all(&form.0.section);
     }
 }
@@ -115,6 +125,17 @@ mod tests {
         let mut fields = Fields::new();
         fields.fill(&mut form, &[b"1", b"2"]);
         assert_eq!(fields.as_lines(), b"a: 1y2\r\n");
+    }
+
+    #[test]
+    fn a_gap_without_a_word_says_nothing_of_another_request() {
+        let mut template = Template::default().and(&[b"<", b"> <", b">"]);
+        template.fill(&[b"one", b"two"]);
+        assert_eq!(template.as_bytes(), b"<one> <two>");
+        template.fill_each(&[b"three"]);
+        assert_eq!(template.as_bytes(), b"<three> <>");
+        template.fill_each(&[b"", b"four", b"five"]);
+        assert_eq!(template.as_bytes(), b"<> <four>");
     }
 
     proptest! {

@@ -274,16 +274,14 @@ impl Prepared {
         let caller = asked.caller.map_or(&b""[..], |caller| self.caller.told(caller));
         let words = [wait, caller, asked.request_id];
         fields.fill(&mut self.fields, &words[usize::from(!waits)..2 + usize::from(identified)]);
-        if waits {
-            self.body.put(0, wait);
-        }
-        if is_plain(asked.request_id) {
-            self.body.put(usize::from(waits), asked.request_id);
+        let mut escaped = Vec::new();
+        let id = if is_plain(asked.request_id) {
+            asked.request_id
         } else {
-            let mut escaped = Vec::new();
             escape(asked.request_id, &mut escaped);
-            self.body.put(usize::from(waits), &escaped);
-        }
+            &escaped
+        };
+        self.body.fill(&[wait, id][usize::from(!waits)..1 + usize::from(identified)]);
         Bytes::copy_from_slice(self.body.as_bytes())
     }
 }
@@ -460,18 +458,43 @@ mod tests {
     proptest! {
         /// One after another, whatever was filled in before.
         #[test]
-        fn each_page_tells_its_own_caller_wait_and_id_and_no_others(
-            pages in proptest::collection::vec(("[ -~ä]{0,12}", any::<bool>(), 0..200_u64, "[!-~]{0,40}"), 1..8),
+        fn each_page_tells_its_own_rule_caller_wait_and_id_and_no_others(
+            names in proptest::collection::vec("[ -~ä]{0,12}", 1..5),
+            callers in proptest::collection::vec("[ -~ä]{0,12}", 1..3),
+            pages in proptest::collection::vec(
+                (0..6_usize, 0..4_usize, 0..Reason::COUNT, any::<bool>(), 0..200_u64, "[!-~]{0,40}"), 1..40,
+            ),
         ) {
-            for (caller, known, wait, id) in pages {
-                let mut refusal = Refusal::new(Reason::CallerRate, "the rate is used up");
-                refusal.retry_after = (wait > 0).then(|| Duration::from_secs(wait));
-                let caller = known.then_some(&*caller);
+            // Some with a reason of the operator's. Beyond the last one of a list: without a rule, without a name.
+            let rule = |(n, name): (usize, String)| {
+                let reason = (n % 2 == 1).then(|| format!("because {name}"));
+                Arc::new(RuleRef { name, at: String::new(), reason })
+            };
+            let rules: Vec<_> = names.into_iter().enumerate().map(rule).collect();
+            for (rule, caller, reason, other, wait, id) in pages {
+                let reason = Reason::all().nth(reason).unwrap();
+                let detail = if other { "no rule allows it" } else { "the rate is used up" };
+                let mut refusal = Refusal::new(reason, detail);
+                if let Some(rule) = rules.get(rule) {
+                    refusal = refusal.by(rule);
+                }
+                refusal.retry_after = (wait % 4 > 0).then(|| Duration::from_secs(wait));
+                let wait = if wait % 4 > 0 { wait } else { 0 };
+                let caller = callers.get(caller).map(String::as_str);
                 let page = page(&refusal, &Asked { request_id: id.as_bytes(), caller, ..Asked::default() });
                 let mut want = serde_json::json!({
-                    "type": problem_type(refusal.reason), "title": refusal.reason.title(), "status": 429,
-                    "detail": refusal.detail, "reason": "caller_rate",
+                    "type": problem_type(reason), "title": reason.title(), "status": reason.status(),
+                    "detail": detail, "reason": reason.word(),
                 });
+                if let Some(rule) = rules.get(rule) {
+                    want["rule"] = rule.name.as_str().into();
+                    if let Some(why) = &rule.reason {
+                        want["rule_reason"] = why.as_str().into();
+                    }
+                    if matches!(reason, Reason::CallerRate | Reason::CallerConcurrency) {
+                        want["violated-policies"] = vec![rule.name.as_str()].into();
+                    }
+                }
                 if wait > 0 {
                     want["retry_after"] = wait.into();
                 }
