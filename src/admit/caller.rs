@@ -27,11 +27,9 @@ use crate::tls::identity::{Identity, compared};
 use super::forwarded::{parse_forwarded_for, unmapped};
 use super::seed::keyed_hash;
 use prefixes::Prefixes;
-use same::is_same;
 
 mod certificate;
 mod prefixes;
-mod same;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// A longer key is hashed on every request instead of being remembered by its connection.
@@ -356,7 +354,7 @@ impl CallerBook {
             }
         };
         if let Some((last, caller)) = &cached.key
-            && is_same(last, key)
+            && constant_time::verify_slices_are_equal(last, key).is_ok()
         {
             return Some(Ok(Caller { client, ..caller.clone() }));
         }
