@@ -279,21 +279,42 @@ mod tests {
         Meter::new(rate, None, (ledger, region), Arc::new(accounts))
     }
 
+    /// The meter of a reload, over the same debts.
+    fn reloaded(rate: Rate, before: &Meter) -> Meter {
+        let Store { ledger, region, accounts, .. } = before.store.clone();
+        Meter::new(rate, Some(before), (ledger, region), accounts)
+    }
+
+    fn rate(interval: u64, burst: u32) -> Rate {
+        Rate { interval: Duration::from_nanos(interval), burst: NonZeroU32::new(burst).unwrap() }
+    }
+
     proptest! {
+        /// Over reloads, to a burst that is smaller than the debt and to a rate by which it is cut, and with shards
+        /// whose clocks are apart by more than what a cut allows for.
         #[test]
         fn what_is_told_by_the_debt_alone_is_what_governor_says(
             interval in 1..2_000_000_000_u64,
             burst in 1..40_u32,
-            steps in proptest::collection::vec((1..50_u32, 0..4_000_000_000_u64, any::<bool>()), 1..100),
+            steps in proptest::collection::vec(
+                (
+                    1..50_u32,
+                    -3_000_000_000..4_000_000_000_i64,
+                    any::<bool>(),
+                    proptest::option::weighted(0.1, (proptest::option::of(1..2_000_000_000_u64), 1..40_u32)),
+                ),
+                1..100,
+            ),
         ) {
-            let rate = Rate {
-                interval: Duration::from_nanos(interval),
-                burst: NonZeroU32::new(burst).unwrap(),
-            };
-            let (meter, whole) = (alone(rate), alone(rate));
-            let mut now = Moment::at(1_000_000_000);
-            for (cost, passed, known) in steps {
-                now = now.plus(Duration::from_nanos(passed));
+            let first = rate(interval, burst);
+            let (mut meter, mut whole) = (alone(first), alone(first));
+            let mut now = Moment::at(1_000_000_000_000);
+            for (cost, passed, known, reload) in steps {
+                now = Moment::at(now.nanos.saturating_add_signed(passed));
+                if let Some((interval, burst)) = reload {
+                    let next = rate(interval.unwrap_or(meter.interval), burst);
+                    (meter, whole) = (reloaded(next, &meter), reloaded(next, &whole));
+                }
                 let place = if known { Place::Account(0) } else { Place::Stranger(7) };
                 let cost = NonZeroU32::new(cost).unwrap();
                 prop_assert_eq!(meter.fits(place, cost, now), whole.check(place, cost, now).map(drop));
