@@ -2,7 +2,10 @@
 //!
 //! A shard is one thread with one runtime. It alone writes its slot; anyone may read all of them (a scrape does).
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+
+/// Slots of a [`SpreadCount`], 128 bytes each; with more threads than that, some share one.
+const SPREAD: u16 = 64;
 
 /// The number of a shard, from 0 to `threads - 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,5 +62,52 @@ impl Count {
     /// Reads, from anywhere.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// A number that any thread adds to, for places that do not know their shard. Threads have its slots in turn.
+#[derive(Debug)]
+pub struct SpreadCount(PerShard<AtomicU64>);
+
+thread_local! {
+    static SLOT: ShardId = {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        ShardId(NEXT.fetch_add(1, Relaxed) % SPREAD)
+    };
+}
+
+impl SpreadCount {
+    /// Adds one.
+    pub fn count(&self) {
+        self.0.of(SLOT.with(|slot| *slot)).fetch_add(1, Relaxed);
+    }
+
+    /// All that was counted.
+    pub fn sum(&self) -> u64 {
+        self.0.iter().fold(0, |sum, slot| sum.wrapping_add(slot.load(Relaxed)))
+    }
+}
+
+impl Default for SpreadCount {
+    fn default() -> Self {
+        Self(PerShard::new(usize::from(SPREAD)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_threads_count_at_once_is_all_in_the_sum() {
+        let count = SpreadCount::default();
+        std::thread::scope(|scope| {
+            for _ in 0..2 * SPREAD {
+                scope.spawn(|| (0..100).for_each(|_| count.count()));
+            }
+        });
+        assert_eq!(count.sum(), 200 * u64::from(SPREAD));
+        let used = count.0.iter().filter(|slot| slot.load(Relaxed) > 0).count();
+        assert_eq!(used, usize::from(SPREAD), "each thread has the next slot");
     }
 }

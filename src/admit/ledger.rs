@@ -41,6 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use portable_atomic::AtomicU128;
 
 use crate::clock::Moment;
+use crate::shard::SpreadCount;
 
 use super::concurrency::InProgress;
 use super::seed::keyed_hash;
@@ -65,7 +66,7 @@ pub struct Ledger {
     lines: Box<[Line]>,
     /// The hashed names of the services that have a region of their own, in the regions' order.
     services: Box<[u64]>,
-    evictions: AtomicU64,
+    evictions: SpreadCount,
     /// In parts with a lock each. A request takes one when its caller first asks since a reload, so none is held long.
     accounts: Box<[Mutex<Named>]>,
     /// Those of shared agreements, under a key of each member. Only building a [`super::limit::LimitBook`] takes it.
@@ -115,7 +116,7 @@ impl Ledger {
         Self {
             lines: (0..lines).map(|_| Line::default()).collect(),
             services,
-            evictions: AtomicU64::new(0),
+            evictions: SpreadCount::default(),
             accounts: (0..PARTS).map(|_| Mutex::default()).collect(),
             groups: Mutex::default(),
             strangers_in_progress: InProgress::default(),
@@ -125,7 +126,7 @@ impl Ledger {
     /// How often a stranger was held to a debt that was not its own, since its line is full of live ones: it took the
     /// debt over, or was refused by it.
     pub fn evictions(&self) -> u64 {
-        self.evictions.load(Relaxed)
+        self.evictions.sum()
     }
 
     /// How many strangers have a live debt, estimated from a sample of the table's lines.
@@ -208,7 +209,7 @@ impl Ledger {
 
     /// A stranger was refused by a debt that is not its own.
     pub(super) fn crowded_out(&self) {
-        self.evictions.fetch_add(1, Relaxed);
+        self.evictions.count();
     }
 
     /// Replaces the TAT of `key` by what `charge` makes of it, unless that fails; then nothing changes.
@@ -233,7 +234,7 @@ impl Ledger {
             let new = Slot::new(key, next, inherited);
             if line.0[place].compare_exchange(slot.0, new.0, SeqCst, SeqCst).is_ok() {
                 if evicts {
-                    self.evictions.fetch_add(1, Relaxed);
+                    self.evictions.count();
                 }
                 return Ok(outcome);
             }
