@@ -1,6 +1,7 @@
 //! The judge of a service's workers: looks at the counts of all of them from time to time, and decides. It runs on the
-//! way of whichever request finds that it is time, so that an idle service costs nothing, and takes each worker's
-//! lock twice, uncontended. What it decides by stands in `score.rs` and `throttle.rs`.
+//! way of whichever request finds that it is time, so that an idle service costs nothing. How the service as a whole
+//! does is judged each time; of workers, if they are many, more rarely, since that takes each one's lock twice,
+//! uncontended. What it decides by stands in `score.rs` and `throttle.rs`.
 
 use std::sync::TryLockError;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
@@ -11,15 +12,15 @@ use super::throttle::{CallerGroup, Throttle, ThrottleReading};
 use super::{Member, Worker, WorkerSet, Workers, held};
 use crate::clock::Moment;
 
-/// The time between two judgements of one worker; soon enough for a reaction within a second.
+/// The time between two judgements; soon enough for a reaction within a second.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// So much later for each worker: of thousands, whose counts are in no cache, a judgement costs about a hundredth of
-/// that for each.
-const LATER_BY: Duration = Duration::from_micros(40);
+/// Workers are left alone for so long for each of them: of thousands, whose counts are in no cache, a judgement costs
+/// about a hundredth of that for each. Up to a thousand are judged each time, 10,000 about twice a second.
+const REST: Duration = Duration::from_micros(40);
 
 /// And for each shard of each worker, whose counts lie in another processor's cache.
-const LATER_BY_SHARD: Duration = Duration::from_micros(1);
+const REST_BY_SHARD: Duration = Duration::from_micros(1);
 
 /// Fewer siblings that are known well enough have no middle to compare with.
 const FEWEST_SIBLINGS: usize = 2;
@@ -28,6 +29,8 @@ const FEWEST_SIBLINGS: usize = 2;
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     last: Option<Moment>,
+    /// When the workers were looked at last.
+    looked: Option<Moment>,
     /// What all workers have done since the first judgement.
     total: Tally,
     /// By priority, as the set had them at the last look: workers of another priority may be far away.
@@ -51,11 +54,7 @@ impl Workers {
     /// Apart from the question whether it is time, which every request asks three times.
     #[cold]
     fn judge_for_all(&self, due: u64, now: Moment) {
-        let set = self.load();
-        let count = u32::try_from(set.members.len()).unwrap_or(u32::MAX);
-        let shards = u32::try_from(self.shards).unwrap_or(u32::MAX);
-        let each = LATER_BY.saturating_add(LATER_BY_SHARD.saturating_mul(shards));
-        let next = now.plus(INTERVAL).plus(each.saturating_mul(count)).nanos;
+        let next = now.plus(INTERVAL).nanos;
         if self.judge_due.compare_exchange(due, next, AcqRel, Relaxed).is_err() {
             return;
         }
@@ -65,7 +64,16 @@ impl Workers {
             // One that began an interval ago is still at it.
             Err(TryLockError::WouldBlock) => return,
         };
-        judge.judge(self, &set, now);
+        // Nothing but new terms, and the start, makes it due at once.
+        let anew = due == 0;
+        judge.judge(self, now, anew);
+    }
+
+    /// How long its workers are left alone after each look.
+    fn rest(&self, set: &WorkerSet) -> Duration {
+        let count = u32::try_from(set.members.len()).unwrap_or(u32::MAX);
+        let shards = u32::try_from(self.shards).unwrap_or(u32::MAX);
+        REST.saturating_add(REST_BY_SHARD.saturating_mul(shards)).saturating_mul(count)
     }
 
     /// The part of requests that may go on to the workers now, 0.01 to 1: less than 1 while most of them fail, but for
@@ -92,15 +100,22 @@ impl Workers {
 }
 
 impl Judge {
-    fn judge(&mut self, workers: &Workers, set: &WorkerSet, now: Moment) {
+    /// `anew`: workers are not left alone, however short ago they were looked at.
+    fn judge(&mut self, workers: &Workers, now: Moment, anew: bool) {
         // Shards read the clock each for itself: this one may be a little behind.
         let passed = self.last.map_or(Duration::ZERO, |last| now.since(last));
         let now = self.last.filter(|last| last.nanos > now.nanos).unwrap_or(now);
         self.last = Some(now);
         let terms = workers.terms.load();
         self.throttle(workers, terms.passive, passed);
-        self.look(set, passed, now);
-        for (siblings, (_, reference)) in siblings(set).zip(&self.references) {
+        let passed = self.looked.map_or(Duration::ZERO, |looked| now.since(looked));
+        let set = workers.load();
+        if passed < workers.rest(&set) && !anew {
+            return;
+        }
+        self.looked = Some(now);
+        self.look(&set, passed, now);
+        for (siblings, (_, reference)) in siblings(&set).zip(&self.references) {
             for member in siblings {
                 workers.alter(&member.worker, now, |health, terms| {
                     health.judge(terms, reference, self.total, now);

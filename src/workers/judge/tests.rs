@@ -457,3 +457,22 @@ fn people_are_shown_what_most_callers_get_while_places_go_by_the_others() {
     let shown = workers.throttle_reading(at(0));
     assert!(shown.acceptance < 0.02 && shown.requests == 1_002.0, "{shown:?}");
 }
+
+#[test]
+fn a_service_is_judged_as_often_with_many_workers_and_each_of_them_more_rarely() {
+    let workers = Workers::new(1);
+    workers.replace((1..=10_000).map(wanted).collect(), None, at(0));
+    let set = Arc::clone(&workers.load());
+    let worker = &set.members[0].worker;
+    workers.judge_if_due(at(0));
+    worker.counts.of(SHARD).bad.add(20);
+    set.members[1..].iter().for_each(|member| member.worker.counts.of(SHARD).good.add(20));
+    workers.requests.of(SHARD).of(CallerGroup::default()).bad.add(1_000);
+    assert!(workers.acceptance(at(50)) < 0.02);
+    assert_eq!(worker.usable(at(50)), Use::Share(FULL_SHARE), "it was looked at 50 ms ago");
+    for millis in (100..=450).step_by(50) {
+        workers.judge_if_due(at(millis));
+    }
+    assert!(matches!(worker.usable(at(450)), Use::Ejected(_)));
+    assert_eq!(set.members[1].worker.usable(at(450)), Use::Share(FULL_SHARE));
+}
