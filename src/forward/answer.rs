@@ -214,7 +214,7 @@ impl Streaming {
         true
     }
 
-    /// The answer is complete: the connection goes back if nothing stands behind it, and if the request is complete too.
+    /// The answer is complete: the connection goes back if nothing stands behind it and the request is complete too.
     fn finish(&mut self) {
         self.active.complete();
         let (link, rest) = (self.link.take(), self.rest.take());
