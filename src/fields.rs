@@ -295,8 +295,12 @@ impl Fields {
 
 /// The value as text, if it holds nothing but visible ASCII, blanks and tabs.
 pub fn text(value: &[u8]) -> Option<&str> {
-    let is_text = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
-    if is_text { std::str::from_utf8(value).ok() } else { None }
+    if is_text(value) { std::str::from_utf8(value).ok() } else { None }
+}
+
+/// Whether it is such.
+pub fn is_text(value: &[u8]) -> bool {
+    value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
 }
 
 /// Whether this may be the name of a field that is added here.

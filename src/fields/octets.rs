@@ -36,8 +36,10 @@ static VALUE: Class = class!(b'\t' | b' '..=b'~' | 0x80..);
 /// What a quoted string may hold unescaped (`qdtext` of RFC 9110 section 5.6.4).
 pub(crate) static QUOTED: Class = class!(b'\t' | b' '..=b'!' | b'#'..=b'[' | b']'..=b'~' | 0x80..);
 
-const EACH: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
+/// A byte of 1 in each place of a word: times a byte, that byte in each place.
+pub(crate) const EACH: u64 = 0x0101_0101_0101_0101;
+/// The highest bit of each byte of a word.
+pub(crate) const HIGH: u64 = EACH << 7;
 
 /// How many leading bytes belong to `class`.
 #[inline]

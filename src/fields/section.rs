@@ -3,6 +3,8 @@
 
 use std::cell::RefCell;
 
+use super::octets::{EACH, HIGH};
+
 /// So many buffers are kept on a thread for the heads to come.
 pub(super) const SPARE: usize = 64;
 /// A buffer with room for more bytes than this is not kept, nor is one with less than usual.
@@ -212,9 +214,6 @@ impl OwnLine {
         Self { text, name, bit: bit(value.split_at(name).0) }
     }
 }
-
-const EACH: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
 
 /// In lower case. Eight letters are looked at in one word, and the last ones again rather than one by one.
 pub(super) fn lower(name: &mut [u8]) {

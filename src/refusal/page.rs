@@ -13,6 +13,7 @@ use http::StatusCode;
 
 use super::rule::{KEPT, place_of};
 use super::{HeldRule, Reason, Refusal};
+use crate::fields::octets::{EACH, HIGH};
 use crate::fields::{Fields, Form, Template, text};
 
 /// `Proxy-Status` (RFC 9209).
@@ -166,7 +167,6 @@ fn push_sf(out: &mut Vec<u8>, part: &str) {
 /// Whether it may stand in a string, of RFC 9651 or of JSON, as it is: printable ASCII without quotes and backslashes.
 /// Eight bytes are looked at in one word, the last eight again.
 fn is_plain(text: &[u8]) -> bool {
-    const EACH: u64 = 0x0101_0101_0101_0101;
     let odd = |bytes: &[u8; 8]| {
         let word = u64::from_ne_bytes(*bytes);
         let zero = |word: u64| word.wrapping_sub(EACH) & !word;
@@ -179,7 +179,7 @@ fn is_plain(text: &[u8]) -> bool {
     match text.last_chunk::<8>() {
         Some(last) => {
             let found = text.as_chunks::<8>().0.iter().fold(odd(last), |found, bytes| found | odd(bytes));
-            found & (EACH << 7) == 0
+            found & HIGH == 0
         }
         None => text.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')),
     }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{extend, is_of_one_hop, say_via, strip};
 use crate::clock::Moment;
-use crate::fields::{Fields, text};
+use crate::fields::{Fields, is_text, text};
 use crate::forward::seen::Has;
 
 /// What Buckler knows of a request and tells the worker.
@@ -120,8 +120,8 @@ pub(in crate::forward) fn is_forged(name: &[u8], trusted: bool) -> bool {
 
 /// What may stand in a field as it is, or the other words.
 fn plain<'a>(words: &'a str, otherwise: &'static str) -> &'a [u8] {
-    let is_plain = words.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
-    if is_plain { words.as_bytes() } else { otherwise.as_bytes() }
+    let words = words.as_bytes();
+    if is_text(words) { words } else { otherwise.as_bytes() }
 }
 
 impl Origin {
