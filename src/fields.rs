@@ -78,6 +78,12 @@ impl Fields {
         if all.may_have(name) { all.first(name).map(|n| all.value(n)) } else { None }
     }
 
+    /// The value of the nth of all, from 0 on.
+    pub fn nth(&self, n: u32) -> Option<&[u8]> {
+        let (all, n) = (self.all(), n as usize);
+        (n < all.lines.len()).then(|| all.value(n))
+    }
+
     /// The values of all of this name, in order.
     #[inline(always)]
     pub fn get_all<'a, 'n>(
@@ -348,9 +354,9 @@ impl Drop for Fields {
 
 impl Clone for Fields {
     fn clone(&self) -> Self {
-        let mut fields = Self::new();
-        fields.add_all(self);
-        fields
+        let mut all = Section::spare();
+        all.copy(self.all());
+        Self(Some(all))
     }
 }
 

@@ -5,6 +5,7 @@ mod grpc;
 mod hops;
 mod http2_head;
 mod key;
+mod learned;
 mod order;
 mod refused;
 mod reply;
@@ -22,7 +23,7 @@ use http::Version;
 use http::header::HeaderValue;
 use tokio::time::Instant;
 
-use crate::admit::caller::{Caller, Keys, Who};
+use crate::admit::caller::{Caller, Who};
 use crate::admit::headers::Standing;
 use crate::admit::limit::Refused;
 use crate::admit::{Facts, Shadow, permission};
@@ -30,14 +31,14 @@ use crate::clock::Moment;
 use crate::fields::{Fields, text};
 use crate::forward::early::Early;
 use crate::forward::headers;
-use crate::forward::seen::{Has, Seen};
+use crate::forward::seen::Has;
 use crate::forward::source::Source;
 use crate::forward::upload::Upload;
 use crate::forward::{Answer, Call, Reserved, upgrade};
 use crate::message::{Request, RequestHead, Response};
 use crate::record::{Asker, CallerNote, Outcome};
 use crate::refusal::{self, Reason, Refusal};
-use crate::service::{Desk, Service};
+use crate::service::Desk;
 use crate::workers::CallerGroup;
 use order::{Left, Said, Sender};
 pub use refused::refuse_unread;
@@ -129,14 +130,13 @@ async fn pass(
     http2_head::judge_extended(&order.head, &service.config)?;
     let (until, haste) = journey.until(&mut order.head.fields)?;
     let head = &order.head;
-    let key_header = &service.callers.callers().api_key_header;
-    let seen = Seen::of(&head.fields, key_header.as_str(), trusted);
-    journey.has = Some(seen.has);
-    let asked = target::read(&head.method, &head.target, seen.host, &visitor.host)?;
+    let seen = visitor.look(head, &service.callers, trusted);
+    journey.has = Some(seen.has());
+    let asked = target::read(&head.method, &head.target, seen.host(), &visitor.host)?;
     visitor.is_directed_here(&asked.host)?;
 
     // Who is calling?
-    let caller = &*journey.caller.insert(identify(visitor, service, &seen, &head.fields)?);
+    let caller = &*journey.caller.insert(visitor.identify(head, &service.callers, &seen)?);
     let outcome = &mut journey.held.outcome;
     outcome.client(caller.client);
     outcome.caller(caller_note(caller));
@@ -146,7 +146,7 @@ async fn pass(
     let facts = Facts { method: &head.method, host: &asked.host, path: asked.path() };
     let mut shadows = Vec::new();
     let judged = permission::judge(&service.rules, (caller, name), &facts, now, &mut shadows);
-    let may = judged.and_then(|()| fits(seen.length, service.config.bounds.body_bytes));
+    let may = judged.and_then(|()| fits(seen.length(), service.config.bounds.body_bytes));
 
     // Is there room, and have they quota left?
     let key = key::of(&service.config.balance, &head.fields, name);
@@ -184,22 +184,6 @@ async fn pass(
     };
     let response = desk.route.send(order, reserved, call, &mut journey.held.outcome).await?;
     unmisleading(&order.head, response)
-}
-
-fn identify(
-    visitor: &Visitor,
-    service: &Service,
-    seen: &Seen<'_>,
-    fields: &Fields,
-) -> Result<Caller, Refusal> {
-    let keys = match seen.key {
-        Some(key) if seen.keys == 1 => Keys::One(key),
-        Some(_) => Keys::Several,
-        None => Keys::None,
-    };
-    let forwarded = seen.has.any(Has::FORWARDED_FOR).then_some(fields);
-    let mut cached = visitor.caller.borrow_mut();
-    service.callers.identify_by(visitor.credentials(), keys, forwarded, cached.get_or_insert_default())
 }
 
 /// Notes how the caller stands with its rate, admitted or not, and keeps what was granted; but for the place at the

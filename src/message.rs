@@ -3,6 +3,8 @@
 
 pub mod target;
 
+use std::num::NonZeroU64;
+
 use http::{Method, StatusCode, Version};
 
 use crate::fields::Fields;
@@ -28,6 +30,9 @@ pub struct RequestHead {
     pub version: Version,
     /// The fields.
     pub fields: Fields,
+    /// Requests of one connection that have the same number here came with the same fields in the same version, byte
+    /// for byte. None: it is not known.
+    pub section: Option<NonZeroU64>,
     /// What an extended CONNECT asks for (RFC 8441).
     pub extended: Option<Box<Extended>>,
 }
@@ -64,7 +69,8 @@ pub struct ResponseHead {
 impl RequestHead {
     /// Of HTTP/1.1, without any field.
     pub fn new(method: Method, target: Target) -> Self {
-        Self { method, target, version: Version::HTTP_11, fields: Fields::new(), extended: None }
+        let (version, fields) = (Version::HTTP_11, Fields::new());
+        Self { method, target, version, fields, section: None, extended: None }
     }
 }
 

@@ -283,6 +283,11 @@ impl CallerBook {
         self.peer_memo(peer, cached).trusted
     }
 
+    /// No two books of a process have the same.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// What the book was made from.
     pub fn callers(&self) -> &Arc<Callers> {
         &self.callers

@@ -84,6 +84,13 @@ impl Section {
         self.names & bit(name.as_bytes()) != 0
     }
 
+    /// Makes an empty one the same as another.
+    pub(super) fn copy(&mut self, other: &Self) {
+        self.text.extend_from_slice(&other.text);
+        self.lines.extend_from_slice(&other.lines);
+        (self.names, self.never_indexed) = (other.names, other.never_indexed);
+    }
+
     /// Adds all of these lines behind the others, if there is room.
     pub(super) fn add_all(&mut self, others: &Self) {
         if !self.has_room(others.text.len()) {

@@ -7,16 +7,19 @@ use crate::fields::Fields;
 /// The fields of a head that its way looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
-    /// The first `Host`.
-    pub host: Option<&'a [u8]>,
-    /// The first `Content-Length`.
-    pub length: Option<&'a [u8]>,
-    /// The first of the fields that bear an API key.
-    pub key: Option<&'a [u8]>,
-    /// How many of those there are.
-    pub keys: u32,
-    /// What else is there.
-    pub has: Has,
+    fields: &'a Fields,
+    sight: Sight,
+}
+
+/// What was seen among fields, and holds for all that are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// Where the first `Host` stands among them, the first `Content-Length`, and the first that bears an API key.
+    host: Option<u32>,
+    length: Option<u32>,
+    key: Option<u32>,
+    keys: u32,
+    has: Has,
 }
 
 /// Which fields are there. It outlives the look at them.
@@ -57,17 +60,17 @@ impl<'a> Seen<'a> {
     /// Looks at these fields. `key` is the name of the field with an API key; `trusted` says whether what the peer
     /// tells of a request's way is believed, and so goes on.
     pub fn of(fields: &'a Fields, key: &str, trusted: bool) -> Self {
-        let mut seen = Self { host: None, length: None, key: None, keys: 0, has: Has::default() };
-        for (name, value) in fields.iter() {
+        let mut seen = Sight { host: None, length: None, key: None, keys: 0, has: Has::default() };
+        for ((name, _), n) in fields.iter().zip(0..) {
             if name == key.as_bytes() {
-                seen.key = seen.key.or(Some(value));
+                seen.key = seen.key.or(Some(n));
                 seen.keys += 1;
             }
             let forwarded = if trusted { Has::default() } else { Has::GOES };
             let has = match (name.len(), name) {
                 (2, b"te") => Has::TE.and(Has::GOES),
                 (4, b"host") => {
-                    seen.host = seen.host.or(Some(value));
+                    seen.host = seen.host.or(Some(n));
                     continue;
                 }
                 (6, b"accept") => Has::ACCEPT,
@@ -77,7 +80,7 @@ impl<'a> Seen<'a> {
                 (10, b"connection" | b"keep-alive") => Has::GOES,
                 (12, b"x-request-id") => Has::REQUEST_ID,
                 (14, b"content-length") => {
-                    seen.length = seen.length.or(Some(value));
+                    seen.length = seen.length.or(Some(n));
                     continue;
                 }
                 (14, b"http2-settings") => Has::GOES,
@@ -93,7 +96,42 @@ impl<'a> Seen<'a> {
             };
             seen.has = seen.has.and(has);
         }
-        seen
+        Self { fields, sight: seen }
+    }
+
+    /// The same of fields that are those of which this was seen, with the same `key` and `trusted`.
+    pub const fn again(fields: &'a Fields, sight: Sight) -> Self {
+        Self { fields, sight }
+    }
+
+    /// What was seen.
+    pub const fn sight(&self) -> Sight {
+        self.sight
+    }
+
+    /// The first `Host`.
+    pub fn host(&self) -> Option<&'a [u8]> {
+        self.sight.host.and_then(|n| self.fields.nth(n))
+    }
+
+    /// The first `Content-Length`.
+    pub fn length(&self) -> Option<&'a [u8]> {
+        self.sight.length.and_then(|n| self.fields.nth(n))
+    }
+
+    /// The first of the fields that bear an API key.
+    pub fn key(&self) -> Option<&'a [u8]> {
+        self.sight.key.and_then(|n| self.fields.nth(n))
+    }
+
+    /// How many of those there are.
+    pub const fn keys(&self) -> u32 {
+        self.sight.keys
+    }
+
+    /// What else is there.
+    pub const fn has(&self) -> Has {
+        self.sight.has
     }
 }
 
@@ -125,19 +163,19 @@ mod tests {
                 fields.add(NAMES[*name], format!("v{n}").as_bytes());
             }
             let seen = Seen::of(&fields, "x-api-key", trusted);
-            prop_assert_eq!(seen.host, fields.get("host"));
-            prop_assert_eq!(seen.length, fields.get("content-length"));
-            prop_assert_eq!(seen.key, fields.get("x-api-key"));
-            prop_assert_eq!(seen.keys as usize, fields.get_all("x-api-key").count());
+            prop_assert_eq!(seen.host(), fields.get("host"));
+            prop_assert_eq!(seen.length(), fields.get("content-length"));
+            prop_assert_eq!(seen.key(), fields.get("x-api-key"));
+            prop_assert_eq!(seen.keys() as usize, fields.get_all("x-api-key").count());
             for (has, name) in [
                 (Has::ACCEPT, "accept"), (Has::EXPECT, "expect"), (Has::UPGRADE, "upgrade"), (Has::TE, "te"),
                 (Has::TRANSFER_ENCODING, "transfer-encoding"), (Has::REQUEST_ID, "x-request-id"),
                 (Has::FORWARDED_FOR, "x-forwarded-for"), (Has::FORWARDED_HOST, "x-forwarded-host"),
             ] {
-                prop_assert_eq!(seen.has.any(has), fields.contains(name), "{}", name);
+                prop_assert_eq!(seen.has().any(has), fields.contains(name), "{}", name);
             }
             let goes = fields.iter().any(|(name, _)| is_of_one_hop(name) || is_forged(name, trusted));
-            prop_assert_eq!(seen.has.any(Has::GOES), goes);
+            prop_assert_eq!(seen.has().any(Has::GOES), goes);
         }
     }
 }

@@ -49,16 +49,16 @@ pub(super) struct Sender<'a> {
 impl Said {
     pub(super) fn of(seen: &Seen<'_>, body: &Source, service: &Service) -> Self {
         let chunked = match body {
-            Source::Http1(_) => seen.has.any(Has::TRANSFER_ENCODING),
+            Source::Http1(_) => seen.has().any(Has::TRANSFER_ENCODING),
             Source::None => false,
-            Source::Http2(_) => !body.is_end_stream() && seen.length.is_none(),
+            Source::Http2(_) => !body.is_end_stream() && seen.length().is_none(),
         };
         let asks_key = || service.callers.callers().identify.contains(&Credential::ApiKey);
         Self {
-            has: seen.has,
+            has: seen.has(),
             chunked,
-            lengthy: seen.length.is_some_and(|length| length != b"0"),
-            key: seen.key.is_some() && asks_key(),
+            lengthy: seen.length().is_some_and(|length| length != b"0"),
+            key: seen.key().is_some() && asks_key(),
         }
     }
 }
@@ -126,11 +126,11 @@ pub(super) struct Left {
 
 impl Left {
     pub(super) fn of(seen: &Seen<'_>, head: &RequestHead, aim: &Aim) -> Self {
-        let renamed = aim.authority.is_some() || seen.host.is_none();
-        let accept = seen.has.any(Has::ACCEPT) && seen.has.any(Has::GOES);
+        let renamed = aim.authority.is_some() || seen.host().is_none();
+        let accept = seen.has().any(Has::ACCEPT) && seen.has().any(Has::GOES);
         Self {
             target: aim.target.as_ref().map(|_| head.target.clone()),
-            host: renamed.then(|| seen.host.map(<[u8]>::to_vec)),
+            host: renamed.then(|| seen.host().map(<[u8]>::to_vec)),
             accept: if accept { accepted(&head.fields).map(|accept| accept.into_owned()) } else { None },
         }
     }

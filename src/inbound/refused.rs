@@ -112,7 +112,7 @@ pub fn refuse_unread(visitor: &Visitor, refusal: &Refusal, method: &[u8], target
     if let Ok(caller) = desk.service.callers.identify(
         visitor.credentials(),
         &Fields::default(),
-        visitor.caller.borrow_mut().get_or_insert_default(),
+        &mut visitor.memory.borrow_mut().get_or_insert_default().callers,
     ) {
         outcome.caller(caller_note(&caller));
     }

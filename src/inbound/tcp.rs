@@ -88,7 +88,7 @@ async fn admit(
     let caller = service.callers.identify(
         visitor.credentials(),
         &Fields::default(),
-        visitor.caller.borrow_mut().get_or_insert_default(),
+        &mut visitor.memory.borrow_mut().get_or_insert_default().callers,
     )?;
     outcome.client(caller.client);
     outcome.caller(caller_note(&caller));

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use http::Version;
 
+use super::learned::Memory;
 use super::target::LastHost;
-use crate::admit::caller::{CachedCaller, Peer};
+use crate::admit::caller::Peer;
 use crate::clock::{Moment, ShardClock};
 use crate::config::{ConnectionLife, Timeouts};
 use crate::forward::headers::Origin;
@@ -62,7 +63,7 @@ pub struct Visitor {
     /// Where its requests come from, as workers are told it, once one was.
     origin: RefCell<Option<Rc<Origin>>>,
     place: Rc<Place>,
-    pub(super) caller: RefCell<Option<Box<CachedCaller>>>,
+    pub(super) memory: RefCell<Option<Box<Memory>>>,
     pub(super) host: RefCell<Option<Box<LastHost>>>,
     /// The client's certificate as workers are told it, once one was.
     certificate_text: OnceCell<Box<str>>,
@@ -98,7 +99,7 @@ impl Visitor {
             arrival,
             origin: RefCell::default(),
             place,
-            caller: RefCell::default(),
+            memory: RefCell::default(),
             host: RefCell::default(),
             certificate_text: OnceCell::new(),
             aged_from: Cell::new(ages.then_some(now)),
@@ -123,12 +124,9 @@ impl Visitor {
 
     /// Whether the fields that trusted proxies set are believed.
     pub(super) fn is_trusted(&self) -> bool {
-        !self.arrival.unknown
-            && self
-                .desk()
-                .service
-                .callers
-                .trusts(self.arrival.peer.ip(), self.caller.borrow_mut().get_or_insert_default())
+        let cached = &mut self.memory.borrow_mut();
+        let cached = &mut cached.get_or_insert_default().callers;
+        !self.arrival.unknown && self.desk().service.callers.trusts(self.arrival.peer.ip(), cached)
     }
 
     /// Whether it comes under TLS.
@@ -231,7 +229,7 @@ impl Visitor {
     /// Nothing is asked for a while: what was remembered for requests is let go, and found again with the next one.
     pub fn rest(&self) {
         self.origin.take();
-        self.caller.take();
+        self.memory.take();
         self.host.take();
     }
 

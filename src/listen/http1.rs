@@ -11,6 +11,7 @@ mod close;
 mod head;
 mod line;
 mod request;
+mod said;
 mod scratch;
 #[cfg(test)]
 pub(super) mod tests;

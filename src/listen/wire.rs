@@ -1,6 +1,6 @@
 //! The strict reader of request framing: it sees a client's bytes before any parser does, and lets through only what
-//! has exactly one meaning (RFC 9112 sections 2 to 7 and 11.2). A pure state machine: it owns no bytes, no socket and
-//! no clock.
+//! has exactly one meaning (RFC 9112 sections 2 to 7 and 11.2). A pure state machine: it owns no socket and no clock,
+//! and of bytes none but the last fields, to know them again (`wire/last.rs`).
 //!
 //! Not here: what a request means (target against Host, callers, rules), sockets, timers, answers.
 //!
@@ -24,6 +24,7 @@
 mod chunk;
 mod fields;
 mod head;
+mod last;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,7 @@ use crate::refusal::{Reason, Refusal};
 use chunk::{ChunkLine, EXTENSION_BYTES};
 use fields::Trailers;
 use head::Head;
+use last::Last;
 
 /// How much of a head is read before it is refused: 414 for the target, 431 for the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +99,9 @@ pub struct Spans {
     pub method: Range<usize>,
     /// The target; of a head only.
     pub target: Range<usize>,
-    /// The fields, in order.
+    /// Where the fields begin: of a head, behind its request line.
+    pub section: usize,
+    /// The fields, in order, counted from there.
     pub fields: Vec<FieldSpan>,
     /// One of them is not written `name: value`: no blank before its value, other ones, or some behind it.
     pub oddly_written: bool,
@@ -179,6 +183,7 @@ pub struct Wire {
     /// Bytes of chunk extensions in this body so far.
     extensions: usize,
     spans: Spans,
+    last: Last,
 }
 
 #[derive(Debug)]
@@ -218,12 +223,27 @@ impl Bad {
 impl Wire {
     /// The machine of a new connection.
     pub fn new(bounds: WireBounds) -> Self {
-        Self { bounds, state: State::Head(Head::new()), extensions: 0, spans: Spans::default() }
+        Self::in_state(State::Head(Head::new()), bounds)
+    }
+
+    fn in_state(state: State, bounds: WireBounds) -> Self {
+        Self { bounds, state, extensions: 0, spans: Spans::default(), last: Last::default() }
     }
 
     /// Where the parts of the last section stand: of a head once its event came, of a trailer section once it passed.
     pub const fn spans(&self) -> &Spans {
         &self.spans
+    }
+
+    /// Whether the fields of the last head are those of the head before it, byte for byte and in the same version.
+    /// Never by chance; that they are may be missed.
+    pub const fn repeats(&self) -> bool {
+        self.last.is_repeated()
+    }
+
+    /// Whether the next head may repeat the last one.
+    pub const fn may_repeat(&self) -> bool {
+        self.last.is_kept()
     }
 
     /// The same as [`scan`](Self::scan) for a body, but in parts: no further than one kind of bytes goes.
@@ -282,8 +302,7 @@ impl Wire {
     pub fn look_ahead(&self, held: &[u8]) -> Result<(), Fault> {
         match self.state {
             State::Size(_) => {
-                let state = State::Size(ChunkLine::default());
-                let mut ahead = Self { bounds: self.bounds, state, extensions: 0, spans: Spans::default() };
+                let mut ahead = Self::in_state(State::Size(ChunkLine::default()), self.bounds);
                 ahead.scan(held).map(drop)
             }
             _ => Ok(()),
@@ -301,7 +320,8 @@ impl Wire {
     fn step(&mut self, rest: &[u8]) -> Result<Stride, Bad> {
         match &mut self.state {
             State::Head(head) => {
-                let Some((taken, facts)) = head.scan(rest, &self.bounds, &mut self.spans)? else {
+                let Some((taken, facts)) = head.scan(rest, &self.bounds, &mut self.spans, &mut self.last)?
+                else {
                     return Ok(Stride::NONE);
                 };
                 self.extensions = 0;
@@ -338,6 +358,7 @@ impl Wire {
                 self.state = match size {
                     0 => {
                         self.spans.fields.clear();
+                        self.spans.section = 0;
                         State::Trailers(Trailers::default())
                     }
                     _ => State::Data(size),

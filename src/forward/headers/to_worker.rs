@@ -175,7 +175,7 @@ mod tests {
 
     /// The fields as the worker gets them.
     fn send(fields: &mut Fields, trusted: bool) {
-        let has = Seen::of(fields, "x-api-key", trusted).has;
+        let has = Seen::of(fields, "x-api-key", trusted).has();
         to_worker(fields, has, &told(&origin(), trusted));
     }
 
@@ -364,7 +364,7 @@ mod tests {
             let told = Told { chunked, key, authority, ..told(&origin, trusted) };
             let mut fields = Fields::new();
             asked.iter().for_each(|(name, value)| fields.add(name, value));
-            let has = Seen::of(&fields, "x-api-key", trusted).has;
+            let has = Seen::of(&fields, "x-api-key", trusted).has();
             to_worker(&mut fields, has, &told);
             let mut gets: BTreeMap<String, Values> = BTreeMap::new();
             for (name, value) in fields.iter() {

@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite;
 
 use super::head::{self, Course, Framing};
 use super::line::{BodyMarks, Io, Line, Phase};
-use super::request::Asked;
+use super::said::Asked;
 use super::{End, at_once, scratch};
 use crate::inbound::{Reply, Visitor};
 use crate::message::Response;

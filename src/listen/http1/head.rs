@@ -4,7 +4,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 use http_body::Body;
 
-use super::request::{Asked, names};
+use super::said::{Asked, names};
 use crate::clock::Moment;
 use crate::fields::Fields;
 use crate::listen::date;

@@ -13,6 +13,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::unconstrained;
 
+use super::said::Said;
 use super::scratch::{self, PIECE};
 use super::{End, PARK_AFTER, Rest, head};
 use crate::config::Timeouts;
@@ -65,6 +66,8 @@ pub(super) struct Io {
     /// What was to be sent and the client has not taken yet.
     pub(super) out: Vec<u8>,
     pub(super) phase: Phase,
+    /// What the last fields said, while the next head may repeat them.
+    pub(super) said: Option<Said>,
     /// Complete heads so far. Before the first one, silence counts as a slow head.
     pub(super) heads: u64,
     /// Nothing has been judged yet, and the first bytes may be those of HTTP/2.
@@ -194,6 +197,7 @@ impl Io {
             held: BytesMut::new(),
             out: Vec::new(),
             phase: Phase::Listening,
+            said: None,
             heads: rest.heads,
             since: rest.since,
             head_since: None,

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::body::RequestBody;
 use super::line::{Io, Line, Phase};
+use super::said::{Asked, Said};
 use super::{End, scratch};
-use crate::fields::Fields;
 use crate::forward::pace::Pace;
 use crate::forward::source::Source;
 use crate::inbound::Visitor;
@@ -20,24 +20,6 @@ use crate::listen::frames::PREFACE;
 use crate::listen::wire::{Event, Fault, HeadFacts, MethodKind, Spans, Stage};
 use crate::message::{Request, RequestHead, Target};
 use crate::refusal::{Reason, Refusal};
-
-/// The longest name of a field, in bytes: what the `http` crate holds, which requests go to workers of HTTP/2 by.
-const LONGEST_NAME: usize = 65_535;
-
-/// What the answer has to know of its request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
-    /// In HTTP/1.0.
-    pub(super) version_10: bool,
-    /// By HEAD: without a body.
-    pub(super) is_head: bool,
-    /// The client would send another request on this connection.
-    pub(super) keep_alive: bool,
-    /// It said that it would not.
-    pub(super) closes: bool,
-    /// The client reads trailers (`TE: trailers`).
-    pub(super) takes_trailers: bool,
-}
 
 /// A request whose head is complete.
 pub(super) type Heard = (Request<Source>, Asked);
@@ -119,9 +101,7 @@ impl Line {
         facts: &HeadFacts,
     ) -> Result<Heard, End> {
         // The wire has let it pass: what it holds is a request, unless a bound is set beyond what these types hold.
-        let head_read = read(head, io.wire.spans(), facts);
-        let request = head_read.ok_or_else(|| refused("the request is not HTTP/1.1"))?;
-        let asked = Asked::of(&request.fields, facts);
+        let (request, asked) = io.read(head, facts).ok_or_else(|| refused("the request is not HTTP/1.1"))?;
         let mut body = Source::None;
         if facts.has_no_body() {
             io.wire.pass_end();
@@ -169,26 +149,15 @@ impl Io {
         }
         Ok(None)
     }
-}
 
-impl Asked {
-    fn of(fields: &Fields, facts: &HeadFacts) -> Self {
-        let mut asked = Self {
-            version_10: facts.version_10,
-            is_head: facts.method == MethodKind::Head,
-            keep_alive: !facts.version_10,
-            closes: false,
-            takes_trailers: fields.get_all("te").any(|value| names(value, b"trailers")),
-        };
-        // RFC 9112 section 9.3. Whoever says both wants to close.
-        for value in fields.get_all("connection") {
-            if names(value, b"close") {
-                (asked.keep_alive, asked.closes) = (false, true);
-            } else if asked.version_10 && !asked.closes {
-                asked.keep_alive |= names(value, b"keep-alive");
-            }
-        }
-        asked
+    /// What a judged head says. None: one of its parts is larger than the `http` crate's types hold.
+    fn read(&mut self, head: &[u8], facts: &HeadFacts) -> Option<(RequestHead, Asked)> {
+        let spans = self.wire.spans();
+        let (method, target) = (&head[spans.method.clone()], &head[spans.target.clone()]);
+        let (method, target) = (read_method(facts.method, method)?, read_target(target)?);
+        let version = if facts.version_10 { Version::HTTP_10 } else { Version::HTTP_11 };
+        let Said { section, fields, asked } = self.hear_fields(head, facts)?;
+        Some((RequestHead { method, target, version, fields, section, extended: None }, asked))
     }
 }
 
@@ -207,23 +176,7 @@ fn faulty(fault: &Fault, held: &[u8]) -> End {
     refused_with(fault.refusal.clone(), part(&fault.method), part(&fault.target))
 }
 
-/// What a judged head says. None: one of its parts is larger than the `http` crate's types hold.
-fn read(head: &[u8], spans: &Spans, facts: &HeadFacts) -> Option<RequestHead> {
-    if head.len() > LONGEST_NAME && spans.fields.iter().any(|field| field.name.len() > LONGEST_NAME) {
-        return None;
-    }
-    let mut fields = Fields::new();
-    fields.read(head, &spans.fields, !spans.oddly_written);
-    Some(RequestHead {
-        method: method(facts.method, &head[spans.method.clone()])?,
-        target: target(&head[spans.target.clone()])?,
-        version: if facts.version_10 { Version::HTTP_10 } else { Version::HTTP_11 },
-        fields,
-        extended: None,
-    })
-}
-
-fn target(text: &[u8]) -> Option<Target> {
+fn read_target(text: &[u8]) -> Option<Target> {
     match text {
         // The wire lets ASCII pass, and of that what may stand in a path and a query.
         [b'/' | b'*', ..] => Some(Target::new("", "", std::str::from_utf8(text).ok()?)),
@@ -231,7 +184,7 @@ fn target(text: &[u8]) -> Option<Target> {
     }
 }
 
-fn method(kind: MethodKind, name: &[u8]) -> Option<Method> {
+fn read_method(kind: MethodKind, name: &[u8]) -> Option<Method> {
     Some(match kind {
         MethodKind::Get => Method::GET,
         MethodKind::Head => Method::HEAD,
@@ -242,13 +195,4 @@ fn method(kind: MethodKind, name: &[u8]) -> Option<Method> {
         MethodKind::Options => Method::OPTIONS,
         MethodKind::Other => Method::from_bytes(name).ok()?,
     })
-}
-
-/// Whether a list has this member. Most have one only.
-pub(super) fn names(list: &[u8], member: &[u8]) -> bool {
-    list.trim_ascii().eq_ignore_ascii_case(member) || (list.contains(&b',') && has_member(list, member))
-}
-
-fn has_member(list: &[u8], member: &[u8]) -> bool {
-    list.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(member))
 }

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::line::{HALF_CLOSED_WAIT, REQUESTS_PER_TURN};
-use super::request::Asked;
+use super::said::Asked;
 use super::*;
 use crate::admit::caller::CallerBook;
 use crate::admit::ledger::Ledger;

@@ -118,6 +118,7 @@ impl Block {
                 target: Target::of(&uri),
                 version: Version::HTTP_2,
                 fields,
+                section: None,
                 extended: None,
             },
             protocol,

@@ -6,7 +6,7 @@ use crate::fields::octets::{token_run, value_run};
 use crate::forward::headers;
 use crate::refusal::Reason;
 
-/// A section of field lines on its way. Positions count from the start of the held part.
+/// A section of field lines on its way. Positions count from its first byte.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     /// Where the line begins.
@@ -33,7 +33,7 @@ impl Fields {
         Self { line, colon: None, looked: line }
     }
 
-    /// The next line of `window`. It may not be a field any more if they are `full`.
+    /// The next line of `window`, in which the section begins. It may not be a field any more if they are `full`.
     // Inlined, since what it hands over and keeps for the next line then stays in registers.
     #[inline(always)]
     pub(super) fn next(&mut self, window: &[u8], full: bool) -> Result<Found, Bad> {

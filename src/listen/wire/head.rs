@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::fields::{Fields, Found};
+use super::last::Last;
 use super::{Bad, HeadFacts, MethodKind, Spans, WireBounds};
 use crate::fields::octets::{target_run, token_run};
 use crate::refusal::Reason;
@@ -21,7 +22,7 @@ const LONGEST_METHOD: usize = 64;
 /// A version with the CRLF behind it, in bytes.
 const VERSION_BYTES: usize = 10;
 
-/// A head on its way. Positions count from its first byte.
+/// A head on its way. Positions count from its first byte; those of the fields from the first one.
 #[derive(Debug)]
 pub(super) struct Head {
     place: Place,
@@ -43,6 +44,8 @@ enum Place {
     Target,
     /// The version and the CRLF behind it.
     Version,
+    /// The fields, if they are those of the head before.
+    Again,
     /// The fields.
     Fields,
 }
@@ -88,7 +91,7 @@ impl Head {
     /// Where the target stands; empty before its end is known.
     pub(super) const fn target(&self) -> Range<usize> {
         match self.place {
-            Place::Version | Place::Fields => self.target.begin..self.target.end,
+            Place::Version | Place::Again | Place::Fields => self.target.begin..self.target.end,
             _ => self.target.begin..self.target.begin,
         }
     }
@@ -99,25 +102,49 @@ impl Head {
         bytes: &[u8],
         bounds: &WireBounds,
         spans: &mut Spans,
+        last: &mut Last,
     ) -> Result<Option<(usize, HeadFacts)>, Bad> {
         let window = &bytes[..bytes.len().min(bounds.head_bytes)];
-        if let Some(end) = self.read(window, bounds, spans)? {
-            return self.finish(end).map(Some);
-        }
-        if window.len() == bounds.head_bytes {
+        let head = self.read(window, bounds, spans, last)?;
+        if head.is_none() && window.len() == bounds.head_bytes {
             let detail = "the head is longer than allowed";
             return Err(Bad { at: window.len(), reason: Reason::HeadTooLarge, detail });
         }
-        Ok(None)
+        Ok(head)
     }
 
-    /// Reads on part by part, and says where the head ends. A part that is complete leads to the next one.
-    fn read(&mut self, window: &[u8], bounds: &WireBounds, spans: &mut Spans) -> Result<Option<usize>, Bad> {
+    /// Reads on part by part. A part that is complete leads to the next one.
+    fn read(
+        &mut self,
+        window: &[u8],
+        bounds: &WireBounds,
+        spans: &mut Spans,
+        last: &mut Last,
+    ) -> Result<Option<(usize, HeadFacts)>, Bad> {
         let lacks_more = matches!(self.place, Place::Start) && !self.read_start(window)?
             || matches!(self.place, Place::Method) && !self.read_method(window)?
             || matches!(self.place, Place::Target) && !self.read_target(window, bounds)?
             || matches!(self.place, Place::Version) && !self.read_version(window, spans)?;
-        if lacks_more { Ok(None) } else { self.read_fields(window, bounds, spans) }
+        if lacks_more {
+            return Ok(None);
+        }
+        let begin = spans.section;
+        let Some(section) = window.get(begin..) else { return Ok(None) };
+        if matches!(self.place, Place::Again) {
+            if let Some((length, facts)) = last.again(section, self.facts.version_10) {
+                // The spans are those of the head before too.
+                return Ok(Some((begin + length, HeadFacts { method: self.facts.method, ..facts })));
+            }
+            self.place = Place::Fields;
+            spans.fields.clear();
+            spans.oddly_written = false;
+        }
+        let Some(length) = self.read_fields(section, bounds, spans).map_err(|bad| bad.behind(begin))? else {
+            return Ok(None);
+        };
+        let facts = self.finish(begin + length)?;
+        last.keep(&section[..length], facts);
+        Ok(Some((begin + length, facts)))
     }
 
     fn read_start(&mut self, window: &[u8]) -> Result<bool, Bad> {
@@ -194,11 +221,9 @@ impl Head {
             reason,
             detail,
         })?;
-        self.fields = Fields::at(begin + VERSION_BYTES);
-        self.place = Place::Fields;
+        self.place = Place::Again;
         (spans.method, spans.target) = (self.method(), self.target());
-        spans.fields.clear();
-        spans.oddly_written = false;
+        spans.section = begin + VERSION_BYTES;
         Ok(true)
     }
 
@@ -222,16 +247,21 @@ impl Head {
             .map_err(|detail| (Reason::BadRequest, detail))
     }
 
+    /// The length of the section.
     fn read_fields(
         &mut self,
-        window: &[u8],
+        section: &[u8],
         bounds: &WireBounds,
         spans: &mut Spans,
     ) -> Result<Option<usize>, Bad> {
         loop {
-            match self.fields.next(window, spans.fields.len() == bounds.head_fields)? {
+            match self.fields.next(section, spans.fields.len() == bounds.head_fields)? {
                 Found::Field(field, as_written) => {
-                    self.note(&window[field.name.clone()], &window[field.value.clone()], field.value.start)?;
+                    self.note(
+                        &section[field.name.clone()],
+                        &section[field.value.clone()],
+                        field.value.start,
+                    )?;
                     spans.fields.push(field);
                     spans.oddly_written |= !as_written;
                 }
@@ -282,14 +312,14 @@ impl Head {
     }
 
     /// The head ends at `end`, with its last LF.
-    fn finish(&self, end: usize) -> Result<(usize, HeadFacts), Bad> {
+    fn finish(&self, end: usize) -> Result<HeadFacts, Bad> {
         let mut facts = self.facts;
         if !self.has_host && !facts.version_10 {
             return bad(end - 1, "no Host header");
         }
         // Without a body there is nothing to wait for (RFC 9110 section 10.1.1).
         facts.expect_continue &= !facts.has_no_body() && !facts.version_10;
-        Ok((end, facts))
+        Ok(facts)
     }
 }
 

@@ -1,0 +1,193 @@
+//! The section of fields that the head before had, and what it said. A client says nearly the same on each request of
+//! a kept connection (RFC 7541 section 1 rests HPACK on it), and most of them the very same bytes: those were judged
+//! as a whole, and what they said they say again. Whatever differs in a byte is read like any other.
+//!
+//! A section means the same wherever it stands, but for the version of its head, and the bounds of a connection stay
+//! as they are; so nothing else is asked here.
+
+use super::HeadFacts;
+use crate::fields::octets;
+
+/// The longest section that is kept, in bytes, for as long as its connection is in use.
+const LONGEST: usize = 4096;
+
+/// After so many heads in a row of which each said something else than the one before, nothing is kept any more: whoever
+/// says something new each time, as a proxy does for its many clients, pays nothing for those who do not.
+const MOST_UNLIKE: u8 = 8;
+
+/// What the head before said.
+#[derive(Debug, Default)]
+pub(super) struct Last {
+    /// None: it is not kept.
+    known: Option<Box<Known>>,
+    /// The present head says it again.
+    repeated: bool,
+    /// So many heads in a row said something else each, up to [`MOST_UNLIKE`].
+    unlike: u8,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// With the empty line that ends it.
+    section: Vec<u8>,
+    facts: HeadFacts,
+}
+
+impl Last {
+    /// The length of the section that `bytes` begin with, and what its head says, if it is the one before: in the same
+    /// version, and all of it is here.
+    pub(super) fn again(&mut self, bytes: &[u8], version_10: bool) -> Option<(usize, HeadFacts)> {
+        self.repeated = false;
+        let Known { section, facts } = self.known.as_deref()?;
+        let here = bytes.get(..section.len())?;
+        // Another client's key may stand in it, if a proxy brings the requests of both.
+        if facts.version_10 != version_10 || !octets::are_same_untold(here, section) {
+            return None;
+        }
+        (self.repeated, self.unlike) = (true, 1);
+        Some((section.len(), *facts))
+    }
+
+    /// A head with this section has passed, which is not the one before.
+    pub(super) fn keep(&mut self, section: &[u8], facts: HeadFacts) {
+        if self.unlike == MOST_UNLIKE {
+            return;
+        }
+        self.unlike += 1;
+        // Not the first one: many connections bring no other. Nor one whose trailers will stand where its fields do.
+        let is_kept = (2..MOST_UNLIKE).contains(&self.unlike) && section.len() <= LONGEST && !facts.chunked;
+        if !is_kept {
+            self.known = None;
+            return;
+        }
+        let known = self.known.get_or_insert_with(|| Box::new(Known { section: Vec::new(), facts }));
+        known.section.clear();
+        known.section.extend_from_slice(section);
+        known.facts = facts;
+    }
+
+    /// Whether the head that passed said the same as the one before it.
+    pub(super) const fn is_repeated(&self) -> bool {
+        self.repeated
+    }
+
+    /// Whether it is kept what the head said that passed.
+    pub(super) const fn is_kept(&self) -> bool {
+        self.known.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Event, Wire, WireBounds};
+    use super::*;
+
+    fn wire() -> Wire {
+        Wire::new(WireBounds { head_bytes: 8192, head_fields: 8, uri_bytes: 64 })
+    }
+
+    /// Whether a head was known again that comes in one piece; it has no body.
+    fn is_known(wire: &mut Wire, line: &str, section: &str) -> bool {
+        let head = format!("{line}\r\n{section}\r\n");
+        let scan = wire.scan(head.as_bytes()).unwrap();
+        assert!(matches!(scan.event, Event::Head(_)) && scan.pass == head.len());
+        let spans = wire.spans();
+        assert_eq!(&head[spans.section..], format!("{section}\r\n"));
+        assert_eq!(spans.fields.len(), section.lines().count());
+        wire.pass_end();
+        wire.repeats()
+    }
+
+    const LINE: &str = "GET / HTTP/1.1";
+    const FIELDS: &str = "Host: a\r\nx: y\r\n";
+
+    #[test]
+    fn the_same_fields_are_known_again_from_the_third_head_on_whatever_is_asked_for() {
+        let mut wire = wire();
+        assert!(!is_known(&mut wire, LINE, FIELDS));
+        assert!(!wire.may_repeat(), "many connections bring one request");
+        assert!(!is_known(&mut wire, "GET /a HTTP/1.1", FIELDS));
+        assert!(wire.may_repeat());
+        for line in ["GET /b HTTP/1.1", "\r\nHEAD / HTTP/1.1", "OPTIONS * HTTP/1.1", "GET http://b/ HTTP/1.1"]
+        {
+            assert!(is_known(&mut wire, line, FIELDS), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_differs_in_a_byte_in_its_end_or_in_the_version_is_read() {
+        let others = [
+            (LINE, "Host: a\r\nx: z\r\n"),
+            (LINE, "host: a\r\nx: y\r\n"),
+            (LINE, "Host: a\r\nx: y\r\nz: a\r\n"),
+            (LINE, "Host: a\r\n"),
+            ("GET / HTTP/1.0", FIELDS),
+        ];
+        for (line, fields) in others {
+            let mut wire = wire();
+            (0..2).for_each(|_| assert!(!is_known(&mut wire, LINE, FIELDS)));
+            assert!(!is_known(&mut wire, line, fields), "{line} {fields}");
+            assert!(is_known(&mut wire, line, fields), "{line} {fields}");
+            assert!(!is_known(&mut wire, LINE, FIELDS), "only one is kept");
+        }
+    }
+
+    #[test]
+    fn what_was_sound_in_one_version_is_judged_in_the_other() {
+        let mut wire = wire();
+        (0..2).for_each(|_| assert!(!is_known(&mut wire, "GET / HTTP/1.0", "x: y\r\n")));
+        let fault = wire.scan(b"GET / HTTP/1.1\r\nx: y\r\n\r\n").unwrap_err();
+        assert_eq!(fault.refusal.detail, "no Host header");
+    }
+
+    #[test]
+    fn what_comes_in_pieces_is_read() {
+        let mut wire = wire();
+        (0..2).for_each(|_| assert!(!is_known(&mut wire, LINE, FIELDS)));
+        let head = format!("{LINE}\r\n{FIELDS}\r\n");
+        wire.scan(&head.as_bytes()[..head.len() - 1]).unwrap();
+        assert_eq!(wire.scan(head.as_bytes()).unwrap().pass, head.len());
+        assert!(!wire.repeats() && wire.may_repeat());
+    }
+
+    #[test]
+    fn whoever_says_something_new_each_time_is_not_remembered_any_more() {
+        let mut wire = wire();
+        for n in 1..MOST_UNLIKE {
+            assert!(!is_known(&mut wire, LINE, &format!("Host: {n}\r\n")));
+            assert_eq!(wire.may_repeat(), n > 1);
+        }
+        assert!(is_known(&mut wire, LINE, &format!("Host: {}\r\n", MOST_UNLIKE - 1)), "it is, up to here");
+        for n in 1..MOST_UNLIKE {
+            assert!(!is_known(&mut wire, LINE, &format!("Host: {n}\r\n")));
+        }
+        assert!(!wire.may_repeat());
+        for _ in 0..2 * MOST_UNLIKE {
+            assert!(!is_known(&mut wire, LINE, FIELDS), "given up once and for all");
+        }
+    }
+
+    #[test]
+    fn a_long_section_is_not_kept() {
+        let mut wire = wire();
+        let fields = |bytes: usize| format!("Host: a\r\nx: {}\r\n", "a".repeat(bytes - 16));
+        assert!(!is_known(&mut wire, LINE, FIELDS));
+        assert!(!is_known(&mut wire, LINE, &fields(LONGEST + 1)));
+        assert!(!wire.may_repeat());
+        assert!(!is_known(&mut wire, LINE, &fields(LONGEST)));
+        assert!(is_known(&mut wire, LINE, &fields(LONGEST)));
+    }
+
+    #[test]
+    fn what_announces_chunks_is_read_each_time() {
+        let mut wire = wire();
+        let request = b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx: y\r\n\r\n";
+        for _ in 0..4 {
+            let head = wire.scan(request).unwrap();
+            assert!(matches!(head.event, Event::Head(HeadFacts { chunked: true, .. })) && !wire.repeats());
+            assert_eq!(wire.spans().fields.len(), 2);
+            assert_eq!(wire.scan(&request[head.pass..]).unwrap().event, Event::End);
+            assert_eq!((wire.spans().fields.len(), wire.spans().section), (1, 0));
+        }
+    }
+}
