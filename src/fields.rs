@@ -349,7 +349,7 @@ impl Drop for Fields {
 impl Clone for Fields {
     fn clone(&self) -> Self {
         let mut fields = Self::new();
-        fields.add_all(self);
+        fields.all_mut().copy(self.all());
         fields
     }
 }

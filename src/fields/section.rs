@@ -84,6 +84,13 @@ impl Section {
         self.names & bit(name.as_bytes()) != 0
     }
 
+    /// Becomes a copy of `other`.
+    pub(super) fn copy(&mut self, other: &Self) {
+        self.text.clone_from(&other.text);
+        self.lines.clone_from(&other.lines);
+        (self.names, self.never_indexed) = (other.names, other.never_indexed);
+    }
+
     /// Adds all of these lines behind the others, if there is room.
     pub(super) fn add_all(&mut self, others: &Self) {
         if !self.has_room(others.text.len()) {
