@@ -86,14 +86,24 @@ impl Form {
         self.0.section.note(at, value, bit(name.as_bytes()));
         self
     }
+
+    /// Fills in all gaps, with a word for each: whoever has them knows that none could end its line.
+    pub fn fill(&mut self, words: &[&[u8]]) {
+        debug_assert!(words.iter().all(|word| is_value(word)));
+        self.0.fill(words);
+    }
 }
 
 impl Fields {
     /// Adds the lines of `form` behind the others, with these words in its gaps, one for each: whoever has them knows
     /// that none could end its line.
     pub fn fill(&mut self, form: &mut Form, words: &[&[u8]]) {
-        debug_assert!(words.iter().all(|word| is_value(word)));
-        form.0.fill(words);
+        form.fill(words);
+        self.add_form(form);
+    }
+
+    /// Adds the lines of `form` behind the others, as it was filled in last.
+    pub fn add_form(&mut self, form: &Form) {
         self.all_mut().add_all(&form.0.section);
     }
 }

@@ -8,9 +8,9 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::early::Early;
-use super::http1::Missed;
 use super::http1::head::{Bad, Head};
 use super::http1::outgoing::{Outgoing, Stop};
+use super::http1::{Heads, Missed};
 use super::pool::Link;
 use super::retry::Reached;
 use super::upload::{Upload, UploadWatch};
@@ -79,20 +79,20 @@ pub(super) struct Exchange<'a> {
     deadline: Instant,
     /// Bytes of the body that were taken, and whether that was all, when last looked at.
     seen: (u64, bool),
-    head_bytes: usize,
+    heads: &'a Heads,
     /// The connection was looked at just now, when it was chosen among the idle ones.
     is_at_rest: bool,
 }
 
 impl<'a> Exchange<'a> {
-    /// Begins to send this request. The head of the answer may have `head_bytes`.
+    /// Begins to send this request. The head of the answer is read as `heads` has it.
     #[inline]
     pub(super) fn begin(
         link: &'a mut Link,
         order: &'a mut Order,
         (upload, active): (&'a UploadWatch, &'a Active),
         (patience, early): (Patience, Option<&'a Early>),
-        head_bytes: usize,
+        heads: &'a Heads,
     ) -> Self {
         let first = if upload.is_held() { CONTINUE_WAIT } else { patience.response };
         if upload.ended() {
@@ -109,7 +109,7 @@ impl<'a> Exchange<'a> {
             patience,
             deadline: patience.end(patience.from, first),
             seen: (upload.bytes(), upload.ended()),
-            head_bytes,
+            heads,
             is_at_rest,
         }
     }
@@ -184,9 +184,8 @@ impl<'a> Exchange<'a> {
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Box<Broken>>> {
         loop {
-            let (Link { inflow, socket, .. }, bound) =
-                (&mut *self.link, (&self.order.head.method, self.head_bytes));
-            let head = match ready!(inflow.poll_head(cx, socket, bound)) {
+            let Link { inflow, socket, .. } = &mut *self.link;
+            let head = match ready!(inflow.poll_head(cx, socket, (&self.order.head.method, self.heads))) {
                 Ok(head) => head,
                 Err(Missed::Wrong(bad)) => return Poll::Ready(Err(wrong(bad))),
                 Err(Missed::Gone) => return Poll::Ready(Err(broken())),

@@ -191,13 +191,24 @@ fn say_via(fields: &mut Fields, version: Version) {
     const OF_10: OwnLine = OwnLine::new("via: 1.0 buckler\r\n");
     const OF_11: OwnLine = OwnLine::new("via: 1.1 buckler\r\n");
     const OF_20: OwnLine = OwnLine::new("via: 2.0 buckler\r\n");
-    let (value, line): (&[u8], _) = match version {
-        Version::HTTP_10 => (b"1.0 buckler", &OF_10),
+    if fields.contains("via") {
+        return extend(fields, "via", &[version_said(version), b" buckler"].concat());
+    }
+    fields.add_own(match version {
+        Version::HTTP_10 => &OF_10,
+        Version::HTTP_2 => &OF_20,
+        _ => &OF_11,
+    });
+}
+
+/// A version as `Via` has it.
+const fn version_said(version: Version) -> &'static [u8] {
+    match version {
+        Version::HTTP_10 => b"1.0",
         // RFC 9110 section 2.5: where a minor version has to stand, HTTP/2's is 0.
-        Version::HTTP_2 => (b"2.0 buckler", &OF_20),
-        _ => (b"1.1 buckler", &OF_11),
-    };
-    if fields.contains("via") { extend(fields, "via", value) } else { fields.add_own(line) }
+        Version::HTTP_2 => b"2.0",
+        _ => b"1.1",
+    }
 }
 
 #[cfg(test)]

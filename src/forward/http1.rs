@@ -3,6 +3,7 @@
 
 pub mod body;
 pub mod head;
+mod heads;
 mod inflow;
 mod lines;
 pub(super) mod outgoing;
@@ -14,6 +15,7 @@ use http::StatusCode;
 
 use self::body::Body;
 use self::head::Head;
+pub(super) use self::heads::Heads;
 pub(super) use self::inflow::{Inflow, Missed};
 use super::answer::{Answer, Silence, Streaming};
 use super::choice::Chosen;
@@ -59,8 +61,8 @@ impl Route {
         upload.keep(may && idempotent);
         let patience =
             Patience { from: self.clock.now(), response: self.timeouts.response, until: call.until };
-        let (told, most) = ((patience, call.early), self.bounds.response_head_bytes);
-        let mut exchange = Exchange::begin(&mut link, order, (&upload, &active), told, most);
+        let told = (patience, call.early);
+        let mut exchange = Exchange::begin(&mut link, order, (&upload, &active), told, &self.heads);
         let broken = match poll_fn(|cx| exchange.poll(cx)).await {
             Ok(head) => {
                 let rest = exchange.rest();
@@ -129,7 +131,7 @@ impl Route {
             active.lane.keep_alive_said(seconds);
         }
         headers::pass_on(&mut head.fields, status, head.version);
-        let (mut body, keeps) = (Body::new(head.framing, self.bounds.response_head_bytes), head.keeps);
+        let (mut body, keeps) = (Body::new(head.framing, self.heads.most()), head.keeps);
         if let Some(page) = body.take_whole(&mut link.inflow.ahead) {
             active.complete();
             if rest.is_none() && keeps {

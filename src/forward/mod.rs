@@ -46,7 +46,7 @@ pub use answer::Answer;
 use budget::Budget;
 pub use choice::Reserved;
 use early::Early;
-use http1::unasked;
+use http1::{Heads, unasked};
 use pool::{ConnectFailure, ConnectTerms, ConnectionBound, EveryLane, Lanes};
 use proxy_header::Spoken;
 use refused::not_connected;
@@ -69,6 +69,7 @@ pub struct Route {
     open: Arc<ConnectionBound>,
     timeouts: Timeouts,
     bounds: Bounds,
+    heads: Heads,
     retries: Retries,
     /// What is left of `retries.budget` on this shard.
     budget: Cell<Budget>,
@@ -136,6 +137,7 @@ impl Route {
             open,
             timeouts: config.timeouts,
             bounds: config.bounds,
+            heads: Heads::new(config.bounds.response_head_bytes),
             retries: config.retries.clone(),
             budget: Cell::new(budget),
             wait: config.capacity.wait,

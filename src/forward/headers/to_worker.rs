@@ -1,12 +1,14 @@
 //! The fields of a request on their way to a worker: what is the client's connection's own goes, what a client may not
 //! say goes, and Buckler says whom the request is from.
 
+use std::cell::RefCell;
+
 use http::Version;
 use tokio::time::Instant;
 
-use super::{extend, is_of_one_hop, say_via, strip};
+use super::{extend, is_of_one_hop, say_via, strip, version_said};
 use crate::clock::Moment;
-use crate::fields::{Fields, is_text, text};
+use crate::fields::{Fields, Form, is_text, text};
 use crate::forward::seen::Has;
 
 /// What Buckler knows of a request and tells the worker.
@@ -32,14 +34,25 @@ pub struct Told<'a> {
     pub nameless_host: &'a str,
 }
 
-/// Where the requests of a connection come from, and how. Of most of them workers are told that in the same words,
-/// which are put together once.
+/// Where the requests of a connection come from, and how.
 #[derive(Debug)]
 pub struct Origin {
     peer: Box<str>,
     secure: bool,
     version: Version,
-    lines: Fields,
+}
+
+thread_local! {
+    /// What the worker is told of nearly every request, as it was told last.
+    static TOLD: RefCell<Form> = RefCell::new(
+        Form::default()
+            .line("x-forwarded-for", &[b"", b""])
+            .line("x-forwarded-proto", &[b"http", b""])
+            .line("via", &[b"", b" buckler"])
+            .line("x-forwarded-host", &[b"", b""])
+            .line("x-request-id", &[b"", b""])
+            .line("x-buckler-caller", &[b"", b""]),
+    );
 }
 
 /// Makes the fields of a request, of which `has` tells, fit for the worker.
@@ -63,7 +76,44 @@ pub fn to_worker(fields: &mut Fields, has: Has, told: &Told<'_>) {
         // The chunks frame the message, so a length beside them would be a lie.
         fields.remove("content-length");
     }
-    let named = has.any(Has::FORWARDED_HOST) && fields.contains("x-forwarded-host");
+    if !tell_together(fields, told) {
+        tell_one_by_one(fields, told);
+    }
+    if let Some(certificate) = told.certificate {
+        fields.add("x-forwarded-client-cert", plain(certificate, "unreadable"));
+    }
+}
+
+/// Tells the worker whence the request comes, all at once. False: it names no host, or proxies before have told of its
+/// way.
+fn tell_together(fields: &mut Fields, told: &Told<'_>) -> bool {
+    TOLD.with_borrow_mut(|form| {
+        let Some(host) = fields.get("host") else { return false };
+        if told.authority.is_some() || is_told_of(fields) {
+            return false;
+        }
+        form.fill(&told.words(host));
+        fields.add_form(form);
+        // A value that is never to be indexed is not under its other name either.
+        if fields.is_never_indexed(b"host") {
+            fields.never_index(b"x-forwarded-host");
+        }
+        true
+    })
+}
+
+/// Whether a proxy before has told of the request's way, and is believed.
+fn is_told_of(fields: &Fields) -> bool {
+    fields.contains("x-forwarded-for")
+        || fields.contains("x-forwarded-proto")
+        || fields.contains("x-forwarded-host")
+        || fields.contains("via")
+}
+
+/// The same with each line for itself, behind what was told before.
+#[inline(never)]
+fn tell_one_by_one(fields: &mut Fields, told: &Told<'_>) {
+    let named = fields.contains("x-forwarded-host");
     told.origin.tell(fields);
     if told.authority.is_some() || !fields.contains("host") {
         fields.set("host", told.authority.unwrap_or(told.nameless_host).as_bytes());
@@ -72,10 +122,7 @@ pub fn to_worker(fields: &mut Fields, has: Has, told: &Told<'_>) {
         fields.add_copy("x-forwarded-host", "host");
     }
     fields.add("x-request-id", told.request_id);
-    fields.add("x-buckler-caller", plain(told.caller, "unnamed"));
-    if let Some(certificate) = told.certificate {
-        fields.add("x-forwarded-client-cert", plain(certificate, "unreadable"));
-    }
+    fields.add("x-buckler-caller", told.caller_said());
 }
 
 /// Tells the worker in `timeouts.deadline_header` how many milliseconds are left until `until`: whole ones, rounded
@@ -124,15 +171,23 @@ fn plain<'a>(words: &'a str, otherwise: &'static str) -> &'a [u8] {
     if is_text(words) { words } else { otherwise.as_bytes() }
 }
 
+impl<'a> Told<'a> {
+    /// The words of [`TOLD`].
+    fn words(&self, host: &'a [u8]) -> [&'a [u8]; 6] {
+        let Origin { peer, secure, version } = self.origin;
+        let secure: &[u8] = if *secure { b"s" } else { b"" };
+        [peer.as_bytes(), secure, version_said(*version), host, self.request_id, self.caller_said()]
+    }
+
+    fn caller_said(&self) -> &'a [u8] {
+        plain(self.caller, "unnamed")
+    }
+}
+
 impl Origin {
     /// Of requests that this `peer`, an address as text, sends in this `version`; under TLS if it is `secure`.
-    pub fn new(peer: Box<str>, secure: bool, version: Version) -> Self {
-        let mut origin = Self { peer, secure, version, lines: Fields::default() };
-        let mut lines = Fields::new();
-        origin.tell_behind(&mut lines);
-        lines.shrink();
-        origin.lines = lines;
-        origin
+    pub const fn new(peer: Box<str>, secure: bool, version: Version) -> Self {
+        Self { peer, secure, version }
     }
 
     /// The version that the client spoke.
@@ -140,16 +195,8 @@ impl Origin {
         self.version
     }
 
+    /// Behind what proxies before said. What a trusted one said of it has stayed; what a stranger said is gone.
     fn tell(&self, fields: &mut Fields) {
-        let is_first = !fields.contains("x-forwarded-for")
-            && !fields.contains("x-forwarded-proto")
-            && !fields.contains("via");
-        if is_first { fields.add_all(&self.lines) } else { self.tell_behind(fields) }
-    }
-
-    /// The same behind what proxies before said. What a trusted one said of it has stayed; what a stranger said is
-    /// gone.
-    fn tell_behind(&self, fields: &mut Fields) {
         extend(fields, "x-forwarded-for", self.peer.as_bytes());
         if !fields.contains("x-forwarded-proto") {
             fields.add("x-forwarded-proto", if self.secure { b"https" } else { b"http" });

@@ -27,7 +27,7 @@ const TWO_WAYS: Bad =
     Bad("the worker's answer has a transfer coding besides `chunked`, or a list of lengths");
 
 /// The head of an answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Head {
     /// The status, from 100 to 999.
     pub status: StatusCode,

@@ -10,6 +10,7 @@ use http::Method;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use super::head::{self, Bad, Head};
+use super::heads::Heads;
 use crate::forward::tunnel::with_scratch;
 use crate::socket::Socket;
 
@@ -45,16 +46,16 @@ pub(in crate::forward) struct Inflow {
 }
 
 impl Inflow {
-    /// Reads until the next head is here, of an answer to a request of this `method`, of at most `most` bytes; one that
-    /// is here already is taken as it is.
+    /// Reads until the next head is here, of an answer to a request of this `method`; one that is here already is taken
+    /// as it is.
     pub(in crate::forward) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         socket: &mut Socket,
-        (method, most): (&Method, usize),
+        (method, heads): (&Method, &Heads),
     ) -> Poll<Result<Head, Missed>> {
         loop {
-            if let Some(head) = self.take_head(method, most)? {
+            if let Some(head) = self.take_head(method, heads)? {
                 return Poll::Ready(Ok(head));
             }
             if self.large || !self.filling.is_empty() {
@@ -72,7 +73,7 @@ impl Inflow {
                 }
                 let read = piece.filled();
                 self.large = read.len() >= LARGE;
-                let head = head::read(read, method, most)?;
+                let head = heads.read(read, method)?;
                 match &head {
                     Some((_, length)) => self.ahead = Bytes::copy_from_slice(&read[*length..]),
                     None => self.filling.extend_from_slice(read),
@@ -120,16 +121,16 @@ impl Inflow {
         Poll::Ready(Ok(read > 0))
     }
 
-    /// Takes the next head of an answer to a request of this `method`, of at most `most` bytes. None: it is not all
-    /// here, and what there is of it is kept. One that comes byte by byte is not parsed again before its end has come.
+    /// Takes the next head of an answer to a request of this `method`. None: it is not all here, and what there is of
+    /// it is kept. One that comes byte by byte is not parsed again before its end has come.
     ///
     /// # Errors
     /// As of [`head::read`].
-    fn take_head(&mut self, method: &Method, most: usize) -> Result<Option<Head>, Bad> {
+    fn take_head(&mut self, method: &Method, heads: &Heads) -> Result<Option<Head>, Bad> {
         if !self.filling.is_empty() {
             let known = self.filling.len();
             self.filling.extend_from_slice(&std::mem::take(&mut self.ahead));
-            if !head::has_end(&self.filling, known) && self.filling.len() <= most {
+            if !head::has_end(&self.filling, known) && self.filling.len() <= heads.most() {
                 return Ok(None);
             }
             self.ahead = self.filling.split().freeze();
@@ -137,7 +138,7 @@ impl Inflow {
         if self.ahead.is_empty() {
             return Ok(None);
         }
-        let Some((head, length)) = head::read(&self.ahead, method, most)? else {
+        let Some((head, length)) = heads.read(&self.ahead, method)? else {
             self.filling = BytesMut::from(std::mem::take(&mut self.ahead));
             return Ok(None);
         };
@@ -173,20 +174,21 @@ mod tests {
 
     fn understand<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Understood {
         let (mut inflow, mut body, mut seen) = (Inflow::default(), None, Understood::default());
+        let heads = Heads::new(300);
         for part in parts {
             if seen.ended || seen.broken {
                 break;
             }
             assert!(inflow.ahead.is_empty());
             inflow.ahead = Bytes::copy_from_slice(part);
-            read_on(&mut inflow, &mut body, &mut seen);
+            read_on(&mut inflow, &heads, &mut body, &mut seen);
         }
         seen
     }
 
-    fn read_on(inflow: &mut Inflow, body: &mut Option<Body>, seen: &mut Understood) {
+    fn read_on(inflow: &mut Inflow, heads: &Heads, body: &mut Option<Body>, seen: &mut Understood) {
         while body.is_none() {
-            match inflow.take_head(&Method::GET, 300) {
+            match inflow.take_head(&Method::GET, heads) {
                 Ok(Some(head)) => {
                     seen.heads.push((head.status.as_u16(), head.fields.len()));
                     if !head.is_interim() {
