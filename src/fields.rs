@@ -16,7 +16,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-pub use form::{Form, Template};
+pub use form::Form;
 pub use section::OwnLine;
 use section::{Line, NONE, Section, bit, is_value};
 

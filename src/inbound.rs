@@ -261,7 +261,8 @@ impl Journey<'_> {
     fn finish(&mut self, response: &mut Response<Answer>) {
         let (visitor, one_at_a_time) = (self.visitor, self.one_at_a_time());
         let head = &mut response.head;
-        if let Some(standing) = self.told() {
+        // A page has said it.
+        if let (Some(standing), None) = (self.told(), &self.held.page) {
             self.desk.service.limits.write_headers(standing, &mut head.fields);
         }
         // What goes on with another protocol leaves in that protocol's own way.

@@ -37,11 +37,25 @@ pub struct Standing {
 impl Standing {
     /// Adds both fields. `name` is the limit's, from [`quoted`].
     pub fn write(&self, name: &str, fields: &mut Fields) {
+        self.with_form(name, |form| fields.add_form(form));
+    }
+
+    /// Hands `use_it` both as lines of a head of HTTP/1.1.
+    pub fn with_lines<T>(&self, name: &str, use_it: impl FnOnce(&[u8]) -> T) -> T {
+        self.with_form(name, |form| use_it(form.as_lines()))
+    }
+
+    fn with_form<T>(&self, name: &str, use_it: impl FnOnce(&Form) -> T) -> T {
         with_prepared((name, self.limit), (self.quota, self.window), |prepared| {
-            let (mut remaining, mut reset) = (itoa::Buffer::new(), itoa::Buffer::new());
-            let words = [remaining.format(self.remaining), reset.format(self.reset)];
-            fields.fill(&mut prepared.fields, &words.map(str::as_bytes));
-        });
+            let told = (self.remaining, self.reset);
+            // In a flood of refusals it is the same each time.
+            if prepared.told != Some(told) {
+                prepared.fields.put(0, itoa::Buffer::new().format(self.remaining).as_bytes());
+                prepared.fields.put(1, itoa::Buffer::new().format(self.reset).as_bytes());
+                prepared.told = Some(told);
+            }
+            use_it(&prepared.fields)
+        })
     }
 }
 
@@ -51,6 +65,8 @@ struct Prepared {
     terms: (u32, u64),
     /// Both fields, but for what is left and when all is there again.
     fields: Form,
+    /// What they were filled in with.
+    told: Option<(u32, u64)>,
 }
 
 thread_local! {
@@ -58,15 +74,19 @@ thread_local! {
 }
 
 /// Runs `write` with what is said of the limit of this name and number and of these terms: its quota and its window.
-fn with_prepared((name, number): (&str, u16), terms: (u32, u64), write: impl FnOnce(&mut Prepared)) {
+fn with_prepared<T>(
+    (name, number): (&str, u16),
+    terms: (u32, u64),
+    write: impl FnOnce(&mut Prepared) -> T,
+) -> T {
     PREPARED.with_borrow_mut(|kept| {
         let kept = &mut kept[usize::from(number) % KEPT];
         // Another service's limits have the same numbers, and a reload's may have the same name.
         if !kept.as_ref().is_some_and(|kept| *kept.name == *name && kept.terms == terms) {
             *kept = None;
         }
-        write(kept.get_or_insert_with(|| Prepared::of(name, terms)));
-    });
+        write(kept.get_or_insert_with(|| Prepared::of(name, terms)))
+    })
 }
 
 impl Prepared {
@@ -76,7 +96,7 @@ impl Prepared {
         let fields = Form::default()
             .line("ratelimit", &[begin.as_bytes(), b";t=", b""])
             .line("ratelimit-policy", &[policy.as_bytes()]);
-        Self { name: name.into(), terms: (quota, window), fields }
+        Self { name: name.into(), terms: (quota, window), fields, told: None }
     }
 }
 

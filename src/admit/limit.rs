@@ -213,6 +213,11 @@ impl LimitBook {
         standing.write(self.limit_name(standing.limit), fields);
     }
 
+    /// Hands `use_it` the same as lines of a head of HTTP/1.1.
+    pub fn with_header_lines<T>(&self, standing: &Standing, use_it: impl FnOnce(&[u8]) -> T) -> T {
+        standing.with_lines(self.limit_name(standing.limit), use_it)
+    }
+
     /// Counts both as in progress, then charges the total, then the caller. With a total, or a number in progress, the
     /// caller's own rate was looked at before: so the last step can fail only if another shard charged the same caller
     /// in between.

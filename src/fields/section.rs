@@ -93,13 +93,18 @@ impl Section {
 
     /// Adds all of these lines behind the others, if there is room.
     pub(super) fn add_all(&mut self, others: &Self) {
-        if !self.has_room(others.text.len()) {
+        self.add_lines(&others.text, others);
+    }
+
+    /// The same of others whose lines are this `text`, whatever stands behind it there.
+    pub(super) fn add_lines(&mut self, text: &[u8], others: &Self) {
+        if !self.has_room(text.len()) {
             return;
         }
         self.never_indexed |= others.never_indexed;
         // There is room for them, and so for where they stand.
         let base = self.text.len() as u32;
-        self.text.extend_from_slice(&others.text);
+        self.text.extend_from_slice(text);
         let moved = |line: &Line| Line { at: base + line.at, value: base + line.value };
         self.lines.extend(others.lines.iter().map(moved));
         self.names |= others.names;

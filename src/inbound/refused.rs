@@ -12,9 +12,9 @@ use super::{Journey, Parting, Visitor, caller_note};
 use crate::fields::Fields;
 use crate::forward::seen::Has;
 use crate::forward::{Answer, headers};
-use crate::message::{RequestHead, Response, Target};
+use crate::message::{RequestHead, Response, ResponseHead, Target};
 use crate::record::End;
-use crate::refusal::page::{self, Asked};
+use crate::refusal::page::{self, Asked, Page};
 use crate::refusal::{self, Reason, Refusal, fallback};
 
 impl Journey<'_> {
@@ -45,6 +45,7 @@ impl Journey<'_> {
         let accepts = self.has.is_none_or(|has| has.any(Has::ACCEPT));
         let asked = Asked {
             request_id: self.request_id.as_bytes(),
+            id_is_plain: self.request_id.is_plain(),
             plain: accepts && page::wants_plain(accepted(fields).as_deref()),
             caller: known.map(|caller| callers.name(caller)),
             key_header: Some(callers.callers().api_key_header.as_str()),
@@ -61,16 +62,28 @@ impl Journey<'_> {
             let page = fallback::page(refusal, &asked, given).map(Answer::Own);
             return self.identified(page);
         }
-        let mut response = Response::new(page::status(refusal.reason), Answer::Own(None));
-        let fields = &mut response.head.fields;
-        response.body = Answer::Own(Some(page::write(refusal, &asked, fields)));
+        let (status, mut fields) = (page::status(refusal.reason), Fields::default());
+        let mut body = None;
+        self.held.page = if self.one_at_a_time() { self.usual(refusal, &asked) } else { None };
+        if self.held.page.is_none() {
+            body = Some(page::write(refusal, &asked, &mut fields));
+        }
         // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
         // comes behind it may be a part of the first one. Nor is who sends more than is read.
         if self.one_at_a_time() && is_doubtful(refusal.reason) {
             fields.add("connection", b"close");
             self.visitor.part(Parting::TurnedOut);
         }
-        response
+        Response { head: ResponseHead { status, reason: None, fields }, body: Answer::Own(body) }
+    }
+
+    /// The usual page of it, which says how the caller stands as well.
+    fn usual(&self, refusal: &Refusal, asked: &Asked<'_>) -> Option<Page> {
+        let limits = &self.desk.service.limits;
+        match self.told() {
+            Some(standing) => limits.with_header_lines(standing, |lines| Page::usual(refusal, asked, lines)),
+            None => Page::usual(refusal, asked, &[]),
+        }
     }
 
     /// An answer in the words of others, with what Buckler says of each.

@@ -17,6 +17,7 @@ use crate::forward::Answer;
 use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms};
 use crate::forward::upload::UploadWatch;
 use crate::record::{End, Outcome};
+use crate::refusal::page::Page;
 use crate::refusal::{self, Reason, Refusal};
 use crate::service::Desk;
 
@@ -34,6 +35,8 @@ pub(super) struct Held {
     /// written: what is told to be over holds no place.
     pub(super) admission: Option<Admission>,
     pub(super) outcome: Outcome,
+    /// A refusal over HTTP/1.1: all of its answer but what stands in its head, and nothing else is.
+    pub(super) page: Option<Page>,
     pub(super) upload: UploadWatch,
     /// The connection carries it until this goes.
     pub(super) busy: Busy,
@@ -62,6 +65,7 @@ impl Held {
             Self {
                 admission: None,
                 outcome: desk.scribe.begin(now, peer),
+                page: None,
                 upload: UploadWatch::default(),
                 busy,
                 one_at_a_time,
@@ -77,7 +81,7 @@ impl Reply {
     pub(super) fn new(answer: Answer, mut held: Box<Held>, method: &Method) -> Self {
         // Nobody asks for a body that is empty, or that HEAD does not want.
         let switched = matches!(answer, Answer::Switched(_));
-        if (answer.is_end_stream() && !switched) || *method == Method::HEAD {
+        if (answer.is_end_stream() && !switched && held.page.is_none()) || *method == Method::HEAD {
             held.outcome.ended(End::Complete);
         }
         Self { answer, held }
@@ -93,17 +97,31 @@ impl Reply {
         matches!(self.answer, Answer::Switched(_))
     }
 
+    /// What stands behind the fields of its head, body and all, if it is the page of a refusal over HTTP/1.1. Nothing
+    /// is left of it then. An answer to HEAD sends no body.
+    pub fn take_page(&mut self, to_head: bool) -> Option<Page> {
+        let page = self.held.page.take()?;
+        self.sends_all(if to_head { 0 } else { page.body_bytes() });
+        Some(page)
+    }
+
     /// All of its body, if it is here. Nothing is left of it then.
     pub fn take_whole(&mut self) -> Option<Bytes> {
         let Answer::Own(page) = &mut self.answer else { return None };
-        let (page, held) = (page.take()?, &mut *self.held);
-        held.outcome.bytes_out(page.len() as u64);
+        let page = page.take()?;
+        self.sends_all(page.len());
+        Some(page)
+    }
+
+    /// So many bytes are its whole body.
+    fn sends_all(&mut self, bytes: usize) {
+        let held = &mut *self.held;
+        held.outcome.bytes_out(bytes as u64);
         held.outcome.ended(End::Complete);
         if held.one_at_a_time {
             // All of it came with its head, when the clock was read.
             held.outcome.over(held.busy.visitor().now());
         }
-        Some(page)
     }
 
     /// Keeps the request's body going while the client takes nothing of the answer.

@@ -61,6 +61,11 @@ impl RequestId {
         Self::Made(text)
     }
 
+    /// Whether it is of letters, digits and hyphens, as it was made here.
+    pub(super) const fn is_plain(&self) -> bool {
+        matches!(self, Self::Made(_))
+    }
+
     /// Its text: graphic ASCII.
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {

@@ -1,31 +1,30 @@
 //! How a refusal looks on the wire: status, fields and a body in the form that the client takes. The same page goes
 //! out through the connection's writer for a request that was read, and as raw bytes for one that never was.
 //!
-//! A flood is refused as fast as this is written. What is the same for all that one rule refuses is put together once
-//! for each thread, and looked up by the rule and the reason; the rest is one buffer for fields and one for the body.
+//! A flood is refused as fast as this is written: pages in JSON are kept, in `refusal/kept.rs`.
 
-use std::cell::RefCell;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::rule::{KEPT, place_of};
-use super::{HeldRule, Reason, Refusal};
+pub use super::kept::Page;
+use super::{Reason, Refusal};
 use crate::fields::octets::{EACH, HIGH};
-use crate::fields::{Fields, Form, Template, text};
+use crate::fields::{Fields, text};
 
 /// `Proxy-Status` (RFC 9209).
 pub const PROXY_STATUS: &str = "proxy-status";
 /// `X-Request-Id`.
-const REQUEST_ID: &str = "x-request-id";
+pub(super) const REQUEST_ID: &str = "x-request-id";
 
 /// What a page needs to know of the request.
 #[derive(Debug, Default)]
 pub struct Asked<'a> {
     /// The request's id: graphic ASCII.
     pub request_id: &'a [u8],
+    /// The id is one of letters, digits and hyphens: JSON has it as it is.
+    pub id_is_plain: bool,
     /// Plain text instead of JSON.
     pub plain: bool,
     /// The caller's name, told only to callers that showed a credential.
@@ -37,21 +36,19 @@ pub struct Asked<'a> {
 /// Writes the answer to a refused request: its fields go to `fields`, its body is returned. Never cached, and it never
 /// says which version of what wrote it.
 pub fn write(refusal: &Refusal, asked: &Asked<'_>, fields: &mut Fields) -> Bytes {
-    let mut digits = itoa::Buffer::new();
-    let wait = refusal.retry_after.map_or("", |wait| digits.format(whole_seconds(wait))).as_bytes();
     let body = if asked.plain {
         fields.add("content-type", b"text/plain; charset=utf-8");
         fields.add("cache-control", b"no-store");
         fields.add_with(PROXY_STATUS, |out| proxy_status(refusal, asked.caller, false, out));
-        if !wait.is_empty() {
-            fields.add("retry-after", wait);
+        if let Some(wait) = refusal.retry_after {
+            fields.add("retry-after", itoa::Buffer::new().format(whole_seconds(wait)).as_bytes());
         }
         if !asked.request_id.is_empty() {
             fields.add(REQUEST_ID, asked.request_id);
         }
         Bytes::from(plain(refusal, asked))
     } else {
-        with_prepared((refusal, asked), |prepared| prepared.write(wait, asked, fields))
+        Page::filled(refusal, asked, b"").write_apart(fields)
     };
     match refusal.reason {
         // RFC 9110 section 11.6.1 asks for a challenge with every 401, section 15.5.6 for Allow with every 405.
@@ -131,7 +128,7 @@ pub(super) fn proxy_status(refusal: &Refusal, caller: Option<&str>, fallback: bo
 }
 
 /// What it says of the refusal, whoever is told.
-fn begin_status(refusal: &Refusal, out: &mut Vec<u8>) {
+pub(super) fn begin_status(refusal: &Refusal, out: &mut Vec<u8>) {
     out.extend_from_slice(b"buckler; error=");
     out.extend_from_slice(refusal.reason.proxy_error().as_bytes());
     out.extend_from_slice(b"; details=\"reason=");
@@ -142,13 +139,13 @@ fn begin_status(refusal: &Refusal, out: &mut Vec<u8>) {
     }
 }
 
-fn name_caller(caller: &str, out: &mut Vec<u8>) {
+pub(super) fn name_caller(caller: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b" caller=");
     push_sf(out, caller);
 }
 
 /// What stands behind all that it says.
-const END_OF_STATUS: &[u8] = b"\"";
+pub(super) const END_OF_STATUS: &[u8] = b"\"";
 
 /// What may stand inside a string of RFC 9651: printable ASCII; anything else becomes `?`.
 fn push_sf(out: &mut Vec<u8>, part: &str) {
@@ -166,7 +163,7 @@ fn push_sf(out: &mut Vec<u8>, part: &str) {
 
 /// Whether it may stand in a string, of RFC 9651 or of JSON, as it is: printable ASCII without quotes and backslashes.
 /// Eight bytes are looked at in one word, the last eight again.
-fn is_plain(text: &[u8]) -> bool {
+pub(super) fn is_plain(text: &[u8]) -> bool {
     let odd = |bytes: &[u8; 8]| {
         let word = u64::from_ne_bytes(*bytes);
         let zero = |word: u64| word.wrapping_sub(EACH) & !word;
@@ -182,176 +179,6 @@ fn is_plain(text: &[u8]) -> bool {
             found & HIGH == 0
         }
         None => text.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')),
-    }
-}
-
-/// The problem types that the RateLimit draft (draft-ietf-httpapi-ratelimit-headers-10) registers; else none.
-fn problem_type(reason: Reason) -> &'static str {
-    match reason {
-        Reason::CallerRate | Reason::CallerConcurrency => {
-            "https://iana.org/assignments/http-problem-types#quota-exceeded"
-        }
-        Reason::ServiceLimit | Reason::Overload | Reason::WorkersFailing | Reason::Connections => {
-            "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
-        }
-        _ => "about:blank",
-    }
-}
-
-/// What all pages have in common by which one rule refuses for one reason.
-struct Prepared {
-    /// Held, so that no other rule can come to stand at its address.
-    rule: Option<HeldRule>,
-    reason: Reason,
-    detail: &'static str,
-    /// Whether it says when to come back, and which request it answers.
-    parts: (bool, bool),
-    /// The fields, but for the seconds to wait, the caller and the request's id, where they are told.
-    fields: Form,
-    /// The body, but for the seconds to wait and the request's id, where they are told.
-    body: Template,
-    caller: LastCaller,
-}
-
-thread_local! {
-    static PREPARED: RefCell<[Option<Prepared>; KEPT]> = const { RefCell::new([const { None }; KEPT]) };
-}
-
-/// Runs `write` with what is common to the pages of such refusals.
-fn with_prepared<T>((refusal, asked): (&Refusal, &Asked<'_>), write: impl FnOnce(&mut Prepared) -> T) -> T {
-    let rule = refusal.rule.as_ref().map(HeldRule::shared);
-    let place = (place_of(rule) + refusal.reason.index()) % KEPT;
-    let parts = (refusal.retry_after.is_some(), !asked.request_id.is_empty());
-    PREPARED.with_borrow_mut(|kept| {
-        let kept = &mut kept[place];
-        if !kept.as_ref().is_some_and(|prepared| prepared.is_of(refusal, parts)) {
-            *kept = None;
-        }
-        write(kept.get_or_insert_with(|| Prepared::of(refusal, parts)))
-    })
-}
-
-impl Prepared {
-    fn is_of(&self, refusal: &Refusal, parts: (bool, bool)) -> bool {
-        let same_rule = match (&self.rule, &refusal.rule) {
-            (Some(mine), Some(other)) => Arc::ptr_eq(mine.shared(), other.shared()),
-            (None, None) => true,
-            _ => false,
-        };
-        let same_text = std::ptr::eq(self.detail, refusal.detail) && self.parts == parts;
-        same_rule && self.reason == refusal.reason && same_text
-    }
-
-    fn of(refusal: &Refusal, parts: (bool, bool)) -> Self {
-        let (waits, identified) = parts;
-        let mut status = Vec::with_capacity(192);
-        begin_status(refusal, &mut status);
-        let mut fields = Form::default()
-            .line("content-type", &[b"application/problem+json"])
-            .line("cache-control", &[b"no-store"]);
-        if waits {
-            fields = fields.line("retry-after", &[b"", b""]);
-        }
-        fields = fields.line(PROXY_STATUS, &[&status, END_OF_STATUS]);
-        if identified {
-            fields = fields.line(REQUEST_ID, &[b"", b""]);
-        }
-        let mut body = Template::default().and(&[&begin_problem(refusal)]);
-        if waits {
-            body = body.and(&[b",\"retry_after\":", b""]);
-        }
-        if identified {
-            body = body.and(&[b",\"request_id\":\"", b"\""]);
-        }
-        let body = body.and(&[b"}\n"]);
-        let (rule, reason, detail) = (refusal.rule.clone(), refusal.reason, refusal.detail);
-        Self { rule, reason, detail, parts, fields, body, caller: LastCaller::default() }
-    }
-
-    /// Fills in what is of this request alone.
-    fn write(&mut self, wait: &[u8], asked: &Asked<'_>, fields: &mut Fields) -> Bytes {
-        let (waits, identified) = self.parts;
-        let caller = asked.caller.map_or(&b""[..], |caller| self.caller.told(caller));
-        let words = [wait, caller, asked.request_id];
-        fields.fill(&mut self.fields, &words[usize::from(!waits)..2 + usize::from(identified)]);
-        let mut escaped = Vec::new();
-        let id = if is_plain(asked.request_id) {
-            asked.request_id
-        } else {
-            escape(asked.request_id, &mut escaped);
-            &escaped
-        };
-        self.body.fill(&[wait, id][usize::from(!waits)..1 + usize::from(identified)]);
-        Bytes::copy_from_slice(self.body.as_bytes())
-    }
-}
-
-/// The caller that was told its name last, and how `Proxy-Status` says it.
-#[derive(Default)]
-struct LastCaller {
-    name: String,
-    said: Vec<u8>,
-}
-
-impl LastCaller {
-    /// How `Proxy-Status` says this name. In a flood it is mostly the same one.
-    fn told(&mut self, name: &str) -> &[u8] {
-        if self.said.is_empty() || self.name != name {
-            self.name.clear();
-            self.name.push_str(name);
-            self.said.clear();
-            name_caller(name, &mut self.said);
-        }
-        &self.said
-    }
-}
-
-/// A body of `application/problem+json` (RFC 9457), up to what it says of one request.
-fn begin_problem(refusal: &Refusal) -> Vec<u8> {
-    let reason = refusal.reason;
-    let mut body = Vec::with_capacity(448);
-    member(&mut body, "{\"type\":", problem_type(reason));
-    member(&mut body, ",\"title\":", reason.title());
-    number(&mut body, ",\"status\":", u64::from(reason.status()));
-    member(&mut body, ",\"detail\":", refusal.detail);
-    member(&mut body, ",\"reason\":", reason.word());
-    if let Some(rule) = &refusal.rule {
-        member(&mut body, ",\"rule\":", &rule.name);
-        if let Some(why) = &rule.reason {
-            member(&mut body, ",\"rule_reason\":", why);
-        }
-        if matches!(reason, Reason::CallerRate | Reason::CallerConcurrency) {
-            member(&mut body, ",\"violated-policies\":[", &rule.name);
-            body.push(b']');
-        }
-    }
-    body
-}
-
-fn number(body: &mut Vec<u8>, before: &str, value: u64) {
-    body.extend_from_slice(before.as_bytes());
-    body.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-}
-
-/// `before` and then a JSON string (RFC 8259 section 7).
-fn member(body: &mut Vec<u8>, before: &str, value: &str) {
-    body.extend_from_slice(before.as_bytes());
-    body.push(b'"');
-    escape(value.as_bytes(), body);
-    body.push(b'"');
-}
-
-/// What stands inside a JSON string for a text in UTF-8.
-fn escape(text: &[u8], body: &mut Vec<u8>) {
-    for &byte in text {
-        match byte {
-            b'"' | b'\\' => body.extend_from_slice(&[b'\\', byte]),
-            0..=0x1f => {
-                let hex = |digit: u8| b"0123456789abcdef"[usize::from(digit & 0xf)];
-                body.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(byte)]);
-            }
-            _ => body.push(byte),
-        }
     }
 }
 
@@ -387,11 +214,28 @@ mod tests {
     use crate::fields::text;
     use crate::message::Response;
     use crate::refusal::RuleRef;
+    use crate::refusal::kept::problem_type;
+    use crate::refusal::rule::KEPT;
 
-    /// A page as a client sees it.
+    /// A page as a client sees it. The usual one says the same in one piece.
     fn page(refusal: &Refusal, asked: &Asked<'_>) -> Response<Bytes> {
+        let lines = [&b""[..], b"x: 1\r\n", b"x: 12\r\ny: 3\r\n"][asked.request_id.len() % 3];
+        let (mut whole, mut head) = (Vec::new(), Vec::new());
+        if let Some(page) = Page::usual(refusal, asked, lines) {
+            page.write(true, &mut whole);
+        }
+        if let Some(page) = Page::usual(refusal, asked, lines) {
+            page.write(false, &mut head);
+        }
         let mut response = Response::new(status(refusal.reason), Bytes::new());
         response.body = write(refusal, asked, &mut response.head.fields);
+        if !whole.is_empty() {
+            let mut want = [response.head.fields.as_lines(), lines].concat();
+            want.extend(format!("content-length: {}\r\n\r\n", response.body.len()).bytes());
+            assert_eq!(head, want, "an answer to HEAD is the same without its body");
+            want.extend_from_slice(&response.body);
+            assert_eq!(whole, want);
+        }
         response
     }
 
@@ -415,6 +259,28 @@ mod tests {
         assert_eq!(body["rule"], "agreement \"office\"");
         assert_eq!(body["request_id"], "id-1");
         assert!(!page.body.windows(12).any(|w| w == b"buckler.yaml"), "the file's name is for the log only");
+    }
+
+    #[test]
+    fn what_is_not_usual_has_no_page_that_is_kept() {
+        let refusal = limited();
+        assert!(Page::usual(&refusal, &Asked::default(), b"").is_some());
+        assert!(Page::usual(&refusal, &Asked { plain: true, ..Asked::default() }, b"").is_none());
+        for reason in [Reason::NoIdentity, Reason::MethodRefused] {
+            assert!(Page::usual(&Refusal::new(reason, "no"), &Asked::default(), b"").is_none(), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_pages_at_a_time_each_says_its_own() {
+        let refusal = limited();
+        let page = |id| Page::usual(&refusal, &Asked { request_id: id, ..Asked::default() }, b"").unwrap();
+        let pages = [page(b"id-1"), page(b"id-2")];
+        for (page, id) in pages.into_iter().zip(["id-1", "id-2"]) {
+            let mut out = Vec::new();
+            page.write(true, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap().matches(id).count(), 2, "{id}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::clock::Moment;
 use crate::fields::Fields;
 use crate::listen::date;
 use crate::message::ResponseHead;
+use crate::refusal::page::Page;
 
 /// How a body is told apart from what follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,12 +78,8 @@ pub(super) fn write<B: Body>(
             Framing::Chunked
         }
     };
-    let (mut keeps, mut closes) = (false, false);
-    for list in fields.get_all("connection") {
-        (keeps, closes) = (keeps | names(list, b"keep-alive"), closes | names(list, b"close"));
-    }
-    let keep_alive = keep_alive && !closes && framing != Framing::Close;
-    write_connection((asked.version_10, keep_alive), (keeps, closes), out);
+    let may_keep = keep_alive && framing != Framing::Close;
+    let keep_alive = write_connection(fields, (asked.version_10, may_keep), out);
     if !fields.contains("date") {
         date::write_line(now, out);
     }
@@ -92,6 +89,21 @@ pub(super) fn write<B: Body>(
         fields.get_all("trailer").for_each(|list| announce(list, &mut trailers));
     }
     Course { framing, keep_alive, trailers }
+}
+
+/// Writes an answer that is a page, all of it, behind `out`.
+pub(super) fn write_page(
+    (head, page): (&ResponseHead, Page),
+    (asked, keep_alive): (&Asked, bool),
+    now: Moment,
+    out: &mut Vec<u8>,
+) -> Course {
+    write_status(head, "<none>", out);
+    out.extend_from_slice(head.fields.as_lines());
+    let keep_alive = write_connection(&head.fields, (asked.version_10, keep_alive), out);
+    date::write_line(now, out);
+    page.write(!asked.is_head, out);
+    Course { framing: Framing::Length(0), keep_alive, trailers: Vec::new() }
 }
 
 /// Writes the fields of an answer of which one was `told` to be its length, which is this `length`. What frames it on
@@ -117,18 +129,20 @@ fn write_fields(
     }
 }
 
-/// Says what becomes of the connection, unless the answer `keeps` or `closes` it in its own words: HTTP/1.0 closes
-/// unless somebody says otherwise, HTTP/1.1 the other way round (RFC 9112 section 9.3).
-fn write_connection(
-    (version_10, keep_alive): (bool, bool),
-    (keeps, closes): (bool, bool),
-    out: &mut Vec<u8>,
-) {
+/// Says what becomes of the connection, unless the answer does so in its own words: HTTP/1.0 closes unless somebody
+/// says otherwise, HTTP/1.1 the other way round (RFC 9112 section 9.3). Whether it is kept.
+fn write_connection(fields: &Fields, (version_10, may_keep): (bool, bool), out: &mut Vec<u8>) -> bool {
+    let (mut keeps, mut closes) = (false, false);
+    for list in fields.get_all("connection") {
+        (keeps, closes) = (keeps | names(list, b"keep-alive"), closes | names(list, b"close"));
+    }
+    let keep_alive = may_keep && !closes;
     match version_10 {
         true if keep_alive && !keeps => out.extend_from_slice(b"connection: keep-alive\r\n"),
         false if !keep_alive && !closes => out.extend_from_slice(b"connection: close\r\n"),
         _ => {}
     }
+    keep_alive
 }
 
 /// Writes the head of an interim answer, or of one that switches protocols.
