@@ -1,5 +1,6 @@
 //! The access log: each shard fills a buffer of its own and hands it to one thread, which alone writes. A shard never
-//! waits: if the thread cannot keep up, lines are dropped and counted. What a line looks like stands in `line.rs`.
+//! waits: if the thread cannot keep up, lines are dropped and counted. Emptied buffers go back, so that no memory is
+//! asked for while lines are written. What a line looks like stands in `line.rs`.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
@@ -12,13 +13,25 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::spelling::Second;
+use super::told::Told;
 use crate::config::{self, LogFormat};
 
 /// A shard's buffer is handed over once it holds this many bytes, or when the shard calls [`ShardLog::flush`].
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Buffers that wait for the writing thread, of all shards together: at most 4 MiB and a line each.
+/// What a buffer has room for, in bytes, so that a usual last line fits.
+const BUFFER_ROOM: usize = BUFFER_BYTES + 4096;
+
+/// Buffers that wait for the writing thread, of all shards together: at most 4.25 MiB and a line each.
 const WAITING: usize = 64;
+
+/// Emptied buffers that wait for a shard, of all shards together: at most 2.2 MiB. What is beyond that is given back to
+/// the system, as is one of more than twice the usual room.
+const SPARE_BUFFERS: usize = 16;
+
+/// What was told of requests is kept for so many to come, on each shard: at most 256 KiB.
+const SPARE_TOLD: usize = 64;
 
 /// How long [`AccessLog::finish`] waits for a disk.
 const FINISH_WAIT: Duration = Duration::from_secs(5);
@@ -39,6 +52,27 @@ struct State {
     finish: AtomicBool,
     dropped: AtomicU64,
     write_errors: AtomicU64,
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+impl State {
+    /// An empty buffer. Never waits.
+    fn buffer(&self) -> Vec<u8> {
+        let spare = self.spare.try_lock().ok().and_then(|mut spare| spare.pop());
+        spare.unwrap_or_else(|| Vec::with_capacity(BUFFER_ROOM))
+    }
+
+    /// Keeps a buffer for a shard, if it is worth it.
+    fn take_back(&self, mut buffer: Vec<u8>) {
+        if !(BUFFER_ROOM..=2 * BUFFER_ROOM).contains(&buffer.capacity()) {
+            return;
+        }
+        buffer.clear();
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_BUFFERS {
+            spare.push(buffer);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +117,9 @@ impl AccessLog {
 
     /// A shard's own end of the log.
     pub fn shard(self: &Arc<Self>) -> Rc<ShardLog> {
-        Rc::new(ShardLog { log: Arc::clone(self), lines: RefCell::default() })
+        let lines = Lines { bytes: self.state.buffer(), count: 0 };
+        let page = RefCell::new(Page { lines, second: Second::default() });
+        Rc::new(ShardLog { log: Arc::clone(self), page, spare: RefCell::default() })
     }
 
     /// Opens the file anew before the next lines are written (USR1, after the old one was renamed). Standard output
@@ -124,15 +160,24 @@ impl AccessLog {
 #[derive(Debug)]
 pub struct ShardLog {
     log: Arc<AccessLog>,
-    lines: RefCell<Lines>,
+    page: RefCell<Page>,
+    #[allow(clippy::vec_box, reason = "the box is what is lent")]
+    spare: RefCell<Vec<Box<Told>>>,
+}
+
+/// What a shard writes on.
+#[derive(Debug)]
+struct Page {
+    lines: Lines,
+    second: Second,
 }
 
 impl ShardLog {
     /// Hands over what is in the buffer. Never waits. The shard calls it every 100 ms and at its end.
     pub fn flush(&self) {
-        let mut lines = self.lines.borrow_mut();
+        let lines = &mut self.page.borrow_mut().lines;
         if lines.count > 0 {
-            self.hand_over(&mut lines);
+            self.hand_over(lines);
         }
     }
 
@@ -141,19 +186,43 @@ impl ShardLog {
         self.log.settings.refusals_per_second
     }
 
-    /// Lets `write` add one line to the buffer.
-    pub(super) fn write(&self, write: impl FnOnce(&config::AccessLog, &mut Vec<u8>)) {
-        let mut lines = self.lines.borrow_mut();
-        write(&self.log.settings, &mut lines.bytes);
-        lines.count += 1;
-        if lines.bytes.len() >= BUFFER_BYTES {
-            self.hand_over(&mut lines);
+    /// `access_log.query`.
+    pub(super) fn tells_query(&self) -> bool {
+        self.log.settings.query
+    }
+
+    /// Whether lines say where a request came from, as the combined format does.
+    pub(super) fn tells_referer(&self) -> bool {
+        self.log.settings.format == LogFormat::Combined
+    }
+
+    /// Nothing told yet of a new request.
+    pub(super) fn told(&self) -> Box<Told> {
+        self.spare.borrow_mut().pop().unwrap_or_else(Told::nothing)
+    }
+
+    /// Keeps what a request had for the next one, if it is worth it.
+    pub(super) fn take_back(&self, mut told: Box<Told>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_TOLD && told.clear() {
+            spare.push(told);
         }
     }
 
+    /// Lets `write` add one line to the buffer.
+    pub(super) fn write(&self, write: impl FnOnce(LogFormat, &mut Second, &mut Vec<u8>)) {
+        let Page { lines, second } = &mut *self.page.borrow_mut();
+        write(self.log.settings.format, second, &mut lines.bytes);
+        lines.count += 1;
+        if lines.bytes.len() >= BUFFER_BYTES {
+            self.hand_over(lines);
+        }
+    }
+
+    #[cold]
     fn hand_over(&self, lines: &mut Lines) {
-        let full = std::mem::take(lines);
-        let sent = self.log.to_writer.try_send(full);
+        let empty = Lines { bytes: self.log.state.buffer(), count: 0 };
+        let sent = self.log.to_writer.try_send(std::mem::replace(lines, empty));
         if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = sent {
             self.log.state.dropped.fetch_add(lost.count, Relaxed);
         }
@@ -184,6 +253,7 @@ impl Writer {
     fn run(mut self, lines: &Receiver<Lines>) {
         while let Ok(first) = lines.recv() {
             self.write(&first.bytes);
+            self.state.take_back(first.bytes);
             if self.state.finish.load(Acquire) {
                 lines.try_iter().for_each(|rest| self.write(&rest.bytes));
                 return;
@@ -303,7 +373,7 @@ mod tests {
     }
 
     fn hand_over(shard: &ShardLog, line: &str) {
-        shard.write(|_, out| out.extend_from_slice(line.as_bytes()));
+        shard.write(|_, _, out| out.extend_from_slice(line.as_bytes()));
         shard.flush();
     }
 
@@ -320,6 +390,25 @@ mod tests {
         (0..handed).for_each(|_| permit.send(()).unwrap());
         log.finish();
         assert_eq!((log.dropped(), log.write_errors()), (lost, 0));
+    }
+
+    #[test]
+    fn emptied_buffers_are_used_again_and_bounded() {
+        let state = State::default();
+        let first = state.buffer();
+        let at = first.as_ptr();
+        state.take_back(first);
+        let again = state.buffer();
+        assert_eq!((again.as_ptr(), again.is_empty()), (at, true));
+        // What wakes the thread, and what one long line needed.
+        state.take_back(Vec::new());
+        state.take_back(Vec::with_capacity(3 * BUFFER_ROOM));
+        assert!(state.spare.lock().unwrap().is_empty());
+        (0..2 * SPARE_BUFFERS).for_each(|_| state.take_back(Vec::with_capacity(BUFFER_ROOM)));
+        assert_eq!(state.spare.lock().unwrap().len(), SPARE_BUFFERS);
+        let held = state.spare.lock().unwrap();
+        assert!(state.buffer().capacity() >= BUFFER_ROOM, "a shard does not wait for who keeps one");
+        drop(held);
     }
 
     #[test]

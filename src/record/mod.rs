@@ -17,6 +17,8 @@ mod outcome;
 mod page;
 pub mod refusals;
 mod sampler;
+mod spelling;
+mod told;
 pub mod top;
 mod tunnel;
 mod written;
@@ -37,8 +39,8 @@ use counts::{ServiceCounts, ShardCounts};
 use handshakes::Handshake;
 use sampler::Sampler;
 
-pub use line::timestamp;
 pub use outcome::{Asker, CallerNote, End, Outcome};
+pub use spelling::timestamp;
 pub use tunnel::TunnelEnd;
 
 /// How many refusals of one caller are kept each second for `/api/v1/refusals` when there is no access log to say it.

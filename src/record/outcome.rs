@@ -7,14 +7,14 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use http::{Method, Version};
+use http::Method;
 
 use super::Scribe;
 use super::labels::method_index;
+use super::told::{Part, Told};
 use super::tunnel::Tunnel;
 use crate::clock::Moment;
-use crate::fields::{self, Fields};
-use crate::message::{RequestHead, Target};
+use crate::message::RequestHead;
 use crate::refusal::{Reason, Refusal, RuleRef};
 
 /// Shadow refusals told of one request; more are counted and not told.
@@ -84,36 +84,11 @@ pub struct Outcome {
     over: Option<Moment>,
 }
 
-/// What only those want to know who read the log or look at refusals.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    pub(super) head: Option<Head>,
-    /// Of the head's fields `Host`, `User-Agent` and `Referer`, and the request's id as `X-Request-Id`.
-    pub(super) fields: Fields,
-    pub(super) worker: Option<(Arc<str>, u16)>,
-    pub(super) connect: Option<Duration>,
-    pub(super) first_byte: Option<Duration>,
-}
-
-/// What the log tells of a request's head.
-#[derive(Debug)]
-pub(super) struct Head {
-    pub(super) method: Method,
-    pub(super) target: Target,
-    pub(super) version: Version,
-}
-
-impl Told {
-    fn nothing() -> Box<Self> {
-        Box::new(Self { fields: Fields::new(), ..Self::default() })
-    }
-}
-
 impl Outcome {
     #[inline(always)]
     pub(super) fn new(scribe: Rc<Scribe>, begun: Moment, peer: SocketAddr) -> Self {
         Self {
-            told: scribe.log.is_some().then(Told::nothing),
+            told: scribe.log.as_ref().map(|log| log.told()),
             scribe,
             begun,
             peer,
@@ -144,35 +119,32 @@ impl Outcome {
 
     /// The request's head, for those who are told of it ([`Self::is_logged`], [`Self::is_kept`]).
     pub fn request(&mut self, head: &RequestHead) {
-        let names: &[&str] = if self.is_logged() { &["host", "user-agent", "referer"] } else { &["host"] };
         self.method(&head.method);
         let told = self.told.get_or_insert_with(Told::nothing);
-        for name in names {
-            if let Some(value) = head.fields.get(name) {
-                told.fields.add(name, value);
-            }
+        told.note_head(head);
+        if let Some(host) = head.fields.get("host") {
+            told.note(Part::Host, host);
         }
-        let (method, target) = (head.method.clone(), head.target.clone());
-        told.head = Some(Head { method, target, version: head.version });
+        let Some(log) = &self.scribe.log else { return };
+        if let Some(agent) = head.fields.get("user-agent") {
+            told.note(Part::UserAgent, agent);
+        }
+        if let (true, Some(referer)) = (log.tells_referer(), head.fields.get("referer")) {
+            told.note(Part::Referer, referer);
+        }
+        if let (true, Some(query)) = (log.tells_query(), head.target.query()) {
+            told.note(Part::Query, query.as_bytes());
+        }
     }
 
     /// The request's identity, for those who are told of it.
     pub fn request_id(&mut self, id: &[u8]) {
-        self.told.get_or_insert_with(Told::nothing).fields.add("x-request-id", id);
+        self.told.get_or_insert_with(Told::nothing).note(Part::RequestId, id);
     }
 
-    /// The same as text.
-    pub(super) fn id_text(&self) -> Option<&str> {
-        fields::text(self.field("x-request-id")?)
-    }
-
-    /// A field of the head, if it is one that is told.
-    pub(super) fn field(&self, name: &str) -> Option<&[u8]> {
-        self.told.as_ref()?.fields.get(name)
-    }
-
-    pub(super) fn head(&self) -> Option<&Head> {
-        self.told.as_ref()?.head.as_ref()
+    /// One of the texts that are told, if it is there.
+    pub(super) fn part(&self, part: Part) -> Option<&[u8]> {
+        self.told.as_ref()?.get(part)
     }
 
     /// The client's address where a trusted proxy told it; otherwise it is the peer's.
@@ -226,9 +198,9 @@ impl Outcome {
     /// An attempt is sent to this worker; the last one called is the one that the log names.
     pub fn attempt(&mut self, worker: &Arc<str>, priority: u16) {
         self.attempts += 1;
-        // Only for who is told: all shards count at this name.
         if let Some(told) = &mut self.told {
-            told.worker = Some((Arc::clone(worker), priority));
+            told.note(Part::Worker, worker.as_bytes());
+            told.priority = priority;
         }
     }
 
@@ -281,8 +253,8 @@ impl Outcome {
         self.end = end;
     }
 
-    /// It is over, all that is left being done in no time, as of a clock that was read for another reason. Who reads
-    /// the log is told the exact time.
+    /// It is over, all that is left being done in no time, as of a clock that was read for another reason. Of what was
+    /// sent to no worker, who reads the log is told the exact time.
     pub fn over(&mut self, now: Moment) {
         self.over = Some(now);
     }
@@ -338,7 +310,10 @@ impl Outcome {
 impl Drop for Outcome {
     fn drop(&mut self) {
         // An edge: a request ends when the last that holds it lets go, and nobody is left to hand down the time.
-        let over = self.over.filter(|_| !self.is_logged());
+        let over = self.over.filter(|_| !self.is_logged() || self.attempts > 0);
         self.write(over.unwrap_or_else(Moment::read));
+        if let (Some(log), Some(told)) = (&self.scribe.log, self.told.take()) {
+            log.take_back(told);
+        }
     }
 }

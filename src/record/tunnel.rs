@@ -78,7 +78,7 @@ impl Outcome {
         self.tunnel = Some(Box::new(Tunnel { end: TunnelEnd::Drained, caller, tier }));
         self.scribe = self.scribe.for_tunnels();
         if let Some(told) = &mut self.told {
-            told.fields.shrink();
+            told.shrink();
         }
     }
 

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
 use super::labels::code_index;
-use super::line;
+use super::line::Line;
 use super::outcome::{Asker, Outcome};
 use super::refusals::{Kept, TEXT_BYTES};
+use super::told::Part;
 use crate::clock::Moment;
 use crate::refusal::Refusal;
 
@@ -49,10 +50,8 @@ impl Outcome {
             mine.refusals.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
         }
         if let Some(log) = &self.scribe.log {
-            log.write(|settings, buffer| {
-                let entry = line::Line { outcome: self, service: &self.scribe.service, now, suppressed };
-                entry.write(settings, buffer);
-            });
+            let line = Line { outcome: self, service: &self.scribe.service, now, suppressed };
+            log.write(|format, second, out| line.write(format, second, out));
         }
     }
 
@@ -96,16 +95,15 @@ impl Outcome {
     }
 
     fn keep(&self, refusal: &Refusal, now: Moment, suppressed: u64) -> Kept {
-        let head = self.head();
-        let host = self.field("host").unwrap_or_default();
+        let text = |part| String::from_utf8_lossy(self.part(part).unwrap_or_default());
         Kept {
             unix_micros: now.unix_micros,
-            request_id: self.id_text().unwrap_or_default().to_owned(),
+            request_id: text(Part::RequestId).into_owned(),
             caller: self.caller_name().map(Arc::clone),
             client: self.client,
-            method: head.map(|head| cut(head.method.as_str())).unwrap_or_default(),
-            host: cut(&String::from_utf8_lossy(host)),
-            path: head.map(|head| cut(head.target.path())).unwrap_or_default(),
+            method: cut(&text(Part::Method)),
+            host: cut(&text(Part::Host)),
+            path: cut(&text(Part::Path)),
             status: self.final_status(),
             reason: refusal.reason,
             detail: refusal.detail,
