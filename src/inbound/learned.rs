@@ -31,14 +31,6 @@ struct Learned {
     caller: Option<Caller>,
 }
 
-impl Memory {
-    /// What was learned of these fields, if nothing else was since.
-    fn of(&mut self, head: &RequestHead, book: &CallerBook) -> Option<&mut Learned> {
-        let section = head.section?;
-        self.learned.as_mut().filter(|learned| learned.section == section && learned.book == book.number())
-    }
-}
-
 impl Visitor {
     /// Looks at the fields of a request.
     pub(super) fn look<'a>(&self, head: &'a RequestHead, book: &CallerBook, trusted: bool) -> Seen<'a> {
@@ -46,7 +38,7 @@ impl Visitor {
         let Some(section) = head.section else { return look() };
         let mut memory = self.memory.borrow_mut();
         let memory = memory.get_or_insert_default();
-        if let Some(learned) = memory.of(head, book) {
+        if let Some(learned) = of(&mut memory.learned, head, book) {
             debug_assert_eq!(learned.sight, look().sight());
             return Seen::again(&head.fields, learned.sight);
         }
@@ -67,20 +59,33 @@ impl Visitor {
         seen: &Seen<'_>,
     ) -> Result<Caller, Refusal> {
         let mut memory = self.memory.borrow_mut();
-        let memory = memory.get_or_insert_default();
-        if let Some(Learned { caller: Some(caller), .. }) = memory.of(head, book) {
-            return Ok(caller.clone());
-        }
-        let keys = match seen.key() {
-            Some(key) if seen.keys() == 1 => Keys::One(key),
-            Some(_) => Keys::Several,
-            None => Keys::None,
+        let Memory { callers, learned } = &mut **memory.get_or_insert_default();
+        let ask = |callers: &mut CachedCaller| {
+            let keys = match seen.key() {
+                Some(key) if seen.keys() == 1 => Keys::One(key),
+                Some(_) => Keys::Several,
+                None => Keys::None,
+            };
+            let forwarded = seen.has().any(Has::FORWARDED_FOR).then_some(&head.fields);
+            book.identify_by(self.credentials(), keys, forwarded, callers)
         };
-        let forwarded = seen.has().any(Has::FORWARDED_FOR).then_some(&head.fields);
-        let caller = book.identify_by(self.credentials(), keys, forwarded, &mut memory.callers)?;
-        if let Some(learned) = memory.of(head, book) {
-            learned.caller = Some(caller.clone());
+        match of(learned, head, book) {
+            Some(Learned { caller: Some(caller), .. }) => {
+                debug_assert!(ask(callers).is_ok_and(|anew| anew.hash == caller.hash));
+                Ok(caller.clone())
+            }
+            Some(Learned { caller, .. }) => Ok(caller.insert(ask(callers)?).clone()),
+            None => ask(callers),
         }
-        Ok(caller)
     }
+}
+
+/// What was learned of these fields, if nothing else was since.
+fn of<'a>(
+    learned: &'a mut Option<Learned>,
+    head: &RequestHead,
+    book: &CallerBook,
+) -> Option<&'a mut Learned> {
+    let section = head.section?;
+    learned.as_mut().filter(|learned| learned.section == section && learned.book == book.number())
 }

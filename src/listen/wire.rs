@@ -320,10 +320,10 @@ impl Wire {
     fn step(&mut self, rest: &[u8]) -> Result<Stride, Bad> {
         match &mut self.state {
             State::Head(head) => {
-                let Some((taken, facts)) = head.scan(rest, &self.bounds, &mut self.spans, &mut self.last)?
-                else {
+                let Some(taken) = head.scan(rest, &self.bounds, &mut self.spans, &mut self.last)? else {
                     return Ok(Stride::NONE);
                 };
+                let facts = head.facts();
                 self.extensions = 0;
                 self.state = match facts {
                     HeadFacts { chunked: true, .. } => State::Size(ChunkLine::default()),

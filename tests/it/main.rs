@@ -45,6 +45,7 @@ mod python;
 mod reloads;
 mod replaced;
 mod retries;
+mod said_again;
 mod seats;
 mod seen;
 mod seen_health;

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::config::{self, Timeouts, Verdict};
 use crate::fields::Fields;
 use crate::inbound::Arrival;
 use crate::listen::transport::{Begun, Marked};
-use crate::message::Request;
+use crate::message::{Request, RequestHead};
 use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
 use crate::socket::Socket;
@@ -146,19 +146,23 @@ async fn understand(line: &Rc<Line>) -> Vec<Understood> {
 fn understood(stream: &[u8], cuts: &[usize]) -> Vec<Understood> {
     run(async {
         let (line, far) = line();
-        let writing = async {
-            let mut far = tokio::net::UnixStream::from_std(far).unwrap();
-            let (mut rest, mut cuts) = (stream, cuts.iter().cycle());
-            while !rest.is_empty() {
-                let (piece, behind) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
-                far.write_all(piece).await.unwrap();
-                // The other side looks at what came before the next piece does.
-                tokio::task::yield_now().await;
-                rest = behind;
-            }
-        };
-        tokio::join!(understand(&line), writing).0
+        tokio::join!(understand(&line), write_in_pieces(far, stream, cuts)).0
     })
+}
+
+async fn write_in_pieces(far: UnixStream, stream: &[u8], cuts: &[usize]) {
+    let mut far = tokio::net::UnixStream::from_std(far).unwrap();
+    let (mut rest, mut cuts) = (stream, cuts.iter().cycle());
+    while !rest.is_empty() {
+        let (piece, behind) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+        if far.write_all(piece).await.is_err() {
+            // What came before has ended the connection.
+            return;
+        }
+        // The other side looks at what came before the next piece does.
+        tokio::task::yield_now().await;
+        rest = behind;
+    }
 }
 
 fn a_request() -> impl Strategy<Value = (Vec<u8>, Understood)> {
@@ -214,6 +218,92 @@ proptest! {
         let (streams, expected): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
         prop_assert_eq!(understood(&streams.concat(), &cuts), expected);
     }
+}
+
+/// All requests of a stream that comes in these pieces, and how it ends: what is said of each, and which fields those
+/// are.
+fn said(stream: &[u8], cuts: &[usize]) -> (Vec<(String, Vec<u8>)>, Vec<Option<NonZeroU64>>) {
+    run(async {
+        let (line, far) = line();
+        // It takes the line with it: nobody would read on after a refusal.
+        let listening = async move {
+            let (mut said, mut sections) = (Vec::new(), Vec::new());
+            loop {
+                let (Request { head, mut body }, asked) = match poll_fn(|cx| line.poll_head(cx)).await {
+                    Ok(heard) => heard,
+                    Err(End::Refused(refused)) => {
+                        said.push((format!("{refused:?}"), Vec::new()));
+                        return (said, sections);
+                    }
+                    Err(_) => return (said, sections),
+                };
+                let mut content = Vec::new();
+                while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                    content.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+                }
+                drop(body);
+                assert!(poll_fn(|cx| Poll::Ready(line.settle(cx))).await);
+                let RequestHead { method, target, version, fields, section, .. } = head;
+                let fields = pairs(&fields);
+                said.push((format!("{method} {target:?} {version:?} {fields:?} {asked:?}"), content));
+                sections.push(section);
+            }
+        };
+        tokio::join!(listening, write_in_pieces(far, stream, cuts)).0
+    })
+}
+
+/// Requests that mostly say again what was said before.
+fn repetitive_stream() -> impl Strategy<Value = Vec<u8>> {
+    #[rustfmt::skip]
+    let lines = vec![
+        "GET / HTTP/1.1", "GET /a?b HTTP/1.1", "HEAD / HTTP/1.1", "\r\nGET http://b/ HTTP/1.1", "GET / HTTP/1.0",
+        "GET / HTTP/1.0",
+    ];
+    #[rustfmt::skip]
+    let sections = vec![
+        "Host: a\r\n\r\n", "Host: a\r\nTE: trailers\r\nX-A:b\r\n\r\n", "Host: a\r\nX-A:  b\r\n\r\n",
+        "host: a\r\nConnection: keep-alive\r\n\r\n", "host: a\r\nConnection: keep-alive, close\r\n\r\n",
+        "\r\n", "Host: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc",
+        "Host: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx: y\r\n\r\n",
+        "Host: a\r\nContent-Length: 3\r\n\r\nabc", "Host: a\r\nHost: a\r\n\r\n",
+    ];
+    let lines = proptest::collection::vec(proptest::sample::select(lines), 1..6);
+    let run = (proptest::sample::select(sections), lines).prop_map(|(section, lines)| {
+        lines.into_iter().map(|line| format!("{line}\r\n{section}")).collect::<String>().into_bytes()
+    });
+    proptest::collection::vec(run, 1..6).prop_map(|runs| runs.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    /// Byte by byte, all is read.
+    #[test]
+    fn what_is_said_again_is_heard_as_if_it_were_read(
+        stream in repetitive_stream(),
+        cuts in proptest::collection::vec(1_usize..600, 1..6),
+    ) {
+        let (read, _) = said(&stream, &[1]);
+        let (heard, sections) = said(&stream, &cuts);
+        prop_assert_eq!(&heard, &read);
+        // Who has one number has one version and the same fields.
+        let fields = |n: usize| read[n].0.split_once(" HTTP/").map(|(_, rest)| rest.split(" Asked").next());
+        for (n, section) in sections.iter().enumerate().filter(|(_, section)| section.is_some()) {
+            let first = sections.iter().position(|other| other == section).unwrap_or(n);
+            prop_assert_eq!(fields(n), fields(first));
+        }
+    }
+}
+
+#[test]
+fn requests_with_the_same_fields_have_one_number_whatever_they_ask_for() {
+    let one = "Host: a\r\nX-A: b\r\n\r\n";
+    let other = "Host: a\r\n\r\n";
+    let stream = [one, one, one, one, other, other, one].map(|fields| format!("GET / HTTP/1.1\r\n{fields}"));
+    let (said, sections) = said(stream.concat().as_bytes(), &[stream.concat().len()]);
+    assert_eq!(said.len(), stream.len());
+    let numbers: Vec<_> = sections.iter().map(|section| section.map_or(0, NonZeroU64::get)).collect();
+    assert_eq!(numbers, [0, 2, 2, 2, 5, 5, 7]);
 }
 
 #[test]

@@ -96,31 +96,36 @@ impl Head {
         }
     }
 
-    /// The length of the head and what it says; none if more bytes are needed.
+    /// What it says, once its length is known.
+    pub(super) const fn facts(&self) -> HeadFacts {
+        self.facts
+    }
+
+    /// The length of the head; none if more bytes are needed.
     pub(super) fn scan(
         &mut self,
         bytes: &[u8],
         bounds: &WireBounds,
         spans: &mut Spans,
         last: &mut Last,
-    ) -> Result<Option<(usize, HeadFacts)>, Bad> {
+    ) -> Result<Option<usize>, Bad> {
         let window = &bytes[..bytes.len().min(bounds.head_bytes)];
-        let head = self.read(window, bounds, spans, last)?;
-        if head.is_none() && window.len() == bounds.head_bytes {
+        let length = self.read(window, bounds, spans, last)?;
+        if length.is_none() && window.len() == bounds.head_bytes {
             let detail = "the head is longer than allowed";
             return Err(Bad { at: window.len(), reason: Reason::HeadTooLarge, detail });
         }
-        Ok(head)
+        Ok(length)
     }
 
-    /// Reads on part by part. A part that is complete leads to the next one.
+    /// Reads on part by part, and says where the head ends. A part that is complete leads to the next one.
     fn read(
         &mut self,
         window: &[u8],
         bounds: &WireBounds,
         spans: &mut Spans,
         last: &mut Last,
-    ) -> Result<Option<(usize, HeadFacts)>, Bad> {
+    ) -> Result<Option<usize>, Bad> {
         let lacks_more = matches!(self.place, Place::Start) && !self.read_start(window)?
             || matches!(self.place, Place::Method) && !self.read_method(window)?
             || matches!(self.place, Place::Target) && !self.read_target(window, bounds)?
@@ -131,9 +136,9 @@ impl Head {
         let begin = spans.section;
         let Some(section) = window.get(begin..) else { return Ok(None) };
         if matches!(self.place, Place::Again) {
-            if let Some((length, facts)) = last.again(section, self.facts.version_10) {
+            if let Some(length) = last.again(section, &mut self.facts) {
                 // The spans are those of the head before too.
-                return Ok(Some((begin + length, HeadFacts { method: self.facts.method, ..facts })));
+                return Ok(Some(begin + length));
             }
             self.place = Place::Fields;
             spans.fields.clear();
@@ -142,9 +147,9 @@ impl Head {
         let Some(length) = self.read_fields(section, bounds, spans).map_err(|bad| bad.behind(begin))? else {
             return Ok(None);
         };
-        let facts = self.finish(begin + length)?;
-        last.keep(&section[..length], facts);
-        Ok(Some((begin + length, facts)))
+        self.finish(begin + length)?;
+        last.keep(&section[..length], &self.facts);
+        Ok(Some(begin + length))
     }
 
     fn read_start(&mut self, window: &[u8]) -> Result<bool, Bad> {
@@ -312,14 +317,14 @@ impl Head {
     }
 
     /// The head ends at `end`, with its last LF.
-    fn finish(&self, end: usize) -> Result<HeadFacts, Bad> {
-        let mut facts = self.facts;
+    fn finish(&mut self, end: usize) -> Result<(), Bad> {
+        let facts = &mut self.facts;
         if !self.has_host && !facts.version_10 {
             return bad(end - 1, "no Host header");
         }
         // Without a body there is nothing to wait for (RFC 9110 section 10.1.1).
         facts.expect_continue &= !facts.has_no_body() && !facts.version_10;
-        Ok(facts)
+        Ok(())
     }
 }
 

@@ -34,22 +34,23 @@ struct Known {
 }
 
 impl Last {
-    /// The length of the section that `bytes` begin with, and what its head says, if it is the one before: in the same
-    /// version, and all of it is here.
-    pub(super) fn again(&mut self, bytes: &[u8], version_10: bool) -> Option<(usize, HeadFacts)> {
+    /// The length of the section that `bytes` begin with, if it is the one before, in the same version, and all of it is
+    /// here: then `facts` are what its head says, which has said its request line.
+    pub(super) fn again(&mut self, bytes: &[u8], facts: &mut HeadFacts) -> Option<usize> {
         self.repeated = false;
-        let Known { section, facts } = self.known.as_deref()?;
-        let here = bytes.get(..section.len())?;
+        let known = self.known.as_deref()?;
+        let here = bytes.get(..known.section.len())?;
         // Another client's key may stand in it, if a proxy brings the requests of both.
-        if facts.version_10 != version_10 || !octets::are_same_untold(here, section) {
+        if facts.version_10 != known.facts.version_10 || !octets::are_same_untold(here, &known.section) {
             return None;
         }
+        *facts = HeadFacts { method: facts.method, ..known.facts };
         (self.repeated, self.unlike) = (true, 1);
-        Some((section.len(), *facts))
+        Some(here.len())
     }
 
     /// A head with this section has passed, which is not the one before.
-    pub(super) fn keep(&mut self, section: &[u8], facts: HeadFacts) {
+    pub(super) fn keep(&mut self, section: &[u8], facts: &HeadFacts) {
         if self.unlike == MOST_UNLIKE {
             return;
         }
@@ -60,10 +61,10 @@ impl Last {
             self.known = None;
             return;
         }
-        let known = self.known.get_or_insert_with(|| Box::new(Known { section: Vec::new(), facts }));
+        let known = self.known.get_or_insert_with(|| Box::new(Known { section: Vec::new(), facts: *facts }));
         known.section.clear();
         known.section.extend_from_slice(section);
-        known.facts = facts;
+        known.facts = *facts;
     }
 
     /// Whether the head that passed said the same as the one before it.
