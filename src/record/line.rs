@@ -47,19 +47,23 @@ impl Line<'_> {
         out.push(b'"');
         let told = outcome.told.as_deref();
         part(out, key!("request_id"), told, Part::RequestId);
-        word(out, key!("service"), self.service.as_str());
+        word(out, key!("service"), self.service.as_str().as_bytes());
         self.addresses(out);
         if let Some(caller) = &outcome.caller {
             text(out, key!("caller"), outcome.caller_name().map(|name| &**name));
-            word(out, key!("caller_via"), caller.via);
+            word(out, key!("caller_via"), caller.via.as_bytes());
             text(out, key!("tier"), outcome.tier_name().map(|name| &**name));
         }
         let head = told.filter(|told| told.get(Part::Method).is_some());
         if let Some(head) = head {
-            part(out, key!("method"), told, Part::Method);
+            word(out, key!("method"), head.get(Part::Method).unwrap_or_default());
             part(out, key!("host"), told, Part::Host);
             out.extend_from_slice(key!("path"));
-            target(head, out, escape_json);
+            escape_json(path(head), out);
+            if let Some(query) = head.get(Part::Query) {
+                out.push(b'?');
+                escape_json(query, out);
+            }
             out.push(b'"');
         }
         if !outcome.tcp {
@@ -82,10 +86,10 @@ impl Line<'_> {
         took(out, key!("t_ttfb", bare), told.and_then(|told| told.first_byte));
         text(out, key!("tunnel_end"), outcome.tunnel.as_ref().map(|tunnel| tunnel.end.word()));
         if outcome.tcp {
-            word(out, key!("proto"), "TCP");
+            word(out, key!("proto"), b"TCP");
         }
         if let Some(head) = head {
-            word(out, key!("proto"), protocol(head.version));
+            word(out, key!("proto"), protocol(head.version).as_bytes());
             part(out, key!("user_agent"), told, Part::UserAgent);
         }
         if self.suppressed > 0 {
@@ -132,7 +136,7 @@ impl Line<'_> {
             escape_json(rule.name.as_bytes(), out);
             out.push(b'"');
             text(out, key!("rule_at"), Some(&rule.at));
-            word(out, key!("reason"), reason.word());
+            word(out, key!("reason"), reason.word().as_bytes());
             out.push(b'}');
         }
         out.push(b']');
@@ -153,9 +157,13 @@ impl Line<'_> {
         out.extend_from_slice(b"] \"");
         match told.and_then(|told| Some((told, told.get(Part::Method)?))) {
             Some((head, method)) => {
-                escape_combined(method, out);
+                out.extend_from_slice(method);
                 out.push(b' ');
-                target(head, out, escape_combined);
+                escape_combined(path(head), out);
+                if let Some(query) = head.get(Part::Query) {
+                    out.push(b'?');
+                    escape_combined(query, out);
+                }
                 out.push(b' ');
                 out.extend_from_slice(protocol(head.version).as_bytes());
             }
@@ -177,23 +185,19 @@ impl Line<'_> {
     }
 }
 
-fn target(head: &Told, out: &mut Vec<u8>, escape: fn(&[u8], &mut Vec<u8>)) {
-    if head.get(Part::Method) != Some(b"CONNECT") {
-        escape(head.get(Part::Path).unwrap_or_default(), out);
-    }
-    if let Some(query) = head.get(Part::Query) {
-        out.push(b'?');
-        escape(query, out);
-    }
+/// What CONNECT asks for has none.
+fn path(head: &Told) -> &[u8] {
+    let path = head.get(Part::Path).filter(|_| head.get(Part::Method) != Some(b"CONNECT"));
+    path.unwrap_or_default()
 }
 
 // Keys are copied in place, since each is known where it is written: hence always inlined, here and below.
 
-/// A word of ours or the name of a service: nothing in it has to be escaped.
+/// A word of ours, a method or the name of a service: nothing in it has to be escaped.
 #[inline(always)]
-fn word(out: &mut Vec<u8>, key: &[u8], word: &str) {
+fn word(out: &mut Vec<u8>, key: &[u8], word: &[u8]) {
     out.extend_from_slice(key);
-    out.extend_from_slice(word.as_bytes());
+    out.extend_from_slice(word);
     out.push(b'"');
 }
 
