@@ -32,7 +32,7 @@ mod certificate;
 mod prefixes;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// A longer key is hashed on every request instead of being remembered by its connection.
+/// A longer key is hashed whenever a connection asks for its caller, instead of being remembered.
 const LONGEST_REMEMBERED_KEY: usize = 256;
 
 /// One caller, as one request sees it. Belongs to the shard that made it; cheap to clone.

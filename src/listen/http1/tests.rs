@@ -150,19 +150,22 @@ fn understood(stream: &[u8], cuts: &[usize]) -> Vec<Understood> {
     })
 }
 
-async fn write_in_pieces(far: UnixStream, stream: &[u8], cuts: &[usize]) {
+/// Writes all and says that it is all; whoever waits for the answers has to hold what is returned.
+async fn write_in_pieces(far: UnixStream, stream: &[u8], cuts: &[usize]) -> tokio::net::UnixStream {
     let mut far = tokio::net::UnixStream::from_std(far).unwrap();
     let (mut rest, mut cuts) = (stream, cuts.iter().cycle());
     while !rest.is_empty() {
         let (piece, behind) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
         if far.write_all(piece).await.is_err() {
             // What came before has ended the connection.
-            return;
+            return far;
         }
         // The other side looks at what came before the next piece does.
         tokio::task::yield_now().await;
         rest = behind;
     }
+    let _ = far.shutdown().await;
+    far
 }
 
 fn a_request() -> impl Strategy<Value = (Vec<u8>, Understood)> {

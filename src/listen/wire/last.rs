@@ -5,6 +5,8 @@
 //! A section means the same wherever it stands, but for the version of its head, and the bounds of a connection stay
 //! as they are; so nothing else is asked here.
 
+use std::fmt;
+
 use super::HeadFacts;
 use crate::fields::octets;
 
@@ -26,7 +28,6 @@ pub(super) struct Last {
     unlike: u8,
 }
 
-#[derive(Debug)]
 struct Known {
     /// With the empty line that ends it.
     section: Vec<u8>,
@@ -75,6 +76,13 @@ impl Last {
     /// Whether it is kept what the head said that passed.
     pub(super) const fn is_kept(&self) -> bool {
         self.known.is_some()
+    }
+}
+
+/// Without the fields: a value may be somebody's secret.
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known").field("facts", &self.facts).finish_non_exhaustive()
     }
 }
 
