@@ -19,7 +19,7 @@ use crate::refusal::Refusal;
 pub(super) struct Memory {
     /// By what they showed, whatever it came with.
     pub(super) callers: CachedCaller,
-    learned: Option<Learned>,
+    learned: Option<Box<Learned>>,
 }
 
 /// What was learned from the fields of this number with the book of that number.
@@ -43,8 +43,8 @@ impl Visitor {
             return Seen::again(&head.fields, learned.sight);
         }
         let seen = look();
-        let book = book.number();
-        memory.learned = Some(Learned { section, book, sight: seen.sight(), caller: None });
+        let learned = Learned { section, book: book.number, sight: seen.sight(), caller: None };
+        memory.learned = Some(Box::new(learned));
         seen
     }
 
@@ -84,12 +84,12 @@ impl Visitor {
 
 /// What was learned of these fields, if nothing else was since.
 fn of<'a>(
-    learned: &'a mut Option<Learned>,
+    learned: &'a mut Option<Box<Learned>>,
     head: &RequestHead,
     book: &CallerBook,
 ) -> Option<&'a mut Learned> {
     let section = head.section?;
-    learned.as_mut().filter(|learned| learned.section == section && learned.book == book.number())
+    learned.as_deref_mut().filter(|learned| learned.section == section && learned.book == book.number)
 }
 
 #[cfg(test)]

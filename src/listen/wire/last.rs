@@ -13,8 +13,8 @@ use crate::fields::octets;
 /// The longest section that is kept, in bytes, for as long as its connection is in use.
 const LONGEST: usize = 4096;
 
-/// After so many heads in a row of which each said something else than the one before, nothing is kept any more: whoever
-/// says something new each time, as a proxy does for its many clients, pays nothing for those who do not.
+/// After so many heads in a row of which each said something else than the one before, nothing is kept any more:
+/// whoever says something new each time, as a proxy does for its many clients, pays nothing for those who do not.
 const MOST_UNLIKE: u8 = 8;
 
 /// What the head before said.
@@ -35,8 +35,8 @@ struct Known {
 }
 
 impl Last {
-    /// The length of the section that `bytes` begin with, if it is the one before, in the same version, and all of it is
-    /// here: then `facts` are what its head says, which has said its request line.
+    /// The length of the section that `bytes` begin with, if it is the one before, in the same version, and all of it
+    /// is here: then `facts`, which hold what the request line says, hold what the head says.
     pub(super) fn again(&mut self, bytes: &[u8], facts: &mut HeadFacts) -> Option<usize> {
         self.repeated = false;
         let known = self.known.as_deref()?;
