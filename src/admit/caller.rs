@@ -32,7 +32,7 @@ mod certificate;
 mod prefixes;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// A longer key is hashed on every request instead of being remembered by its connection.
+/// A longer key is hashed whenever a connection asks for its caller, instead of being remembered.
 const LONGEST_REMEMBERED_KEY: usize = 256;
 
 /// One caller, as one request sees it. Belongs to the shard that made it; cheap to clone.
@@ -144,7 +144,7 @@ struct PeerMemo {
 pub struct CallerBook {
     callers: Arc<Callers>,
     /// No two books of a process have the same.
-    number: u64,
+    pub(crate) number: u64,
     /// By the keyed hash of a digest; the digest itself is then compared in constant time.
     keys: HashMap<u64, Vec<([u8; 32], usize)>, foldhash::fast::FixedState>,
     /// By a name in a certificate.
@@ -281,11 +281,6 @@ impl CallerBook {
     /// The same for the peer of a connection, which remembers it.
     pub fn trusts(&self, peer: IpAddr, cached: &mut CachedCaller) -> bool {
         self.peer_memo(peer, cached).trusted
-    }
-
-    /// No two books of a process have the same.
-    pub const fn number(&self) -> u64 {
-        self.number
     }
 
     /// What the book was made from.

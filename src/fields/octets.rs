@@ -137,7 +137,8 @@ mod tests {
         let text: Vec<u8> = (0..67).collect();
         for length in 0..text.len() {
             let text = &text[..length];
-            assert!(are_same_untold(text, &text.to_vec()));
+            let copy = text.to_vec();
+            assert!(are_same_untold(text, &copy));
             assert!(!are_same_untold(text, &[text, b"a"].concat()));
             for at in 0..length {
                 let mut other = text.to_vec();

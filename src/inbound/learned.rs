@@ -19,7 +19,7 @@ use crate::refusal::Refusal;
 pub(super) struct Memory {
     /// By what they showed, whatever it came with.
     pub(super) callers: CachedCaller,
-    learned: Option<Learned>,
+    learned: Option<Box<Learned>>,
 }
 
 /// What was learned from the fields of this number with the book of that number.
@@ -43,8 +43,8 @@ impl Visitor {
             return Seen::again(&head.fields, learned.sight);
         }
         let seen = look();
-        let book = book.number();
-        memory.learned = Some(Learned { section, book, sight: seen.sight(), caller: None });
+        let learned = Learned { section, book: book.number, sight: seen.sight(), caller: None };
+        memory.learned = Some(Box::new(learned));
         seen
     }
 
@@ -71,7 +71,9 @@ impl Visitor {
         };
         match of(learned, head, book) {
             Some(Learned { caller: Some(caller), .. }) => {
-                debug_assert!(ask(callers).is_ok_and(|anew| anew.hash == caller.hash));
+                debug_assert!(
+                    ask(callers).is_ok_and(|anew| (anew.hash, anew.client) == (caller.hash, caller.client))
+                );
                 Ok(caller.clone())
             }
             Some(Learned { caller, .. }) => Ok(caller.insert(ask(callers)?).clone()),
@@ -82,10 +84,111 @@ impl Visitor {
 
 /// What was learned of these fields, if nothing else was since.
 fn of<'a>(
-    learned: &'a mut Option<Learned>,
+    learned: &'a mut Option<Box<Learned>>,
     head: &RequestHead,
     book: &CallerBook,
 ) -> Option<&'a mut Learned> {
     let section = head.section?;
-    learned.as_mut().filter(|learned| learned.section == section && learned.book == book.number())
+    learned.as_deref_mut().filter(|learned| learned.section == section && learned.book == book.number)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use http::HeaderName;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::admit::ledger::Ledger;
+    use crate::clock::ShardClock;
+    use crate::config::{self, Callers, Credential, UnknownKey};
+    use crate::inbound::Arrival;
+    use crate::message::Target;
+    use crate::service::{Desk, Place, Service};
+    use crate::shard::ShardId;
+
+    const SECTIONS: [&[(&str, &str)]; 6] = [
+        &[("host", "a"), ("x-api-key", "one")],
+        &[("host", "a"), ("x-api-key", "two")],
+        &[("x-token", "one"), ("host", "b"), ("content-length", "3"), ("te", "trailers")],
+        &[("host", "a"), ("x-forwarded-for", "203.0.113.5"), ("x-forwarded-host", "c")],
+        &[("host", "a"), ("x-api-key", "one"), ("x-api-key", "one")],
+        &[],
+    ];
+
+    fn books() -> Vec<CallerBook> {
+        let book = |change: fn(&mut Callers)| {
+            let mut callers = Arc::into_inner(config::plain_callers()).unwrap();
+            callers.identify = vec![Credential::ApiKey, Credential::Address];
+            callers.unknown_key = UnknownKey::Anonymous;
+            change(&mut callers);
+            CallerBook::new(Arc::new(callers))
+        };
+        vec![
+            book(|_| {}),
+            book(|callers| callers.api_key_header = HeaderName::from_static("x-token")),
+            book(|callers| callers.unknown_key = UnknownKey::Refuse),
+            book(|callers| callers.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()]),
+            book(|callers| callers.identify = vec![Credential::Address]),
+        ]
+    }
+
+    fn visitor() -> Rc<Visitor> {
+        let clock = ShardClock::new();
+        let callers = Arc::new(CallerBook::new(config::plain_callers()));
+        let ledger = Arc::new(Ledger::new(NonZeroUsize::new(64).unwrap()));
+        let service = Service::new((&Arc::new(config::plain_service()), None), &callers, &ledger, 1, None);
+        let place = Place::new(Desk::new(service, (ShardId(0), &clock), None, None), clock);
+        Visitor::new(Arrival::plain(([127, 0, 0, 1], 1).into()), place)
+    }
+
+    /// A request with these fields, whose number is known or not.
+    fn head(n: usize, numbered: bool) -> RequestHead {
+        let mut head = RequestHead::new(http::Method::GET, Target::default());
+        SECTIONS[n].iter().for_each(|(name, value)| head.fields.add(name, value.as_bytes()));
+        head.section = NonZeroU64::new(n as u64 + 1).filter(|_| numbered);
+        head
+    }
+
+    /// What is seen, and who calls.
+    fn learned(visitor: &Visitor, head: &RequestHead, book: &CallerBook) -> (Sight, Result<String, Refusal>) {
+        let trusted = book.is_trusted(visitor.arrival.peer.ip());
+        let seen = visitor.look(head, book, trusted);
+        let caller = visitor.identify(head, book, &seen);
+        (seen.sight(), caller.map(|caller| format!("{caller:?}")))
+    }
+
+    proptest! {
+        /// One connection, whose requests repeat their fields or not while the book of callers changes.
+        #[test]
+        fn what_was_learned_is_what_is_learned_anew(
+            requests in proptest::collection::vec((0..SECTIONS.len(), any::<bool>(), 0_usize..5), 1..40),
+        ) {
+            let (visitor, books) = (visitor(), books());
+            for (n, numbered, book) in requests {
+                let (head, book) = (head(n, numbered), &books[book]);
+                for _ in 0..2 {
+                    let (sight, caller) = learned(&visitor, &head, book);
+                    let (new_sight, new_caller) = learned(&self::visitor(), &head, book);
+                    prop_assert_eq!(sight, new_sight);
+                    let detail = |refused: Refusal| (refused.reason, refused.detail);
+                    prop_assert_eq!(caller.map_err(detail), new_caller.map_err(detail));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_was_refused_is_not_taken_for_somebody() {
+        let (visitor, books) = (visitor(), books());
+        let (known, refusing) = (&books[0], &books[2]);
+        assert!(learned(&visitor, &head(0, true), known).1.is_ok());
+        for _ in 0..2 {
+            assert!(learned(&visitor, &head(0, true), refusing).1.is_err());
+        }
+        assert!(learned(&visitor, &head(0, true), known).1.is_ok());
+    }
 }

@@ -30,9 +30,9 @@ fn what_is_asked_for_counts_and_not_what_was_asked_for_before() {
     for _ in 0..2 {
         assert_eq!(asked(&mut raw, &ask("GET", "/a?b=c"), 200), "a");
         assert_eq!(world.worker("a").last().target, "/a?b=c");
-        assert_eq!(asked(&mut raw, &ask("GET", "/admin/x"), 403), "denied");
+        assert_eq!(asked(&mut raw, &ask("GET", "/admin/x"), 403), "denied_by_rule");
         assert_eq!(asked(&mut raw, &ask("GET", "http://api.example.test/d"), 200), "a");
-        assert_eq!(asked(&mut raw, &ask("GET", "/a/../admin/x"), 403), "denied");
+        assert_eq!(asked(&mut raw, &ask("GET", "/a/../admin/x"), 403), "denied_by_rule");
     }
     assert_eq!(named(&world), "web");
     raw.answer(&ask("HEAD", "/a")).is(200);
@@ -93,7 +93,7 @@ fn who_calls_and_what_they_may_is_what_the_file_of_the_moment_says() {
     assert_eq!(world.worker("a").last().field("x-api-key"), None);
     // The same caller may no more, and then less.
     let denied = "permissions: { default: deny, rules: [{ allow: { callers: [office] } }] }";
-    assert_eq!(reloaded(&format!("{}{}", callers(), one_service(denied)), 403), "denied");
+    assert_eq!(reloaded(&format!("{}{}", callers(), one_service(denied)), 403), "denied_by_rule");
     let limited = "limits: { default: { rate: 1/h, burst: 1 } }";
     let limited = format!("{}{}", callers(), one_service(limited)).replace("tier: partner", "");
     world.reload(&buckler, &limited);

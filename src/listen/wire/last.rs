@@ -5,14 +5,16 @@
 //! A section means the same wherever it stands, but for the version of its head, and the bounds of a connection stay
 //! as they are; so nothing else is asked here.
 
+use std::fmt;
+
 use super::HeadFacts;
 use crate::fields::octets;
 
 /// The longest section that is kept, in bytes, for as long as its connection is in use.
 const LONGEST: usize = 4096;
 
-/// After so many heads in a row of which each said something else than the one before, nothing is kept any more: whoever
-/// says something new each time, as a proxy does for its many clients, pays nothing for those who do not.
+/// After so many heads in a row of which each said something else than the one before, nothing is kept any more:
+/// whoever says something new each time, as a proxy does for its many clients, pays nothing for those who do not.
 const MOST_UNLIKE: u8 = 8;
 
 /// What the head before said.
@@ -26,7 +28,6 @@ pub(super) struct Last {
     unlike: u8,
 }
 
-#[derive(Debug)]
 struct Known {
     /// With the empty line that ends it.
     section: Vec<u8>,
@@ -34,8 +35,8 @@ struct Known {
 }
 
 impl Last {
-    /// The length of the section that `bytes` begin with, if it is the one before, in the same version, and all of it is
-    /// here: then `facts` are what its head says, which has said its request line.
+    /// The length of the section that `bytes` begin with, if it is the one before, in the same version, and all of it
+    /// is here: then `facts`, which hold what the request line says, hold what the head says.
     pub(super) fn again(&mut self, bytes: &[u8], facts: &mut HeadFacts) -> Option<usize> {
         self.repeated = false;
         let known = self.known.as_deref()?;
@@ -75,6 +76,13 @@ impl Last {
     /// Whether it is kept what the head said that passed.
     pub(super) const fn is_kept(&self) -> bool {
         self.known.is_some()
+    }
+}
+
+/// Without the fields: a value may be somebody's secret.
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known").field("facts", &self.facts).finish_non_exhaustive()
     }
 }
 
