@@ -126,6 +126,7 @@ impl Head {
         spans: &mut Spans,
         last: &mut Last,
     ) -> Result<Option<usize>, Bad> {
+        let line_again = matches!(self.place, Place::Start) && self.begins_again(window, spans, last);
         let lacks_more = matches!(self.place, Place::Start) && !self.read_start(window)?
             || matches!(self.place, Place::Method) && !self.read_method(window)?
             || matches!(self.place, Place::Target) && !self.read_target(window, bounds)?
@@ -137,7 +138,10 @@ impl Head {
         let Some(section) = window.get(begin..) else { return Ok(None) };
         if matches!(self.place, Place::Again) {
             if let Some(length) = last.again(section, &mut self.facts) {
-                // The spans are those of the head before too.
+                // The spans of the fields are those of the head before too.
+                if !line_again {
+                    last.keep_line(&window[..begin], &self.facts);
+                }
                 return Ok(Some(begin + length));
             }
             self.place = Place::Fields;
@@ -148,8 +152,19 @@ impl Head {
             return Ok(None);
         };
         self.finish(begin + length)?;
-        last.keep(&section[..length], &self.facts);
+        last.keep(&window[..begin], &section[..length], &self.facts);
         Ok(Some(begin + length))
+    }
+
+    /// Whether it begins with the request line before, whose spans are there still.
+    fn begins_again(&mut self, window: &[u8], spans: &Spans, last: &Last) -> bool {
+        if !last.line_again(window, &mut self.facts) {
+            return false;
+        }
+        self.method = spans.method.clone();
+        (self.target.begin, self.target.end) = (spans.target.start, spans.target.end);
+        self.place = Place::Again;
+        true
     }
 
     fn read_start(&mut self, window: &[u8]) -> Result<bool, Bad> {

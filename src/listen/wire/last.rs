@@ -1,16 +1,17 @@
-//! The section of fields that the head before had, and what it said. A client says nearly the same on each request of
-//! a kept connection (RFC 7541 section 1 rests HPACK on it), and most of them the very same bytes: those were judged
-//! as a whole, and what they said they say again. Whatever differs in a byte is read like any other.
+//! The request line and the section of fields that the head before had, and what they said. A client says nearly the
+//! same on each request of a kept connection (RFC 7541 section 1 rests HPACK on it), and most of them the very same
+//! bytes: those were judged as a whole, and what they said they say again. Whoever polls, or asks anew as often as it
+//! is refused, says the same line too. Whatever differs in a byte is read like any other.
 //!
-//! A section means the same wherever it stands, but for the version of its head, and the bounds of a connection stay
-//! as they are; so nothing else is asked here.
+//! A line means the same each time; a section means the same wherever it stands, but for the version of its head. The
+//! bounds of a connection stay as they are; so nothing else is asked here.
 
 use std::fmt;
 
 use super::HeadFacts;
 use crate::fields::octets;
 
-/// The longest section that is kept, in bytes, for as long as its connection is in use.
+/// The longest section that is kept, and the longest line, in bytes, for as long as their connection is in use.
 const LONGEST: usize = 4096;
 
 /// After so many heads in a row of which each said something else than the one before, nothing is kept any more:
@@ -29,12 +30,35 @@ pub(super) struct Last {
 }
 
 struct Known {
+    /// With the CRLF that ends it, and with an empty line before it, if there was one. Empty: it is not kept.
+    line: Vec<u8>,
     /// With the empty line that ends it.
     section: Vec<u8>,
+    /// Of both.
     facts: HeadFacts,
 }
 
 impl Last {
+    /// Whether `bytes` begin with the request line before: then `facts` are what it says.
+    pub(super) fn line_again(&self, bytes: &[u8], facts: &mut HeadFacts) -> bool {
+        let Some(known) = &self.known else { return false };
+        let again = !known.line.is_empty() && bytes.starts_with(&known.line);
+        if again {
+            (facts.method, facts.version_10) = (known.facts.method, known.facts.version_10);
+        }
+        again
+    }
+
+    /// A head has passed whose section was the one before, and whose line was not.
+    pub(super) fn keep_line(&mut self, line: &[u8], facts: &HeadFacts) {
+        let Some(known) = &mut self.known else { return };
+        known.facts.method = facts.method;
+        known.line.clear();
+        if line.len() <= LONGEST {
+            known.line.extend_from_slice(line);
+        }
+    }
+
     /// The length of the section that `bytes` begin with, if it is the one before, in the same version, and all of it
     /// is here: then `facts`, which hold what the request line says, hold what the head says.
     pub(super) fn again(&mut self, bytes: &[u8], facts: &mut HeadFacts) -> Option<usize> {
@@ -50,8 +74,8 @@ impl Last {
         Some(here.len())
     }
 
-    /// A head with this section has passed, which is not the one before.
-    pub(super) fn keep(&mut self, section: &[u8], facts: &HeadFacts) {
+    /// A head with this line and this section has passed, which is not the one before.
+    pub(super) fn keep(&mut self, line: &[u8], section: &[u8], facts: &HeadFacts) {
         if self.unlike == MOST_UNLIKE {
             return;
         }
@@ -62,10 +86,12 @@ impl Last {
             self.known = None;
             return;
         }
-        let known = self.known.get_or_insert_with(|| Box::new(Known { section: Vec::new(), facts: *facts }));
+        let known = || Box::new(Known { line: Vec::new(), section: Vec::new(), facts: *facts });
+        let known = self.known.get_or_insert_with(known);
         known.section.clear();
         known.section.extend_from_slice(section);
         known.facts = *facts;
+        self.keep_line(line, facts);
     }
 
     /// Whether the head that passed said the same as the one before it.
@@ -88,7 +114,7 @@ impl fmt::Debug for Known {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Event, Wire, WireBounds};
+    use super::super::{Event, MethodKind, Wire, WireBounds};
     use super::*;
 
     fn wire() -> Wire {
@@ -102,6 +128,11 @@ mod tests {
         assert!(matches!(scan.event, Event::Head(_)) && scan.pass == head.len());
         let spans = wire.spans();
         assert_eq!(&head[spans.section..], format!("{section}\r\n"));
+        let parts = [&head[spans.method.clone()], &head[spans.target.clone()]];
+        assert_eq!(parts[..], line.trim_start().split(' ').take(2).collect::<Vec<_>>());
+        let Event::Head(facts) = scan.event else { unreachable!() };
+        assert_eq!(facts.version_10, line.ends_with("1.0"));
+        assert_eq!(facts.method == MethodKind::Get, line.trim_start().starts_with("GET "));
         assert_eq!(spans.fields.len(), section.lines().count());
         wire.pass_end();
         wire.repeats()
@@ -138,6 +169,33 @@ mod tests {
             assert!(!is_known(&mut wire, line, fields), "{line} {fields}");
             assert!(is_known(&mut wire, line, fields), "{line} {fields}");
             assert!(!is_known(&mut wire, LINE, FIELDS), "only one is kept");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_said_again_says_the_same_with_whatever_fields() {
+        let mut wire = wire();
+        let lines =
+            [LINE, LINE, LINE, "POST /a HTTP/1.1", "POST /a HTTP/1.1", "\r\nPOST /a HTTP/1.1", LINE, LINE];
+        for (n, line) in lines.into_iter().enumerate() {
+            assert_eq!(is_known(&mut wire, line, FIELDS), n > 1);
+        }
+        // Other fields behind the same line, fewer of them, and of another version behind one that begins like it.
+        assert!(!is_known(&mut wire, LINE, "Host: b\r\n"));
+        assert!(!is_known(&mut wire, "GET / HTTP/1.0", "Host: b\r\n"));
+        assert!(!is_known(&mut wire, LINE, "Host: b\r\n"));
+        let fault = wire.scan(format!("{LINE}\r\nHost b\r\n\r\n").as_bytes()).unwrap_err();
+        assert_eq!((fault.method, fault.target), (0..3, 4..5), "the log is told of the line");
+    }
+
+    #[test]
+    fn a_long_line_is_not_kept() {
+        let mut wire = Wire::new(WireBounds { head_bytes: 1 << 14, head_fields: 8, uri_bytes: 1 << 13 });
+        let line = |bytes: usize| format!("GET /{} HTTP/1.1", "a".repeat(bytes - 16));
+        for (n, bytes) in
+            [LONGEST, LONGEST, LONGEST, LONGEST + 1, LONGEST + 1, LONGEST].into_iter().enumerate()
+        {
+            assert_eq!(is_known(&mut wire, &line(bytes), FIELDS), n > 1);
         }
     }
 
