@@ -348,9 +348,9 @@ impl Drop for Fields {
 
 impl Clone for Fields {
     fn clone(&self) -> Self {
-        let mut fields = Self::new();
-        fields.all_mut().copy(self.all());
-        fields
+        let mut all = Section::spare();
+        all.copy(self.all());
+        Self(Some(all))
     }
 }
 

@@ -87,10 +87,11 @@ impl Form {
         self
     }
 
-    /// Fills in all gaps, with a word for each: whoever has them knows that none could end its line.
-    pub fn fill(&mut self, words: &[&[u8]]) {
-        debug_assert!(words.iter().all(|word| is_value(word)));
-        self.0.fill(words);
+    /// Fills in a gap: whoever has the word knows that it could not end its line.
+    #[inline]
+    pub fn put(&mut self, gap: usize, word: &[u8]) {
+        debug_assert!(is_value(word));
+        self.0.put(gap, word);
     }
 }
 
@@ -98,7 +99,8 @@ impl Fields {
     /// Adds the lines of `form` behind the others, with these words in its gaps, one for each: whoever has them knows
     /// that none could end its line.
     pub fn fill(&mut self, form: &mut Form, words: &[&[u8]]) {
-        form.fill(words);
+        debug_assert!(words.iter().all(|word| is_value(word)));
+        form.0.fill(words);
         self.add_form(form);
     }
 

@@ -84,10 +84,10 @@ impl Section {
         self.names & bit(name.as_bytes()) != 0
     }
 
-    /// Becomes a copy of `other`.
+    /// Makes an empty one the same as another.
     pub(super) fn copy(&mut self, other: &Self) {
-        self.text.clone_from(&other.text);
-        self.lines.clone_from(&other.lines);
+        self.text.extend_from_slice(&other.text);
+        self.lines.extend_from_slice(&other.lines);
         (self.names, self.never_indexed) = (other.names, other.never_indexed);
     }
 

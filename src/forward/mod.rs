@@ -46,7 +46,7 @@ pub use answer::Answer;
 use budget::Budget;
 pub use choice::Reserved;
 use early::Early;
-use http1::{Heads, unasked};
+use http1::{Heads, unasked, withheld};
 use pool::{ConnectFailure, ConnectTerms, ConnectionBound, EveryLane, Lanes};
 use proxy_header::Spoken;
 use refused::not_connected;
@@ -169,7 +169,7 @@ impl Route {
         &self,
         order: &mut Order,
         mut reserved: Reserved,
-        call: Call<'_>,
+        call: &Call<'_>,
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Refusal> {
         self.earn_retries();
@@ -189,7 +189,10 @@ impl Route {
                 }
             };
             let failed = match attempt {
-                Ok(answer) => return Ok(self.decided(answer, call.group)),
+                Ok(answer) => {
+                    self.decided(&answer, call.group);
+                    return Ok(answer);
+                }
                 Err(failed) => failed,
             };
             if !self.once_more(&mut tries, (chosen, failed), call, outcome).await {
@@ -198,7 +201,10 @@ impl Route {
         }
         let blamed = tries.is_any_blamed();
         match tries.into_last() {
-            Ok(answer) => Ok(self.decided(answer, call.group)),
+            Ok(answer) => {
+                self.decided(&answer, call.group);
+                Ok(answer)
+            }
             Err(refusal) => {
                 self.gave_up(&refusal, blamed, call.group);
                 Err(refusal)
