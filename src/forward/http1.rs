@@ -134,13 +134,17 @@ impl Route {
         }
         headers::pass_on(&mut head.fields, status, head.version);
         let (mut body, keeps) = (Body::new(head.framing, self.heads.most()), head.keeps);
-        if let Some(page) = body.take_whole(&mut link.inflow.ahead) {
+        let whole = match link.inflow.came.take() {
+            Some(came) => Some(Answer::Came(came)),
+            None => body.take_whole(&mut link.inflow.ahead).map(Answer::Own),
+        };
+        if let Some(whole) = whole {
             active.complete();
             if rest.is_none() && keeps {
                 active.give_back(link);
             }
             active.answered(status);
-            return Ok(head.with(Answer::Own(page)));
+            return Ok(head.with(whole));
         }
         let silence = Silence::new(self.timeouts.idle, call.until);
         let mut streaming = Streaming::new(body, (link, keeps), (rest, upload.clone()), active, silence);

@@ -24,6 +24,7 @@ pub mod upgrade;
 pub mod upload;
 mod verdict;
 pub mod websocket;
+pub mod whole;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -268,7 +268,7 @@ impl Route {
                 streaming.active().decides(verdict::of_service(status, grpc), group);
             }
             Answer::Switched(side) => side.active().decides(verdict::of_service(status, None), group),
-            Answer::Own(_) => match verdict::of_service(status, None) {
+            Answer::Own(_) | Answer::Came(_) => match verdict::of_service(status, None) {
                 verdict::Verdict::Good => self.workers.requests.of(self.shard).of(group).good.add(1),
                 verdict::Verdict::Bad => self.workers.requests.of(self.shard).of(group).bad.add(1),
             },

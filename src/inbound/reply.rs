@@ -16,6 +16,7 @@ use crate::clock::Moment;
 use crate::forward::Answer;
 use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms};
 use crate::forward::upload::UploadWatch;
+use crate::forward::whole::Whole;
 use crate::record::{End, Outcome};
 use crate::refusal::{self, Reason, Refusal};
 use crate::service::Desk;
@@ -94,16 +95,15 @@ impl Reply {
     }
 
     /// All of its body, if it is here. Nothing is left of it then.
-    pub fn take_whole(&mut self) -> Option<Bytes> {
-        let Answer::Own(page) = &mut self.answer else { return None };
-        let (page, held) = (page.take()?, &mut *self.held);
-        held.outcome.bytes_out(page.len() as u64);
+    pub fn take_whole(&mut self) -> Option<Whole> {
+        let (whole, held) = (self.answer.take_whole()?, &mut *self.held);
+        held.outcome.bytes_out(whole.len() as u64);
         held.outcome.ended(End::Complete);
         if held.one_at_a_time {
             // All of it came with its head, when the clock was read.
             held.outcome.over(held.busy.visitor().now());
         }
-        Some(page)
+        Some(whole)
     }
 
     /// Keeps the request's body going while the client takes nothing of the answer.
@@ -130,8 +130,8 @@ impl Body for Reply {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
         let this = self.get_mut();
-        if let Some(page) = this.take_whole() {
-            return Poll::Ready(Some(Ok(Frame::data(page))));
+        if let Some(whole) = this.take_whole() {
+            return Poll::Ready(Some(Ok(Frame::data(whole.into_bytes()))));
         }
         let held = &mut *this.held;
         if held.cut {
