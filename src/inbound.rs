@@ -182,8 +182,9 @@ async fn pass(
         spoken: visitor.spoken(service.config.send_proxy_protocol),
         upgrade: wish.as_ref(),
     };
-    let response = desk.route.send(order, reserved, call, &mut journey.held.outcome).await?;
-    unmisleading(&order.head, response)
+    let response = desk.route.send(order, reserved, &call, &mut journey.held.outcome).await?;
+    is_not_misleading(&order.head, &response)?;
+    Ok(response)
 }
 
 /// Notes how the caller stands with its rate, admitted or not, and keeps what was granted; but for the place at the
@@ -211,14 +212,14 @@ fn note_shadows(outcome: &mut Outcome, shadows: &[Shadow]) {
     }
 }
 
-/// The worker's answer, unless the client would take it for an agreement to go on with another protocol.
-fn unmisleading(asked: &RequestHead, response: Response<Answer>) -> Result<Response<Answer>, Refusal> {
+/// Whether the client would not take the worker's answer for an agreement to go on with another protocol.
+fn is_not_misleading(asked: &RequestHead, response: &Response<Answer>) -> Result<(), Refusal> {
     let switched = matches!(response.body, Answer::Switched(_));
     if !switched && upgrade::is_misleading(asked, response.head.status) {
         let detail = "the worker did not agree to go on with another protocol";
         return Err(Refusal::new(Reason::WorkerProtocol, detail));
     }
-    Ok(response)
+    Ok(())
 }
 
 /// A body that says it is longer than allowed is refused before anything of it is sent.

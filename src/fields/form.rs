@@ -95,12 +95,6 @@ impl Form {
     pub fn after(&self, gap: usize) -> &[u8] {
         &self.section.text[self.gaps[gap].1..]
     }
-
-    /// Fills in the first gaps, with a word for each.
-    #[inline]
-    pub fn fill(&mut self, words: &[&[u8]]) {
-        words.iter().enumerate().for_each(|(gap, word)| self.put(gap, word));
-    }
 }
 
 impl Fields {

@@ -15,6 +15,7 @@ use super::http1::outgoing::Stop;
 use super::pool::Link;
 use super::tunnel::WorkerSide;
 use super::upload::UploadWatch;
+use super::whole::{Came, Whole};
 use super::{Active, headers, http2};
 use crate::clock::Moment;
 use crate::refusal::{Reason, Refusal};
@@ -25,6 +26,8 @@ pub enum Answer {
     /// All of it is here: a page of Buckler's own, or what a worker sent together with its head. Nothing of the worker
     /// is held any more, neither a connection nor a place.
     Own(Option<Bytes>),
+    /// The same of a worker, and short.
+    Came(Came),
     /// What a worker sends, on a connection of its own.
     Worker(Box<Streaming>),
     /// Nothing more of HTTP: the worker agreed to go on with another protocol.
@@ -273,10 +276,22 @@ impl Answer {
         }
     }
 
+    /// All of it, if it is here. Nothing is left of it then.
+    pub fn take_whole(&mut self) -> Option<Whole> {
+        match self {
+            Self::Own(page) => page.take().map(Whole::Bytes),
+            Self::Came(_) => match std::mem::replace(self, Self::Own(None)) {
+                Self::Came(came) => Some(Whole::Came(came)),
+                _ => None,
+            },
+            Self::Worker(_) | Self::Switched(_) | Self::Shared(_) => None,
+        }
+    }
+
     /// Keeps the request's body going while nobody asks for the next piece of the answer.
     pub fn drive(&mut self, cx: &mut Context<'_>) {
         match self {
-            Self::Own(_) | Self::Switched(_) => {}
+            Self::Own(_) | Self::Came(_) | Self::Switched(_) => {}
             // What breaks it is told with the next piece.
             Self::Worker(streaming) => drop(streaming.send_on(cx)),
             Self::Shared(streaming) => streaming.drive(cx),
@@ -289,8 +304,11 @@ impl Body for Answer {
     type Error = Refusal;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
-        let mut polled = match self.get_mut() {
-            Self::Own(page) => Poll::Ready(page.take().map(|bytes| Ok(Frame::data(bytes)))),
+        let answer = self.get_mut();
+        let mut polled = match answer {
+            Self::Own(_) | Self::Came(_) => {
+                Poll::Ready(answer.take_whole().map(|whole| Ok(Frame::data(whole.into_bytes()))))
+            }
             Self::Worker(streaming) => streaming.poll_piece(cx),
             Self::Switched(_) => Poll::Ready(None),
             Self::Shared(streaming) => streaming.poll_piece(cx),
@@ -306,6 +324,7 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(page) => page.as_ref().is_none_or(Bytes::is_empty),
+            Self::Came(came) => came.is_empty(),
             Self::Worker(streaming) => streaming.first.is_none() && streaming.link.is_none(),
             Self::Switched(_) => true,
             Self::Shared(streaming) => streaming.is_end_stream(),
@@ -315,6 +334,7 @@ impl Body for Answer {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(page) => SizeHint::with_exact(page.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Came(came) => SizeHint::with_exact(came.len() as u64),
             Self::Worker(streaming) => streaming.size_hint(),
             Self::Switched(_) => SizeHint::with_exact(0),
             Self::Shared(streaming) => streaming.size_hint(),

@@ -27,17 +27,17 @@ pub(super) struct Chosen {
     /// The request's place there. The attempt takes it along to its last byte.
     pub(super) seat: Seat,
     /// The attempt tries a worker that returns; kept until it has shown how it is.
-    _trial: Option<Trial>,
+    _trial: Option<Box<Trial>>,
 }
 
 /// A worker and a place there for the first attempt, had before the request was charged; or nothing, where places are
 /// not bounded.
 #[derive(Debug, Default)]
-pub struct Reserved(Option<Chosen>);
+pub struct Reserved(Option<Box<Chosen>>);
 
 impl Reserved {
-    pub(super) const fn take(&mut self) -> Option<Chosen> {
-        self.0.take()
+    pub(super) fn take(&mut self) -> Option<Chosen> {
+        self.0.take().map(|chosen| *chosen)
     }
 }
 
@@ -63,7 +63,7 @@ impl Route {
     ) -> Result<Reserved, Refusal> {
         let mut tries = Tries::begin(outcome.begun().plus(outcome.has_queued()));
         if let Some(chosen) = self.next(&mut tries, key, until, outcome).await {
-            return Ok(Reserved(Some(chosen)));
+            return Ok(Reserved(Some(Box::new(chosen))));
         }
         let refusal = tries.into_refusal();
         // That there is nobody is found, and told, when it is to be sent.
@@ -155,7 +155,7 @@ impl Route {
         };
         let set = picker.set();
         let Some(member) = set.members.get(pick.index) else { return Choice::Nobody };
-        let trial = pick.trial.then(|| self.workers.trial(&member.worker, now));
+        let trial = pick.trial.then(|| Box::new(self.workers.trial(&member.worker, now)));
         if tries.bars(&member.worker.address) {
             return Choice::Nobody;
         }

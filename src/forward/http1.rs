@@ -9,7 +9,6 @@ mod lines;
 pub(super) mod outgoing;
 
 use std::future::poll_fn;
-use std::rc::Rc;
 
 use http::StatusCode;
 
@@ -38,10 +37,10 @@ impl Route {
         &self,
         chosen: &mut Chosen,
         order: &mut Order,
-        (tries, call): (&Tries, Call<'_>),
+        (tries, call): (&Tries, &Call<'_>),
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Box<Failed>> {
-        let lane = Rc::clone(&chosen.lane);
+        let Chosen { lane, seat, .. } = chosen;
         let spoken = self.tells.then_some(call.spoken);
         let idle = if tries.fresh { None } else { lane.idle(tries.now, spoken) };
         let mut link = match idle {
@@ -49,12 +48,12 @@ impl Route {
             None => {
                 // In a box: connecting is rare, and its state would make every request's larger.
                 let fair = (call.fair(outcome), tries.now);
-                let link = Box::pin(self.connect(&lane, spoken, fair)).await.map_err(Failed::unconnected)?;
+                let link = Box::pin(self.connect(lane, spoken, fair)).await.map_err(Failed::unconnected)?;
                 outcome.connected(self.clock.refresh().since(tries.now));
                 link
             }
         };
-        let active = Active::begin(&lane, self, std::mem::take(&mut chosen.seat), call.fair(outcome));
+        let active = Active::begin(lane, self, std::mem::take(seat), call.fair(outcome));
         self.tell_deadline(order, call.until);
         let (upload, idempotent) = (order.body.watch(), headers::idempotent(&order.head.method));
         let may = link.reused() || tries.sent() + 1 < self.retries.attempts;
@@ -72,8 +71,11 @@ impl Route {
                 }
                 self.workers.connected(&lane.worker, now);
                 let answer = self.begin_answer((link, active), head, (rest, &upload), call)?;
+                if !self.is_unwanted(&answer, &upload) {
+                    return Ok(answer);
+                }
                 let whole = || may && idempotent && restored(order, &upload);
-                return self.unless_unwanted(answer, whole, &upload);
+                return withheld(answer, whole, &upload);
             }
             Err(broken) => broken,
         };
@@ -117,7 +119,7 @@ impl Route {
         (mut link, active): (Box<Link>, Active),
         mut head: Head,
         (rest, upload): (Option<Box<Rest>>, &UploadWatch),
-        call: Call<'_>,
+        call: &Call<'_>,
     ) -> Result<Response<Answer>, Box<Failed>> {
         let status = head.status;
         if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -132,13 +134,17 @@ impl Route {
         }
         headers::pass_on(&mut head.fields, status, head.version);
         let (mut body, keeps) = (Body::new(head.framing, self.heads.most()), head.keeps);
-        if let Some(page) = body.take_whole(&mut link.inflow.ahead) {
+        let whole = match link.inflow.came.take() {
+            Some(came) => Some(Answer::Came(came)),
+            None => body.take_whole(&mut link.inflow.ahead).map(Answer::Own),
+        };
+        if let Some(whole) = whole {
             active.complete();
             if rest.is_none() && keeps {
                 active.give_back(link);
             }
             active.answered(status);
-            return Ok(head.with(Answer::Own(page)));
+            return Ok(head.with(whole));
         }
         let silence = Silence::new(self.timeouts.idle, call.until);
         let mut streaming = Streaming::new(body, (link, keeps), (rest, upload.clone()), active, silence);
@@ -147,34 +153,39 @@ impl Route {
         Ok(head.with(streaming.into_answer()))
     }
 
-    /// The answer, unless its status is one of `retries.on` and the request can be sent once more: then it is what the
-    /// client gets if nothing better comes. If it is all here already, its connection and its place at the worker are
-    /// free; otherwise both are held until that is known.
-    pub(super) fn unless_unwanted(
-        &self,
-        answer: Response<Answer>,
-        whole: impl FnOnce() -> bool,
-        upload: &UploadWatch,
-    ) -> Result<Response<Answer>, Box<Failed>> {
-        if self.retries.on.is_empty() || !self.retries.on.contains(&answer.head.status) {
+    /// Whether its status is one of `retries.on`. If not, nothing of the request is kept for another attempt.
+    pub(super) fn is_unwanted(&self, answer: &Response<Answer>, upload: &UploadWatch) -> bool {
+        let is_unwanted = self.retries.on.contains(&answer.head.status);
+        if !is_unwanted {
             upload.keep(false);
-            return Ok(answer);
         }
-        let answer = answer.map(Answer::settled);
-        if !whole() {
-            upload.keep(false);
-            return Ok(answer);
-        }
-        Err(Box::new(Failed {
-            reached: Reached::Answered,
-            reused: false,
-            whole: true,
-            // Of another one nothing is kept.
-            idempotent: true,
-            blamed: false,
-            last: Ok(answer),
-        }))
+        is_unwanted
     }
+}
+
+/// An answer that is unwanted: if the request can be sent once more, it is what the client gets if nothing better
+/// comes. If it is all here already, its connection and its place at the worker are free; otherwise both are held until
+/// that is known.
+#[cold]
+pub(super) fn withheld(
+    answer: Response<Answer>,
+    whole: impl FnOnce() -> bool,
+    upload: &UploadWatch,
+) -> Result<Response<Answer>, Box<Failed>> {
+    let answer = answer.map(Answer::settled);
+    if !whole() {
+        upload.keep(false);
+        return Ok(answer);
+    }
+    Err(Box::new(Failed {
+        reached: Reached::Answered,
+        reused: false,
+        whole: true,
+        // Of another one nothing is kept.
+        idempotent: true,
+        blamed: false,
+        last: Ok(answer),
+    }))
 }
 
 /// Whether the request is whole again: nothing of its body was taken, and nobody else has it.

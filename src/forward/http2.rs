@@ -29,7 +29,7 @@ use super::pool::{ConnectFailure, Lane};
 use super::retry::Reached;
 use super::tries::{Failed, Tries};
 use super::upload::{Upload, UploadWatch};
-use super::{Active, Answer, Call, Fair, Order, Route, headers, in_time, not_connected, unasked};
+use super::{Active, Answer, Call, Fair, Order, Route, headers, in_time, not_connected, unasked, withheld};
 use crate::clock::Moment;
 use crate::fields::{self, Fields};
 use crate::message::{Response, ResponseHead};
@@ -42,7 +42,7 @@ impl Route {
         &self,
         chosen: &mut Chosen,
         order: &mut Order,
-        (tries, call): (&Tries, Call<'_>),
+        (tries, call): (&Tries, &Call<'_>),
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Box<Failed>> {
         let lane = Rc::clone(&chosen.lane);
@@ -69,8 +69,11 @@ impl Route {
                 }
                 self.workers.connected(&lane.worker, now);
                 let answer = self.begin_answer_http2((slot, pump), response, &upload, active, call)?;
+                if !self.is_unwanted(&answer, &upload) {
+                    return Ok(answer);
+                }
                 let whole = || idempotent && put_back(order, upload.take_back());
-                return self.unless_unwanted(answer, whole, &upload);
+                return withheld(answer, whole, &upload);
             }
             Err(broken) => broken,
         };
@@ -139,7 +142,7 @@ impl Route {
         response: http::Response<RecvStream>,
         upload: &UploadWatch,
         active: Active,
-        call: Call<'_>,
+        call: &Call<'_>,
     ) -> Result<Response<Answer>, Box<Failed>> {
         let (parts, body) = response.into_parts();
         let status = parts.status;

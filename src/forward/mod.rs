@@ -24,6 +24,7 @@ pub mod upgrade;
 pub mod upload;
 mod verdict;
 pub mod websocket;
+pub mod whole;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -46,7 +47,7 @@ pub use answer::Answer;
 use budget::Budget;
 pub use choice::Reserved;
 use early::Early;
-use http1::{Heads, unasked};
+use http1::{Heads, unasked, withheld};
 use pool::{ConnectFailure, ConnectTerms, ConnectionBound, EveryLane, Lanes};
 use proxy_header::Spoken;
 use refused::not_connected;
@@ -169,7 +170,7 @@ impl Route {
         &self,
         order: &mut Order,
         mut reserved: Reserved,
-        call: Call<'_>,
+        call: &Call<'_>,
         outcome: &mut Outcome,
     ) -> Result<Response<Answer>, Refusal> {
         self.earn_retries();
@@ -189,7 +190,10 @@ impl Route {
                 }
             };
             let failed = match attempt {
-                Ok(answer) => return Ok(self.decided(answer, call.group)),
+                Ok(answer) => {
+                    self.decided(&answer, call.group);
+                    return Ok(answer);
+                }
                 Err(failed) => failed,
             };
             if !self.once_more(&mut tries, (chosen, failed), call, outcome).await {
@@ -198,7 +202,10 @@ impl Route {
         }
         let blamed = tries.is_any_blamed();
         match tries.into_last() {
-            Ok(answer) => Ok(self.decided(answer, call.group)),
+            Ok(answer) => {
+                self.decided(&answer, call.group);
+                Ok(answer)
+            }
             Err(refusal) => {
                 self.gave_up(&refusal, blamed, call.group);
                 Err(refusal)

@@ -71,7 +71,8 @@ pub(super) struct Tries {
     /// Whether anything is held against a worker.
     blamed: bool,
     asked: Asked,
-    last: Result<Response<Answer>, Refusal>,
+    /// What the client gets if nothing better comes. None: nobody could be asked.
+    last: Option<Result<Response<Answer>, Refusal>>,
 }
 
 impl Tries {
@@ -84,7 +85,7 @@ impl Tries {
             replayed: false,
             blamed: false,
             asked: Asked::default(),
-            last: Err(no_workers()),
+            last: None,
         }
     }
 
@@ -120,7 +121,7 @@ impl Tries {
 
     /// Nobody was asked, and this is why.
     pub(super) fn nobody_yet(&mut self, refusal: Refusal) {
-        self.last = Err(refusal);
+        self.last = Some(Err(refusal));
     }
 
     /// Workers that took no connection may be chosen again.
@@ -151,18 +152,18 @@ impl Tries {
 
     /// What is told where there is no answer that could be given.
     pub(super) fn into_refusal(self) -> Refusal {
-        self.last.err().unwrap_or_else(no_workers)
+        self.into_last().err().unwrap_or_else(no_workers)
     }
 
     /// What the client gets in the end.
     pub(super) fn into_last(self) -> Result<Response<Answer>, Refusal> {
-        self.last
+        self.last.unwrap_or_else(|| Err(no_workers()))
     }
 
     /// Keeps what the client gets if nothing better comes: a worker's own words are better than ours.
     fn keep(&mut self, last: Result<Response<Answer>, Refusal>) {
-        if last.is_ok() || self.last.is_err() {
-            self.last = last;
+        if last.is_ok() || !matches!(self.last, Some(Ok(_))) {
+            self.last = Some(last);
         }
     }
 }
@@ -174,7 +175,7 @@ impl Route {
         &self,
         tries: &mut Tries,
         (chosen, failed): (Chosen, Box<Failed>),
-        call: Call<'_>,
+        call: &Call<'_>,
         outcome: &mut Outcome,
     ) -> bool {
         let Chosen { lane, .. } = chosen;
@@ -258,7 +259,7 @@ impl Route {
     }
 
     /// The answer that the client gets: what becomes of it is told of the service.
-    pub(super) fn decided(&self, response: Response<Answer>, group: CallerGroup) -> Response<Answer> {
+    pub(super) fn decided(&self, response: &Response<Answer>, group: CallerGroup) {
         let status = response.head.status;
         match &response.body {
             Answer::Worker(streaming) => streaming.active().decides(verdict::of_service(status, None), group),
@@ -267,12 +268,11 @@ impl Route {
                 streaming.active().decides(verdict::of_service(status, grpc), group);
             }
             Answer::Switched(side) => side.active().decides(verdict::of_service(status, None), group),
-            Answer::Own(_) => match verdict::of_service(status, None) {
+            Answer::Own(_) | Answer::Came(_) => match verdict::of_service(status, None) {
                 verdict::Verdict::Good => self.workers.requests.of(self.shard).of(group).good.add(1),
                 verdict::Verdict::Bad => self.workers.requests.of(self.shard).of(group).bad.add(1),
             },
         }
-        response
     }
 
     /// No worker answered: that is told of the service if any of them was to `blame`.
@@ -314,7 +314,7 @@ mod tests {
         let mut tries = Tries::begin(Moment::at(1));
         tries.keep(refused("first"));
         tries.keep(refused("second"));
-        assert_eq!(tries.last.as_ref().unwrap_err().detail, "second");
+        assert!(matches!(&tries.last, Some(Err(refusal)) if refusal.detail == "second"));
         tries.keep(Ok(Response::new(http::StatusCode::OK, Answer::Own(None))));
         tries.keep(refused("third"));
         assert!(tries.into_last().is_ok());

@@ -16,6 +16,7 @@ use crate::clock::Moment;
 use crate::forward::Answer;
 use crate::forward::tunnel::{self, ClientSide, Opening, TunnelTerms};
 use crate::forward::upload::UploadWatch;
+use crate::forward::whole::Whole;
 use crate::record::{End, Outcome};
 use crate::refusal::page::Page;
 use crate::refusal::{self, Reason, Refusal};
@@ -106,11 +107,10 @@ impl Reply {
     }
 
     /// All of its body, if it is here. Nothing is left of it then.
-    pub fn take_whole(&mut self) -> Option<Bytes> {
-        let Answer::Own(page) = &mut self.answer else { return None };
-        let page = page.take()?;
-        self.sends_all(page.len());
-        Some(page)
+    pub fn take_whole(&mut self) -> Option<Whole> {
+        let whole = self.answer.take_whole()?;
+        self.sends_all(whole.len());
+        Some(whole)
     }
 
     /// So many bytes are its whole body.
@@ -148,8 +148,8 @@ impl Body for Reply {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
         let this = self.get_mut();
-        if let Some(page) = this.take_whole() {
-            return Poll::Ready(Some(Ok(Frame::data(page))));
+        if let Some(whole) = this.take_whole() {
+            return Poll::Ready(Some(Ok(Frame::data(whole.into_bytes()))));
         }
         let held = &mut *this.held;
         if held.cut {

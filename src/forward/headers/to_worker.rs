@@ -92,7 +92,7 @@ fn tell_together(fields: &mut Fields, told: &Told<'_>) -> bool {
         if told.authority.is_some() || is_told_of(fields) {
             return false;
         }
-        form.fill(&told.words(host));
+        told.words(host).iter().enumerate().for_each(|(gap, word)| form.put(gap, word));
         fields.add_form(form);
         // A value that is never to be indexed is not under its other name either.
         if fields.is_never_indexed(b"host") {

@@ -9,9 +9,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
+use super::body::Framing;
 use super::head::{self, Bad, Head};
 use super::heads::Heads;
 use crate::forward::tunnel::with_scratch;
+use crate::forward::whole::Came;
 use crate::socket::Socket;
 
 /// So much is read at once into a buffer of its own, in bytes. There is one for an answer, used again as soon as the
@@ -40,6 +42,8 @@ impl From<Bad> for Missed {
 pub(in crate::forward) struct Inflow {
     /// Read, and not taken yet.
     pub(in crate::forward) ahead: Bytes,
+    /// The whole body of the head that was read last, if it came with it and nothing else did, and is short.
+    pub(in crate::forward) came: Option<Came>,
     /// The beginning of a head, or the buffer that is read into.
     filling: BytesMut,
     large: bool,
@@ -75,7 +79,7 @@ impl Inflow {
                 self.large = read.len() >= LARGE;
                 let head = heads.read(read, method)?;
                 match &head {
-                    Some((_, length)) => self.ahead = Bytes::copy_from_slice(&read[*length..]),
+                    Some((head, length)) => self.take_behind(head, &read[*length..]),
                     None => self.filling.extend_from_slice(read),
                 }
                 Poll::Ready(Ok(head))
@@ -83,6 +87,16 @@ impl Inflow {
             if let Some((head, _)) = ready!(read)? {
                 return Poll::Ready(Ok(head));
             }
+        }
+    }
+
+    /// Takes what came behind this head, and was read with it.
+    fn take_behind(&mut self, head: &Head, behind: &[u8]) {
+        if head.framing == Framing::Length(behind.len() as u64) {
+            self.came = Came::of(behind);
+        }
+        if self.came.is_none() {
+            self.ahead = Bytes::copy_from_slice(behind);
         }
     }
 

@@ -81,7 +81,7 @@ impl Way {
 
     async fn call(&self, mut order: Order, call: Call<'_>) -> Result<Response<Answer>, Refusal> {
         let mut outcome = self.scribe.begin(self.clock.refresh(), SocketAddr::from(([127, 0, 0, 1], 1)));
-        self.route.send(&mut order, Reserved::default(), call, &mut outcome).await
+        self.route.send(&mut order, Reserved::default(), &call, &mut outcome).await
     }
 
     /// How often the workers were tried, and how many connections they have.
@@ -635,7 +635,7 @@ fn a_connection_that_went_dead_is_found_out_by_the_next_request_and_ends_all_on_
         let mut outcome = way.scribe.begin(later, SocketAddr::from(([127, 0, 0, 1], 1)));
         let mut second = order(Method::POST, "/", Upload::none());
         let begun = Moment::read();
-        let second = way.route.send(&mut second, Reserved::default(), CALL, &mut outcome).await;
+        let second = way.route.send(&mut second, Reserved::default(), &CALL, &mut outcome).await;
         assert!(Moment::read().since(begun) < connection::PING_WAIT * 3);
         assert_eq!(second.unwrap_err().reason, Reason::WorkerReset);
         assert_eq!(first.await.unwrap().unwrap_err().reason, Reason::WorkerReset);

@@ -205,7 +205,7 @@ impl Sending {
         while out.len() < COPIED && self.piece.is_empty() {
             let Some(reply) = &mut self.reply else { break };
             if let Some(page) = reply.take_whole() {
-                self.add(page, true, out)?;
+                self.add(page.into_bytes(), true, out)?;
                 continue;
             }
             match Pin::new(&mut *reply).poll_frame(cx) {
