@@ -17,6 +17,7 @@ use crate::config::{ConnectionLife, Timeouts};
 use crate::forward::headers::Origin;
 use crate::forward::pace::Patience;
 use crate::forward::proxy_header::Spoken;
+use crate::record::shown;
 use crate::refusal::{Reason, Refusal};
 use crate::service::{Desk, Place, WakeCall};
 use crate::tls::session::Session;
@@ -220,8 +221,8 @@ impl Visitor {
         match origin {
             Some(origin) if origin.version() == version => Rc::clone(origin),
             _ => {
-                let peer = self.arrival.peer.ip().to_canonical().to_string();
-                Rc::clone(origin.insert(Rc::new(Origin::new(peer.into(), self.is_secure(), version))))
+                let peer = shown(self.arrival.peer.ip().to_canonical());
+                Rc::clone(origin.insert(Rc::new(Origin::new(peer, self.is_secure(), version))))
             }
         }
     }

@@ -40,7 +40,7 @@ use handshakes::Handshake;
 use sampler::Sampler;
 
 pub use outcome::{Asker, CallerNote, End, Outcome};
-pub use spelling::timestamp;
+pub use spelling::{shown, timestamp};
 pub use tunnel::TunnelEnd;
 
 /// How many refusals of one caller are kept each second for `/api/v1/refusals` when there is no access log to say it.

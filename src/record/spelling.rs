@@ -18,6 +18,9 @@ static PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
+/// `ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff`
+const LONGEST_ADDRESS: usize = 39;
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// A second in words, which are the same for all lines that end in it.
@@ -81,6 +84,13 @@ pub fn timestamp(unix_micros: u64) -> String {
     let mut out = Vec::with_capacity(27);
     Second::of(unix_micros / 1_000_000).rfc_3339(unix_micros, &mut out);
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// An address as it is shown.
+pub fn shown(ip: IpAddr) -> Box<str> {
+    let mut out = Vec::with_capacity(LONGEST_ADDRESS);
+    address(ip, &mut out);
+    String::from_utf8_lossy(&out).into()
 }
 
 /// In decimal digits.
@@ -332,10 +342,10 @@ mod tests {
             segments in prop::array::uniform8(prop_oneof![Just(0), any::<u16>()]),
         ) {
             prop_assert_eq!(written(|out| number(value, out)), value.to_string());
-            let shown = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-            prop_assert_eq!(written(|out| seconds(Duration::from_micros(micros), out)), shown);
-            for shown in [IpAddr::from(octets), IpAddr::from(segments)] {
-                prop_assert_eq!(written(|out| address(shown, out)), shown.to_string());
+            let decimal = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+            prop_assert_eq!(written(|out| seconds(Duration::from_micros(micros), out)), decimal);
+            for ip in [IpAddr::from(octets), IpAddr::from(segments)] {
+                prop_assert_eq!(&*shown(ip), ip.to_string());
             }
         }
 
