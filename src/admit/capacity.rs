@@ -17,8 +17,11 @@ use tokio::time::Instant;
 
 use crate::queue::{NoPlace, Queue};
 
-/// The places of one service, shared by all shards. It lives as long as the service, over reloads.
+/// The places of one service, shared by all shards. It lives as long as the service, over reloads. On cache lines of
+/// its own (128 bytes, as in `shard.rs`): each request of each shard writes to it twice, and what lies beside it in
+/// memory may be read by all.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct Capacity {
     /// `capacity.concurrent`; 0: no bound.
     most: AtomicU64,

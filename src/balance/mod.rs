@@ -10,12 +10,14 @@ pub mod ring;
 mod table;
 mod wheel;
 
+use std::cell::OnceCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::clock::Moment;
 use crate::config::{Balance, Endpoint};
 use crate::workers::health::{FULL_SHARE, Outlook};
-use crate::workers::seat::Seat;
+use crate::workers::seat::{Seat, Seating};
 use crate::workers::{Member, Terms, WorkerSet, Workers};
 use order::Order;
 use ring::Circle;
@@ -46,6 +48,8 @@ pub fn panicked(workers: &Workers, now: Moment) -> Option<u16> {
 pub struct Picker {
     method: Method,
     set: Arc<WorkerSet>,
+    /// The way to places at them, once one was asked for.
+    seating: OnceCell<Rc<Seating>>,
     table: Table,
     /// The members that take turns now, as places in the set.
     turns: Vec<u32>,
@@ -115,6 +119,7 @@ impl Picker {
         Self {
             method,
             set: Arc::default(),
+            seating: OnceCell::new(),
             table: Table::default(),
             turns: Vec::new(),
             layout: Layout::Turns(None),
@@ -180,7 +185,7 @@ impl Picker {
 
     fn lay_out(&mut self, set: Arc<WorkerSet>, outlooks: &[Outlook], terms: &Terms) {
         self.table = Table::of(&set, outlooks, terms);
-        self.set = set;
+        (self.set, self.seating) = (set, OnceCell::new());
         self.turns = self.table.turns();
         let units = units(&self.set.members, &self.table, self.turns.iter().map(|place| *place as usize));
         self.table.share_out(terms.concurrent, &self.turns, &units);
@@ -273,7 +278,8 @@ impl Picker {
     /// Takes a place at this worker and, if this is to be one, its trial.
     fn take(&self, workers: &Arc<Workers>, place: usize, trial: bool, now: Moment) -> Result<Pick, Missed> {
         let worker = &self.set.members[place].worker;
-        let seat = workers.seat(worker, self.table.part(place)).ok_or(Missed::Full)?;
+        let seating = self.seating.get_or_init(|| Seating::new(workers));
+        let seat = seating.seat(worker, self.table.part(place)).ok_or(Missed::Full)?;
         if trial && !workers.begin_trial(worker, now) {
             return Err(Missed::TrialLost);
         }

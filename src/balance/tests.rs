@@ -465,6 +465,19 @@ fn nobody_queues_behind_a_busy_worker_while_another_is_free() {
 }
 
 #[test]
+fn who_has_a_place_is_not_counted_where_all_shards_read() {
+    let workers = with_seats(&[(0, 1), (0, 1)], 9);
+    let mut picker = Picker::new(1, &Balance::Weighted);
+    let mut taken = vec![picker.pick(&workers, now(0), &[], 0)];
+    let holders = Arc::strong_count(&workers);
+    taken.extend((0..9).map(|_| picker.pick(&workers, now(0), &[], 0)));
+    assert_eq!(workers.load().members.iter().map(|member| member.worker.seats_taken()).sum::<u32>(), 10);
+    assert_eq!(Arc::strong_count(&workers), holders, "a count that every request would write");
+    drop(taken);
+    assert_eq!(workers.load().members.iter().map(|member| member.worker.seats_taken()).sum::<u32>(), 0);
+}
+
+#[test]
 fn what_is_too_much_for_the_others_does_not_go_to_an_ejected_worker() {
     let workers = with_seats(&[(0, 1), (0, 1), (0, 1)], 1);
     let mut picker = seeing(&Balance::Weighted, &workers, &[share(64), share(64), Use::Ejected(0)]);

@@ -4,7 +4,10 @@
 //! uncontended. What it decides by stands in `score.rs` and `throttle.rs`.
 
 use std::sync::TryLockError;
-use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{AcqRel, Relaxed},
+};
 use std::time::Duration;
 
 use super::tally::{Look, Reference, Tally};
@@ -127,15 +130,15 @@ impl Judge {
     /// Takes what became of requests, and says how many may go on.
     fn throttle(&mut self, workers: &Workers, passive: bool, passed: Duration) {
         self.throttle.look(&workers.requests, passed);
-        let publish = |group: CallerGroup, acceptance: f64| {
+        let of_group = |group: CallerGroup, acceptance: f64| {
             let acceptance = if passive { acceptance } else { 1.0 };
-            workers.accepted_of[group.index()].store(acceptance.to_bits(), Relaxed);
+            publish(&workers.accepted_of[group.index()], acceptance);
         };
-        let acceptance = self.throttle.decide(publish);
+        let acceptance = self.throttle.decide(of_group);
         let acceptance = if passive { acceptance } else { 1.0 };
         // More places may be open than a moment ago. Who waits in the line of the capacity is not told, which is meant:
         // the line is not known here, whoever gives a place back wakes it, and nobody joins it while this is below 1.
-        workers.accepted.store(acceptance.to_bits(), Relaxed);
+        publish(&workers.accepted, acceptance);
     }
 
     /// Takes the counts of all workers, and finds the middle of those of each priority.
@@ -171,6 +174,14 @@ impl Judge {
             success: nth(&mut self.successes, better_half),
             latency: nth(&mut self.latencies, quicker_half),
         }
+    }
+}
+
+/// Written only if it changes, which is rare: every request of every shard reads it.
+fn publish(part: &AtomicU64, acceptance: f64) {
+    let bits = acceptance.to_bits();
+    if part.load(Relaxed) != bits {
+        part.store(bits, Relaxed);
     }
 }
 

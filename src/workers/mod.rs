@@ -28,7 +28,7 @@ pub mod throttle;
 mod worker;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -267,9 +267,9 @@ impl Workers {
         let before = Brief::of(&health, now);
         change(&mut health, &terms);
         let after = Brief::of(&health, now);
-        worker.away.store(after.away, Ordering::Release);
         let well = Outlook { usable: Use::Share(FULL_SHARE), changes_at: u64::MAX };
-        worker.troubled.store(after.outlook != well, Ordering::Release);
+        mark(&worker.away, after.away);
+        mark(&worker.troubled, after.outlook != well);
         let told = (before != after).then(|| health.standing(now).why);
         drop(health);
         if before.outlook != after.outlook {
@@ -361,6 +361,13 @@ impl Member {
         Arc::ptr_eq(&self.worker, &other.worker)
             && self.priority == other.priority
             && self.weight == other.weight
+    }
+}
+
+/// Written only if it changes: each judgement comes by here, and every shard reads what stands on the same cache line.
+fn mark(flag: &AtomicBool, now: bool) {
+    if flag.load(Ordering::Relaxed) != now {
+        flag.store(now, Ordering::Release);
     }
 }
 
