@@ -1,5 +1,5 @@
-//! What only those want to know who read the log or look at refusals. Its texts stand one behind the other in one buffer,
-//! as they came; how they are written in a line is the business of `line.rs`.
+//! What only those want to know who read the log or look at refusals. Its texts stand one behind the other in one
+//! buffer, as they came; how they are written in a line is the business of `line.rs`.
 
 use std::time::Duration;
 
