@@ -58,7 +58,8 @@ struct Journey<'a> {
     standing: Option<Standing>,
     /// Which fields its head has, once that was looked at.
     has: Option<Has>,
-    left: Left,
+    /// Some once the request is made fit for its worker.
+    left: Option<Left>,
     refused: bool,
     version: Version,
     /// The content type of a gRPC request over HTTP/2: a refusal is then one that gRPC reads.
@@ -85,7 +86,7 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Earl
         caller: None,
         standing: None,
         has: None,
-        left: Left::default(),
+        left: None,
         refused: false,
         version: head.version,
         grpc: (!one_at_a_time).then(|| refusal::grpc::content_type(&head.fields)).flatten(),
@@ -107,7 +108,9 @@ pub async fn serve(visitor: &Rc<Visitor>, request: Request<Source>, early: &Earl
         Err(refusal) => {
             journey.held.admission = None;
             order.body = Upload::none();
-            std::mem::take(&mut journey.left).settle(&mut order.head);
+            if let Some(left) = journey.left.take() {
+                left.settle(&mut order.head);
+            }
             journey.refuse(refusal, &order.head)
         }
     };
@@ -163,7 +166,7 @@ async fn pass(
     let said = Said::of(&seen, &body, service);
     let target = asked.for_worker(&head.target)?;
     let aim = order::Aim { target, authority: asked.authority };
-    journey.left = Left::of(&seen, head, &aim);
+    journey.left = Some(Left::of(&seen, head, &aim));
     let head = &mut order.head;
     if let Some(answer) = hops::count_down(&head.method, &mut head.fields) {
         return Ok(answer);

@@ -352,7 +352,7 @@ impl Limit {
         Standing {
             limit: self.number,
             quota: meter.burst().get(),
-            window: seconds_up(meter.span()).max(1),
+            window: meter.window(),
             remaining: level.left,
             reset: seconds_up(level.whole_in),
         }

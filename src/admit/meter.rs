@@ -21,6 +21,7 @@ use governor::{Quota, RateLimiter};
 use crate::clock::Moment;
 use crate::config::Rate;
 
+use super::headers::seconds_up;
 use super::ledger::{Account, Ledger, Region};
 use super::limit::Accounts;
 
@@ -45,6 +46,7 @@ pub(super) struct Meter {
     interval: u64,
     burst: NonZeroU32,
     ceiling: u64,
+    window: u64,
 }
 
 /// How a caller stands with its rate.
@@ -86,7 +88,7 @@ impl Meter {
         let store = Store { ledger, region, accounts, ceiling };
         NOW.set(0); // The limiter's start, which all its times are relative to.
         let limiter = RateLimiter::new(quota, store.clone(), CallClock);
-        Self { limiter, store, interval, burst, ceiling }
+        Self { limiter, store, interval, burst, ceiling, window: seconds_up(span).max(1) }
     }
 
     /// Charges `cost`, or nothing.
@@ -174,6 +176,11 @@ impl Meter {
     /// Nanoseconds in which a whole burst comes back.
     pub(super) fn span(&self) -> u64 {
         self.interval * u64::from(self.burst.get())
+    }
+
+    /// The same in seconds, rounded up, at least one.
+    pub(super) const fn window(&self) -> u64 {
+        self.window
     }
 
     fn ask(&self, key: Key, cost: NonZeroU32, now: Moment) -> Result<Level, Denied> {

@@ -156,6 +156,7 @@ pub fn trace(
 }
 
 /// The first part that does not fit; None if the rule matches. Cheap comparisons stand first.
+#[inline(always)]
 fn mismatch(
     rule: &Rule,
     (caller, name): (&Caller, &str),

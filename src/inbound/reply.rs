@@ -23,14 +23,13 @@ use crate::service::Desk;
 
 /// An answer's body with what hangs on it.
 #[derive(Debug)]
-pub struct Reply {
-    answer: Answer,
-    held: Box<Held>,
-}
+pub struct Reply(Box<Held>);
 
 /// What a request holds from its beginning to the last byte of its answer. In one box, since it goes along all the way.
 #[derive(Debug)]
 pub(super) struct Held {
+    /// The body itself, once there is one. It goes first: it holds a worker's connection and its place.
+    answer: Answer,
     /// Held until the last byte: a slow reader still counts as a request in progress. Given back before the outcome is
     /// written: what is told to be over holds no place.
     pub(super) admission: Option<Admission>,
@@ -63,6 +62,7 @@ impl Held {
         Box::write(
             place,
             Self {
+                answer: Answer::Own(None),
                 admission: None,
                 outcome: desk.scribe.begin(now, peer),
                 page: None,
@@ -84,30 +84,31 @@ impl Reply {
         if (answer.is_end_stream() && !switched && held.page.is_none()) || *method == Method::HEAD {
             held.outcome.ended(End::Complete);
         }
-        Self { answer, held }
+        held.answer = answer;
+        Self(held)
     }
 
     /// The client has all that it was promised: what its worker may still say does not matter.
     pub fn complete(&mut self) {
-        self.held.outcome.ended(End::Complete);
+        self.0.outcome.ended(End::Complete);
     }
 
     /// Whether the worker agreed to go on with another protocol: then this is no body, but wants to be carried.
     pub const fn is_switched(&self) -> bool {
-        matches!(self.answer, Answer::Switched(_))
+        matches!(self.0.answer, Answer::Switched(_))
     }
 
     /// What stands behind the fields of its head, body and all, if it is the page of a refusal over HTTP/1.1. Nothing
     /// is left of it then. An answer to HEAD sends no body.
     pub fn take_page(&mut self, to_head: bool) -> Option<Page> {
-        let page = self.held.page.take()?;
+        let page = self.0.page.take()?;
         self.sends_all(if to_head { 0 } else { page.body_bytes() });
         Some(page)
     }
 
     /// All of its body, if it is here. Nothing is left of it then.
     pub fn take_whole(&mut self) -> Option<Bytes> {
-        let Answer::Own(page) = &mut self.answer else { return None };
+        let Answer::Own(page) = &mut self.0.answer else { return None };
         let page = page.take()?;
         self.sends_all(page.len());
         Some(page)
@@ -115,7 +116,7 @@ impl Reply {
 
     /// So many bytes are its whole body.
     fn sends_all(&mut self, bytes: usize) {
-        let held = &mut *self.held;
+        let held = &mut *self.0;
         held.outcome.bytes_out(bytes as u64);
         held.outcome.ended(End::Complete);
         if held.one_at_a_time {
@@ -126,19 +127,19 @@ impl Reply {
 
     /// Keeps the request's body going while the client takes nothing of the answer.
     pub fn drive(self: Pin<&mut Self>, cx: &mut Context<'_>) {
-        self.get_mut().answer.drive(cx);
+        self.get_mut().0.answer.drive(cx);
     }
 
     /// Carries bytes between this client, who is sent `opening` first, and the worker, until that ends. The request
     /// counts as in progress all the while: for its limits, in the log, on its connection.
     pub async fn carry<C: ClientSide>(mut self, mut client: C, opening: Opening) {
-        let Answer::Switched(mut worker) = std::mem::replace(&mut self.answer, Answer::Own(None)) else {
+        let Answer::Switched(mut worker) = std::mem::replace(&mut self.0.answer, Answer::Own(None)) else {
             return;
         };
-        let visitor = Rc::clone(self.held.busy.visitor());
+        let visitor = Rc::clone(self.0.busy.visitor());
         let idle = visitor.timeouts().tunnel;
         let terms = TunnelTerms { idle, clock: visitor.clock(), drain: visitor.drain_begins() };
-        tunnel::carry(&mut client, &mut worker, opening, terms, &mut self.held.outcome).await;
+        tunnel::carry(&mut client, &mut worker, opening, terms, &mut self.0.outcome).await;
     }
 }
 
@@ -151,19 +152,19 @@ impl Body for Reply {
         if let Some(page) = this.take_whole() {
             return Poll::Ready(Some(Ok(Frame::data(page))));
         }
-        let held = &mut *this.held;
+        let held = &mut *this.0;
         if held.cut {
             return Poll::Ready(None);
         }
         let fresh = std::mem::take(&mut held.fresh);
-        let mut polled = Pin::new(&mut this.answer).poll_frame(cx);
+        let mut polled = Pin::new(&mut held.answer).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let (true, Some(trailers)) = (held.grpc, frame.trailers_ref()) {
                     held.outcome.grpc_status(refusal::grpc::told_behind(trailers));
                 }
                 held.outcome.bytes_out(frame.data_ref().map_or(0, Bytes::len) as u64);
-                if frame.is_trailers() || this.answer.is_end_stream() {
+                if frame.is_trailers() || held.answer.is_end_stream() {
                     held.outcome.ended(End::Complete);
                     if fresh && held.one_at_a_time {
                         // All of it came with its head, when the clock was read.
@@ -188,11 +189,11 @@ impl Body for Reply {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.cut || self.answer.is_end_stream()
+        self.0.cut || self.0.answer.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.answer.size_hint()
+        self.0.answer.size_hint()
     }
 }
 

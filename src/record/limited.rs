@@ -1,10 +1,12 @@
 //! How often each rule or limit refused, or in shadow would have refused. Touched only on refusals.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
 use crate::refusal::Reason;
+use crate::shard::Count;
 
 /// Rules counted by name on one shard; more (only after very many reloads) are counted as [`OTHER_RULE`].
 const MAX_RULES: usize = 1024;
@@ -17,28 +19,32 @@ const OTHER_RULE: &str = "_other";
 pub struct Limited {
     /// Where each rule's counts stand.
     places: HashMap<Box<str>, usize, RandomState>,
-    rules: Vec<(Box<str>, Box<PerRule>)>,
-    /// The rule counted last: a flood is refused by one.
-    last: usize,
+    rules: Vec<(Box<str>, Arc<PerRule>)>,
 }
 
-type PerRule = [[u64; Reason::COUNT]; 2];
+/// What one rule refused, or would have, by reason.
+#[derive(Debug, Default)]
+pub struct PerRule([[Count; Reason::COUNT]; 2]);
+
+impl PerRule {
+    /// Counts one refusal; with `shadow`, one that was not given. Only the owning shard may call it.
+    pub fn add(&self, shadow: bool, reason: Reason) {
+        self.0[usize::from(shadow)][reason.index()].add(1);
+    }
+}
 
 impl Limited {
-    /// Counts one refusal by this rule; with `shadow`, one that was not given.
-    pub fn add(&mut self, rule: &str, shadow: bool, reason: Reason) {
-        if self.rules.get(self.last).is_none_or(|(last, _)| **last != *rule) {
-            self.last = self.place(rule);
-        }
-        self.rules[self.last].1[usize::from(shadow)][reason.index()] += 1;
+    /// Where this rule is counted.
+    pub fn of(&mut self, rule: &str) -> &Arc<PerRule> {
+        let place = self.place(rule);
+        &self.rules[place].1
     }
 
     /// Adds another shard's counts.
     pub fn merge(&mut self, other: &Self) {
         for (rule, theirs) in &other.rules {
-            let place = self.place(rule);
-            let mine = self.rules[place].1.iter_mut().flatten();
-            mine.zip(theirs.iter().flatten()).for_each(|(mine, theirs)| *mine += theirs);
+            let mine = self.of(rule).0.iter().flatten();
+            mine.zip(theirs.0.iter().flatten()).for_each(|(mine, theirs)| mine.add(theirs.get()));
         }
     }
 
@@ -46,8 +52,8 @@ impl Limited {
     pub fn rows(&self) -> Vec<(Box<str>, bool, Reason, u64)> {
         let mut rows = Vec::new();
         for (rule, counts) in &self.rules {
-            for (shadow, by_reason) in [false, true].into_iter().zip(counts.iter()) {
-                let happened = Reason::all().map(|reason| (reason, by_reason[reason.index()]));
+            for (shadow, by_reason) in [false, true].into_iter().zip(counts.0.iter()) {
+                let happened = Reason::all().map(|reason| (reason, by_reason[reason.index()].get()));
                 let happened = happened.filter(|(_, n)| *n > 0);
                 rows.extend(happened.map(|(reason, n)| (rule.clone(), shadow, reason, n)));
             }
@@ -65,7 +71,7 @@ impl Limited {
         let next = self.rules.len();
         let place = *self.places.entry(rule.into()).or_insert(next);
         if place == next {
-            self.rules.push((rule.into(), Box::new([[0; Reason::COUNT]; 2])));
+            self.rules.push((rule.into(), Arc::default()));
         }
         place
     }
@@ -78,10 +84,10 @@ mod tests {
     #[test]
     fn shadow_and_enforced_are_counted_apart() {
         let mut one = Limited::default();
-        one.add("default", false, Reason::CallerRate);
-        one.add("default", true, Reason::CallerRate);
+        one.of("default").add(false, Reason::CallerRate);
+        one.of("default").add(true, Reason::CallerRate);
         let mut two = Limited::default();
-        two.add("default", true, Reason::CallerRate);
+        two.of("default").add(true, Reason::CallerRate);
         one.merge(&two);
         assert_eq!(
             one.rows(),
@@ -96,7 +102,7 @@ mod tests {
     fn rules_that_take_turns_are_counted_each_for_itself() {
         let mut limited = Limited::default();
         for n in 0..300 {
-            limited.add(["a", "b", "c"][n % 3], n % 2 == 0, Reason::CallerRate);
+            limited.of(["a", "b", "c"][n % 3]).add(n % 2 == 0, Reason::CallerRate);
         }
         let rows = limited.rows();
         assert_eq!(rows.len(), 6);
@@ -107,7 +113,7 @@ mod tests {
     fn the_number_of_rules_is_bounded() {
         let mut limited = Limited::default();
         for n in 0..MAX_RULES * 2 {
-            limited.add(&format!("rules[{n}]"), false, Reason::DeniedByRule);
+            limited.of(&format!("rules[{n}]")).add(false, Reason::DeniedByRule);
         }
         assert_eq!(limited.rules.len(), MAX_RULES + 1);
         let sum: u64 = limited.rows().iter().map(|row| row.3).sum();

@@ -30,11 +30,13 @@ use std::sync::{Arc, PoisonError};
 
 use crate::clock::Moment;
 use crate::config::{Callers, ServiceName};
+use crate::refusal::{HeldRule, Reason};
 use crate::shard::{PerShard, ShardId};
 use access_log::ShardLog;
 use callers::CallerCounts;
 use counts::{ServiceCounts, ShardCounts};
 use handshakes::Handshake;
+use limited::PerRule;
 use sampler::Sampler;
 
 pub use line::timestamp;
@@ -56,10 +58,21 @@ pub struct Scribe {
     callers: Option<Arc<Callers>>,
     /// That one, once there was a tunnel.
     for_tunnels: OnceCell<Rc<Self>>,
-    /// By number, of those that have asked.
-    named: RefCell<HashMap<usize, Arc<PerShard<CallerCounts>>, foldhash::fast::FixedState>>,
+    named: RefCell<Named>,
+    /// The rule that refused last, and where that is counted: a flood is refused by one.
+    refused_by: RefCell<Option<(HeldRule, Arc<PerRule>)>>,
     log: Option<Rc<ShardLog>>,
     sampler: RefCell<Sampler>,
+}
+
+/// The counts of those callers of `known` that have asked.
+#[derive(Debug, Default)]
+struct Named {
+    /// By number.
+    places: HashMap<usize, usize, foldhash::fast::FixedState>,
+    counts: Vec<Arc<PerShard<CallerCounts>>>,
+    /// The number that was counted last, and its place: many requests are of one caller.
+    last: Option<(usize, usize)>,
 }
 
 impl Scribe {
@@ -86,8 +99,9 @@ impl Scribe {
     ) -> Rc<Self> {
         let per_second = log.as_ref().map_or(KEPT_PER_SECOND, |log| log.refusals_per_second());
         let sampler = RefCell::new(Sampler::new(per_second));
-        let (service, for_tunnels, named) = (service.clone(), OnceCell::new(), RefCell::default());
-        Rc::new(Self { service, sheet, callers, for_tunnels, named, log, sampler })
+        let (service, for_tunnels) = (service.clone(), OnceCell::new());
+        let (named, refused_by) = (RefCell::default(), RefCell::default());
+        Rc::new(Self { service, sheet, callers, for_tunnels, named, refused_by, log, sampler })
     }
 
     /// Begins to record a request whose head arrived (or failed to) from `peer`. It counts as active until the outcome
@@ -155,15 +169,22 @@ impl Scribe {
 
     /// Counts a request of a caller of `known`. False: the configuration has no such number.
     fn count_named(&self, number: usize, allowed: bool) -> bool {
-        let mut named = self.named.borrow_mut();
-        let counts = match named.entry(number) {
-            Entry::Occupied(counts) => counts.into_mut(),
-            Entry::Vacant(place) => match self.caller_name(number) {
-                Some(name) => place.insert(self.sheet.counts.named(name)),
-                None => return false,
+        let Named { places, counts, last } = &mut *self.named.borrow_mut();
+        let place = match *last {
+            Some((last, place)) if last == number => place,
+            _ => match places.entry(number) {
+                Entry::Occupied(place) => *place.get(),
+                Entry::Vacant(place) => match self.caller_name(number) {
+                    Some(name) => {
+                        counts.push(self.sheet.counts.named(name));
+                        *place.insert(counts.len() - 1)
+                    }
+                    None => return false,
+                },
             },
         };
-        counts.of(self.sheet.shard).add(allowed);
+        *last = Some((number, place));
+        counts[place].of(self.sheet.shard).add(allowed);
         true
     }
 
@@ -171,6 +192,19 @@ impl Scribe {
     fn count_by_name(&self, name: &str, allowed: bool) -> bool {
         let counts = self.sheet.counts.find_named(name);
         counts.inspect(|counts| counts.of(self.sheet.shard).add(allowed)).is_some()
+    }
+
+    /// Counts a refusal by this rule.
+    fn count_refused(&self, mine: &ShardCounts, rule: &HeldRule, reason: Reason) {
+        let mut refused_by = self.refused_by.borrow_mut();
+        let counts = match &mut *refused_by {
+            Some((last, counts)) if Arc::ptr_eq(last.shared(), rule.shared()) => counts,
+            last => {
+                let mut limited = mine.limited.lock().unwrap_or_else(PoisonError::into_inner);
+                &mut last.insert((rule.clone(), Arc::clone(limited.of(&rule.name)))).1
+            }
+        };
+        counts.add(false, reason);
     }
 
     fn mine(&self) -> &ShardCounts {

@@ -216,7 +216,7 @@ impl Outcome {
     /// A rule or limit in shadow would have refused.
     pub fn shadow(&mut self, rule: &Arc<RuleRef>, reason: Reason) {
         let mut limited = self.scribe.mine().limited.lock().unwrap_or_else(PoisonError::into_inner);
-        limited.add(&rule.name, true, reason);
+        limited.of(&rule.name).add(true, reason);
         drop(limited);
         if self.shadows.len() < SHADOWS {
             self.shadows.push((Arc::clone(rule), reason));

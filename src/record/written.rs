@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
+use super::counts::ShardCounts;
 use super::labels::code_index;
 use super::line;
 use super::outcome::{Asker, Outcome};
@@ -33,8 +34,10 @@ impl Outcome {
         if let (true, Some(reason)) = (self.fallback, reason) {
             mine.fallbacks[reason.index()].add(1);
         }
-        self.count_caller();
-        self.count_rule();
+        self.count_caller(mine);
+        if let Some(Refusal { rule: Some(rule), reason, .. }) = &self.refusal {
+            self.scribe.count_refused(mine, rule, *reason);
+        }
         let sampled = match self.sampled {
             Some(sampled) => sampled,
             None if self.is_turned_away() => self.sample(now),
@@ -56,9 +59,8 @@ impl Outcome {
         }
     }
 
-    fn count_caller(&self) {
+    fn count_caller(&self, mine: &ShardCounts) {
         let Some(caller) = &self.caller else { return };
-        let mine = self.scribe.mine();
         let allowed = !self.is_turned_away();
         match &caller.who {
             Asker::Known(number) if self.count_known(*number, allowed) => return,
@@ -74,13 +76,6 @@ impl Outcome {
             Some(tunnel) => {
                 tunnel.caller.as_ref().is_some_and(|name| self.scribe.count_by_name(name, allowed))
             }
-        }
-    }
-
-    fn count_rule(&self) {
-        if let Some(Refusal { rule: Some(rule), reason, .. }) = &self.refusal {
-            let mut limited = self.scribe.mine().limited.lock().unwrap_or_else(PoisonError::into_inner);
-            limited.add(&rule.name, false, *reason);
         }
     }
 

@@ -67,14 +67,18 @@ enum Begun {
     /// All of it is out, or it is broken.
     Over(Result<bool, End>),
     /// There is more of it, or the client does not take it at once.
-    Under(Sending, Out),
+    /// In a box: it is rare, and large.
+    Under(Box<(Sending, Out)>),
 }
 
 /// Sends an answer. Whether another request may follow.
 pub(super) async fn send(line: &Line, answer: Response<Reply>, asked: &Asked) -> Result<bool, End> {
     match at_once(|cx| begin(cx, line, answer, asked)).await {
         Begun::Over(sent) => sent,
-        Begun::Under(sending, out) => sending.go_on(line, out).await,
+        Begun::Under(rest) => {
+            let (sending, out) = *rest;
+            sending.go_on(line, out).await
+        }
     }
 }
 
@@ -106,13 +110,13 @@ fn begin(cx: &mut Context<'_>, line: &Line, answer: Response<Reply>, asked: &Ask
         _ => false,
     };
     if !whole {
-        return Begun::Under(Sending::new(Some(reply), course), out);
+        return Begun::Under(Box::new((Sending::new(Some(reply), course), out)));
     }
     // Its record is written before the client can know.
     drop(reply);
     let io = &mut *line.io.borrow_mut();
     let Poll::Ready(sent) = out.poll_write(cx, io, &line.visitor) else {
-        return Begun::Under(Sending::new(None, course), out);
+        return Begun::Under(Box::new((Sending::new(None, course), out)));
     };
     out.keep(io);
     Begun::Over(sent.map(|()| course.keep_alive).map_err(|_| End::Broken))
