@@ -1,6 +1,6 @@
 //! Every answer that Buckler gives by itself: one enum of reasons, one table from reason to status, word, title and
-//! fault. How it looks on the wire stands in `refusal/page.rs` and `refusal/kept.rs`, for gRPC in `refusal/grpc.rs`; what may be answered
-//! instead, in `refusal/fallback.rs`; who decides to refuse stands elsewhere.
+//! fault. How it looks on the wire stands in `refusal/page.rs` and `refusal/kept.rs`, for gRPC in `refusal/grpc.rs`;
+//! what may be answered instead, in `refusal/fallback.rs`; who decides to refuse stands elsewhere.
 
 pub mod fallback;
 pub mod grpc;

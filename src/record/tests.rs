@@ -207,6 +207,23 @@ fn an_answer_that_is_cut_off_keeps_its_status_and_says_why() {
 }
 
 #[test]
+fn rules_and_callers_that_take_turns_are_counted_each_for_itself() {
+    let world = World::json();
+    let rule = |name: &str| Arc::new(RuleRef { name: name.into(), at: String::new(), reason: None });
+    // Two of one name, as before and after a reload.
+    let rules = [rule("a"), rule("b"), rule("a")];
+    for n in 0..9 {
+        let mut outcome = world.begin("/");
+        outcome.caller(if n % 2 == 0 { web() } else { stranger() });
+        outcome.refused(Refusal::new(Reason::CallerRate, "the rate is used up").by(&rules[n % 3]));
+        outcome.ended(End::Complete);
+    }
+    let counted = |rule: &str, n| (rule.into(), false, Reason::CallerRate, n);
+    assert_eq!(world.counts.limited(), [counted("a", 6), counted("b", 3)]);
+    assert_eq!(world.counts.callers().named[0].1, Tally { allowed: 0, refused: 5 });
+}
+
+#[test]
 fn a_refusal_is_told_with_its_rule_everywhere() {
     let world = World::json();
     let mut outcome = world.begin("/admin");

@@ -632,6 +632,33 @@ fn pipelined_requests_are_answered_one_by_one_and_in_order() {
 }
 
 #[test]
+fn a_refusal_says_to_each_version_and_method_what_is_its_own() {
+    let bytes = with_client(|mut far| async move {
+        let stream = "GET / HTTP/1.1\r\nhost: a\r\n\r\n\
+            GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n\
+            HEAD / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        far.write_all(stream.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        far.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    });
+    let text = String::from_utf8(bytes).unwrap();
+    let answers: Vec<_> = text.split("HTTP/1.1 403 Forbidden\r\n").skip(1).collect();
+    let [of_11, of_10, to_head] = answers[..] else { panic!("{text}") };
+    let length = |answer: &str| {
+        let (_, told) = answer.split_once("content-length: ").unwrap();
+        told.lines().next().unwrap().parse::<usize>().unwrap()
+    };
+    for (answer, connection) in [(of_11, None), (of_10, Some("keep-alive")), (to_head, Some("close"))] {
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let told = head.lines().find_map(|line| line.strip_prefix("connection: "));
+        assert_eq!(told, connection, "{head}");
+        assert!(head.contains("date: ") && length(answer) > 0, "{head}");
+        assert_eq!(body.len(), if answer == to_head { 0 } else { length(answer) }, "{answer}");
+    }
+}
+
+#[test]
 fn a_client_that_reads_late_misses_nothing() {
     const REQUESTS: usize = 3_000;
     let bytes = with_client(|far| async move {
