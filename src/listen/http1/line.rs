@@ -67,7 +67,7 @@ pub(super) struct Io {
     pub(super) out: Vec<u8>,
     pub(super) phase: Phase,
     /// What the last fields said, while the next head may repeat them.
-    pub(super) said: Option<Said>,
+    pub(super) said: Option<Box<Said>>,
     /// Complete heads so far. Before the first one, silence counts as a slow head.
     pub(super) heads: u64,
     /// Nothing has been judged yet, and the first bytes may be those of HTTP/2.

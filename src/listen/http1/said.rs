@@ -40,16 +40,21 @@ impl Io {
         if self.wire.repeats()
             && let Some(said) = &self.said
         {
-            debug_assert!(
-                read(head, self.wire.spans(), facts).is_some_and(|read| read.fields == said.fields)
-            );
-            return Some(said.again(facts));
+            let again = said.again(facts);
+            debug_assert!(read(head, self.wire.spans(), facts).is_some_and(|read| (
+                &read.fields,
+                read.asked
+            ) == (
+                &again.fields,
+                again.asked
+            )));
+            return Some(again);
         }
         let mut said = read(head, self.wire.spans(), facts)?;
         self.said = None;
         if self.wire.may_repeat() {
             said.section = NonZeroU64::new(self.heads + 1);
-            self.said = Some(said.again(facts));
+            self.said = Some(Box::new(said.again(facts)));
         }
         Some(said)
     }
