@@ -162,6 +162,8 @@ mod tests {
     }
 
     proptest! {
+        // Each makes many services.
+        #![proptest_config(ProptestConfig::with_cases(32))]
         /// One connection, whose requests repeat their fields or not while the book of callers changes.
         #[test]
         fn what_was_learned_is_what_is_learned_anew(
