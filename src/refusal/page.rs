@@ -95,12 +95,10 @@ pub fn raw(refusal: &Refusal, asked: &Asked<'_>, now: SystemTime, to_head: bool)
 pub fn wants_plain(accept: Option<&[u8]>) -> bool {
     let takes_json = |range: &str| {
         let mut parts = range.split(';').map(str::trim);
-        let media = parts.next().unwrap_or("").to_ascii_lowercase();
-        let takes = matches!(
-            media.as_str(),
-            "*/*" | "application/*" | "application/json" | "application/problem+json"
-        );
-        takes
+        let media = parts.next().unwrap_or("");
+        ["*/*", "application/*", "application/json", "application/problem+json"]
+            .iter()
+            .any(|json| media.eq_ignore_ascii_case(json))
             && !parts.any(|p| matches!(p.strip_prefix("q=").map(str::parse::<f32>), Some(Ok(q)) if q <= 0.0))
     };
     accept.is_some_and(|accept| {
