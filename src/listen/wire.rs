@@ -25,6 +25,7 @@ mod chunk;
 mod fields;
 mod head;
 mod last;
+mod target;
 #[cfg(test)]
 mod tests;
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::fields::{Fields, Found};
 use super::last::Last;
-use super::{Bad, HeadFacts, MethodKind, Spans, WireBounds};
+use super::{Bad, HeadFacts, MethodKind, Spans, WireBounds, target};
 use crate::fields::octets::{target_run, token_run};
 use crate::refusal::Reason;
 
@@ -263,7 +263,7 @@ impl Head {
             _ => MethodKind::Other,
         };
         let target = &window[self.target()];
-        judge_target(target, self.target.unwise, self.facts.method)
+        target::judge(target, self.target.unwise, self.facts.method)
             .map_err(|detail| (Reason::BadRequest, detail))
     }
 
@@ -364,30 +364,6 @@ fn other_version(here: &[u8], at: usize) -> Result<bool, Bad> {
             Err(Bad { at: at + VERSION_BYTES - 1, reason: Reason::HttpVersion, detail })
         }
     }
-}
-
-/// The four forms of RFC 9112 section 3.2, without the one for CONNECT.
-fn judge_target(target: &[u8], unwise: bool, method: MethodKind) -> Result<(), &'static str> {
-    match target {
-        [b'/', ..] if !unwise => Ok(()),
-        [b'/', ..] => is_readable(target).then_some(()).ok_or("a byte that no request target may have"),
-        b"*" if method == MethodKind::Options => Ok(()),
-        b"*" => Err("only OPTIONS may have * as its target"),
-        _ => {
-            let has_scheme = ["http://", "https://"].iter().any(|scheme| {
-                target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()))
-            });
-            if !has_scheme {
-                return Err("the request target is neither a path nor an http URI");
-            }
-            is_readable(target).then_some(()).ok_or("the request target is not a valid URI")
-        }
-    }
-}
-
-/// Whether it can be held as what it is behind this file.
-fn is_readable(target: &[u8]) -> bool {
-    http::Uri::try_from(target).is_ok()
 }
 
 /// Digits only, no sign, no list (RFC 9110 section 8.6), and at most [`LONGEST_BODY`].
