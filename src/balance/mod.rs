@@ -185,7 +185,7 @@ impl Picker {
 
     fn lay_out(&mut self, set: Arc<WorkerSet>, outlooks: &[Outlook], terms: &Terms) {
         self.table = Table::of(&set, outlooks, terms);
-        (self.set, self.seating) = (set, OnceCell::new());
+        self.set = set;
         self.turns = self.table.turns();
         let units = units(&self.set.members, &self.table, self.turns.iter().map(|place| *place as usize));
         self.table.share_out(terms.concurrent, &self.turns, &units);

@@ -35,7 +35,7 @@ pub(super) struct Held {
     /// written: what is told to be over holds no place.
     pub(super) admission: Option<Admission>,
     pub(super) outcome: Outcome,
-    /// A refusal over HTTP/1.1: all of its answer but what stands in its head, and nothing else is.
+    /// A refusal over HTTP/1.1: its answer from the usual fields to the end of the body. `answer` is empty then.
     pub(super) page: Option<Page>,
     pub(super) upload: UploadWatch,
     /// The connection carries it until this goes.

@@ -30,7 +30,7 @@ const WAITING: usize = 64;
 /// the system, as is one of more than twice the usual room.
 const SPARE_BUFFERS: usize = 16;
 
-/// What was told of requests is kept for so many to come, on each shard: at most 256 KiB.
+/// What was told of requests is kept for so many to come, on each shard: at most 256 KiB of texts.
 const SPARE_TOLD: usize = 64;
 
 /// How long [`AccessLog::finish`] waits for a disk.
@@ -221,10 +221,13 @@ impl ShardLog {
 
     #[cold]
     fn hand_over(&self, lines: &mut Lines) {
-        let empty = Lines { bytes: self.log.state.buffer(), count: 0 };
-        let sent = self.log.to_writer.try_send(std::mem::replace(lines, empty));
-        if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = sent {
-            self.log.state.dropped.fetch_add(lost.count, Relaxed);
+        match self.log.to_writer.try_send(std::mem::take(lines)) {
+            Ok(()) => lines.bytes = self.log.state.buffer(),
+            Err(TrySendError::Full(mut lost) | TrySendError::Disconnected(mut lost)) => {
+                self.log.state.dropped.fetch_add(lost.count, Relaxed);
+                lost.bytes.clear();
+                lines.bytes = lost.bytes;
+            }
         }
     }
 }

@@ -60,7 +60,7 @@ impl Told {
         Box::new(Self { text, places, version, priority: 0, connect: None, first_byte: None })
     }
 
-    /// Notes a text, in the place of an earlier one.
+    /// Notes a text. An earlier one of the same part is told no more; it stays in the buffer until that is cleared.
     #[inline]
     pub(super) fn note(&mut self, part: Part, text: &[u8]) {
         let at = self.text.len();

@@ -55,7 +55,7 @@ impl Page {
         self.keep();
     }
 
-    /// Adds its fields, but for its length, to `fields`. Returns its body.
+    /// Adds its usual fields to `fields`, but for its length and the lines more. Returns its body.
     pub(super) fn write_apart(self, fields: &mut Fields) -> Bytes {
         fields.add_form(&self.0.form);
         let body = Bytes::copy_from_slice(self.0.body());

@@ -88,12 +88,11 @@ fn begin(cx: &mut Context<'_>, line: &Line, answer: Response<Reply>, asked: &Ask
     let (mut out, in_the_way) = line.begin_answer(cx);
     let keep_alive = asked.keep_alive && !in_the_way;
     let now = line.visitor.now();
-    let (course, is_page) = match reply.take_page(asked.is_head) {
-        Some(page) => (head::write_page((&head, page), (asked, keep_alive), now, &mut out.bytes), true),
-        None => (head::write((&head, &reply), (asked, keep_alive), now, &mut out.bytes), false),
+    let course = match reply.take_page(asked.is_head) {
+        Some(page) => head::write_page((&head, page), (asked, keep_alive), now, &mut out.bytes),
+        None => head::write((&head, &reply), (asked, keep_alive), now, &mut out.bytes),
     };
     let whole = match course.framing {
-        _ if is_page => true,
         Framing::Length(0) => {
             // The head is all of it, whether its worker has said so or not.
             reply.complete();
