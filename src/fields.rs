@@ -193,11 +193,6 @@ impl Fields {
         }
     }
 
-    /// Adds all of these behind the others.
-    pub fn add_all(&mut self, others: &Self) {
-        self.all_mut().add_all(others.all());
-    }
-
     /// Adds one in the place of all others of this name.
     #[inline(always)]
     pub fn set(&mut self, name: &str, value: &[u8]) {
@@ -252,13 +247,6 @@ impl Fields {
     pub fn is_never_indexed(&self, name: &[u8]) -> bool {
         let noted = self.all().never_indexed;
         noted != 0 && noted & bit(name) != 0
-    }
-
-    /// Gives back the room that is not used, of what is kept for long.
-    pub fn shrink(&mut self) {
-        let Some(all) = &mut self.0 else { return };
-        all.text.shrink_to_fit();
-        all.lines.shrink_to_fit();
     }
 
     /// The same as a map, for a library that wants one.
@@ -401,7 +389,6 @@ mod tests {
         assert_eq!(lines(&fields), "x-empty: \r\nset-cookie: e=f\r\n");
         fields.add_copy("x-cookie", "set-cookie");
         fields.add_copy("x-via", "via");
-        fields.shrink();
         assert_eq!(lines(&fields), "x-empty: \r\nset-cookie: e=f\r\nx-cookie: e=f\r\n");
         assert_eq!((fields.get("via"), fields.get("x-empty")), (None, Some(&b""[..])));
         assert_eq!(fields.last_name(), b"x-cookie");
@@ -522,10 +509,6 @@ mod tests {
         large.add("x-a", &vec![b'a'; SPARE_BYTES]);
         drop(large);
         assert_eq!(spares(), SPARE - 1, "a large one is not kept");
-        let mut small = Fields::new();
-        small.shrink();
-        drop(small);
-        assert_eq!(spares(), SPARE - 2, "nor is a small one");
         assert!(
             Fields::new().is_empty() && Fields::new().get("x-a").is_none(),
             "and nothing stays in one that is"
@@ -586,7 +569,7 @@ mod tests {
             prop_assert_eq!(fields.len(), map.len());
             prop_assert_eq!(&fields.to_map(), &map);
             let mut added = fields.clone();
-            added.add_all(&Fields::from(&map));
+            Fields::from(&map).iter().for_each(|(name, value)| added.push(name, value));
             prop_assert_eq!(added.len(), 2 * map.len());
             for name in map.keys() {
                 let all: Vec<_> = fields.get_all(name.as_str()).collect();

@@ -279,6 +279,7 @@ impl Picker {
     fn take(&self, workers: &Arc<Workers>, place: usize, trial: bool, now: Moment) -> Result<Pick, Missed> {
         let worker = &self.set.members[place].worker;
         let seating = self.seating.get_or_init(|| Seating::new(workers));
+        debug_assert!(seating.is_at(workers), "a picker has one service's workers for life");
         let seat = seating.seat(worker, self.table.part(place)).ok_or(Missed::Full)?;
         if trial && !workers.begin_trial(worker, now) {
             return Err(Missed::TrialLost);

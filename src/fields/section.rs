@@ -91,12 +91,7 @@ impl Section {
         (self.names, self.never_indexed) = (other.names, other.never_indexed);
     }
 
-    /// Adds all of these lines behind the others, if there is room.
-    pub(super) fn add_all(&mut self, others: &Self) {
-        self.add_lines(&others.text, others);
-    }
-
-    /// The same of others whose lines are this `text`, whatever stands behind it there.
+    /// Adds all lines of `others` behind these, if there is room. They are this `text`, whatever stands behind it there.
     pub(super) fn add_lines(&mut self, text: &[u8], others: &Self) {
         if !self.has_room(text.len()) {
             return;
@@ -181,7 +176,7 @@ impl Section {
 
     /// Keeps its buffers for another head.
     pub(super) fn give_back(mut self: Box<Self>) {
-        if !(USUAL_BYTES..=SPARE_BYTES).contains(&self.text.capacity()) {
+        if self.text.capacity() > SPARE_BYTES {
             return;
         }
         self.text.clear();

@@ -272,6 +272,7 @@ impl Answer {
         match self {
             Self::Worker(mut streaming) if streaming.is_here() => Self::Own(streaming.page()),
             Self::Shared(streaming) if streaming.is_end_stream() => Self::Own(None),
+            Self::Came(came) => Self::Own(Some(Whole::Came(came).into_bytes())),
             answer => answer,
         }
     }

@@ -216,6 +216,8 @@ impl State {
                 Box::pin(http2::serve(transport, visitor, None))
             }
             End::Switched(answer) => {
+                // No request comes any more for which something would have to be remembered.
+                visitor.rest();
                 let Response { head, body } = *answer;
                 let (mut to_client, to_worker) = (io.out, io.held.to_vec());
                 head::write_interim(&head, &mut to_client);

@@ -1,6 +1,6 @@
 //! The strict reader of request framing: it sees a client's bytes before any parser does, and lets through only what
 //! has exactly one meaning (RFC 9112 sections 2 to 7 and 11.2). A pure state machine: it owns no socket and no clock,
-//! and of bytes none but the last fields, to know them again (`wire/last.rs`).
+//! and of bytes none but the last request line and the last fields, to know them again (`wire/last.rs`).
 //!
 //! Not here: what a request means (target against Host, callers, rules), sockets, timers, answers.
 //!

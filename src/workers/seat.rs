@@ -22,6 +22,11 @@ impl Seating {
         Rc::new(Self(Arc::clone(workers)))
     }
 
+    /// Whether it leads to the places at these workers.
+    pub fn is_at(&self, workers: &Arc<Workers>) -> bool {
+        Arc::ptr_eq(&self.0, workers)
+    }
+
     /// Takes a place at `worker`, of which there are `concurrent_per_worker`, and `part` if its part of the service's
     /// places is bounded. None: it is full.
     pub fn seat(self: &Rc<Self>, worker: &Arc<Worker>, part: Option<u32>) -> Option<Seat> {

@@ -82,6 +82,7 @@ impl Last {
             return;
         }
         self.text.clear();
+        self.text.reserve_exact(text.len());
         self.text.extend_from_slice(text);
         self.to_head = *method == Method::HEAD;
         self.head = Some(head.clone());
