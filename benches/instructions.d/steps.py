@@ -19,12 +19,16 @@ QUIET_LOOKS = 3
 
 
 class Steps:
-    """Both sides of Buckler: one client, and workers that listen on these sockets and always give this answer."""
+    """Both sides of Buckler: one client, and workers that listen on these sockets and always give this answer.
+
+    @n@ in it, or in a request, is the number of the exchange, of as many digits each time.
+    """
 
     def __init__(self, pid, listeners, answer):
         self.threads = pathlib.Path(f"/proc/{pid}/task")
         self.listeners = listeners
         self.answer = answer
+        self.number = 0
         # What has come of a request, by worker connection.
         self.held = {}
 
@@ -38,9 +42,10 @@ class Steps:
 
     def exchange(self, client, request):
         """Plays this request until the client has its whole answer; gives the status."""
+        self.number += 1
         client.open()
         self.wait_quiet()
-        client.send(request)
+        client.send(self.numbered(request))
         end = time.monotonic() + ANSWER_WITHIN_S
         while time.monotonic() < end:
             ready, _, _ = select.select([client.socket, *self.listeners, *self.held], [], [], ANSWER_WITHIN_S)
@@ -56,6 +61,9 @@ class Steps:
                     self.work(each)
         raise Failed(f"no answer from Buckler within {ANSWER_WITHIN_S} s")
 
+    def numbered(self, message):
+        return message.replace(b"@n@", b"%06d" % self.number) if isinstance(message, bytes) else message
+
     def work(self, connection):
         """A worker takes what came, and answers when the request is complete."""
         got = connection.recv(clients.RECEIVE_BYTES)
@@ -66,7 +74,7 @@ class Steps:
         elif clients.message_end(self.held[connection]) is not None:
             self.held[connection] = b""
             self.wait_quiet()
-            connection.sendall(self.answer)
+            connection.sendall(self.numbered(self.answer))
 
     def close(self):
         for connection in self.held:
