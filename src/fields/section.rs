@@ -91,7 +91,7 @@ impl Section {
         (self.names, self.never_indexed) = (other.names, other.never_indexed);
     }
 
-    /// Adds all lines of `others` behind these, if there is room. They are this `text`, whatever stands behind it there.
+    /// Adds all lines of `others` behind these, if there is room. They are this `text`, whatever stands behind it.
     pub(super) fn add_lines(&mut self, text: &[u8], others: &Self) {
         if !self.has_room(text.len()) {
             return;

@@ -215,8 +215,8 @@ pub struct ShardCounts {
     pub(super) queued: Durations,
     /// Requests that got the fallback, by [`Reason::index`].
     pub(super) fallbacks: [Count; Reason::COUNT],
-    /// By rule. This lock is taken by this shard when another rule refuses than before, for each refusal in shadow, and by
-    /// a scrape; the next two for what is written down, and for each request of a stranger.
+    /// By rule. This lock is taken by this shard when another rule refuses than before, for each refusal in shadow,
+    /// and by a scrape; the next two for what is written down, and for each request of a stranger.
     pub(super) limited: Mutex<Limited>,
     /// The newest refusals.
     pub(super) refusals: Mutex<Ring>,

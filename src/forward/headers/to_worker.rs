@@ -172,8 +172,8 @@ fn plain<'a>(words: &'a str, otherwise: &'static str) -> &'a [u8] {
 }
 
 impl<'a> Told<'a> {
-    /// The words of [`TOLD`]. None of them can end its line: an address, words of ours, a value that stood in a line, an id
-    /// of graphic ASCII, and a name that was made plain.
+    /// The words of [`TOLD`]. None of them can end its line: an address, words of ours, a value that stood in a line,
+    /// an id of graphic ASCII, and a name that was made plain.
     fn words(&self, host: &'a [u8]) -> [&'a [u8]; 6] {
         let Origin { peer, secure, version } = self.origin;
         let secure: &[u8] = if *secure { b"s" } else { b"" };
