@@ -6,15 +6,33 @@
 # TLS files are mounted likewise; the folder, not single files, so that renewed ones are seen. The user below must be able to read
 # the keys:  chgrp 65532 tls/*.key && chmod 640 tls/*.key
 # See it at work:  docker run --rm -it buckler demo
+# Laid out by what requests do, which takes half an hour more (docs/performance.md):
+#   docker build --build-arg BUILD=guided -t buckler .
 
-FROM rust:1.95-slim-bookworm AS builder
+ARG BUILD=release
+
+FROM rust:1.95-slim-bookworm AS source
 WORKDIR /src
 COPY . .
+
+FROM source AS release
 # gcc, for the assembly of aws-lc, is in the image already. The caches make a second build short; they never enter a layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin buckler \
     && install -m 755 target/release/buckler /usr/local/bin/buckler
+
+FROM source AS guided
+# What deploy/guided loads the first of its two programs with.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends nginx-light wrk nghttp2-client openssl python3 \
+    && rustup component add llvm-tools
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    deploy/guided \
+    && install -m 755 target/guided/buckler /usr/local/bin/buckler
+
+FROM ${BUILD} AS builder
 
 FROM debian:bookworm-slim
 LABEL org.opencontainers.image.title="buckler" \
