@@ -62,12 +62,15 @@ class Buckler(programs.Server):
     def launch(self, config, callers=0):
         """Starts it; functions that give memory are kept apart by so many of their callers."""
         apart = [f"--separate-callers{callers}={name}" for name in ("mi_*", "malloc", "calloc", "realloc")] if callers else []
-        programs.READY_WITHIN_S = READY_WITHIN_S
-        self.start([
-            self.paths["valgrind"], "--tool=callgrind", f"--callgrind-out-file={self.folder}/callgrind.out", self.pipes(),
+        self.run([
+            "--tool=callgrind", f"--callgrind-out-file={self.folder}/callgrind.out", self.pipes(),
             # vgdb wakes a sleeping program by ptrace; where that is forbidden, an order is seen after so many blocks of code.
             "--collect-systime=yes", "--compress-pos=no", "--vgdb-poll=100", *apart, self.program, "run", "-c", str(config),
         ])
+
+    def run(self, command):
+        programs.READY_WITHIN_S = READY_WITHIN_S
+        self.start([self.paths["valgrind"], *command])
 
     def pipes(self):
         return f"--vgdb-prefix={self.folder}/vgdb"
