@@ -21,7 +21,8 @@ QUIET_LOOKS = 3
 class Steps:
     """Both sides of Buckler: one client, and workers that listen on these sockets and always give this answer.
 
-    @n@ in it, or in a request, is the number of the exchange, of as many digits each time.
+    @n@ in it, or in a request, is the number of the exchange, of as many digits each time; @pad@ is up to seven letters, another
+    number of them than before.
     """
 
     def __init__(self, pid, listeners, answer):
@@ -62,7 +63,9 @@ class Steps:
         raise Failed(f"no answer from Buckler within {ANSWER_WITHIN_S} s")
 
     def numbered(self, message):
-        return message.replace(b"@n@", b"%06d" % self.number) if isinstance(message, bytes) else message
+        if not isinstance(message, bytes):
+            return message
+        return message.replace(b"@n@", b"%06d" % self.number).replace(b"@pad@", b"x" * (self.number % 8))
 
     def work(self, connection):
         """A worker takes what came, and answers when the request is complete."""
