@@ -181,6 +181,21 @@ impl Fields {
         }
     }
 
+    /// Writes over all values with those of a section that was read and judged, whose fields have the same names in the
+    /// same order. Whether there are as many, of the same lengths; if not, some are those and some are not.
+    pub fn overwrite(&mut self, section: &[u8], spans: &[FieldSpan]) -> bool {
+        let all = self.all_mut();
+        all.lines.len() == spans.len()
+            && spans.iter().enumerate().all(|(n, span)| {
+                let there = all.lines[n].value as usize..all.end_of(n) - 2;
+                let same = there.len() == span.value.len();
+                if same {
+                    all.text[there].copy_from_slice(&section[span.value.clone()]);
+                }
+                same
+            })
+    }
+
     /// Adds one with the value of the first one of another name, if there is such a one. A value that is never to be
     /// indexed is not under its other name either.
     pub fn add_copy(&mut self, name: &str, of: &str) {
@@ -568,6 +583,14 @@ mod tests {
             prop_assert_eq!(&one_by_one, &fields);
             prop_assert_eq!(fields.len(), map.len());
             prop_assert_eq!(&fields.to_map(), &map);
+            let mut other = Fields::new();
+            for FieldSpan { name, value } in &spans {
+                other.push(&text.as_bytes()[name.clone()], &vec![b'!'; value.len()]);
+            }
+            prop_assert!(other.overwrite(text.as_bytes(), &spans));
+            prop_assert_eq!(&other, &fields);
+            other.push(b"x", b"y");
+            prop_assert!(!other.overwrite(text.as_bytes(), &spans), "one more");
             let mut added = fields.clone();
             Fields::from(&map).iter().for_each(|(name, value)| added.push(name, value));
             prop_assert_eq!(added.len(), 2 * map.len());

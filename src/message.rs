@@ -33,6 +33,9 @@ pub struct RequestHead {
     /// Requests of one connection that have the same number here came with the same fields in the same version, byte
     /// for byte. None: it is not known.
     pub section: Option<NonZeroU64>,
+    /// Those that have the same number here came with fields of the same names in the same order, in the same version.
+    /// Known where `section` is.
+    pub names: Option<NonZeroU64>,
     /// What an extended CONNECT asks for (RFC 8441).
     pub extended: Option<Box<Extended>>,
 }
@@ -70,7 +73,7 @@ impl RequestHead {
     /// Of HTTP/1.1, without any field.
     pub fn new(method: Method, target: Target) -> Self {
         let (version, fields) = (Version::HTTP_11, Fields::new());
-        Self { method, target, version, fields, section: None, extended: None }
+        Self { method, target, version, fields, section: None, names: None, extended: None }
     }
 }
 

@@ -11,15 +11,11 @@
 //! Not here: what a caller may do ([`super::permission`], [`super::limit`]).
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use aws_lc_rs::{constant_time, digest};
-use ipnet::IpNet;
-
-use crate::config::{Callers, Credential, UnknownKey};
+use crate::config::{Callers, Credential};
 use crate::fields::Fields;
 use crate::refusal::{Reason, Refusal};
 use crate::tls::identity::{Identity, compared};
@@ -28,12 +24,12 @@ use super::forwarded::{parse_forwarded_for, unmapped};
 use super::seed::keyed_hash;
 use prefixes::Prefixes;
 
+mod address;
 mod certificate;
+mod key;
 mod prefixes;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// A longer key is hashed whenever a connection asks for its caller, instead of being remembered.
-const LONGEST_REMEMBERED_KEY: usize = 256;
 
 /// One caller, as one request sees it. Belongs to the shard that made it; cheap to clone.
 #[derive(Clone, Debug)]
@@ -127,7 +123,8 @@ pub struct CachedCaller {
     peer: Option<PeerMemo>,
     /// The last address that named a caller.
     address: Option<(IpAddr, Caller)>,
-    key: Option<(Box<[u8]>, Caller)>,
+    /// The last key that named a caller.
+    key: Option<(Vec<u8>, Caller)>,
     certificate: Option<(Identity, Caller)>,
 }
 
@@ -299,95 +296,9 @@ impl CallerBook {
         }
     }
 
-    fn by_address(&self, client: IpAddr, cached: &mut CachedCaller) -> Caller {
-        match &cached.address {
-            Some((address, caller)) if *address == client => caller.clone(),
-            _ => {
-                let caller = self.address_caller(client);
-                cached.address = Some((client, caller.clone()));
-                caller
-            }
-        }
-    }
-
-    fn address_caller(&self, client: IpAddr) -> Caller {
-        if let Some(number) = self.known.longest(client) {
-            return self.known_caller(*number, Via::Address, client);
-        }
-        let (length, full) = match client {
-            IpAddr::V4(_) => (self.callers.ipv4_prefix, 32),
-            IpAddr::V6(_) => (self.callers.ipv6_prefix, 128),
-        };
-        // A length above the full one cannot come out of a checked configuration; the whole address is then meant.
-        let net =
-            IpNet::new(client, length.min(full)).map_or_else(|_| IpNet::from(client), |net| net.trunc());
-        let name: Arc<str> = match net.prefix_len() == full {
-            true => format!("address:{}", net.addr()).into(),
-            false => format!("address:{net}").into(),
-        };
-        Caller {
-            who: Who::Other(name),
-            tier: None,
-            via: Via::Address,
-            client,
-            hash: keyed_hash(("address", net)),
-        }
-    }
-
     fn known_caller(&self, number: usize, via: Via, client: IpAddr) -> Caller {
         let tier = self.callers.known.get(number).and_then(|known| known.tier);
         Caller { who: Who::Known(number), tier, via, client, hash: self.hashes[number] }
-    }
-
-    /// None: no key was sent.
-    fn by_key(
-        &self,
-        client: IpAddr,
-        keys: Keys<'_>,
-        cached: &mut CachedCaller,
-    ) -> Option<Result<Caller, Refusal>> {
-        let key = match keys {
-            Keys::None => return None,
-            Keys::One(key) => key.trim_ascii(),
-            Keys::Several => {
-                return Some(Err(Refusal::new(Reason::BadRequest, "the key header comes more than once")));
-            }
-        };
-        if let Some((last, caller)) = &cached.key
-            && constant_time::verify_slices_are_equal(last, key).is_ok()
-        {
-            return Some(Ok(Caller { client, ..caller.clone() }));
-        }
-        let Some(caller) = self.key_caller(key, client) else {
-            return Some(Err(Refusal::new(Reason::NoIdentity, "the key is not known")));
-        };
-        if key.len() <= LONGEST_REMEMBERED_KEY {
-            cached.key = Some((key.into(), caller.clone()));
-        }
-        Some(Ok(caller))
-    }
-
-    fn key_caller(&self, key: &[u8], client: IpAddr) -> Option<Caller> {
-        if key.is_empty() {
-            return None;
-        }
-        let digest = digest::digest(&digest::SHA256, key);
-        let digest: [u8; 32] = digest.as_ref().try_into().ok()?;
-        let hash = keyed_hash(digest);
-        let mut candidates = self.keys.get(&hash).into_iter().flatten();
-        let found =
-            candidates.find(|(known, _)| constant_time::verify_slices_are_equal(known, &digest).is_ok());
-        match (found, self.callers.unknown_key) {
-            (Some((_, number)), _) => Some(self.known_caller(*number, Via::ApiKey, client)),
-            (None, UnknownKey::Refuse) => None,
-            (None, UnknownKey::Anonymous) => {
-                let mut name = String::from("api_key:");
-                for byte in &digest[..6] {
-                    let _ = write!(name, "{byte:02x}");
-                }
-                Some(Caller { who: Who::Other(name.into()), tier: None, via: Via::ApiKey, client, hash })
-            }
-        }
     }
 }
 

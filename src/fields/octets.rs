@@ -56,6 +56,26 @@ pub(crate) fn are_same_untold(one: &[u8], other: &[u8]) -> bool {
     words | u64::from(rest) == 0
 }
 
+/// Whether all bytes of one are those of the other; but where `fixed` has 0 instead of 255, any visible ASCII will do.
+/// What is found there is not told by the time that it takes, as with [`are_same_untold`].
+pub(crate) fn are_alike_untold(one: &[u8], other: &[u8], fixed: &[u8]) -> bool {
+    if one.len() != other.len() || one.len() != fixed.len() {
+        return false;
+    }
+    let unlike = |one: u64, other: u64, fixed: u64| ((one ^ other) & fixed) | (not_visible(one) & !fixed);
+    let ((one, one_rest), (other, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    let (fixed, fixed_rest) = fixed.as_chunks::<8>();
+    let words = one.iter().zip(other).zip(fixed).fold(0, |found, ((one, other), fixed)| {
+        let [one, other, fixed] = [one, other, fixed].map(|word| u64::from_le_bytes(*word));
+        found | unlike(one, other, fixed)
+    });
+    let rest = one_rest.iter().zip(other_rest).zip(fixed_rest).fold(0, |found, ((one, other), fixed)| {
+        let [one, other, fixed] = [one, other, fixed].map(|byte| EACH * u64::from(*byte));
+        found | unlike(one, other, fixed)
+    });
+    words | rest == 0
+}
+
 /// How many leading bytes belong to `class`.
 #[inline]
 pub(crate) fn run(bytes: &[u8], class: &Class) -> usize {
@@ -128,6 +148,14 @@ const fn no_text(word: u64) -> u64 {
     (word.wrapping_sub(EACH * 0x20) | word.wrapping_add(EACH) | word) & HIGH
 }
 
+/// Where a word has something else than visible ASCII; nothing of a byte is told by its neighbours.
+const fn not_visible(word: u64) -> u64 {
+    let low = word & !HIGH;
+    let from_first = low + EACH * (0x80 - b'!') as u64;
+    let behind_last = low + EACH * (0x7f - b'~') as u64;
+    (!from_first | behind_last | word) & HIGH
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +173,26 @@ mod tests {
                 other[at] ^= 1 << (at % 8);
                 assert!(!are_same_untold(text, &other), "{length} {at}");
             }
+        }
+    }
+
+    /// Each byte at each place of a text, whether that place is fixed or not.
+    #[test]
+    fn texts_are_alike_if_what_is_fixed_is_the_same_and_all_else_is_visible() {
+        let text = b"name: value-of-some-words";
+        for fixed in [[0_u8, 255], [255, 0]] {
+            let fixed: Vec<u8> = (0..text.len()).map(|at| fixed[at % 2]).collect();
+            let visible = |at: usize, byte: u8| fixed[at] == 255 || byte.is_ascii_graphic();
+            for (at, byte) in (0..text.len()).flat_map(|at| (0..=255).map(move |byte| (at, byte))) {
+                let mut other = *text;
+                other[at] = byte;
+                let want =
+                    (0..text.len()).all(|at| visible(at, other[at])) && (fixed[at] == 0 || byte == text[at]);
+                assert_eq!(are_alike_untold(&other, text, &fixed), want, "{byte} at {at}");
+            }
+            assert!(
+                !are_alike_untold(&text[1..], text, &fixed) && !are_alike_untold(text, text, &fixed[1..])
+            );
         }
     }
 

@@ -1,10 +1,11 @@
 //! What the fields of a request taught, for the next request of its connection that brings the same ones: which of them
 //! matter on the way, and who calls.
 //!
-//! Both follow from three things: the fields, whose number says which they are; the connection, of which nothing that
+//! Who calls follows from three things: the fields, whose number says which they are; the connection, of which nothing that
 //! enters here ever changes; and the book of callers with the name of the key header and the trusted proxies, which a
-//! reload may replace by one with another number. What is kept is found by both numbers, so nothing has to be taken
-//! back. A refusal is not kept: whoever is refused is judged anew.
+//! reload may replace by one with another number. Which fields matter follows from the same, and of the fields only from
+//! their names, which have a number too. What is kept is found by these numbers, so nothing has to be taken back. A
+//! refusal is not kept: whoever is refused is judged anew.
 
 use std::num::NonZeroU64;
 
@@ -22,20 +23,21 @@ pub(super) struct Memory {
     learned: Option<Box<Learned>>,
 }
 
-/// What was learned from the fields of this number with the book of that number.
+/// What was learned from the names of this number with the book of that number.
 #[derive(Debug)]
 struct Learned {
-    section: NonZeroU64,
+    names: NonZeroU64,
     book: u64,
     sight: Sight,
-    caller: Option<Caller>,
+    /// From the fields of this number.
+    caller: Option<(NonZeroU64, Caller)>,
 }
 
 impl Visitor {
     /// Looks at the fields of a request.
     pub(super) fn look<'a>(&self, head: &'a RequestHead, book: &CallerBook, trusted: bool) -> Seen<'a> {
         let look = || Seen::of(&head.fields, book.callers().api_key_header.as_str(), trusted);
-        let Some(section) = head.section else { return look() };
+        let Some(names) = head.names else { return look() };
         let mut memory = self.memory.borrow_mut();
         let memory = memory.get_or_insert_default();
         if let Some(learned) = of(&mut memory.learned, head, book) {
@@ -43,7 +45,7 @@ impl Visitor {
             return Seen::again(&head.fields, learned.sight);
         }
         let seen = look();
-        let learned = Learned { section, book: book.number, sight: seen.sight(), caller: None };
+        let learned = Learned { names, book: book.number, sight: seen.sight(), caller: None };
         memory.learned = Some(Box::new(learned));
         seen
     }
@@ -70,26 +72,30 @@ impl Visitor {
             book.identify_by(self.credentials(), keys, forwarded, callers)
         };
         match of(learned, head, book) {
-            Some(Learned { caller: Some(caller), .. }) => {
+            Some(Learned { caller: Some((section, caller)), .. }) if head.section == Some(*section) => {
                 debug_assert!(
                     ask(callers).is_ok_and(|anew| (anew.hash, anew.client) == (caller.hash, caller.client))
                 );
                 Ok(caller.clone())
             }
-            Some(Learned { caller, .. }) => Ok(caller.insert(ask(callers)?).clone()),
+            Some(Learned { caller, .. }) => {
+                let asked = ask(callers)?;
+                *caller = head.section.map(|section| (section, asked.clone()));
+                Ok(asked)
+            }
             None => ask(callers),
         }
     }
 }
 
-/// What was learned of these fields, if nothing else was since.
+/// What was learned of the names of these fields, if nothing else was since.
 fn of<'a>(
     learned: &'a mut Option<Box<Learned>>,
     head: &RequestHead,
     book: &CallerBook,
 ) -> Option<&'a mut Learned> {
-    let section = head.section?;
-    learned.as_deref_mut().filter(|learned| learned.section == section && learned.book == book.number)
+    let names = head.names?;
+    learned.as_deref_mut().filter(|learned| learned.names == names && learned.book == book.number)
 }
 
 #[cfg(test)]
@@ -150,6 +156,9 @@ mod tests {
         let mut head = RequestHead::new(http::Method::GET, Target::default());
         SECTIONS[n].iter().for_each(|(name, value)| head.fields.add(name, value.as_bytes()));
         head.section = NonZeroU64::new(n as u64 + 1).filter(|_| numbered);
+        let names = |n: usize| SECTIONS[n].iter().map(|(name, _)| *name);
+        let first = (0..=n).find(|other| names(*other).eq(names(n))).unwrap_or(n);
+        head.names = NonZeroU64::new(first as u64 + 1).filter(|_| numbered);
         head
     }
 

@@ -36,7 +36,7 @@ use crate::refusal::{Reason, Refusal};
 use chunk::{ChunkLine, EXTENSION_BYTES};
 use fields::Trailers;
 use head::Head;
-use last::Last;
+use last::{Last, Likeness};
 
 /// How much of a head is read before it is refused: 414 for the target, 431 for the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,7 +239,13 @@ impl Wire {
     /// Whether the fields of the last head are those of the head before it, byte for byte and in the same version.
     /// Never by chance; that they are may be missed.
     pub const fn repeats(&self) -> bool {
-        self.last.is_repeated()
+        matches!(self.last.likeness(), Likeness::Same)
+    }
+
+    /// Whether they have the same names in the same order, in the same version, and values of the same lengths, of which
+    /// all that say something of framing or of the connection are the same. Not if it [repeats](Self::repeats) them.
+    pub const fn resembles(&self) -> bool {
+        matches!(self.last.likeness(), Likeness::Alike)
     }
 
     /// Whether the next head may repeat the last one.

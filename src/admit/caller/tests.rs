@@ -2,10 +2,11 @@
 
 use std::num::NonZeroUsize;
 
+use aws_lc_rs::digest;
 use http::HeaderName;
 use proptest::prelude::*;
 
-use crate::config::{At, KnownCaller};
+use crate::config::{At, KnownCaller, UnknownKey};
 
 use super::*;
 

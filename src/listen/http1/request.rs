@@ -156,8 +156,8 @@ impl Io {
         let (method, target) = (&head[spans.method.clone()], &head[spans.target.clone()]);
         let (method, target) = (read_method(facts.method, method)?, read_target(target)?);
         let version = if facts.version_10 { Version::HTTP_10 } else { Version::HTTP_11 };
-        let Said { section, fields, asked } = self.hear_fields(head, facts)?;
-        Some((RequestHead { method, target, version, fields, section, extended: None }, asked))
+        let Said { section, names, fields, asked } = self.hear_fields(head, facts)?;
+        Some((RequestHead { method, target, version, fields, section, names, extended: None }, asked))
     }
 }
 

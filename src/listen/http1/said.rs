@@ -1,5 +1,5 @@
 //! What the fields of a request say: the fields themselves, and what its answer has to know of them. Those that say
-//! again what the fields before said are copied from those, and not read.
+//! again what the fields before said, but for values that say nothing here, are copied from those, and not read.
 
 use std::num::NonZeroU64;
 
@@ -30,6 +30,8 @@ pub(super) struct Asked {
 pub(super) struct Said {
     /// The number of the request that said it first, if it was kept since then: the first one of a connection has 1.
     pub(super) section: Option<NonZeroU64>,
+    /// The same of its names.
+    pub(super) names: Option<NonZeroU64>,
     pub(super) fields: Fields,
     pub(super) asked: Asked,
 }
@@ -37,23 +39,24 @@ pub(super) struct Said {
 impl Io {
     /// What the fields of a judged head say. None: a name is longer than one may be.
     pub(super) fn hear_fields(&mut self, head: &[u8], facts: &HeadFacts) -> Option<Said> {
-        if self.wire.repeats()
-            && let Some(said) = &self.said
+        let (spans, number) = (self.wire.spans(), NonZeroU64::new(self.heads + 1));
+        let is_again = |said: &mut Said| {
+            self.wire.repeats() || (self.wire.resembles() && said.overwrite(head, spans, number))
+        };
+        if let Some(said) = &mut self.said
+            && is_again(said)
         {
             let again = said.again(facts);
-            debug_assert!(read(head, self.wire.spans(), facts).is_some_and(|read| (
-                &read.fields,
-                read.asked
-            ) == (
-                &again.fields,
-                again.asked
-            )));
+            debug_assert!(
+                read(head, spans, facts)
+                    .is_some_and(|read| (&read.fields, read.asked) == (&again.fields, again.asked))
+            );
             return Some(again);
         }
-        let mut said = read(head, self.wire.spans(), facts)?;
+        let mut said = read(head, spans, facts)?;
         self.said = None;
         if self.wire.may_repeat() {
-            said.section = NonZeroU64::new(self.heads + 1);
+            (said.section, said.names) = (number, number);
             self.said = Some(Box::new(said.again(facts)));
         }
         Some(said)
@@ -64,7 +67,14 @@ impl Said {
     /// The same of a head with the same fields.
     fn again(&self, facts: &HeadFacts) -> Self {
         let asked = Asked { is_head: facts.method == MethodKind::Head, ..self.asked };
-        Self { section: self.section, fields: self.fields.clone(), asked }
+        Self { section: self.section, names: self.names, fields: self.fields.clone(), asked }
+    }
+
+    /// Makes it what a head says whose fields resemble these; false if they do not, and then it is nothing any more.
+    /// Those that [`Asked`] looks at are the same.
+    fn overwrite(&mut self, head: &[u8], spans: &Spans, number: Option<NonZeroU64>) -> bool {
+        self.section = number;
+        self.fields.overwrite(&head[spans.section..], &spans.fields)
     }
 }
 
@@ -75,7 +85,7 @@ fn read(head: &[u8], spans: &Spans, facts: &HeadFacts) -> Option<Said> {
     let mut fields = Fields::new();
     fields.read(&head[spans.section..], &spans.fields, !spans.oddly_written);
     let asked = Asked::of(&fields, facts);
-    Some(Said { section: None, fields, asked })
+    Some(Said { section: None, names: None, fields, asked })
 }
 
 impl Asked {

@@ -270,10 +270,15 @@ fn repetitive_stream() -> impl Strategy<Value = Vec<u8>> {
         "\r\n", "Host: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc",
         "Host: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx: y\r\n\r\n",
         "Host: a\r\nContent-Length: 3\r\n\r\nabc", "Host: a\r\nHost: a\r\n\r\n",
+        "Host: a\r\nX-A: {}\r\nX-B: c {}\r\nTE: trailers\r\n\r\n", "Host: a\r\nx-a:{}\r\nx-b: {} \r\n\r\n",
     ];
     let lines = proptest::collection::vec(proptest::sample::select(lines), 1..6);
     let run = (proptest::sample::select(sections), lines).prop_map(|(section, lines)| {
-        lines.into_iter().map(|line| format!("{line}\r\n{section}")).collect::<String>().into_bytes()
+        // Some of them have other values in each head, of one length or of two.
+        let heads = lines.into_iter().enumerate();
+        let heads =
+            heads.map(|(n, line)| format!("{line}\r\n{}", section.replace("{}", &(7 + n).to_string())));
+        heads.collect::<String>().into_bytes()
     });
     proptest::collection::vec(run, 1..6).prop_map(|runs| runs.concat())
 }
@@ -307,6 +312,18 @@ fn requests_with_the_same_fields_have_one_number_whatever_they_ask_for() {
     assert_eq!(said.len(), stream.len());
     let numbers: Vec<_> = sections.iter().map(|section| section.map_or(0, NonZeroU64::get)).collect();
     assert_eq!(numbers, [0, 2, 2, 2, 5, 5, 7]);
+}
+
+#[test]
+fn requests_whose_fields_differ_in_a_value_are_heard_with_that_value() {
+    let stream = ["one", "two", "six", "six", "ten", "three", "ten"]
+        .map(|value| format!("GET / HTTP/1.1\r\nHost: a\r\nX-A: {value}\r\nX-B: b\r\n\r\n"));
+    let (said, sections) = said(stream.concat().as_bytes(), &[stream.concat().len()]);
+    for (n, value) in ["one", "two", "six", "six", "ten", "three", "ten"].into_iter().enumerate() {
+        assert!(said[n].contains(&format!("{:?}", value.as_bytes())), "{value}: {}", said[n]);
+    }
+    let numbers: Vec<_> = sections.iter().map(|section| section.map_or(0, NonZeroU64::get)).collect();
+    assert_eq!(numbers, [0, 2, 3, 3, 5, 6, 7]);
 }
 
 #[test]

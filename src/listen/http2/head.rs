@@ -119,6 +119,7 @@ impl Block {
                 version: Version::HTTP_2,
                 fields,
                 section: None,
+                names: None,
                 extended: None,
             },
             protocol,

@@ -152,7 +152,7 @@ impl Head {
             return Ok(None);
         };
         self.finish(begin + length)?;
-        last.keep(&window[..begin], &section[..length], &self.facts);
+        last.keep(&window[..begin], (&section[..length], &spans.fields), &self.facts);
         Ok(Some(begin + length))
     }
 

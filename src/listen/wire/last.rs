@@ -3,12 +3,17 @@
 //! bytes: those were judged as a whole, and what they said they say again. Whoever polls, or asks anew as often as it
 //! is refused, says the same line too. Whatever differs in a byte is read like any other.
 //!
+//! But for one thing: where the value of a field says nothing here ([`JUDGED`] are those that do), any visible ASCII may
+//! stand in it for another. A client that numbers its requests, and a proxy that brings those of several callers, says
+//! the same otherwise: where the lines, names and values stand is then the same too, and no byte is among them that a
+//! value may not have.
+//!
 //! A line means the same each time; a section means the same wherever it stands, but for the version of its head. The
 //! bounds of a connection stay as they are; so nothing else is asked here.
 
 use std::fmt;
 
-use super::HeadFacts;
+use super::{FieldSpan, HeadFacts};
 use crate::fields::octets;
 
 /// The longest section that is kept, and the longest line, in bytes, for as long as their connection is in use.
@@ -18,15 +23,32 @@ const LONGEST: usize = 4096;
 /// whoever says something new each time, as a proxy does for its many clients, pays nothing for those who do not.
 const MOST_UNLIKE: u8 = 8;
 
+/// Fields whose values say something of framing, of the connection, or of where the request goes.
+const JUDGED: [&str; 7] =
+    ["te", "host", "expect", "upgrade", "connection", "content-length", "transfer-encoding"];
+
 /// What the head before said.
 #[derive(Debug, Default)]
 pub(super) struct Last {
     /// None: it is not kept.
     known: Option<Box<Known>>,
-    /// The present head says it again.
-    repeated: bool,
+    /// How the fields of the present head are to those.
+    likeness: Likeness,
     /// So many heads in a row said something else each, up to [`MOST_UNLIKE`].
     unlike: u8,
+}
+
+/// How the fields of a head are to those of the head before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Likeness {
+    /// They are others, or it is not known.
+    #[default]
+    Other,
+    /// They have the same names in the same order, and values that stand in the same places; those of [`JUDGED`] are
+    /// the same.
+    Alike,
+    /// They are the same.
+    Same,
 }
 
 struct Known {
@@ -34,7 +56,9 @@ struct Known {
     line: Vec<u8>,
     /// With the empty line that ends it.
     section: Vec<u8>,
-    /// Of both.
+    /// For each byte of the section, 0 if another one that is visible may stand for it, else 255.
+    fixed: Vec<u8>,
+    /// Of line and section.
     facts: HeadFacts,
 }
 
@@ -62,23 +86,31 @@ impl Last {
         }
     }
 
-    /// The length of the section that `bytes` begin with, if it is the one before, in the same version, and all of it
-    /// is here: then `facts`, which hold what the request line says, hold what the head says.
+    /// The length of the section that `bytes` begin with, if it is the one before or alike, in the same version, and
+    /// all of it is here: then `facts`, which hold what the request line says, hold what the head says.
     pub(super) fn again(&mut self, bytes: &[u8], facts: &mut HeadFacts) -> Option<usize> {
-        self.repeated = false;
-        let known = self.known.as_deref()?;
+        self.likeness = Likeness::Other;
+        let known = self.known.as_deref_mut()?;
         let here = bytes.get(..known.section.len())?;
-        // Another client's key may stand in it, if a proxy brings the requests of both.
-        if facts.version_10 != known.facts.version_10 || !octets::are_same_untold(here, &known.section) {
+        if facts.version_10 != known.facts.version_10 {
             return None;
         }
+        // Another client's key may stand in it, if a proxy brings the requests of both.
+        self.likeness = if octets::are_same_untold(here, &known.section) {
+            Likeness::Same
+        } else if octets::are_alike_untold(here, &known.section, &known.fixed) {
+            known.section.copy_from_slice(here);
+            Likeness::Alike
+        } else {
+            return None;
+        };
         *facts = HeadFacts { method: facts.method, ..known.facts };
-        (self.repeated, self.unlike) = (true, 1);
+        self.unlike = 1;
         Some(here.len())
     }
 
-    /// A head with this line and this section has passed, which is not the one before.
-    pub(super) fn keep(&mut self, line: &[u8], section: &[u8], facts: &HeadFacts) {
+    /// A head with this line and this section, whose fields stand there, has passed. It is not the one before.
+    pub(super) fn keep(&mut self, line: &[u8], (section, fields): (&[u8], &[FieldSpan]), facts: &HeadFacts) {
         if self.unlike == MOST_UNLIKE {
             return;
         }
@@ -89,23 +121,46 @@ impl Last {
             self.known = None;
             return;
         }
-        let known = || Box::new(Known { line: Vec::new(), section: Vec::new(), facts: *facts });
-        let known = self.known.get_or_insert_with(known);
-        known.section.clear();
-        known.section.reserve_exact(section.len());
-        known.section.extend_from_slice(section);
+        let known = self.known.get_or_insert_with(|| Known::new(*facts));
+        known.keep_section(section, fields);
         known.facts = *facts;
         self.keep_line(line, facts);
     }
 
-    /// Whether the head that passed said the same as the one before it.
-    pub(super) const fn is_repeated(&self) -> bool {
-        self.repeated
+    /// How the fields of the head that passed are to those of the one before it.
+    pub(super) const fn likeness(&self) -> Likeness {
+        self.likeness
     }
 
     /// Whether it is kept what the head said that passed.
     pub(super) const fn is_kept(&self) -> bool {
         self.known.is_some()
+    }
+}
+
+impl Known {
+    fn new(facts: HeadFacts) -> Box<Self> {
+        Box::new(Self { line: Vec::new(), section: Vec::new(), fixed: Vec::new(), facts })
+    }
+
+    fn keep_section(&mut self, section: &[u8], fields: &[FieldSpan]) {
+        self.section.clear();
+        self.section.reserve_exact(section.len());
+        self.section.extend_from_slice(section);
+        self.fixed.clear();
+        self.fixed.reserve_exact(section.len());
+        self.fixed.resize(section.len(), 255);
+        let is_judged =
+            |name: &[u8]| JUDGED.iter().any(|judged| name.eq_ignore_ascii_case(judged.as_bytes()));
+        for FieldSpan { name, value } in fields {
+            if is_judged(&section[name.clone()]) {
+                continue;
+            }
+            // A blank stays one: at an end of the value it would be none of it.
+            for at in value.clone().filter(|at| section[*at].is_ascii_graphic()) {
+                self.fixed[at] = 0;
+            }
+        }
     }
 }
 
@@ -159,9 +214,55 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_says_nothing_of_framing_may_have_other_visible_bytes() {
+        let fields = |key: &str, agent: &str| format!("Host: a\r\nx-key: {key}\r\nuser-agent: {agent}\r\n");
+        let mut wire = wire();
+        (0..2).for_each(|_| assert!(!is_known(&mut wire, LINE, &fields("one", "a/1 b"))));
+        for (key, agent) in [("two", "a/1 b"), ("six", "c/2 d"), ("s:x", "~/!\u{20}\"")] {
+            for again in [false, true] {
+                assert_eq!(is_known(&mut wire, LINE, &fields(key, agent)), again, "{key} {agent}");
+                assert_eq!(wire.resembles(), !again, "{key} {agent}");
+            }
+        }
+        let mut others = vec![("seven", "a/1 b"), ("two", "a/1bb"), ("two", "a/1\tb"), (" wo", "a/1 b")];
+        others.extend([("tw ", "a/1 b"), ("t\u{e4}", "a/1 b"), ("two", "a/\u{e4} b"), ("two", " /1 b")]);
+        for (key, agent) in others {
+            let mut wire = self::wire();
+            (0..2).for_each(|_| assert!(!is_known(&mut wire, LINE, &fields("one", "a/1 b"))));
+            assert!(!is_known(&mut wire, "GET /a HTTP/1.1", &fields(key, agent)), "{key} {agent}");
+            assert!(!wire.resembles(), "{key} {agent}");
+        }
+    }
+
+    #[test]
+    fn what_says_something_of_framing_is_read_if_it_differs() {
+        for (name, one, other) in [
+            ("Host", "a", "b"),
+            ("TE", "trailers", "trailerz"),
+            ("cOntent-length", "0", "1"),
+            ("Connection", "close", "cl0se"),
+            ("Expect", "100-continue", "101-continue"),
+        ] {
+            let mut wire = wire();
+            let section = |value: &str| format!("{name}: {value}\r\nx: y\r\n");
+            let line = "GET / HTTP/1.0";
+            (0..2).for_each(|_| assert!(!is_known(&mut wire, line, &section(one))));
+            let scan = wire.scan(format!("{line}\r\n{}\r\n", section(other)).as_bytes()).unwrap();
+            assert!(matches!(scan.event, Event::Head(_)));
+            assert!(!wire.repeats() && !wire.resembles(), "{name}");
+        }
+        let section = |value: &str| format!("Host: a\r\nx: {value}\r\n");
+        for value in ["o\re", "o\ne", "on\r", "on\n", "o\0e", "o\x7fe"] {
+            let mut wire = wire();
+            (0..2).for_each(|_| assert!(!is_known(&mut wire, LINE, &section("one"))));
+            assert!(wire.scan(format!("{LINE}\r\n{}\r\n", section(value)).as_bytes()).is_err(), "{value:?}");
+        }
+    }
+
+    #[test]
     fn what_differs_in_a_byte_in_its_end_or_in_the_version_is_read() {
         let others = [
-            (LINE, "Host: a\r\nx: z\r\n"),
+            (LINE, "Host: b\r\nx: y\r\n"),
             (LINE, "host: a\r\nx: y\r\n"),
             (LINE, "Host: a\r\nx: y\r\nz: a\r\n"),
             (LINE, "Host: a\r\n"),

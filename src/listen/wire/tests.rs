@@ -450,13 +450,25 @@ fn repetitive_stream() -> impl Strategy<Value = Vec<u8>> {
         "\r\n", "x: y\r\n\r\n", "Host: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc",
         "Host: a\r\nContent-Length: 0\r\n\r\n", "Host: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx: y\r\n\r\n",
         "a: b\r\nc: d\r\ne: f\r\ng: h\r\ni: j\r\nk: l\r\nm: n\r\nHost: a\r\n\r\n", "Host : a\r\n\r\n",
+        "Host: a\r\nX-Key: abc\r\nContent-Length: 0\r\nUser-Agent: a/1 (b)\r\ntrace:0123456789\r\n\r\n",
     ];
+    // Mostly the section as it is, or with a value of another caller's; sometimes with any other byte in it.
+    let byte = prop_oneof![4 => b'a'..=b'f', 2 => proptest::sample::select(b" \t\r\n:\0\x7f~".to_vec()), 1 => any::<u8>()];
+    let change = proptest::option::weighted(0.3, (any::<prop::sample::Index>(), byte));
     let run = (
         proptest::sample::select(sections),
-        proptest::collection::vec(proptest::sample::select(lines), 1..5),
+        proptest::collection::vec((proptest::sample::select(lines), change), 1..8),
     );
-    let run = run.prop_map(|(section, lines)| {
-        lines.into_iter().map(|line| format!("{line}\r\n{section}")).collect::<String>().into_bytes()
+    let run = run.prop_map(|(section, heads)| {
+        let heads = heads.into_iter().map(|(line, change)| {
+            let mut section = section.as_bytes().to_vec();
+            if let Some((at, byte)) = change {
+                let at = at.index(section.len());
+                section[at] = byte;
+            }
+            [line.as_bytes(), b"\r\n", &section].concat()
+        });
+        heads.collect::<Vec<_>>().concat()
     });
     proptest::collection::vec(run, 1..6).prop_map(|runs| runs.concat())
 }
