@@ -41,21 +41,6 @@ pub(crate) const EACH: u64 = 0x0101_0101_0101_0101;
 /// The highest bit of each byte of a word.
 pub(crate) const HIGH: u64 = EACH << 7;
 
-/// Whether all bytes of one are those of the other. How many of them are is not told by the time that it takes: all
-/// are looked at, whatever was found, and in words of eight, of which a processor takes several at once.
-pub(crate) fn are_same_untold(one: &[u8], other: &[u8]) -> bool {
-    if one.len() != other.len() {
-        return false;
-    }
-    let ((one, one_rest), (other, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
-    let words = one
-        .iter()
-        .zip(other)
-        .fold(0, |unlike, (one, other)| unlike | (u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other)));
-    let rest = one_rest.iter().zip(other_rest).fold(0, |unlike, (one, other)| unlike | (one ^ other));
-    words | u64::from(rest) == 0
-}
-
 /// How many leading bytes belong to `class`.
 #[inline]
 pub(crate) fn run(bytes: &[u8], class: &Class) -> usize {
@@ -131,22 +116,6 @@ const fn no_text(word: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn texts_are_the_same_if_every_byte_is() {
-        let text: Vec<u8> = (0..67).collect();
-        for length in 0..text.len() {
-            let text = &text[..length];
-            let copy = text.to_vec();
-            assert!(are_same_untold(text, &copy));
-            assert!(!are_same_untold(text, &[text, b"a"].concat()));
-            for at in 0..length {
-                let mut other = text.to_vec();
-                other[at] ^= 1 << (at % 8);
-                assert!(!are_same_untold(text, &other), "{length} {at}");
-            }
-        }
-    }
 
     /// Each byte at each place of a text, of which the first eight, the next eight or a rest are looked at.
     #[test]
