@@ -41,24 +41,9 @@ pub(crate) const EACH: u64 = 0x0101_0101_0101_0101;
 /// The highest bit of each byte of a word.
 pub(crate) const HIGH: u64 = EACH << 7;
 
-/// Whether all bytes of one are those of the other. How many of them are is not told by the time that it takes: all
-/// are looked at, whatever was found, and in words of eight, of which a processor takes several at once.
-pub(crate) fn are_same_untold(one: &[u8], other: &[u8]) -> bool {
-    if one.len() != other.len() {
-        return false;
-    }
-    let ((one, one_rest), (other, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
-    let words = one
-        .iter()
-        .zip(other)
-        .fold(0, |unlike, (one, other)| unlike | (u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other)));
-    let rest = one_rest.iter().zip(other_rest).fold(0, |unlike, (one, other)| unlike | (one ^ other));
-    words | u64::from(rest) == 0
-}
-
 /// Whether all bytes of one are those of the other; but where `fixed` has 0 instead of 255, any visible ASCII will do.
-/// What is found there is not told by the time that it takes, as with [`are_same_untold`].
-pub(crate) fn are_alike_untold(one: &[u8], other: &[u8], fixed: &[u8]) -> bool {
+/// There the two are not compared, so the time that it takes tells nothing of the other's.
+pub(crate) fn are_alike(one: &[u8], other: &[u8], fixed: &[u8]) -> bool {
     if one.len() != other.len() || one.len() != fixed.len() {
         return false;
     }
@@ -160,22 +145,6 @@ const fn not_visible(word: u64) -> u64 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn texts_are_the_same_if_every_byte_is() {
-        let text: Vec<u8> = (0..67).collect();
-        for length in 0..text.len() {
-            let text = &text[..length];
-            let copy = text.to_vec();
-            assert!(are_same_untold(text, &copy));
-            assert!(!are_same_untold(text, &[text, b"a"].concat()));
-            for at in 0..length {
-                let mut other = text.to_vec();
-                other[at] ^= 1 << (at % 8);
-                assert!(!are_same_untold(text, &other), "{length} {at}");
-            }
-        }
-    }
-
     /// Each byte at each place of a text, whether that place is fixed or not.
     #[test]
     fn texts_are_alike_if_what_is_fixed_is_the_same_and_all_else_is_visible() {
@@ -188,10 +157,10 @@ mod tests {
                 other[at] = byte;
                 let want =
                     (0..text.len()).all(|at| visible(at, other[at])) && (fixed[at] == 0 || byte == text[at]);
-                assert_eq!(are_alike_untold(&other, text, &fixed), want, "{byte} at {at}");
+                assert_eq!(are_alike(&other, text, &fixed), want, "{byte} at {at}");
             }
             assert!(
-                !are_alike_untold(&text[1..], text, &fixed) && !are_alike_untold(text, text, &fixed[1..])
+                !are_alike(&text[1..], text, &fixed) && !are_alike(text, text, &fixed[1..])
             );
         }
     }

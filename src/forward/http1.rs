@@ -201,3 +201,6 @@ pub(super) fn unasked(active: &Active) -> Box<Failed> {
     let detail = "the worker's status is not one that was asked for";
     Failed::end(Refusal::new(Reason::WorkerProtocol, detail))
 }
+
+#[cfg(test)]
+mod tests;

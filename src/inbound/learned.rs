@@ -110,11 +110,14 @@ mod tests {
     use super::*;
     use crate::admit::ledger::Ledger;
     use crate::clock::ShardClock;
-    use crate::config::{self, Callers, Credential, UnknownKey};
+    use crate::config::{self, At, Callers, Credential, KnownCaller, UnknownKey};
     use crate::inbound::Arrival;
     use crate::message::Target;
+    use crate::refusal::Reason;
     use crate::service::{Desk, Place, Service};
     use crate::shard::ShardId;
+    use crate::tls::identity::Identity;
+    use crate::tls::{ClientCertificate, Session};
 
     const SECTIONS: [&[(&str, &str)]; 6] = [
         &[("host", "a"), ("x-api-key", "one")],
@@ -125,11 +128,63 @@ mod tests {
         &[],
     ];
 
+    /// What those call themselves who connect with a certificate: a known caller, a stranger, two callers at once, and
+    /// nobody. See [`certified`].
+    const CERTIFIED: [&[&str]; 4] = [&["web.test"], &["other.test"], &["web.test", "office.test"], &[]];
+
+    /// Whoever connects with a certificate of these names, which is faulty if there are none.
+    fn certified(names: &[&str]) -> Arrival {
+        let display = format!("certificate:{}", names.first().unwrap_or(&"0123456789ab")).into();
+        let fault = names.is_empty().then_some("the client certificate cannot be read");
+        let names = names.iter().map(|name| (*name).into()).collect();
+        let certificate = ClientCertificate {
+            identity: Identity { names, display, fault },
+            fingerprint: "".into(),
+            subject: "".into(),
+            uris: Vec::new(),
+            dns: Vec::new(),
+            not_after: i64::MAX,
+            der: Vec::new().into(),
+        };
+        let session = Session {
+            server_name: None,
+            certificate: Some(Arc::new(certificate)),
+            version: "TLSv1.3",
+            cipher: "",
+            alpn_h2: false,
+            resumed: false,
+        };
+        Arrival { session: Some(Box::new(session)), ..plain() }
+    }
+
+    fn plain() -> Arrival {
+        Arrival::plain(([127, 0, 0, 1], 1).into())
+    }
+
+    /// Whoever connects: nobody with a certificate, one of [`CERTIFIED`], or somebody behind a balancer that does not
+    /// say who.
+    fn arrivals() -> Vec<Arrival> {
+        let certified = CERTIFIED.iter().map(|names| certified(names));
+        [plain(), Arrival::of_unknown(([127, 0, 0, 1], 1).into())].into_iter().chain(certified).collect()
+    }
+
+    fn known(name: &str) -> KnownCaller {
+        KnownCaller {
+            name: name.into(),
+            api_keys: Vec::new(),
+            certificates: vec![format!("{name}.test").into()],
+            addresses: Vec::new(),
+            tier: None,
+            at: At { file: "t.yaml".into(), line: 1, column: 1 },
+        }
+    }
+
     fn books() -> Vec<CallerBook> {
         let book = |change: fn(&mut Callers)| {
             let mut callers = Arc::into_inner(config::plain_callers()).unwrap();
             callers.identify = vec![Credential::ApiKey, Credential::Address];
             callers.unknown_key = UnknownKey::Anonymous;
+            callers.known = vec![known("web"), known("office")];
             change(&mut callers);
             CallerBook::new(Arc::new(callers))
         };
@@ -139,16 +194,25 @@ mod tests {
             book(|callers| callers.unknown_key = UnknownKey::Refuse),
             book(|callers| callers.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()]),
             book(|callers| callers.identify = vec![Credential::Address]),
+            book(|callers| callers.identify.insert(0, Credential::Certificate)),
+            book(|callers| {
+                callers.identify = vec![Credential::ApiKey, Credential::Certificate];
+                callers.known.reverse();
+            }),
         ]
     }
 
     fn visitor() -> Rc<Visitor> {
+        visitor_of(plain())
+    }
+
+    fn visitor_of(arrival: Arrival) -> Rc<Visitor> {
         let clock = ShardClock::new();
         let callers = Arc::new(CallerBook::new(config::plain_callers()));
         let ledger = Arc::new(Ledger::new(NonZeroUsize::new(64).unwrap()));
         let service = Service::new((&Arc::new(config::plain_service()), None), &callers, &ledger, 1, None);
         let place = Place::new(Desk::new(service, (ShardId(0), &clock), None, None), clock);
-        Visitor::new(Arrival::plain(([127, 0, 0, 1], 1).into()), place)
+        Visitor::new(arrival, place)
     }
 
     /// A request with these fields, whose number is known or not.
@@ -176,14 +240,16 @@ mod tests {
         /// One connection, whose requests repeat their fields or not while the book of callers changes.
         #[test]
         fn what_was_learned_is_what_is_learned_anew(
-            requests in proptest::collection::vec((0..SECTIONS.len(), any::<bool>(), 0_usize..5), 1..40),
+            who in 0..2 + CERTIFIED.len(),
+            requests in proptest::collection::vec((0..SECTIONS.len(), any::<bool>(), 0_usize..7), 1..40),
         ) {
-            let (visitor, books) = (visitor(), books());
+            let come = || visitor_of(arrivals().remove(who));
+            let (visitor, books) = (come(), books());
             for (n, numbered, book) in requests {
                 let (head, book) = (head(n, numbered), &books[book]);
                 for _ in 0..2 {
                     let (sight, caller) = learned(&visitor, &head, book);
-                    let (new_sight, new_caller) = learned(&self::visitor(), &head, book);
+                    let (new_sight, new_caller) = learned(&come(), &head, book);
                     prop_assert_eq!(sight, new_sight);
                     let detail = |refused: Refusal| (refused.reason, refused.detail);
                     prop_assert_eq!(caller.map_err(detail), new_caller.map_err(detail));
@@ -201,5 +267,47 @@ mod tests {
             assert!(learned(&visitor, &head(0, true), refusing).1.is_err());
         }
         assert!(learned(&visitor, &head(0, true), known).1.is_ok());
+    }
+
+    /// Who calls by this book over a connection, asked three times, of which the last two are known already; its fields
+    /// have a number, or not.
+    fn caller(visitor: &Visitor, book: &CallerBook, numbered: bool) -> Result<String, &'static str> {
+        let head = head(0, numbered);
+        let answers = [0; 3].map(|_| {
+            let seen = visitor.look(&head, book, false);
+            let caller = visitor.identify(&head, book, &seen);
+            caller.map(|caller| book.name(&caller).to_owned()).map_err(|refused| {
+                assert_eq!(refused.reason, Reason::NoIdentity);
+                refused.detail
+            })
+        });
+        assert!(answers[0] == answers[1] && answers[1] == answers[2], "{answers:?}");
+        answers[0].clone()
+    }
+
+    #[test]
+    fn who_shows_a_certificate_is_whom_it_names_however_often_the_fields_were_seen() {
+        let books = books();
+        let by_certificate = &books[5];
+        let [web, other, two, nobody] = CERTIFIED.map(|names| visitor_of(certified(names)));
+        for numbered in [true, false, true] {
+            let name = |visitor: &Visitor| caller(visitor, by_certificate, numbered);
+            assert_eq!(name(&web), Ok("web".to_owned()));
+            assert_eq!(name(&other), Ok("certificate:other.test".to_owned()));
+            assert_eq!(name(&two), Err("the client certificate holds the names of two known callers"));
+            assert_eq!(name(&nobody), Err("the client certificate cannot be read"));
+            // The same fields, of who shows none: the key stands for itself.
+            assert!(name(&visitor()).unwrap().starts_with("api_key:"));
+        }
+    }
+
+    #[test]
+    fn a_reload_that_looks_at_certificates_or_no_longer_does_is_followed_at_once() {
+        let (books, web) = (books(), visitor_of(certified(CERTIFIED[0])));
+        let (by_key, by_certificate) = (&books[0], &books[5]);
+        for _ in 0..2 {
+            assert!(caller(&web, by_key, true).unwrap().starts_with("api_key:"));
+            assert_eq!(caller(&web, by_certificate, true), Ok("web".to_owned()));
+        }
     }
 }

@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 use crate::world::http2::{
     ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, PING, RST_STREAM, ask, frame, stream,
 };
-use crate::world::{End, Raw, SWITCH, Step, World, eventually, get, linger, one_service};
+use crate::world::{Buckler, End, Raw, SWITCH, Step, World, eventually, get, one_service};
 
-/// So young no connection of these tests stays.
-const AGE: Duration = Duration::from_millis(1300);
 const TIME_WAIT: &str = "06";
 
 /// The states of this end of a TCP connection as the kernel shows them; none once it is gone.
@@ -29,6 +27,11 @@ fn states(own: u16, other: u16) -> Vec<String> {
 fn time_wait_is_with_the_client(client: u16, server: u16) {
     eventually("TIME_WAIT at the client", || states(client, server) == [TIME_WAIT]);
     assert!(states(server, client).is_empty(), "the server keeps {:?}", states(server, client));
+}
+
+/// Waits until a connection that begins now has been asked to leave for its age: whatever began before is older.
+fn an_age_passes(buckler: &Buckler) {
+    assert_eq!(Http2::connect(buckler.port()).goaway(), 0);
 }
 
 fn closing(raw: &mut Raw) -> bool {
@@ -71,7 +74,7 @@ fn an_old_connection_is_asked_with_its_next_answer_and_not_cut_before() {
     let mut raw = buckler.connect();
     let (client, server) = (raw.own_port(), buckler.port());
     assert!(!closing(&mut raw));
-    linger(AGE);
+    an_age_passes(&buckler);
     assert_eq!(states(server, client), ["01"], "an idle connection is not cut");
     assert!(closing(&mut raw));
     drop(raw);
@@ -80,11 +83,15 @@ fn an_old_connection_is_asked_with_its_next_answer_and_not_cut_before() {
     worker.once(&[
         Step::TakeBody,
         Step::send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nhi"),
-        Step::Pause(AGE),
+        Step::Gate,
         Step::send("ho"),
     ]);
     let mut raw = buckler.connect();
-    assert_eq!(raw.answer(&get("/")).is(200).text(), "hiho");
+    raw.send(get("/under-way").bytes());
+    eventually("the request at the worker", || worker.last().target == "/under-way");
+    an_age_passes(&buckler);
+    worker.open_gate();
+    assert_eq!(raw.read_response().is(200).text(), "hiho");
     assert!(closing(&mut raw));
 }
 
@@ -179,7 +186,7 @@ fn an_open_tunnel_is_left_alone() {
     assert_eq!(answer.field("connection"), Some("upgrade"));
     for piece in ["young", "older"] {
         raw.send(piece).read_until(piece.as_bytes());
-        linger(AGE);
+        an_age_passes(&buckler);
     }
     raw.send("still here").read_until(b"still here");
 }

@@ -48,6 +48,7 @@ fn an_upload_that_took_most_of_the_time_leaves_the_worker_without_blame() {
     let buckler = world.one_service("timeouts: { total: 2s }");
     let mut raw = buckler.connect();
     raw.send(HALF_A_POST);
+    // What is told apart is who took how much of the time.
     linger(Duration::from_millis(1200));
     raw.send([b'x'; 97]);
     // On a machine that stood still for long it is the upload that was late.
@@ -99,6 +100,8 @@ fn what_the_line_took_is_not_the_workers_time() {
     eventually("the first at the worker", || worker.count() == 1);
     let mut second = buckler.connect();
     second.send(get("/second").bytes());
+    eventually("the second in line", || buckler.status_json()["services"][0]["capacity"]["waiting"] == 1);
+    // More than half of the time: that much decides who is to blame for its end.
     linger(Duration::from_millis(3500));
     worker.open_gate();
     first.read_response().is(200);

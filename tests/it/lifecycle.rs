@@ -164,6 +164,7 @@ fn a_drain_does_not_wait_for_clients_that_say_nothing() {
     let mut idle = buckler.connect();
     let mut parked = buckler.connect();
     parked.answer(&get("/")).is(200);
+    // Silence of a second is what parks it.
     linger(PARKED);
     idle.answer(&get("/")).is(200);
     let begin = Instant::now();

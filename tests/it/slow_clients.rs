@@ -1,5 +1,6 @@
 //! Every wait for a client has an end: silence, dripping heads, stalled bodies, slow readers, idle connections.
 
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::world::http2::{DATA, END_HEADERS, END_STREAM, HEADERS, Http2, ask, frame};
@@ -102,10 +103,10 @@ fn a_dripping_body_is_a_408_however_steadily_it_drips() {
         let piece: &[u8] = if framing.ends_with("chunked") { b"1\r\nb\r\n" } else { b"b" };
         // Enough for a chunk of a byte each 100 ms, which is 60 bytes a second.
         let mut twin = raw.twin();
+        let (answered, is_answered) = mpsc::channel::<()>();
         let dripping = std::thread::spawn(move || {
-            for _ in 0..40 {
+            while is_answered.recv_timeout(4 * TICK) == Err(RecvTimeoutError::Timeout) {
                 twin.send(piece);
-                linger(4 * TICK);
             }
         });
         let answer = raw.read_response().is(408);
@@ -113,6 +114,7 @@ fn a_dripping_body_is_a_408_however_steadily_it_drips() {
         assert!(begin.elapsed() < Duration::from_secs(3), "too late: {:?}", begin.elapsed());
         assert_eq!(answer.reason(), "client_timeout");
         assert!(answer.text().contains("bounds.upload_rate"), "{}", answer.text());
+        drop(answered);
         dripping.join().unwrap();
     }
     assert!(worker.seen().iter().all(|seen| !seen.whole), "half a body passed as a whole one");
@@ -128,6 +130,7 @@ fn a_dripping_body_over_http2_is_a_408_too() {
     eventually("the refusal", || {
         client.send(frame(DATA, 0, 1, b"b"));
         drops += 1;
+        // The pace of a drip is what is refused.
         linger(2 * TICK);
         String::from_utf8_lossy(&client.body(1)).contains("bounds.upload_rate")
     });
@@ -145,6 +148,7 @@ fn a_body_that_keeps_the_rate_may_last() {
     let buckler = world.one_service(SHORT);
     let mut raw = buckler.connect();
     raw.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4000\r\n\r\n");
+    // Twice as long as `timeouts.body`: what is sent meanwhile, at this pace, is what makes it last.
     for _ in 0..40 {
         raw.send([b'b'; 100]);
         linger(TICK);

@@ -35,6 +35,7 @@ impl World {
         let clock = ShardClock::new();
         let ticking = Rc::clone(&clock);
         tokio::task::spawn_local(async move {
+            // As a shard does.
             loop {
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 ticking.refresh();
@@ -136,7 +137,8 @@ async fn last_words_arrive_although_the_one_who_said_them_takes_no_more() {
 
 #[tokio::test(flavor = "local")]
 async fn silence_ends_it_and_traffic_does_not() {
-    // Where the machine stands still for so long that there was silence, once more with more patience.
+    // In real time, which the tunnel's timer and its shard's clock go by. Where the machine stands still for so long
+    // that there was silence, once more with more patience.
     for idle in [300, 900, 2700].map(Duration::from_millis) {
         let mut world = World::open((b"", b""), idle);
         let (begun, mut said) = (Instant::now(), Instant::now());

@@ -76,7 +76,7 @@ impl Raw {
         self
     }
 
-    /// Sends byte by byte, `pause` apart, until done or the peer has had enough.
+    /// Sends byte by byte, `pause` apart, until done or the peer has had enough. A client's own pace, in real time.
     pub(crate) fn drip(&mut self, bytes: &[u8], pause: Duration) {
         for byte in bytes {
             if self.stream.write_all(&[*byte]).is_err() {
