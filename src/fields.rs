@@ -215,6 +215,14 @@ impl Fields {
         self.add(name, value);
     }
 
+    /// Puts another value, one that was read and judged, into the nth of all, from 0 on.
+    pub fn put_nth(&mut self, n: usize, value: &[u8]) {
+        debug_assert!(is_value(value));
+        if let Some(all) = self.0.as_mut().filter(|all| n < all.lines.len()) {
+            all.put(n, value);
+        }
+    }
+
     /// Removes all of this name.
     #[inline(always)]
     pub fn remove(&mut self, name: &str) {

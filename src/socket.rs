@@ -64,6 +64,17 @@ impl Socket {
         }
     }
 
+    /// Writes what goes out at once, as most small messages do.
+    ///
+    /// # Errors
+    /// The socket takes nothing now (`WouldBlock`), or never again.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
     /// From now on a close resets the connection instead of ending it, so that nobody takes what was sent for whole.
     pub fn reset_on_close(&self) {
         // Without lingering, close sends RST (see socket(7)); if it cannot be set, the close is a plain one. A Unix

@@ -163,6 +163,22 @@ impl Section {
         self.note(at, value, bit);
     }
 
+    /// Puts another value into the nth, if there is room.
+    pub(super) fn put(&mut self, n: usize, value: &[u8]) {
+        let there = self.lines[n].value as usize..self.end_of(n) - 2;
+        if there.len() == value.len() {
+            return self.text[there].copy_from_slice(value);
+        }
+        if !self.has_room(value.len()) {
+            return;
+        }
+        let (before, after) = (there.len() as u32, value.len() as u32);
+        self.text.splice(there, value.iter().copied());
+        for line in &mut self.lines[n + 1..] {
+            *line = Line { at: line.at - before + after, value: line.value - before + after };
+        }
+    }
+
     /// Removes the nth.
     pub(super) fn cut(&mut self, n: usize) {
         let (at, end) = (self.lines[n].at, self.end_of(n));

@@ -2,6 +2,7 @@
 //! follow their set. Where all places are taken (`workers.concurrent_per_worker`), a request waits for one here.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -42,9 +43,12 @@ impl Reserved {
 }
 
 /// What came of a choice.
-enum Choice {
+pub(super) enum Choice {
+    /// This one.
     One(Chosen),
+    /// Everybody who could be asked is full: [`Route::wait_for_place`].
     Full,
+    /// There is nobody.
     Nobody,
 }
 
@@ -62,7 +66,12 @@ impl Route {
         outcome: &mut Outcome,
     ) -> Result<Reserved, Refusal> {
         let mut tries = Tries::begin(outcome.begun().plus(outcome.has_queued()));
-        if let Some(chosen) = self.next(&mut tries, key, until, outcome).await {
+        let chosen = match self.next(&mut tries, key) {
+            Choice::One(chosen) => Some(chosen),
+            Choice::Full => self.wait_for_place(&mut tries, key, until, outcome).await,
+            Choice::Nobody => None,
+        };
+        if let Some(chosen) = chosen {
             return Ok(Reserved(Some(Box::new(chosen))));
         }
         let refusal = tries.into_refusal();
@@ -70,19 +79,12 @@ impl Route {
         if refusal.reason == Reason::Overload { Err(refusal) } else { Ok(Reserved(None)) }
     }
 
-    /// The worker for the next attempt. If all places are taken, a request that was sent to nobody yet waits for one,
-    /// for what is left of `capacity.wait` and no longer than `until`. None: there is nobody, and `tries` knows what
-    /// the client is told.
+    /// The worker for the next attempt. If there is nobody, `tries` knows what the client is told. Full: only for a
+    /// request that was sent to nobody yet.
     ///
     /// One that was sent wants others than those that had it: at the head of the line it would hold up everybody for a
     /// place that only it does not want. So it takes one that is free now, or gives up.
-    pub(super) async fn next(
-        &self,
-        tries: &mut Tries,
-        key: u64,
-        until: Option<Instant>,
-        outcome: &mut Outcome,
-    ) -> Option<Chosen> {
+    pub(super) fn next(&self, tries: &mut Tries, key: u64) -> Choice {
         let first = tries.is_first();
         // Who comes now does not overtake those who wait.
         let choice = match self.workers.freed.waiting() {
@@ -90,19 +92,32 @@ impl Route {
             _ => self.choose(tries.now, tries, key),
         };
         match choice {
-            Choice::One(chosen) => Some(chosen),
-            Choice::Nobody if first && !self.workers.load().members.is_empty() => {
-                tries.nobody_yet(none_ready());
-                None
+            Choice::One(_) => choice,
+            Choice::Full if tries.sent() == 0 => choice,
+            Choice::Full => Choice::Nobody,
+            Choice::Nobody => {
+                if first && !self.workers.load().members.is_empty() {
+                    tries.nobody_yet(none_ready());
+                }
+                choice
             }
-            Choice::Nobody => None,
-            Choice::Full if tries.sent() > 0 => None,
-            // In a box: waiting is rare, and its state would make every request's larger.
-            Choice::Full => Box::pin(self.wait_for_place(tries, key, until, outcome)).await,
         }
     }
 
-    async fn wait_for_place(
+    /// Waits for a place, for what is left of `capacity.wait` and no longer than `until`. None: none was free in time,
+    /// and `tries` knows what the client is told. In a box: waiting is rare, and its state would make every request's
+    /// larger.
+    pub(super) fn wait_for_place<'a>(
+        &'a self,
+        tries: &'a mut Tries,
+        key: u64,
+        until: Option<Instant>,
+        outcome: &'a mut Outcome,
+    ) -> Pin<Box<dyn Future<Output = Option<Chosen>> + 'a>> {
+        Box::pin(self.wait_in_line(tries, key, until, outcome))
+    }
+
+    async fn wait_in_line(
         &self,
         tries: &mut Tries,
         key: u64,

@@ -70,7 +70,8 @@ impl Patience {
 pub(super) struct Exchange<'a> {
     link: &'a mut Link,
     order: &'a mut Order,
-    outgoing: Outgoing,
+    /// None once all of it is gone.
+    outgoing: Option<Box<Outgoing>>,
     upload: &'a UploadWatch,
     /// Told when the worker has all of the request.
     active: &'a Active,
@@ -100,8 +101,8 @@ impl<'a> Exchange<'a> {
         }
         let is_at_rest = link.reused();
         Self {
+            outgoing: Outgoing::begin(order, is_at_rest.then_some(&link.socket)),
             link,
-            outgoing: Outgoing::new(order),
             order,
             upload,
             active,
@@ -117,17 +118,16 @@ impl<'a> Exchange<'a> {
     /// What is left of the request, if the answer began before all of it was gone: it goes on beside the answer.
     #[inline]
     pub(super) fn rest(self) -> Option<Box<Rest>> {
-        if self.outgoing.is_done() {
-            return None;
-        }
         let Self { outgoing, order, .. } = self;
-        Some(Box::new(Rest { outgoing, body: std::mem::take(&mut order.body) }))
+        outgoing.map(|outgoing| Box::new(Rest { outgoing, body: std::mem::take(&mut order.body) }))
     }
 
     /// Moves bytes in both directions until the head of the answer is here.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Box<Broken>>> {
         loop {
-            self.poll_send(cx)?;
+            if self.outgoing.is_some() {
+                self.poll_send(cx)?;
+            }
             if let Poll::Ready(head) = self.poll_head(cx)? {
                 return Poll::Ready(Ok(head));
             }
@@ -159,27 +159,25 @@ impl<'a> Exchange<'a> {
         Poll::Pending
     }
 
+    // Apart: most requests have no body, and are gone before this is asked for.
+    #[inline(never)]
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Box<Broken>> {
-        if self.outgoing.is_done() {
-            return Ok(());
-        }
+        let Some(outgoing) = &mut self.outgoing else { return Ok(()) };
         // A connection that ended, or on which something was said, before the request came.
         let is_at_rest = std::mem::take(&mut self.is_at_rest);
-        if !self.outgoing.has_begun() && !is_at_rest && !self.link.is_at_rest() {
-            return Err(self.unsent());
+        if !outgoing.has_begun() && !is_at_rest && !self.link.is_at_rest() {
+            return Err(unsent(outgoing, self.order));
         }
-        match self.outgoing.poll(cx, &mut self.link.socket, &mut self.order.body) {
-            Poll::Ready(Err(Stop::Worker)) if !self.outgoing.has_begun() => Err(self.unsent()),
-            Poll::Ready(Err(Stop::Client)) => Err(broken()),
+        match outgoing.poll(cx, &mut self.link.socket, &mut self.order.body) {
+            Poll::Ready(Ok(())) => self.outgoing = None,
+            Poll::Ready(Err(Stop::Worker)) if !outgoing.has_begun() => {
+                return Err(unsent(outgoing, self.order));
+            }
+            Poll::Ready(Err(Stop::Client)) => return Err(broken()),
             // A worker that takes nothing more may have answered before.
-            Poll::Ready(Ok(()) | Err(Stop::Worker)) | Poll::Pending => Ok(()),
+            Poll::Ready(Err(Stop::Worker)) | Poll::Pending => {}
         }
-    }
-
-    /// The socket took nothing of it: it can go out by another one.
-    fn unsent(&mut self) -> Box<Broken> {
-        self.outgoing.take_back(&mut self.order.body);
-        Box::new(Broken { reached: Reached::Unsent, excused: false, refusal: reset() })
+        Ok(())
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Box<Broken>>> {
@@ -205,7 +203,7 @@ impl<'a> Exchange<'a> {
 /// What is left of a request whose answer has begun.
 #[derive(Debug)]
 pub(super) struct Rest {
-    outgoing: Outgoing,
+    outgoing: Box<Outgoing>,
     body: Upload,
 }
 
@@ -216,16 +214,26 @@ impl Rest {
     }
 }
 
+/// The socket took nothing of it: it can go out by another one.
+#[cold]
+fn unsent(outgoing: &mut Outgoing, order: &mut Order) -> Box<Broken> {
+    outgoing.take_back(&mut order.body);
+    Box::new(Broken { reached: Reached::Unsent, excused: false, refusal: reset() })
+}
+
+#[cold]
 fn wrong(Bad(detail): Bad) -> Box<Broken> {
     let refusal = Refusal::new(Reason::WorkerProtocol, detail);
     Box::new(Broken { reached: Reached::TooFar, excused: false, refusal })
 }
 
 /// The connection is over. Nobody knows what the worker has read.
+#[cold]
 fn broken() -> Box<Broken> {
     Box::new(Broken { reached: Reached::MaybeSent, excused: false, refusal: reset() })
 }
 
+#[cold]
 fn given_up(late: Late) -> Box<Broken> {
     let (reached, excused, refusal) = match late {
         Late::Worker => (Reached::Silent, false, too_slow()),
@@ -255,7 +263,7 @@ mod tests {
     fn what_is_moved_for_each_request_is_small() {
         // Bytes; each is copied at least once for a request.
         for (size, most) in
-            [(size_of::<Exchange<'_>>(), 320), (size_of::<Head>(), 192), (size_of::<Streaming>(), 512)]
+            [(size_of::<Exchange<'_>>(), 192), (size_of::<Head>(), 80), (size_of::<Streaming>(), 512)]
         {
             assert!(size <= most, "{size} bytes, at most {most} wanted");
         }

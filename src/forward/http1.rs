@@ -11,14 +11,15 @@ pub(super) mod outgoing;
 use std::future::poll_fn;
 
 use http::StatusCode;
+use tokio::time::Instant;
 
-use self::body::Body;
+use self::body::{Body, Framing};
 use self::head::Head;
 pub(super) use self::heads::Heads;
 pub(super) use self::inflow::{Inflow, Missed};
 use super::answer::{Answer, Silence, Streaming};
 use super::choice::Chosen;
-use super::exchange::{Exchange, Patience, Rest};
+use super::exchange::{Broken, Exchange, Patience, Rest};
 use super::pool::{ConnectFailure, Lane, Link};
 use super::proxy_header::Spoken;
 use super::retry::Reached;
@@ -63,14 +64,29 @@ impl Route {
         let told = (patience, call.early);
         let mut exchange = Exchange::begin(&mut link, order, (&upload, &active), told, &self.heads);
         let broken = match poll_fn(|cx| exchange.poll(cx)).await {
-            Ok(head) => {
+            Ok(mut head) => {
                 let rest = exchange.rest();
                 let now = self.clock.refresh();
                 if outcome.is_logged() {
                     outcome.first_byte(now);
                 }
                 self.workers.connected(&lane.worker, now);
-                let answer = self.begin_answer((link, active), head, (rest, &upload), call)?;
+                if is_unusual(head.status) {
+                    return switched_or_unasked((link, active), head, call);
+                }
+                self.judge_head(&active, &mut head);
+                let answer = match whole(&mut link, head.framing) {
+                    Some(whole) => {
+                        active.complete();
+                        if rest.is_none() && head.keeps {
+                            active.give_back(link);
+                        }
+                        active.answered(head.status);
+                        whole
+                    }
+                    None => self.begin_body((link, active), &head, (rest, &upload), call.until)?,
+                };
+                let answer = head.with(answer);
                 if !self.is_unwanted(&answer, &upload) {
                     return Ok(answer);
                 }
@@ -85,11 +101,8 @@ impl Route {
         }
         let reused = link.reused();
         drop(link);
-        let (reached, last) = (broken.reached, Err(broken.refusal));
-        // What was never sent stays as it is.
-        let whole = reached == Reached::Unsent || (may && idempotent && restored(order, &upload));
-        let failed = Failed { reached, reused, whole, idempotent, blamed: false, last };
-        Err(tries.judged(&active, failed, broken.excused))
+        let again = may && idempotent;
+        Err(broke((order, &upload), *broken, &active, tries, Sent { reused, idempotent, again }))
     }
 
     async fn connect(
@@ -113,44 +126,31 @@ impl Route {
         }
     }
 
-    /// Checks the head of an answer and turns the rest into an [`Answer`].
-    fn begin_answer(
-        &self,
-        (mut link, active): (Box<Link>, Active),
-        mut head: Head,
-        (rest, upload): (Option<Box<Rest>>, &UploadWatch),
-        call: &Call<'_>,
-    ) -> Result<Response<Answer>, Box<Failed>> {
-        let status = head.status;
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            return tunnel::switch(*link, head, active, call.upgrade);
-        }
-        if status.as_u16() >= 600 {
-            return Err(unasked(&active));
-        }
-        active.head(status, None);
+    /// Takes notice of what the head of an answer says of the worker, and makes it fit for the client.
+    fn judge_head(&self, active: &Active, head: &mut Head) {
+        active.head(head.status, None);
         if let Some(seconds) = head.idle_seconds {
             active.lane.keep_alive_said(seconds);
         }
-        headers::pass_on(&mut head.fields, status, head.version);
-        let (mut body, keeps) = (Body::new(head.framing, self.heads.most()), head.keeps);
-        let whole = match link.inflow.came.take() {
-            Some(came) => Some(Answer::Came(came)),
-            None => body.take_whole(&mut link.inflow.ahead).map(Answer::Own),
-        };
-        if let Some(whole) = whole {
-            active.complete();
-            if rest.is_none() && keeps {
-                active.give_back(link);
-            }
-            active.answered(status);
-            return Ok(head.with(whole));
-        }
-        let silence = Silence::new(self.timeouts.idle, call.until);
-        let mut streaming = Streaming::new(body, (link, keeps), (rest, upload.clone()), active, silence);
+        headers::pass_on(&mut head.fields, head.status, head.version);
+    }
+
+    /// The body of an answer that is not all here yet.
+    // Apart, as all that follows: most answers come as a whole.
+    #[inline(never)]
+    fn begin_body(
+        &self,
+        (link, active): (Box<Link>, Active),
+        head: &Head,
+        (rest, upload): (Option<Box<Rest>>, &UploadWatch),
+        until: Option<Instant>,
+    ) -> Result<Answer, Box<Failed>> {
+        let body = Body::new(head.framing, self.heads.most());
+        let silence = Silence::new(self.timeouts.idle, until);
+        let mut streaming = Streaming::new(body, (link, head.keeps), (rest, upload.clone()), active, silence);
         streaming.look().map_err(Failed::end)?;
-        streaming.active().answered(status);
-        Ok(head.with(streaming.into_answer()))
+        streaming.active().answered(head.status);
+        Ok(streaming.into_answer())
     }
 
     /// Whether its status is one of `retries.on`. If not, nothing of the request is kept for another attempt.
@@ -161,6 +161,56 @@ impl Route {
         }
         is_unwanted
     }
+}
+
+/// The whole body of an answer, if it is here already.
+fn whole(link: &mut Link, framing: Framing) -> Option<Answer> {
+    match link.inflow.came.take() {
+        Some(came) => Some(Answer::Came(came)),
+        None => framing.take_whole(&mut link.inflow.ahead).map(Answer::Own),
+    }
+}
+
+/// Whether it is no status of an answer as HTTP/1.1 goes on with.
+fn is_unusual(status: StatusCode) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || status.as_u16() >= 600
+}
+
+#[cold]
+fn switched_or_unasked(
+    (link, active): (Box<Link>, Active),
+    head: Head,
+    call: &Call<'_>,
+) -> Result<Response<Answer>, Box<Failed>> {
+    match head.status {
+        StatusCode::SWITCHING_PROTOCOLS => tunnel::switch(*link, head, active, call.upgrade),
+        _ => Err(unasked(&active)),
+    }
+}
+
+/// How a request went out that broke.
+#[derive(Clone, Copy)]
+struct Sent {
+    /// Over a connection that had carried one before.
+    reused: bool,
+    idempotent: bool,
+    /// It may go out again, if it is whole.
+    again: bool,
+}
+
+/// What becomes of a request after its exchange broke.
+#[cold]
+fn broke(
+    (order, upload): (&mut Order, &UploadWatch),
+    Broken { reached, excused, refusal }: Broken,
+    active: &Active,
+    tries: &Tries,
+    Sent { reused, idempotent, again }: Sent,
+) -> Box<Failed> {
+    // What was never sent stays as it is.
+    let whole = reached == Reached::Unsent || (again && restored(order, upload));
+    let failed = Failed { reached, reused, whole, idempotent, blamed: false, last: Err(refusal) };
+    tries.judged(active, failed, excused)
 }
 
 /// An answer that is unwanted: if the request can be sent once more, it is what the client gets if nothing better

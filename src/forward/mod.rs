@@ -45,6 +45,7 @@ use crate::workers::{CallerGroup, WorkerSet, Workers};
 use active::{Active, Fair};
 pub use answer::Answer;
 use budget::Budget;
+use choice::Choice;
 pub use choice::Reserved;
 use early::Early;
 use http1::{Heads, unasked, withheld};
@@ -178,7 +179,11 @@ impl Route {
         for _ in 0..ATTEMPTS_MAX {
             let chosen = match reserved.take() {
                 Some(chosen) => Some(chosen),
-                None => self.next(&mut tries, call.key, call.until, outcome).await,
+                None => match self.next(&mut tries, call.key) {
+                    Choice::One(chosen) => Some(chosen),
+                    Choice::Full => self.wait_for_place(&mut tries, call.key, call.until, outcome).await,
+                    Choice::Nobody => None,
+                },
             };
             let Some(mut chosen) = chosen else { break };
             outcome.attempt(&chosen.lane.worker.name, chosen.priority);
@@ -196,7 +201,8 @@ impl Route {
                 }
                 Err(failed) => failed,
             };
-            if !self.once_more(&mut tries, (chosen, failed), call, outcome).await {
+            // In a box: failures are rare, and what follows from them would make every request's state larger.
+            if !Box::pin(self.once_more(&mut tries, (chosen, failed), call, outcome)).await {
                 break;
             }
         }

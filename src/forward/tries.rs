@@ -212,8 +212,7 @@ impl Route {
                     return false;
                 }
                 if pause {
-                    // In a box: retries are rare, and a timer would make every request larger.
-                    Box::pin(self.pause(tries, call.until)).await;
+                    self.pause(tries, call.until).await;
                 }
             }
         }

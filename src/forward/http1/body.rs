@@ -26,6 +26,19 @@ pub enum Framing {
     UntilClose,
 }
 
+impl Framing {
+    /// Takes all of the body off the front of `bytes`, if it has a length and is here: None within, if that is 0.
+    pub fn take_whole(self, bytes: &mut Bytes) -> Option<Option<Bytes>> {
+        let length = match self {
+            Self::None => 0,
+            Self::Length(length) => length,
+            Self::Chunked | Self::UntilClose => return None,
+        };
+        let length = usize::try_from(length).ok().filter(|length| *length <= bytes.len())?;
+        Some((length > 0).then(|| bytes.split_to(length)))
+    }
+}
+
 /// What comes next of a body.
 #[derive(Debug)]
 pub enum Step {
@@ -74,13 +87,6 @@ impl Body {
             Self::UntilClose => Ok(Step::Data(std::mem::take(bytes))),
             Self::Chunked(chunks) => chunks.next(bytes),
         }
-    }
-
-    /// Takes all of it off the front of `bytes`, if it has a length and is here: None within, if that is 0.
-    pub fn take_whole(&mut self, bytes: &mut Bytes) -> Option<Option<Bytes>> {
-        let Self::Length(left) = self else { return None };
-        let is_here = usize::try_from(*left).is_ok_and(|left| left <= bytes.len());
-        is_here.then(|| (*left > 0).then(|| piece(bytes, left)))
     }
 
     /// Whether nothing comes any more.

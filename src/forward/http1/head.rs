@@ -237,6 +237,13 @@ impl Said {
     }
 }
 
+/// Whether a field of this name says nothing of the message or the hop, whatever its value: nothing hears it but the
+/// client.
+pub(super) fn says_nothing(name: &[u8]) -> bool {
+    let heard: [&[u8]; 2] = [b"content-length", b"x-buckler-caller"];
+    !headers::is_of_one_hop(name) && !heard.iter().any(|other| name.eq_ignore_ascii_case(other))
+}
+
 /// The first and the last eight bytes of a word in any case: all of it, if it has 8 to 16. The bit makes letters lower,
 /// and nothing else that may stand in a head a letter or a hyphen.
 #[inline(always)]

@@ -104,6 +104,13 @@ pub(super) fn line(bytes: &[u8], at: usize) -> Result<Found, Bad> {
     Ok(Found::Field(Line { field: FieldSpan { name: at..colon, value }, is_plain, next }))
 }
 
+/// The value that `bytes` begin with, if CRLF follows and no blank is around it.
+#[inline]
+pub(super) fn plain_value(bytes: &[u8]) -> Option<&[u8]> {
+    let (value, rest) = bytes.split_at(value_run(bytes));
+    (rest.starts_with(b"\r\n") && !is_blank(value.first()) && !is_blank(value.last())).then_some(value)
+}
+
 fn is_blank(byte: Option<&u8>) -> bool {
     matches!(byte, Some(b' ' | b'\t'))
 }

@@ -84,34 +84,37 @@ pub(in crate::forward) enum Stop {
 }
 
 impl Outgoing {
-    /// A request of which nothing has gone out.
-    // Inlined, as what holds it is: so it is made where it stays.
-    #[inline]
-    pub(in crate::forward) fn new(order: &Order) -> Self {
+    /// A request that begins to go out; none if all of it is gone, since it has no body and `socket` took the head. None
+    /// for that: it has to be asked whether anything may be sent by it.
+    pub(in crate::forward) fn begin(order: &Order, socket: Option<&Socket>) -> Option<Box<Self>> {
         let mut front = LENT.take();
         front.clear();
         let framing = write_head(order, &mut front);
-        Self {
+        let gone = match socket {
+            // What is wrong with the socket, it says again.
+            Some(socket) if order.body.is_none() => socket.try_write(&front).unwrap_or(0),
+            _ => 0,
+        };
+        if gone == front.len() {
+            LENT.set(front);
+            return None;
+        }
+        Some(Box::new(Self {
             framing,
             stage: if order.body.is_none() { Stage::Last } else { Stage::Open },
             front,
-            gone: 0,
+            gone,
             piece: Bytes::new(),
             behind: b"",
-            begun: false,
+            begun: gone > 0,
             first: Bytes::new(),
             trailers: None,
-        }
+        }))
     }
 
     /// Whether the socket has taken any of it.
     pub(in crate::forward) const fn has_begun(&self) -> bool {
         self.begun
-    }
-
-    /// Whether the socket has taken all of it.
-    pub(in crate::forward) const fn is_done(&self) -> bool {
-        matches!(self.stage, Stage::Done)
     }
 
     /// Writes what the socket takes of what the client sends. Ready when nothing more can be done: all of it is gone,
@@ -392,7 +395,7 @@ mod tests {
     async fn sent(mut order: Order, at_once: usize) -> (Vec<u8>, Result<(), Stop>) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut socket = Socket::Unix(ours);
-        let mut outgoing = Outgoing::new(&order);
+        let mut outgoing = Outgoing::begin(&order, None).unwrap();
         let (mut read, mut all) = (vec![0; at_once], Vec::new());
         let ended = loop {
             tokio::select! {
@@ -469,7 +472,7 @@ mod tests {
             drop(theirs);
             let mut socket = Socket::Unix(ours);
             let mut order = order(&[("content-length", "5")], body(&[b"hello".to_vec()], None));
-            let mut outgoing = Outgoing::new(&order);
+            let mut outgoing = Outgoing::begin(&order, None).unwrap();
             let ended = poll_fn(|cx| outgoing.poll(cx, &mut socket, &mut order.body)).await;
             assert_eq!((ended, outgoing.has_begun()), (Err(Stop::Worker), false));
             outgoing.take_back(&mut order.body);
@@ -486,7 +489,7 @@ mod tests {
             let mut socket = Socket::Unix(ours);
             let trailers = HeaderMap::from_iter([(HeaderName::from_static("x-sum"), HeaderValue::from(7))]);
             let mut order = order(&[("trailer", "x-sum")], body(&[], Some(trailers)));
-            let mut outgoing = Outgoing::new(&order);
+            let mut outgoing = Outgoing::begin(&order, None).unwrap();
             let ended = poll_fn(|cx| outgoing.poll(cx, &mut socket, &mut order.body)).await;
             assert_eq!((ended, outgoing.has_begun()), (Err(Stop::Worker), false));
             outgoing.take_back(&mut order.body);
@@ -526,7 +529,7 @@ mod tests {
         let body = Upload::new(Source::Http1(Box::<Steady>::default()), u64::MAX, false);
         let mut order = order(&[], body);
         let (watch, mut socket) = (order.body.watch(), Socket::Unix(socket));
-        let mut outgoing = Outgoing::new(&order);
+        let mut outgoing = Outgoing::begin(&order, None).unwrap();
         let (now, mut cx) = (Moment::at(0), Context::from_waker(Waker::noop()));
         let (mut before, mut still) = (0, 0);
         while still < 4 {
