@@ -11,6 +11,8 @@ use std::sync::atomic::{
 };
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// How long the calendar clock is trusted to run in step with the monotonic one before it is read again.
 const RESYNC: u64 = 1_000_000_000;
 /// One second is added to every reading, so that "a little before now" never underflows in a process's first second.
@@ -32,7 +34,7 @@ impl Moment {
         /// What the calendar said, in microseconds, less what the monotonic clock did, when last compared.
         static OFFSET: AtomicU64 = AtomicU64::new(0);
         static COMPARED: AtomicU64 = AtomicU64::new(0);
-        let nanos = as_u64(origin().elapsed().as_nanos()) + HEAD_START;
+        let nanos = monotonic_nanos().saturating_sub(Origin::get().nanos) + HEAD_START;
         let compared = COMPARED.load(Acquire);
         if compared == 0 || nanos.saturating_sub(compared) > RESYNC {
             OFFSET.store(calendar_micros().wrapping_sub(nanos / 1_000), Relaxed);
@@ -43,7 +45,7 @@ impl Moment {
 
     /// The same moment as timers take it.
     pub fn instant(self) -> Instant {
-        origin() + Duration::from_nanos(self.nanos.saturating_sub(HEAD_START))
+        Origin::get().instant + Duration::from_nanos(self.nanos.saturating_sub(HEAD_START))
     }
 
     /// A moment for tests and simulations: `nanos` on the monotonic clock, the same as time since 1970.
@@ -66,10 +68,45 @@ impl Moment {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
-fn origin() -> Instant {
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    *ORIGIN.get_or_init(Instant::now)
+/// When this process first read the monotonic clock, in both of its forms: the number is what is counted with, which
+/// takes a third of what `Instant` takes for it, and timers want an `Instant`.
+#[derive(Clone, Copy)]
+struct Origin {
+    nanos: u64,
+    instant: Instant,
+}
+
+impl Origin {
+    fn get() -> &'static Self {
+        static ORIGIN: OnceLock<Origin> = OnceLock::new();
+        ORIGIN.get_or_init(Self::read)
+    }
+
+    /// Both show the same clock, a moment one after the other. Several times, since something may come in between: the
+    /// closest two are taken.
+    #[cold]
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
+    fn read() -> Self {
+        let read = || {
+            let origin = Self { nanos: monotonic_nanos(), instant: Instant::now() };
+            (monotonic_nanos() - origin.nanos, origin)
+        };
+        let mut closest = read();
+        for _ in 0..4 {
+            let next = read();
+            if next.0 < closest.0 {
+                closest = next;
+            }
+        }
+        closest.1
+    }
+}
+
+/// The monotonic clock, in nanoseconds since some moment before this process began.
+fn monotonic_nanos() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    // Neither is negative (clock_gettime(2)).
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
@@ -103,4 +140,26 @@ impl ShardClock {
 
 fn as_u64(wide: u128) -> u64 {
     u64::try_from(wide).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "it is compared with the clock itself")]
+    fn a_moment_as_timers_take_it_is_the_present() {
+        let (before, moment, after) = (Instant::now(), Moment::read(), Instant::now());
+        // The two forms of the clock were first read one after the other.
+        let apart = Duration::from_millis(100);
+        assert!(before <= moment.instant() + apart && moment.instant() <= after + apart);
+        let later = moment.plus(Duration::from_millis(3));
+        assert_eq!(later.instant() - moment.instant(), Duration::from_millis(3));
+    }
+
+    #[test]
+    fn moments_never_go_back() {
+        let moments: Vec<_> = (0..1_000).map(|_| Moment::read().nanos).collect();
+        assert!(moments.is_sorted());
+    }
 }

@@ -3,12 +3,14 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::Endpoint;
@@ -53,25 +55,56 @@ impl Socket {
         }
     }
 
+    /// Whether there may be something to read, be it the end. Once a try has found nothing, there is not until
+    /// something comes.
+    #[inline]
+    pub fn may_read(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
+        }
+    }
+
     /// Reads what is here already. Where nothing came since all was read, this is no system call.
     ///
     /// # Errors
     /// `WouldBlock` if nothing is here, and those of read(2).
+    #[inline]
     pub fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.try_read(bytes),
-            Self::Unix(stream) => stream.try_read(bytes),
-        }
+        let room = bytes.len();
+        self.try_at_once(Interest::READABLE, room, |fd| Ok(recv(fd, bytes, RecvFlags::empty())?.0))
     }
 
-    /// Writes what goes out at once, as most small messages do.
+    /// Sends as much as is taken at once. Where nothing was taken since less than all was, this is no system call.
     ///
     /// # Errors
-    /// The socket takes nothing now (`WouldBlock`), or never again.
+    /// `WouldBlock` if nothing is taken, and those of send(2).
+    #[inline]
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.try_write(bytes),
-            Self::Unix(stream) => stream.try_write(bytes),
+        self.try_at_once(Interest::WRITABLE, bytes.len(), |fd| Ok(send(fd, bytes, SendFlags::NOSIGNAL)?))
+    }
+
+    /// Beside tokio's budget, and without asking to be woken. Less than `whole` means that nothing more is to be had
+    /// until epoll(7) tells so anew: tokio is told, as it tells itself, so that the next try is no system call.
+    #[inline]
+    fn try_at_once(
+        &self,
+        interest: Interest,
+        whole: usize,
+        step: impl FnOnce(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut done = 0;
+        let step = |fd: BorrowedFd<'_>| {
+            done = step(fd)?;
+            if (1..whole).contains(&done) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        };
+        let tried = match self {
+            Self::Tcp(stream) => stream.try_io(interest, || step(stream.as_fd())),
+            Self::Unix(stream) => stream.try_io(interest, || step(stream.as_fd())),
+        };
+        match tried {
+            Err(error) if done == 0 => Err(error),
+            _ => Ok(done),
         }
     }
 
@@ -135,5 +168,62 @@ impl AsyncWrite for Socket {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::{ErrorKind, Read, Write};
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_tried_is_done_as_far_as_it_can_be_and_told_anew_when_there_is_more() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+            near.set_nonblocking(true).unwrap();
+            far.set_nonblocking(true).unwrap();
+            let mut socket = Socket::Unix(UnixStream::from_std(near).unwrap());
+            let blocks = |tried: io::Result<usize>| tried.unwrap_err().kind() == ErrorKind::WouldBlock;
+            let mut piece = [0; 4096];
+
+            assert!(!socket.may_read());
+            far.write_all(b"abc").unwrap();
+            poll_fn(|cx| socket.poll_read_ready(cx)).await.unwrap();
+            assert!(socket.may_read());
+            assert_eq!(socket.try_read(&mut piece[..2]).unwrap(), 2);
+            assert_eq!(socket.try_read(&mut piece).unwrap(), 1);
+            far.write_all(b"d").unwrap();
+            assert!(blocks(socket.try_read(&mut piece)), "nobody has told yet that more came");
+            poll_fn(|cx| socket.poll_read_ready(cx)).await.unwrap();
+            assert_eq!(socket.try_read(&mut piece).unwrap(), 1);
+            assert!(blocks(socket.try_read(&mut piece)));
+
+            socket.write_all(b"x").await.unwrap();
+            let mut sent = 1;
+            while let Ok(taken) = socket.try_write(&piece) {
+                sent += taken;
+            }
+            assert!(sent > 4096 && blocks(socket.try_write(&piece)));
+            let mut came = 0;
+            while let Ok(taken) = far.read(&mut piece) {
+                came += taken;
+            }
+            assert_eq!(came, sent);
+            assert!(blocks(socket.try_write(&piece)), "nobody has told yet that there is room again");
+            socket.write_all(b"y").await.unwrap();
+            assert_eq!(socket.try_write(b"z").unwrap(), 1);
+
+            // What is left unread would make an error of the end.
+            while let Ok(1..) = far.read(&mut piece) {}
+            drop(far);
+            poll_fn(|cx| socket.poll_read_ready(cx)).await.unwrap();
+            assert_eq!(socket.try_read(&mut piece).unwrap(), 0, "the end");
+            assert_eq!(socket.try_write(b"z").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        });
     }
 }

@@ -135,10 +135,11 @@ fn poll_in_use(
         if let Poll::Ready(end) = talk.as_mut().poll(cx) {
             return Poll::Ready(end);
         }
-        if let Err(end) = line.poll_beside(cx) {
-            return Poll::Ready(end);
-        }
-        let Some((nanos, overdue)) = line.io.borrow().deadline(&line.visitor) else { return Poll::Pending };
+        let (nanos, overdue) = match line.poll_beside(cx) {
+            Ok(Some(limit)) => limit,
+            Ok(None) => return Poll::Pending,
+            Err(end) => return Poll::Ready(end),
+        };
         ready!(timer.poll(cx, &line.visitor, nanos));
         match overdue {
             Overdue::Body(late) => line.late(cx, late),
@@ -150,23 +151,19 @@ fn poll_in_use(
 /// One request after another.
 async fn talk(line: Rc<Line>) -> End {
     loop {
-        let (request, asked) = match poll_fn(|cx| line.poll_head(cx)).await {
-            Ok(heard) => heard,
-            Err(end) => return end,
-        };
+        let mut heard = None;
+        if let Err(end) = poll_fn(|cx| line.poll_head(cx, &mut heard)).await {
+            return end;
+        }
+        let Some(request) = heard else { continue };
         let answer = inbound::serve(&line.visitor, request, &line.early).await;
         if answer.body.is_switched() {
             // Hints that came with the head belong before it.
             line.io.borrow_mut().write_hints(&line.early);
             return End::Switched(Box::new(answer));
         }
-        match answer::send(&line, answer, &asked).await {
-            Ok(true) => {}
-            Ok(false) => return End::Done,
-            Err(end) => return end,
-        }
-        if !at_once(|cx| line.settle(cx)).await {
-            return End::Done;
+        if let Err(end) = answer::send(&line, answer).await {
+            return end;
         }
         if line.has_had_turn() {
             tokio::task::yield_now().await;

@@ -2,9 +2,10 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::has_budget_remaining;
 use tokio_rustls::server::TlsStream;
 
 use crate::forward::tunnel::ClientSide;
@@ -90,6 +91,68 @@ impl Transport {
         match self {
             Self::Plain(begun) => begun.socket.poll_read_ready(cx),
             Self::Tls(stream) => stream.get_ref().0.begun.socket.poll_read_ready(cx),
+        }
+    }
+
+    /// Reads a piece: how long it is, nothing at the end. `awaited` says that this task is already to be woken as soon
+    /// as something comes, and stays with this connection for as long as one task reads it here: who only looks whether
+    /// something has come does not ask for that anew. Not for bodies: tokio does not count what is read so, and whoever
+    /// reads on and on has to give way by itself.
+    #[inline]
+    pub(super) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        piece: &mut [u8],
+        awaited: &mut bool,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(Begun { socket, ahead: None }) => {
+                if *awaited && !socket.may_read() {
+                    return Poll::Pending;
+                }
+                // Whatever has come has woken the task, and nothing else will, even if nothing is found to read.
+                *awaited = false;
+                loop {
+                    match socket.try_read(piece) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        read => return Poll::Ready(read),
+                    }
+                    // Without any budget left the task is woken at once, and not when something comes.
+                    let will_be_woken = has_budget_remaining();
+                    let Poll::Ready(ready) = socket.poll_read_ready(cx) else {
+                        *awaited = will_be_woken;
+                        return Poll::Pending;
+                    };
+                    ready?;
+                }
+            }
+            other => other.poll_receive_otherwise(cx, piece, awaited),
+        }
+    }
+
+    /// The same under TLS, or of what was read too early.
+    #[inline(never)]
+    fn poll_receive_otherwise(
+        &mut self,
+        cx: &mut Context<'_>,
+        piece: &mut [u8],
+        awaited: &mut bool,
+    ) -> Poll<io::Result<usize>> {
+        *awaited = false;
+        let mut piece = ReadBuf::new(piece);
+        ready!(Pin::new(self).poll_read(cx, &mut piece))?;
+        Poll::Ready(Ok(piece.filled().len()))
+    }
+
+    /// Sends what is taken at once without a wait. Nothing of it under TLS.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is taken; others show again when it is tried with a wait.
+    #[inline]
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(begun) => begun.socket.try_write(bytes),
+            Self::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 

@@ -1,13 +1,16 @@
 //! What a request is for, as it was asked: the text of its target, and where its parts stand in it. Whoever read it has
 //! judged it; nothing is parsed here but what the `http` crate has read.
 
+use std::rc::Rc;
+
 use http::Uri;
 
 /// The target of a request (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Scheme, authority, and path with query, one behind the other and nothing between them.
-    text: String,
+    /// Scheme, authority, and path with query, one behind the other and nothing between them. It never changes, and is
+    /// shared by the requests of a connection that are for the same thing.
+    text: Rc<str>,
     authority: u32,
     path: u32,
     /// Where the question mark stands, or the end.
@@ -18,13 +21,12 @@ impl Target {
     /// Of a path with or without a query, and the scheme and authority that were said with it; empty if they were not.
     /// Whoever has read them has bounded them, far below 4 GiB.
     pub fn new(scheme: &str, authority: &str, path_and_query: &str) -> Self {
-        let mut text = String::with_capacity(scheme.len() + authority.len() + path_and_query.len());
-        if !scheme.is_empty() || !authority.is_empty() {
-            text.push_str(scheme);
-            text.push_str(authority);
-        }
-        let path = text.len();
-        text.push_str(path_and_query);
+        let path = scheme.len() + authority.len();
+        let text: Rc<str> = if path == 0 {
+            path_and_query.into()
+        } else {
+            [scheme, authority, path_and_query].concat().into()
+        };
         let question_mark = path_and_query.bytes().position(|byte| byte == b'?');
         let query = question_mark.map_or(text.len(), |at| path + at);
         Self { text, authority: scheme.len() as u32, path: path as u32, query: query as u32 }
@@ -71,7 +73,7 @@ impl Target {
 /// The root.
 impl Default for Target {
     fn default() -> Self {
-        Self { text: "/".to_owned(), authority: 0, path: 0, query: 1 }
+        Self { text: "/".into(), authority: 0, path: 0, query: 1 }
     }
 }
 

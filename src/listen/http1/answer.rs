@@ -12,7 +12,7 @@ use http_body::Body;
 use tokio::io::AsyncWrite;
 
 use super::head::{self, Course, Framing};
-use super::line::{BodyMarks, Io, Line, Phase};
+use super::line::{Io, Line, Phase};
 use super::said::Asked;
 use super::{End, at_once, scratch};
 use crate::inbound::{Reply, Visitor};
@@ -62,91 +62,101 @@ impl Drop for WholeOrReset<'_> {
     }
 }
 
-/// How an answer stands after its first step.
-enum Begun {
-    /// All of it is out, or it is broken.
-    Over(Result<bool, End>),
-    /// There is more of it, or the client does not take it at once.
-    /// In a box: it is rare, and large.
-    Under(Box<(Sending, Out)>),
-}
+/// What is left of an answer after its first step. In a box: it is rare, and large.
+type Left = Box<(Sending, Out)>;
 
-/// Sends an answer. Whether another request may follow.
-pub(super) async fn send(line: &Line, answer: Response<Reply>, asked: &Asked) -> Result<bool, End> {
-    match at_once(|cx| begin(cx, line, answer, asked)).await {
-        Begun::Over(sent) => sent,
-        Begun::Under(rest) => {
-            let (sending, out) = *rest;
-            sending.go_on(line, out).await
-        }
-    }
+/// Sends an answer. The next request may follow, or the error says how the connection ends.
+pub(super) async fn send(line: &Line, answer: Response<Reply>) -> Result<(), End> {
+    let Some(left) = at_once(|cx| begin(cx, line, answer)).await? else { return Ok(()) };
+    let (sending, out) = *left;
+    let keep_alive = sending.go_on(line, out).await?;
+    at_once(|cx| line.io.borrow_mut().settle(cx, &line.visitor, keep_alive)).await
 }
 
 /// Writes the head of an answer, and sends it with its body if that is here and not large, as nearly every answer is.
-fn begin(cx: &mut Context<'_>, line: &Line, answer: Response<Reply>, asked: &Asked) -> Begun {
+/// Some: there is more of it, or the client does not take it at once.
+fn begin(cx: &mut Context<'_>, line: &Line, answer: Response<Reply>) -> Result<Option<Left>, End> {
     let Response { head, body: mut reply } = answer;
-    let (mut out, in_the_way) = line.begin_answer(cx);
-    let keep_alive = asked.keep_alive && !in_the_way;
+    let (mut out, asked, keep_alive) = line.begin_answer(cx);
     let now = line.visitor.now();
-    let course = match reply.take_page(asked.is_head) {
-        Some(page) => head::write_page((&head, page), (asked, keep_alive), now, &mut out.bytes),
-        None => head::write((&head, &reply), (asked, keep_alive), now, &mut out.bytes),
-    };
-    let whole = match course.framing {
-        Framing::Length(0) => {
-            // The head is all of it, whether its worker has said so or not.
-            reply.complete();
-            true
-        }
-        Framing::Length(length) if length <= COPIED as u64 => match reply.take_whole() {
-            Some(page) if page.len() as u64 != length => return Begun::Over(Err(End::Broken)),
-            Some(page) => {
-                out.bytes.extend_from_slice(&page);
-                true
+    let keep_alive = match reply.take_page(asked.is_head) {
+        Some(page) => head::write_page((&head, page), (&asked, keep_alive), now, &mut out.bytes),
+        None => {
+            let course = head::write((&head, &reply), (&asked, keep_alive), now, &mut out.bytes);
+            if !write_whole(&mut reply, course.framing, &mut out.bytes)? {
+                return Ok(Some(Box::new((Sending::new(Some(reply), course), out))));
             }
-            None => false,
-        },
-        _ => false,
+            course.keep_alive
+        }
     };
-    if !whole {
-        return Begun::Under(Box::new((Sending::new(Some(reply), course), out)));
-    }
     // Its record is written before the client can know.
     drop(reply);
     let io = &mut *line.io.borrow_mut();
+    out.write_at_once(io);
     let Poll::Ready(sent) = out.poll_write(cx, io, &line.visitor) else {
-        return Begun::Under(Box::new((Sending::new(None, course), out)));
+        let course = Course { framing: Framing::Length(0), keep_alive, trailers: Vec::new() };
+        return Ok(Some(Box::new((Sending::new(None, course), out))));
     };
     out.keep(io);
-    Begun::Over(sent.map(|()| course.keep_alive).map_err(|_| End::Broken))
+    sent.map_err(|_| End::Broken)?;
+    io.settle(cx, &line.visitor, keep_alive)?;
+    Ok(None)
+}
+
+/// Writes all of an answer's body behind its head, if it is here and not large. Whether it did.
+fn write_whole(reply: &mut Reply, framing: Framing, out: &mut Vec<u8>) -> Result<bool, End> {
+    match framing {
+        Framing::Length(0) => {
+            // The head is all of it, whether its worker has said so or not.
+            reply.complete();
+            Ok(true)
+        }
+        Framing::Length(length) if length <= COPIED as u64 => match reply.take_whole() {
+            Some(page) if page.len() as u64 != length => Err(End::Broken),
+            Some(page) => {
+                out.extend_from_slice(&page);
+                Ok(true)
+            }
+            None => Ok(false),
+        },
+        _ => Ok(false),
+    }
 }
 
 impl Line {
-    /// The head of an answer follows: behind what it is written, and whether what the client still has to say stands
-    /// between this answer and its next request.
-    fn begin_answer(&self, cx: &mut Context<'_>) -> (Out, bool) {
+    /// The head of an answer follows: behind what it is written, what it has to know of its request, and whether another
+    /// may follow on the connection: not if what the client still has to say stands in its way.
+    #[inline]
+    fn begin_answer(&self, cx: &mut Context<'_>) -> (Out, Asked, bool) {
         let io = &mut *self.io.borrow_mut();
         io.phase = Phase::Answering;
         // Hints that came with the head belong before it.
         io.write_hints(&self.early);
         let in_the_way = io.is_in_body() && !io.body.open && !io.drain_body(cx);
-        (Out::take(io), in_the_way)
+        (Out::take(io), io.asked, io.asked.keep_alive && !in_the_way)
     }
+}
 
-    /// The answer is complete: whether the next request can be read.
-    pub(super) fn settle(&self, cx: &mut Context<'_>) -> bool {
-        let io = &mut *self.io.borrow_mut();
-        io.phase = Phase::Listening;
-        io.since = self.visitor.now().nanos;
+impl Io {
+    /// The answer is complete: the next request can be read, or the connection is done.
+    pub(super) fn settle(
+        &mut self,
+        cx: &mut Context<'_>,
+        visitor: &Visitor,
+        keep_alive: bool,
+    ) -> Result<(), End> {
+        if !keep_alive {
+            return Err(End::Done);
+        }
+        (self.phase, self.since) = (Phase::Listening, visitor.now().nanos);
         // A body that somebody still has would take the next request's for its own.
-        if io.body.open || (io.is_in_body() && !io.drain_body(cx)) {
-            return false;
+        if self.body.open || (self.is_in_body() && !self.drain_body(cx)) {
+            return Err(End::Done);
         }
-        io.body = BodyMarks::default();
-        if io.held.is_empty() && io.held.capacity() > 0 {
-            io.held = BytesMut::new();
+        if self.held.is_empty() && self.held.capacity() > 0 {
+            self.held = BytesMut::new();
         }
-        true
+        Ok(())
     }
 }
 
@@ -330,12 +340,21 @@ struct Out {
 }
 
 impl Out {
+    #[inline]
     fn take(io: &mut Io) -> Self {
         let mut bytes = scratch::take();
         if !io.out.is_empty() {
             bytes.extend_from_slice(&std::mem::take(&mut io.out));
         }
         Self { bytes, sent: 0 }
+    }
+
+    /// Sends what the client takes at once. What is left of it, or goes wrong, is for [`poll_write`](Self::poll_write).
+    #[inline]
+    fn write_at_once(&mut self, io: &mut Io) {
+        if let Ok(taken) = io.transport.try_write(&self.bytes) {
+            (self.sent, io.writing) = (taken, None);
+        }
     }
 
     /// Sends it, all of it.
@@ -354,6 +373,7 @@ impl Out {
     }
 
     /// What is left stays with the connection, and the buffer with the shard.
+    #[inline]
     fn keep(self, io: &mut Io) {
         if self.sent < self.bytes.len() {
             io.out = self.bytes[self.sent..].to_vec();

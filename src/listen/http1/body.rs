@@ -154,6 +154,8 @@ impl Io {
         if self.held.capacity() - self.held.len() < most.min(READ_LEAST) {
             self.held.reserve(most);
         }
+        // Whoever reads a body is who is woken.
+        self.awaited = false;
         let mut room = (&mut self.held).limit(most);
         let read = std::pin::pin!(self.transport.read_buf(&mut room));
         let polled = read.poll(cx);

@@ -91,19 +91,19 @@ pub(super) fn write<B: Body>(
     Course { framing, keep_alive, trailers }
 }
 
-/// Writes an answer that is a page, all of it, behind `out`.
+/// Writes an answer that is a page, all of it, behind `out`. Whether the connection is kept.
 pub(super) fn write_page(
     (head, page): (&ResponseHead, Page),
     (asked, keep_alive): (&Asked, bool),
     now: Moment,
     out: &mut Vec<u8>,
-) -> Course {
+) -> bool {
     write_status(head, "<none>", out);
     out.extend_from_slice(head.fields.as_lines());
     let keep_alive = write_connection(&head.fields, (asked.version_10, keep_alive), out);
     date::write_line(now, out);
     page.write(!asked.is_head, out);
-    Course { framing: Framing::Length(0), keep_alive, trailers: Vec::new() }
+    keep_alive
 }
 
 /// Writes the fields of an answer of which one was `told` to be its length, which is this `length`. What frames it on
@@ -131,7 +131,18 @@ fn write_fields(
 
 /// Says what becomes of the connection, unless the answer does so in its own words: HTTP/1.0 closes unless somebody
 /// says otherwise, HTTP/1.1 the other way round (RFC 9112 section 9.3). Whether it is kept.
+#[inline]
 fn write_connection(fields: &Fields, (version_10, may_keep): (bool, bool), out: &mut Vec<u8>) -> bool {
+    let says_nothing = may_keep && !version_10 && !fields.contains("connection");
+    says_nothing || write_unusual_connection(fields, (version_10, may_keep), out)
+}
+
+#[inline(never)]
+fn write_unusual_connection(
+    fields: &Fields,
+    (version_10, may_keep): (bool, bool),
+    out: &mut Vec<u8>,
+) -> bool {
     let (mut keeps, mut closes) = (false, false);
     for list in fields.get_all("connection") {
         (keeps, closes) = (keeps | names(list, b"keep-alive"), closes | names(list, b"close"));
@@ -163,11 +174,17 @@ pub(super) fn write_trailers(trailers: &HeaderMap, announced: &[HeaderName], out
     out.extend_from_slice(b"\r\n");
 }
 
+#[inline]
 fn write_status(head: &ResponseHead, nameless: &str, out: &mut Vec<u8>) {
-    let (status, reason) = (head.status, head.reason.as_deref());
-    if let (Some(line), None) = (usual_status(status), reason) {
-        return out.extend_from_slice(line);
+    match usual_status(head.status) {
+        Some(line) if head.reason.is_none() => out.extend_from_slice(line),
+        _ => write_unusual_status(head, nameless, out),
     }
+}
+
+#[inline(never)]
+fn write_unusual_status(head: &ResponseHead, nameless: &str, out: &mut Vec<u8>) {
+    let (status, reason) = (head.status, head.reason.as_deref());
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');

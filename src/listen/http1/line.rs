@@ -6,14 +6,14 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::task::coop::unconstrained;
 
-use super::said::Said;
+use super::said::{Asked, Said};
 use super::scratch::{self, PIECE};
 use super::{End, PARK_AFTER, Rest, head};
 use crate::config::Timeouts;
@@ -23,6 +23,7 @@ use crate::inbound::Visitor;
 use crate::listen::timer::after;
 use crate::listen::transport::Transport;
 use crate::listen::wire::{Stage, Wire, WireBounds};
+use crate::message::Target;
 use crate::refusal::Refusal;
 
 /// How long the head of an answer is awaited for a client that closed its side after it asked. It may only have closed
@@ -59,6 +60,8 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Io {
     pub(super) transport: Transport,
+    /// The task is to be woken as soon as something comes (see [`Transport::poll_receive`]).
+    pub(super) awaited: bool,
     pub(super) wire: Wire,
     /// What was received and not taken yet. Between bodies at most `head_bytes` and one [`PIECE`];
     /// behind a body in chunks what came with its end, at most 64 KiB.
@@ -68,6 +71,10 @@ pub(super) struct Io {
     pub(super) phase: Phase,
     /// What the last fields said, while the next head may repeat them.
     pub(super) said: Option<Box<Said>>,
+    /// What the last request was for, if that was a path and not long.
+    pub(super) target: Option<Target>,
+    /// What the answer has to know of the present request.
+    pub(super) asked: Asked,
     /// Complete heads so far. Before the first one, silence counts as a slow head.
     pub(super) heads: u64,
     /// Nothing has been judged yet, and the first bytes may be those of HTTP/2.
@@ -140,12 +147,17 @@ impl Line {
         self.served.get() >= REQUESTS_PER_TURN
     }
 
-    /// What goes on beside a request: hints for the client go out, and it is noticed that it leaves.
-    pub(super) fn poll_beside(&self, cx: &mut Context<'_>) -> Result<(), End> {
+    /// What goes on beside a request: hints for the client go out, and it is noticed that it leaves. Then, what the next
+    /// time limit is and what it means.
+    pub(super) fn poll_beside(&self, cx: &mut Context<'_>) -> Result<Option<(u64, Overdue)>, End> {
         let io = &mut *self.io.borrow_mut();
-        if io.phase == Phase::Listening {
-            return Ok(());
+        if io.phase != Phase::Listening {
+            self.poll_beside_request(io, cx)?;
         }
+        Ok(io.deadline(&self.visitor))
+    }
+
+    fn poll_beside_request(&self, io: &mut Io, cx: &mut Context<'_>) -> Result<(), End> {
         if io.body.lost {
             return Err(End::Broken);
         }
@@ -171,8 +183,8 @@ impl Line {
     /// come for, since the request does something else first: then nobody waits for the client.
     pub(super) fn late(&self, cx: &mut Context<'_>, late: Late) {
         let waker = {
-            let Io { transport, body, .. } = &mut *self.io.borrow_mut();
-            body.reading = None;
+            let Io { transport, awaited, body, .. } = &mut *self.io.borrow_mut();
+            (body.reading, *awaited) = (None, false);
             if pin!(unconstrained(poll_fn(|cx| transport.poll_read_ready(cx)))).poll(cx).is_ready() {
                 return;
             }
@@ -193,11 +205,14 @@ impl Io {
             // Under TLS the protocol was agreed on in the handshake (RFC 9113 section 3.2).
             may_be_http2: rest.heads == 0 && !rest.transport.is_tls(),
             transport: rest.transport,
+            awaited: false,
             wire: Wire::new(WireBounds { head_bytes, head_fields, uri_bytes }),
             held: BytesMut::new(),
             out: Vec::new(),
             phase: Phase::Listening,
             said: None,
+            target: None,
+            asked: Asked::default(),
             heads: rest.heads,
             since: rest.since,
             head_since: None,
@@ -211,10 +226,9 @@ impl Io {
     /// Receives one piece behind what is held. Nothing: the client has closed its side.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         scratch::incoming(|scratch| {
-            let mut piece = ReadBuf::new(scratch);
-            std::task::ready!(Pin::new(&mut self.transport).poll_read(cx, &mut piece))?;
-            self.held.extend_from_slice(piece.filled());
-            Poll::Ready(Ok(piece.filled().len()))
+            let received = ready!(self.transport.poll_receive(cx, scratch, &mut self.awaited))?;
+            self.held.extend_from_slice(&scratch[..received]);
+            Poll::Ready(Ok(received))
         })
     }
 

@@ -1,19 +1,17 @@
 //! From bytes to a request: the next head of a connection, judged by the wire, which also says where its parts
 //! stand. Nothing is parsed a second time, and what came in one piece is read where it was received.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use aws_lc_rs::constant_time;
 use bytes::{Buf, BytesMut};
 use http::{Method, Uri, Version};
-use tokio::io::{AsyncRead, ReadBuf};
 
 use super::body::RequestBody;
-use super::line::{Io, Line, Phase};
-use super::said::{Asked, Said};
+use super::line::{BodyMarks, Io, Line, Phase};
+use super::said::Said;
 use super::{End, scratch};
-use crate::forward::pace::Pace;
 use crate::forward::source::Source;
 use crate::inbound::Visitor;
 use crate::listen::frames::PREFACE;
@@ -21,34 +19,40 @@ use crate::listen::wire::{Event, Fault, HeadFacts, MethodKind, Spans, Stage};
 use crate::message::{Request, RequestHead, Target};
 use crate::refusal::{Reason, Refusal};
 
-/// A request whose head is complete.
-pub(super) type Heard = (Request<Source>, Asked);
+/// The longest target that is kept for the next request, in bytes, for as long as the connection is in use.
+const KEPT_TARGET: usize = 1024;
+
+/// A request whose head is complete, with what is here of its body. None: it is not complete yet. Written where it is
+/// read, through all of the steps, rather than handed on from one to the next.
+pub(super) type Heard = Option<Request<Source>>;
 
 impl Line {
-    /// The next request.
-    pub(super) fn poll_head(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<Result<Heard, End>> {
+    /// The next request is in `heard` then; what its answer has to know of it, in `Io::asked`.
+    pub(super) fn poll_head(
+        self: &Rc<Self>,
+        cx: &mut Context<'_>,
+        heard: &mut Heard,
+    ) -> Poll<Result<(), End>> {
         let io = &mut *self.io.borrow_mut();
-        // Written where it is read, through all of the steps, rather than handed on from one to the next.
-        let mut heard = None;
         if !io.held.is_empty() {
-            self.hear_held(io, &mut heard)?;
+            self.hear_held(io, heard)?;
         }
-        loop {
-            if let Some(heard) = heard {
-                return Poll::Ready(Ok(heard));
-            }
+        while heard.is_none() {
             if io.closed_at.is_some() {
                 return Poll::Ready(Err(match io.head_since {
                     Some(_) => refused("the connection ended inside a request's head"),
                     None => End::Done,
                 }));
             }
-            ready!(self.poll_hear(io, cx, &mut heard))?;
+            ready!(self.poll_hear(io, cx, heard))?;
         }
+        Poll::Ready(Ok(()))
     }
 
     /// The request that what is held begins with, if its head is complete.
-    fn hear_held(self: &Rc<Self>, io: &mut Io, heard: &mut Option<Heard>) -> Result<(), End> {
+    // Apart: what most clients send comes in one piece, and nothing is held.
+    #[inline(never)]
+    fn hear_held(self: &Rc<Self>, io: &mut Io, heard: &mut Heard) -> Result<(), End> {
         let mut held = std::mem::take(&mut io.held);
         let taken = self.hear(io, &held, heard);
         if let Ok(taken) = &taken {
@@ -64,12 +68,11 @@ impl Line {
         self: &Rc<Self>,
         io: &mut Io,
         cx: &mut Context<'_>,
-        heard: &mut Option<Heard>,
+        heard: &mut Heard,
     ) -> Poll<Result<(), End>> {
         scratch::incoming(|scratch| {
-            let mut piece = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut io.transport).poll_read(cx, &mut piece)).map_err(|_| End::Broken)?;
-            let piece = piece.filled();
+            let received = io.transport.poll_receive(cx, scratch, &mut io.awaited);
+            let piece = &scratch[..ready!(received).map_err(|_| End::Broken)?];
             if piece.is_empty() {
                 io.closed_at = Some(self.visitor.now().nanos);
                 return Poll::Ready(Ok(()));
@@ -88,52 +91,45 @@ impl Line {
     }
 
     /// The request that `bytes`, all that are here, begin with, if its head is complete: how many of them that is.
-    fn hear(self: &Rc<Self>, io: &mut Io, bytes: &[u8], heard: &mut Option<Heard>) -> Result<usize, End> {
+    fn hear(self: &Rc<Self>, io: &mut Io, bytes: &[u8], heard: &mut Heard) -> Result<usize, End> {
         let Some((taken, facts)) = io.judge(bytes, &self.visitor)? else { return Ok(0) };
-        *heard = Some(self.begin(io, bytes.split_at(taken), &facts)?);
-        Ok(taken)
-    }
-
-    fn begin(
-        self: &Rc<Self>,
-        io: &mut Io,
-        (head, rest): (&[u8], &[u8]),
-        facts: &HeadFacts,
-    ) -> Result<Heard, End> {
+        let (head, rest) = bytes.split_at(taken);
         // The wire has let it pass: what it holds is a request, unless a bound is set beyond what these types hold.
-        let (request, asked) = io.read(head, facts).ok_or_else(|| refused("the request is not HTTP/1.1"))?;
-        let mut body = Source::None;
+        let head_read = io.read(head, &facts).ok_or_else(|| refused("the request is not HTTP/1.1"))?;
+        let request = heard.insert(Request { head: head_read, body: Source::None });
         if facts.has_no_body() {
             io.wire.pass_end();
         } else {
-            // What is faulty already is refused before a worker sees a part of it.
-            io.wire.look_ahead(rest).map_err(|fault| {
-                let Spans { method, target, .. } = io.wire.spans();
-                refused_with(fault.refusal, &head[method.clone()], &head[target.clone()])
-            })?;
-            io.body.open = true;
-            io.body.expects = facts.expect_continue;
-            io.body.pace = Pace::default();
-            body = Source::Http1(Box::new(RequestBody::new(Rc::clone(self), facts.content_length)));
+            request.body = self.begin_body(io, (head, rest), &facts)?;
         }
         io.heads += 1;
         io.head_since = None;
         (io.phase, io.since) = (Phase::Serving, self.visitor.now().nanos);
-        Ok((Request { head: request, body }, asked))
+        Ok(taken)
+    }
+
+    /// The body of the request that has this head, and of which `rest` is here.
+    #[inline(never)]
+    fn begin_body(
+        self: &Rc<Self>,
+        io: &mut Io,
+        (head, rest): (&[u8], &[u8]),
+        facts: &HeadFacts,
+    ) -> Result<Source, End> {
+        // What is faulty already is refused before a worker sees a part of it.
+        io.wire.look_ahead(rest).map_err(|fault| {
+            let Spans { method, target, .. } = io.wire.spans();
+            refused_with(fault.refusal, &head[method.clone()], &head[target.clone()])
+        })?;
+        io.body = BodyMarks { open: true, expects: facts.expect_continue, ..BodyMarks::default() };
+        Ok(Source::Http1(Box::new(RequestBody::new(Rc::clone(self), facts.content_length))))
     }
 }
 
 impl Io {
     /// Judges these bytes, all that are here: how many of them are a complete head. None: more are needed.
     fn judge(&mut self, bytes: &[u8], visitor: &Visitor) -> Result<Option<(usize, HeadFacts)>, End> {
-        if self.may_be_http2 {
-            let n = bytes.len().min(PREFACE.len());
-            self.may_be_http2 = bytes[..n] == PREFACE[..n];
-            if self.may_be_http2 && n == PREFACE.len() {
-                return Err(End::Http2);
-            }
-        }
-        if !self.may_be_http2 {
+        if !self.may_be_http2 || !self.begins_as_http2(bytes)? {
             loop {
                 let scan = self.wire.scan(bytes).map_err(|fault| faulty(&fault, bytes))?;
                 match scan.event {
@@ -150,14 +146,43 @@ impl Io {
         Ok(None)
     }
 
+    /// Whether the first bytes of a connection may still be those of HTTP/2. The error says that they are.
+    #[cold]
+    fn begins_as_http2(&mut self, bytes: &[u8]) -> Result<bool, End> {
+        let n = bytes.len().min(PREFACE.len());
+        self.may_be_http2 = bytes[..n] == PREFACE[..n];
+        if self.may_be_http2 && n == PREFACE.len() { Err(End::Http2) } else { Ok(self.may_be_http2) }
+    }
+
     /// What a judged head says. None: one of its parts is larger than the `http` crate's types hold.
-    fn read(&mut self, head: &[u8], facts: &HeadFacts) -> Option<(RequestHead, Asked)> {
+    #[inline]
+    fn read(&mut self, head: &[u8], facts: &HeadFacts) -> Option<RequestHead> {
         let spans = self.wire.spans();
-        let (method, target) = (&head[spans.method.clone()], &head[spans.target.clone()]);
-        let (method, target) = (read_method(facts.method, method)?, read_target(target)?);
+        let method = read_method(facts.method, &head[spans.method.clone()])?;
+        let target = self.read_target(&head[self.wire.spans().target.clone()])?;
         let version = if facts.version_10 { Version::HTTP_10 } else { Version::HTTP_11 };
         let Said { section, names, fields, asked } = self.hear_fields(head, facts)?;
-        Some((RequestHead { method, target, version, fields, section, names, extended: None }, asked))
+        self.asked = asked;
+        Some(RequestHead { method, target, version, fields, section, names, extended: None })
+    }
+
+    /// Most clients ask for the same again, if only a few times: then nothing is read anew. A query may be as secret as
+    /// a key, and somebody else's, if a proxy brings the requests of both.
+    fn read_target(&mut self, text: &[u8]) -> Option<Target> {
+        if let Some(last) = &self.target
+            && constant_time::verify_slices_are_equal(text, last.path_and_query().as_bytes()).is_ok()
+        {
+            return Some(last.clone());
+        }
+        match text {
+            // The wire lets ASCII pass, and of that what may stand in a path and a query.
+            [b'/' | b'*', ..] => {
+                let target = Target::new("", "", std::str::from_utf8(text).ok()?);
+                self.target = (text.len() <= KEPT_TARGET).then(|| target.clone());
+                Some(target)
+            }
+            _ => Some(Target::of(&Uri::try_from(text).ok()?)),
+        }
     }
 }
 
@@ -174,14 +199,6 @@ fn refused_with(refusal: Refusal, method: &[u8], target: &[u8]) -> End {
 fn faulty(fault: &Fault, held: &[u8]) -> End {
     let part = |range: &std::ops::Range<usize>| held.get(range.clone()).unwrap_or_default();
     refused_with(fault.refusal.clone(), part(&fault.method), part(&fault.target))
-}
-
-fn read_target(text: &[u8]) -> Option<Target> {
-    match text {
-        // The wire lets ASCII pass, and of that what may stand in a path and a query.
-        [b'/' | b'*', ..] => Some(Target::new("", "", std::str::from_utf8(text).ok()?)),
-        _ => Some(Target::of(&Uri::try_from(text).ok()?)),
-    }
 }
 
 fn read_method(kind: MethodKind, name: &[u8]) -> Option<Method> {

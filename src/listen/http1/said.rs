@@ -11,7 +11,7 @@ use crate::listen::wire::{HeadFacts, MethodKind, Spans};
 const LONGEST_NAME: usize = 65_535;
 
 /// What the answer has to know of its request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked {
     /// In HTTP/1.0.
     pub(super) version_10: bool,

@@ -17,7 +17,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::LocalSet;
-use tokio::task::coop::unconstrained;
+use tokio::task::coop::{consume_budget, has_budget_remaining, unconstrained};
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -29,6 +29,7 @@ use crate::admit::ledger::Ledger;
 use crate::clock::{Moment, ShardClock};
 use crate::config::{self, Timeouts, Verdict};
 use crate::fields::Fields;
+use crate::forward::source::Source;
 use crate::inbound::Arrival;
 use crate::listen::transport::{Begun, Marked};
 use crate::message::{Request, RequestHead};
@@ -120,10 +121,22 @@ fn pairs(fields: &Fields) -> Vec<(String, Vec<u8>)> {
     fields.iter().map(|(name, value)| (String::from_utf8(name.to_vec()).unwrap(), value.to_vec())).collect()
 }
 
+/// The next request, and what its answer has to know of it.
+async fn next(line: &Rc<Line>) -> Result<(Request<Source>, Asked), End> {
+    let mut heard = None;
+    poll_fn(|cx| line.poll_head(cx, &mut heard)).await?;
+    Ok((heard.unwrap(), line.io.borrow().asked))
+}
+
+/// Whether another request follows, now that one is answered.
+async fn settles(line: &Rc<Line>) -> bool {
+    poll_fn(|cx| Poll::Ready(line.io.borrow_mut().settle(cx, &line.visitor, true).is_ok())).await
+}
+
 /// Reads requests until the connection ends.
 async fn understand(line: &Rc<Line>) -> Vec<Understood> {
     let mut all = Vec::new();
-    while let Ok((request, _)) = poll_fn(|cx| line.poll_head(cx)).await {
+    while let Ok((request, _)) = next(line).await {
         let Request { head, mut body } = request;
         let (mut content, mut trailers) = (Vec::new(), Vec::new());
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
@@ -134,7 +147,7 @@ async fn understand(line: &Rc<Line>) -> Vec<Understood> {
         }
         assert!(body.is_end_stream());
         drop(body);
-        assert!(poll_fn(|cx| Poll::Ready(line.settle(cx))).await, "the next request follows");
+        assert!(settles(line).await, "the next request follows");
         assert!(!line.io.borrow().held.is_empty() || line.io.borrow().held.capacity() == 0);
         let (method, target) = (head.method, head.target.path_and_query().to_owned());
         all.push(Understood { method, target, fields: pairs(&head.fields), content, trailers });
@@ -232,7 +245,7 @@ fn said(stream: &[u8], cuts: &[usize]) -> (Vec<String>, Vec<Option<NonZeroU64>>)
         let listening = async move {
             let (mut said, mut sections) = (Vec::new(), Vec::new());
             loop {
-                let (Request { head, mut body }, asked) = match poll_fn(|cx| line.poll_head(cx)).await {
+                let (Request { head, mut body }, asked) = match next(&line).await {
                     Ok(heard) => heard,
                     Err(End::Refused(refused)) => {
                         said.push(format!("{refused:?}"));
@@ -245,7 +258,7 @@ fn said(stream: &[u8], cuts: &[usize]) -> (Vec<String>, Vec<Option<NonZeroU64>>)
                     content.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
                 }
                 drop(body);
-                assert!(poll_fn(|cx| Poll::Ready(line.settle(cx))).await);
+                assert!(settles(&line).await);
                 let RequestHead { method, target, version, fields, section, .. } = head;
                 let fields = pairs(&fields);
                 said.push(format!("{method} {target:?} {version:?} {fields:?} {asked:?} {content:?}"));
@@ -344,7 +357,7 @@ fn the_client_is_told_to_go_on_once_its_body_is_wanted() {
         let (line, mut far) = line();
         far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
             .unwrap();
-        let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+        let (request, _) = next(&line).await.ok().unwrap();
         let mut answer = [0; 64];
         assert_eq!(far.read(&mut answer).unwrap_err().kind(), ErrorKind::WouldBlock, "nobody wants it yet");
         let mut body = request.body;
@@ -366,7 +379,7 @@ fn a_body_that_is_cut_short_says_so_and_no_other_request_follows() {
     run(async {
         let (line, mut far) = line();
         far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhal").unwrap();
-        let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+        let (request, _) = next(&line).await.ok().unwrap();
         drop(far);
         let mut body = request.body;
         let first = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
@@ -374,7 +387,7 @@ fn a_body_that_is_cut_short_says_so_and_no_other_request_follows() {
         let refusal = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap_err();
         assert_eq!(refusal.reason, Reason::BadRequest);
         drop(body);
-        assert!(!poll_fn(|cx| Poll::Ready(line.settle(cx))).await);
+        assert!(!settles(&line).await);
         assert!(line.io.borrow().is_unread());
     });
 }
@@ -393,7 +406,7 @@ fn a_body_that_is_faulty_already_is_refused_before_anybody_sees_its_request() {
             let (line, mut far) = line();
             let head = "POST /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
             far.write_all([head, body].concat().as_bytes()).unwrap();
-            match poll_fn(|cx| line.poll_head(cx)).await {
+            match next(&line).await {
                 Ok(_) => assert!(!refused, "{body:?}"),
                 Err(End::Refused(found)) => {
                     assert!(refused, "{body:?}");
@@ -414,12 +427,12 @@ fn a_body_that_nobody_reads_is_taken_away_if_it_is_here() {
         for (sent, follows) in [(&b"whole"[..], true), (b"hal", false)] {
             let (line, mut far) = line();
             far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n").unwrap();
-            let heard = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+            let heard = next(&line).await.ok().unwrap();
             far.write_all(sent).unwrap();
             drop(heard);
             // What was sent is seen once the runtime has looked.
             tokio::task::yield_now().await;
-            assert_eq!(poll_fn(|cx| Poll::Ready(line.settle(cx))).await, follows, "{sent:?}");
+            assert_eq!(settles(&line).await, follows, "{sent:?}");
         }
     });
 }
@@ -466,10 +479,10 @@ fn hints_go_before_the_head_of_their_answer() {
     run(async {
         let (line, mut far) = line();
         far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-        let (request, asked) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+        let (request, _) = next(&line).await.ok().unwrap();
         let answer = inbound::serve(&line.visitor, request, &line.early).await;
         line.early.tell(StatusCode::EARLY_HINTS, Fields::default());
-        assert!(answer::send(&line, answer, &asked).await.ok().unwrap());
+        assert!(answer::send(&line, answer).await.is_ok());
         let mut bytes = [0; 4096];
         let n = far.read(&mut bytes).unwrap();
         let text = String::from_utf8_lossy(&bytes[..n]);
@@ -482,7 +495,7 @@ fn an_answer_that_its_client_does_not_take_at_once_waits_for_it() {
     run(unconstrained(async {
         let (line, mut far) = line();
         far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-        let (request, asked) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+        let (request, _) = next(&line).await.ok().unwrap();
         let answer = inbound::serve(&line.visitor, request, &line.early).await;
         let before = poll_fn(|cx| {
             let (io, mut before) = (&mut *line.io.borrow_mut(), 0);
@@ -492,7 +505,7 @@ fn an_answer_that_its_client_does_not_take_at_once_waits_for_it() {
             Poll::Ready(before)
         })
         .await;
-        let mut sending = pin!(answer::send(&line, answer, &asked));
+        let mut sending = pin!(answer::send(&line, answer));
         assert!(poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_pending())).await);
         assert!(line.io.borrow().writing.is_some(), "the client is waited for");
 
@@ -503,7 +516,7 @@ fn an_answer_that_its_client_does_not_take_at_once_waits_for_it() {
             }
         };
         take();
-        assert!(sending.await.ok().unwrap());
+        assert!(sending.await.is_ok());
         take();
         assert!(line.io.borrow().out.is_empty() && line.io.borrow().writing.is_none());
         let text = String::from_utf8(all.split_off(before)).unwrap();
@@ -530,7 +543,7 @@ fn a_body_is_not_late_if_nobody_comes_for_what_is_here() {
     run(async {
         let (line, mut far) = line_at(&place_with(|timeouts| timeouts.body = Duration::from_nanos(1)));
         far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n").unwrap();
-        let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+        let (request, _) = next(&line).await.ok().unwrap();
         let mut body = request.body;
         assert!(waits(|cx| Pin::new(&mut body).poll_frame(cx)).await);
         far.write_all(b"hal").unwrap();
@@ -548,13 +561,13 @@ fn a_body_that_somebody_still_has_lets_no_request_follow() {
     run(async {
         let (line, mut far) = line();
         far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nok").unwrap();
-        let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+        let (request, _) = next(&line).await.ok().unwrap();
         let mut body = request.body;
         poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
         assert!(body.is_end_stream());
-        assert!(!poll_fn(|cx| Poll::Ready(line.settle(cx))).await);
+        assert!(!settles(&line).await);
         drop(body);
-        assert!(poll_fn(|cx| Poll::Ready(line.settle(cx))).await);
+        assert!(settles(&line).await);
     });
 }
 
@@ -563,7 +576,7 @@ fn a_small_body_in_chunks_takes_little_room_and_a_large_one_is_read_in_large_pie
     run(async {
         let (line, mut far) = line();
         far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
-        let (request, _) = poll_fn(|cx| line.poll_head(cx)).await.ok().unwrap();
+        let (request, _) = next(&line).await.ok().unwrap();
         let mut body = request.body;
         let chunk = [&b"8000\r\n"[..], &[b'x'; 0x8000], b"\r\n"].concat();
         let (mut sizes, mut left) = (Vec::new(), 4 * 0x8000);
@@ -591,7 +604,7 @@ fn the_first_head_has_the_time_from_the_begin_of_its_connection() {
         let (line, mut far) = line();
         let begun = line.io.borrow().since;
         far.write_all(b"GET").unwrap();
-        assert!(waits(|cx| line.poll_head(cx)).await);
+        assert!(waits(|cx| line.poll_head(cx, &mut None)).await);
         let head = u64::try_from(line.visitor.timeouts().head.as_nanos()).unwrap();
         let mut io = line.io.borrow_mut();
         io.head_since = Some(begun + 1_000_000);
@@ -608,7 +621,7 @@ fn each_pipelined_request_of_a_half_closed_client_has_its_own_time() {
         far.write_all(&b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(2)).unwrap();
         far.shutdown(Shutdown::Write).unwrap();
         let wait = u64::try_from(HALF_CLOSED_WAIT.as_nanos()).unwrap();
-        assert!(poll_fn(|cx| line.poll_head(cx)).await.is_ok());
+        assert!(next(&line).await.is_ok());
         let closed = poll_fn(|cx| {
             assert!(line.poll_beside(cx).is_ok());
             line.io.borrow().closed_at.map_or(Poll::Pending, Poll::Ready)
@@ -617,7 +630,7 @@ fn each_pipelined_request_of_a_half_closed_client_has_its_own_time() {
         let ends = || line.io.borrow().deadline(&line.visitor);
         assert_eq!(ends(), Some((closed + wait, Overdue::HalfClosed)));
         // The second one is here, and begins once the first is answered, which took longer than that.
-        assert!(poll_fn(|cx| line.poll_head(cx)).await.is_ok());
+        assert!(next(&line).await.is_ok());
         let begun = closed + 2 * wait;
         line.io.borrow_mut().since = begun;
         assert_eq!(ends(), Some((begun + wait, Overdue::HalfClosed)));
@@ -796,6 +809,61 @@ fn a_client_that_reads_late_misses_nothing() {
 /// Polls once: whether it is still waiting.
 async fn waits<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> bool {
     poll_fn(|cx| Poll::Ready(poll(cx).is_pending())).await
+}
+
+#[test]
+fn what_comes_wakes_a_connection_that_awaited_it_more_than_once() {
+    run(async {
+        let (line, mut far) = line();
+        for _ in 0..3 {
+            assert!(waits(|cx| line.poll_head(cx, &mut None)).await);
+            assert!(line.io.borrow().awaited);
+        }
+        let listening = async { timeout(Duration::from_secs(20), next(&line)).await.expect("it is woken") };
+        let speaking = async { far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap() };
+        assert!(tokio::join!(listening, speaking).0.is_ok());
+        assert!(!line.io.borrow().awaited, "what came has woken it, and nothing else will");
+        assert!(waits(|cx| line.poll_head(cx, &mut None)).await);
+        assert!(line.io.borrow().awaited);
+    });
+}
+
+/// What is told of something that was read already, together with what came before it, wakes for nothing.
+#[test]
+fn a_connection_that_was_woken_for_nothing_awaits_what_comes_anew() {
+    run(async {
+        let (line, mut far) = line();
+        far.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        poll_fn(|cx| line.io.borrow().transport.poll_read_ready(cx)).await.unwrap();
+        far.write_all(b"host: a\r\n").unwrap();
+        assert!(waits(|cx| line.poll_head(cx, &mut None)).await);
+        assert!(line.io.borrow().awaited && line.io.borrow().held.ends_with(b"host: a\r\n"));
+        // The runtime looks, and is told of the second line.
+        tokio::task::yield_now().await;
+        assert!(waits(|cx| line.poll_head(cx, &mut None)).await);
+        let listening = async { timeout(Duration::from_secs(20), next(&line)).await.expect("it is woken") };
+        let speaking = async { far.write_all(b"\r\n").unwrap() };
+        assert!(tokio::join!(listening, speaking).0.is_ok());
+    });
+}
+
+#[test]
+fn a_task_that_has_used_up_its_turn_awaits_nothing_yet() {
+    run(async {
+        let (line, _far) = line();
+        let waiting = tokio::task::spawn_local(poll_fn(move |cx| {
+            for _ in 0..1_000 {
+                if pin!(consume_budget()).poll(cx).is_pending() {
+                    break;
+                }
+            }
+            assert!(!has_budget_remaining());
+            assert!(line.poll_head(cx, &mut None).is_pending());
+            assert!(!line.io.borrow().awaited, "it is woken at once, and not when something comes");
+            Poll::Ready(())
+        }));
+        waiting.await.unwrap();
+    });
 }
 
 #[test]
