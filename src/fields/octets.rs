@@ -42,38 +42,36 @@ pub(crate) const EACH: u64 = 0x0101_0101_0101_0101;
 pub(crate) const HIGH: u64 = EACH << 7;
 
 /// Whether all bytes of one are those of the other. How many of them are is not told by the time that it takes: all
-/// are looked at, whatever was found, and in words of eight, of which a processor takes several at once.
+/// are looked at, whatever was found, and in words of eight, of which a processor takes several at once; the last eight
+/// again rather than those that are left one by one.
 pub(crate) fn are_same_untold(one: &[u8], other: &[u8]) -> bool {
     if one.len() != other.len() {
         return false;
     }
-    let ((one, one_rest), (other, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
-    let words = one
-        .iter()
-        .zip(other)
-        .fold(0, |unlike, (one, other)| unlike | (u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other)));
-    let rest = one_rest.iter().zip(other_rest).fold(0, |unlike, (one, other)| unlike | (one ^ other));
-    words | u64::from(rest) == 0
+    let unlike = |one: &[u8; 8], other: &[u8; 8]| u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other);
+    let (Some(one_last), Some(other_last)) = (one.last_chunk(), other.last_chunk()) else {
+        return one.iter().zip(other).fold(0, |unlike, (one, other)| unlike | (one ^ other)) == 0;
+    };
+    let words = one.as_chunks().0.iter().zip(other.as_chunks().0);
+    words.fold(unlike(one_last, other_last), |found, (one, other)| found | unlike(one, other)) == 0
 }
 
 /// Whether all bytes of one are those of the other; but where `fixed` has 0 instead of 255, any visible ASCII will do.
-/// What is found there is not told by the time that it takes, as with [`are_same_untold`].
+/// What is found there is not told by the time that it takes, as with [`are_same_untold`]. Texts of less than eight
+/// bytes are never alike.
 pub(crate) fn are_alike_untold(one: &[u8], other: &[u8], fixed: &[u8]) -> bool {
     if one.len() != other.len() || one.len() != fixed.len() {
         return false;
     }
-    let unlike = |one: u64, other: u64, fixed: u64| ((one ^ other) & fixed) | (not_visible(one) & !fixed);
-    let ((one, one_rest), (other, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
-    let (fixed, fixed_rest) = fixed.as_chunks::<8>();
-    let words = one.iter().zip(other).zip(fixed).fold(0, |found, ((one, other), fixed)| {
+    let unlike = |one: &[u8; 8], other: &[u8; 8], fixed: &[u8; 8]| {
         let [one, other, fixed] = [one, other, fixed].map(|word| u64::from_le_bytes(*word));
-        found | unlike(one, other, fixed)
-    });
-    let rest = one_rest.iter().zip(other_rest).zip(fixed_rest).fold(0, |found, ((one, other), fixed)| {
-        let [one, other, fixed] = [one, other, fixed].map(|byte| EACH * u64::from(*byte));
-        found | unlike(one, other, fixed)
-    });
-    words | rest == 0
+        ((one ^ other) & fixed) | (not_visible(one) & !fixed)
+    };
+    let lasts = (one.last_chunk(), other.last_chunk(), fixed.last_chunk());
+    let (Some(one_last), Some(other_last), Some(fixed_last)) = lasts else { return false };
+    let words = one.as_chunks().0.iter().zip(other.as_chunks().0).zip(fixed.as_chunks().0);
+    let last = unlike(one_last, other_last, fixed_last);
+    words.fold(last, |found, ((one, other), fixed)| found | unlike(one, other, fixed)) == 0
 }
 
 /// How many leading bytes belong to `class`.
@@ -179,7 +177,7 @@ mod tests {
     /// Each byte at each place of a text, whether that place is fixed or not.
     #[test]
     fn texts_are_alike_if_what_is_fixed_is_the_same_and_all_else_is_visible() {
-        let text = b"name: value-of-some-words";
+        let text = b"name:value=of/some-words";
         for fixed in [[0_u8, 255], [255, 0]] {
             let fixed: Vec<u8> = (0..text.len()).map(|at| fixed[at % 2]).collect();
             let visible = |at: usize, byte: u8| fixed[at] == 255 || byte.is_ascii_graphic();
@@ -193,6 +191,10 @@ mod tests {
             assert!(
                 !are_alike_untold(&text[1..], text, &fixed) && !are_alike_untold(text, text, &fixed[1..])
             );
+            for length in 0..text.len() {
+                let (text, fixed) = (&text[..length], &fixed[..length]);
+                assert_eq!(are_alike_untold(text, text, fixed), length >= 8, "{length}");
+            }
         }
     }
 
