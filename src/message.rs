@@ -34,7 +34,7 @@ pub struct RequestHead {
     /// for byte. None: it is not known.
     pub section: Option<NonZeroU64>,
     /// Those that have the same number here came with fields of the same names in the same order, in the same version.
-    /// Known where `section` is.
+    /// None: it is not known.
     pub names: Option<NonZeroU64>,
     /// What an extended CONNECT asks for (RFC 8441).
     pub extended: Option<Box<Extended>>,

@@ -1,11 +1,11 @@
 //! What the fields of a request taught, for the next request of its connection that brings the same ones: which of them
 //! matter on the way, and who calls.
 //!
-//! Who calls follows from three things: the fields, whose number says which they are; the connection, of which nothing that
-//! enters here ever changes; and the book of callers with the name of the key header and the trusted proxies, which a
-//! reload may replace by one with another number. Which fields matter follows from the same, and of the fields only from
-//! their names, which have a number too. What is kept is found by these numbers, so nothing has to be taken back. A
-//! refusal is not kept: whoever is refused is judged anew.
+//! Who calls follows from three things: the fields, whose number says which they are; the connection, of which nothing
+//! that enters here ever changes; and the book of callers with the name of the key header and the trusted proxies,
+//! which a reload may replace by one with another number. Which fields matter follows from the same, and of the fields
+//! only from their names, which have a number too. What is kept is found by these numbers, so nothing has to be taken
+//! back. A refusal is not kept: whoever is refused is judged anew.
 
 use std::num::NonZeroU64;
 

@@ -242,8 +242,9 @@ impl Wire {
         matches!(self.last.likeness(), Likeness::Same)
     }
 
-    /// Whether they have the same names in the same order, in the same version, and values of the same lengths, of which
-    /// all that say something of framing or of the connection are the same. Not if it [repeats](Self::repeats) them.
+    /// Whether they have the same names in the same order, in the same version, and values of the same lengths, of
+    /// which all that say something of framing or of the connection are the same. Not if it [repeats](Self::repeats)
+    /// them.
     pub const fn resembles(&self) -> bool {
         matches!(self.last.likeness(), Likeness::Alike)
     }

@@ -40,18 +40,18 @@ impl Io {
     /// What the fields of a judged head say. None: a name is longer than one may be.
     pub(super) fn hear_fields(&mut self, head: &[u8], facts: &HeadFacts) -> Option<Said> {
         let (spans, number) = (self.wire.spans(), NonZeroU64::new(self.heads + 1));
-        let is_again = |said: &mut Said| {
-            self.wire.repeats() || (self.wire.resembles() && said.overwrite(head, spans, number))
-        };
-        if let Some(said) = &mut self.said
-            && is_again(said)
-        {
-            let again = said.again(facts);
-            debug_assert!(
-                read(head, spans, facts)
-                    .is_some_and(|read| (&read.fields, read.asked) == (&again.fields, again.asked))
-            );
-            return Some(again);
+        if let Some(said) = &mut self.said {
+            let is_alike = self.wire.resembles() && said.overwrite(head, spans, number);
+            if is_alike || self.wire.repeats() {
+                let mut again = said.again(facts);
+                debug_assert!(
+                    read(head, spans, facts)
+                        .is_some_and(|read| (&read.fields, read.asked) == (&again.fields, again.asked))
+                );
+                // Of what is new each time nothing is learned that the next one may have no use for.
+                again.section = again.section.filter(|_| !is_alike);
+                return Some(again);
+            }
         }
         let mut said = read(head, spans, facts)?;
         self.said = None;

@@ -1,12 +1,12 @@
 //! The request line and the section of fields that the head before had, and what they said. A client says nearly the
 //! same on each request of a kept connection (RFC 7541 section 1 rests HPACK on it), and most of them the very same
 //! bytes: those were judged as a whole, and what they said they say again. Whoever polls, or asks anew as often as it
-//! is refused, says the same line too. Whatever differs in a byte is read like any other.
+//! is refused, says the same line too. Whatever differs is read like any other.
 //!
-//! But for one thing: where the value of a field says nothing here ([`JUDGED`] are those that do), any visible ASCII may
-//! stand in it for another. A client that numbers its requests, and a proxy that brings those of several callers, says
-//! the same otherwise: where the lines, names and values stand is then the same too, and no byte is among them that a
-//! value may not have.
+//! Only where the value of a field says nothing here ([`JUDGED`] are those that do), any visible ASCII may stand in it
+//! for another. A client that numbers its requests, and a proxy that brings those of several callers, says the same
+//! otherwise: where the lines, names and values stand is then the same too, and no byte is among them that a value may
+//! not have.
 //!
 //! A line means the same each time; a section means the same wherever it stands, but for the version of its head. The
 //! bounds of a connection stay as they are; so nothing else is asked here.
@@ -100,8 +100,7 @@ impl Last {
         // Another client's key may stand in it, if a proxy brings the requests of both.
         self.likeness = if are_same_untold(here, &known.section) {
             Likeness::Same
-        } else if octets::are_alike(here, &known.section, &known.fixed) {
-            known.section.copy_from_slice(here);
+        } else if known.becomes(here) {
             Likeness::Alike
         } else {
             return None;
@@ -143,6 +142,17 @@ impl Last {
 impl Known {
     fn new(facts: HeadFacts) -> Box<Self> {
         Box::new(Self { line: Vec::new(), section: Vec::new(), fixed: Vec::new(), facts })
+    }
+
+    /// Keeps this section, which is as long, in the place of its own if they are alike.
+    // Apart, so that the way of those who say the same is short.
+    #[inline(never)]
+    fn becomes(&mut self, section: &[u8]) -> bool {
+        let alike = octets::are_alike(section, &self.section, &self.fixed);
+        if alike {
+            self.section.copy_from_slice(section);
+        }
+        alike
     }
 
     fn keep_section(&mut self, section: &[u8], fields: &[FieldSpan]) {

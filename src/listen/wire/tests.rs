@@ -505,6 +505,48 @@ proptest! {
     }
 
     #[test]
+    fn a_head_like_the_one_before_is_read_as_on_a_connection_of_its_own(
+        heads in proptest::collection::vec(
+            proptest::collection::vec(
+                (
+                    any::<prop::sample::Index>(),
+                    prop_oneof![12 => b'!'..=b'~', 1 => proptest::sample::select(b" \t\r\n:\0\x7f".to_vec()), 1 => any::<u8>()],
+                ),
+                0..4,
+            ),
+            1..12,
+        ),
+    ) {
+        const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nX-Key: abcdefghijklm\r\nTE: trailers\r\nContent-Length: 0\r\n\
+            User-Agent: agent/1.0 (one; of many)\r\ntrace:0123456789abcdef-0123456789abcdef\r\n\r\n";
+        let mut wire = Wire::new(BOUNDS);
+        for changes in heads {
+            let mut head = HEAD.to_vec();
+            // Most of them where a value stands that may differ.
+            for (at, byte) in changes {
+                let places = if byte == b'!' { 16..HEAD.len() } else { 32..HEAD.len() - 4 };
+                head[places.start + at.index(places.len())] = byte;
+            }
+            let mut alone = Wire::new(BOUNDS);
+            match (wire.scan(&head), alone.scan(&head)) {
+                (Ok(one), Ok(other)) => {
+                    prop_assert_eq!(one, other);
+                    prop_assert_eq!(wire.spans(), alone.spans());
+                    wire.pass_end();
+                    if wire.stage() != Stage::Idle {
+                        break;
+                    }
+                }
+                (Err(one), Err(other)) => {
+                    prop_assert_eq!((one.at, one.refusal.detail), (other.at, other.refusal.detail));
+                    break;
+                }
+                (one, other) => prop_assert!(false, "{one:?} {other:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
         tell_whole(&bytes);
     }

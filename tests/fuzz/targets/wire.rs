@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use buckler::listen::wire::{Event, HeadFacts, Scan, Stage, Wire, WireBounds};
+use buckler::listen::wire::{Event, HeadFacts, Scan, Spans, Stage, Wire, WireBounds};
 use buckler::refusal::Reason;
 use libfuzzer_sys::fuzz_target;
 
@@ -13,6 +13,8 @@ const BOUNDS: WireBounds = WireBounds { head_bytes: 512, head_fields: 8, uri_byt
 #[derive(Debug)]
 struct Story {
     events: Vec<(usize, Event)>,
+    /// Where the parts stand of what each event ends.
+    spans: Vec<Spans>,
     fault: Option<(usize, Reason, &'static str)>,
     stage: Stage,
     passed: usize,
@@ -34,6 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     for story in [bytewise, tell(pieces)] {
         assert_eq!(story.events, whole.events);
+        assert_eq!(story.spans, whole.spans);
         assert_eq!(story.fault, whole.fault);
         assert_eq!(story.stage, whole.stage);
         assert!(story.passed == whole.passed || (whole.fault.is_some() && story.passed > whole.passed));
@@ -56,7 +59,8 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn tell<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Story {
     let (mut wire, mut held) = (Wire::new(BOUNDS), Vec::new());
-    let mut story = Story { events: Vec::new(), fault: None, stage: Stage::Idle, passed: 0 };
+    let mut story =
+        Story { events: Vec::new(), spans: Vec::new(), fault: None, stage: Stage::Idle, passed: 0 };
     'pieces: for piece in pieces {
         held.extend_from_slice(piece);
         loop {
@@ -68,6 +72,7 @@ fn tell<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Story {
                         break;
                     }
                     story.events.push((story.passed, event));
+                    story.spans.push(wire.spans().clone());
                 }
                 Err(found) => {
                     assert!(found.at <= held.len(), "a fault behind the last byte");
