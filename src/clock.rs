@@ -11,7 +11,7 @@ use std::sync::atomic::{
 };
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_gettime};
 
 /// How long the calendar clock is trusted to run in step with the monotonic one before it is read again.
 const RESYNC: u64 = 1_000_000_000;
@@ -104,9 +104,9 @@ impl Origin {
 
 /// The monotonic clock, in nanoseconds since some moment before this process began.
 fn monotonic_nanos() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    // Neither is negative (clock_gettime(2)).
-    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+    // It cannot fail where `Instant` works, which reads the same clock, and no part is negative (clock_gettime(2)).
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |now| now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned())
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
