@@ -3,15 +3,15 @@
 //! Not here: limits, rules, balance, or anything else that is a proxy's work.
 //!
 //! Each thread has a listener of its own (SO_REUSEPORT) and a runtime of its own. A client connection gets one worker
-//! connection, and keeps it. With `--by-turns`, for `benches/flat`, each message goes by the next worker's instead, over
-//! connections that are kept: what a client sends at once is taken for a message, and so is what the worker says at once.
-//! Without `--listen` it pumps a few bytes through itself and fails if they do not come back:
+//! connection, and keeps it. With `--by-turns`, for `benches/flat`, each message goes to the next worker instead, over
+//! connections that are kept: what a client sends at once is taken for a message, and what the worker says for its
+//! answer. Without `--listen` it pumps a few bytes through itself and fails if they do not come back:
 //! that is what tests/run does.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
