@@ -3,9 +3,12 @@
 //! Not here: limits, rules, balance, or anything else that is a proxy's work.
 //!
 //! Each thread has a listener of its own (SO_REUSEPORT) and a runtime of its own. A client connection gets one worker
-//! connection, and keeps it. Without `--listen` it pumps a few bytes through itself and fails if they do not come back:
+//! connection, and keeps it. With `--by-turns`, for `benches/flat`, each message goes to the next worker instead, over
+//! connections that are kept: what a client sends at once is taken for a message, and what the worker says for its
+//! answer. Without `--listen` it pumps a few bytes through itself and fails if they do not come back:
 //! that is what tests/run does.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
@@ -35,6 +38,9 @@ struct Options {
     /// Where the bytes go, by turns, separated by commas.
     #[arg(long, value_delimiter = ',')]
     workers: Vec<SocketAddr>,
+    /// Each message goes to the next worker, over kept connections. For messages that are small and wait for an answer.
+    #[arg(long)]
+    by_turns: bool,
     /// Threads, each with a listener.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: u16,
@@ -48,7 +54,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 fn main() -> Result<(), Failure> {
     let options = Options::parse();
     let Some(listen) = options.listen else { return smoke() };
-    let workers = Arc::new(Workers { addresses: options.workers, turn: AtomicUsize::new(0) });
+    let workers = Arc::new(Workers::new(options.workers, options.by_turns));
     // All are bound before one accepts: a port that is taken ends the program here.
     let listeners = (0..options.threads).map(|_| bind(listen)).collect::<io::Result<Vec<_>>>()?;
     let threads: Vec<_> = listeners
@@ -67,13 +73,38 @@ fn main() -> Result<(), Failure> {
 /// The workers, and whose turn it is.
 struct Workers {
     addresses: Vec<SocketAddr>,
+    by_turns: bool,
     turn: AtomicUsize,
 }
 
 impl Workers {
-    fn next(&self) -> SocketAddr {
-        self.addresses[self.turn.fetch_add(1, Relaxed) % self.addresses.len()]
+    fn new(addresses: Vec<SocketAddr>, by_turns: bool) -> Self {
+        Self { addresses, by_turns, turn: AtomicUsize::new(0) }
     }
+
+    /// The number of the one whose turn it is.
+    fn next(&self) -> usize {
+        self.turn.fetch_add(1, Relaxed) % self.addresses.len()
+    }
+}
+
+/// The idle connections of one thread, by worker.
+struct Kept(RefCell<Vec<Vec<TcpStream>>>);
+
+impl Kept {
+    async fn take(&self, workers: &Workers, number: usize) -> io::Result<TcpStream> {
+        let kept = self.0.borrow_mut()[number].pop();
+        match kept {
+            Some(stream) => Ok(stream),
+            None => connect(workers.addresses[number]).await,
+        }
+    }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// A listener that shares its port with those of the other threads.
@@ -90,27 +121,53 @@ fn bind(address: SocketAddr) -> io::Result<StdListener> {
 /// One thread: accepts until its listener fails.
 fn run(listener: StdListener, workers: Arc<Workers>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let workers = Rc::new(workers);
+    let idle = workers.addresses.iter().map(|_| Vec::new()).collect();
+    let (workers, kept) = (Rc::new(workers), Rc::new(Kept(RefCell::new(idle))));
     LocalSet::new().block_on(&runtime, async move {
         let listener = TcpListener::from_std(listener)?;
         loop {
             let (client, _) = listener.accept().await?;
-            let workers = workers.clone();
+            let (workers, kept) = (workers.clone(), kept.clone());
             // An end that breaks ends this pair and nothing else; the load counts what it did not get.
-            spawn_local(async move { pump(client, workers.next()).await.ok() });
+            spawn_local(async move {
+                match workers.by_turns {
+                    true => pump_by_turns(client, &workers, &kept).await.ok(),
+                    false => pump(client, workers.addresses[workers.next()]).await.ok(),
+                }
+            });
         }
     })
 }
 
 /// One client and its worker, until both have ended.
 async fn pump(mut client: TcpStream, address: SocketAddr) -> io::Result<()> {
-    let mut worker = TcpStream::connect(address).await?;
+    let mut worker = connect(address).await?;
     client.set_nodelay(true)?;
-    worker.set_nodelay(true)?;
     let (from_client, to_client) = client.split();
     let (from_worker, to_worker) = worker.split();
     tokio::try_join!(carry(from_client, to_worker), carry(from_worker, to_client))?;
     Ok(())
+}
+
+/// One client, each of whose messages goes by the next worker, whose answer it waits for.
+async fn pump_by_turns(mut client: TcpStream, workers: &Workers, kept: &Kept) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let mut piece = vec![0; PIECE];
+    loop {
+        let length = client.read(&mut piece).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        let number = workers.next();
+        let mut worker = kept.take(workers, number).await?;
+        worker.write_all(&piece[..length]).await?;
+        let length = worker.read(&mut piece).await?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        client.write_all(&piece[..length]).await?;
+        kept.0.borrow_mut()[number].push(worker);
+    }
 }
 
 /// One direction, until its end, which is passed on.
@@ -124,19 +181,40 @@ async fn carry(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<()> 
     }
 }
 
-/// A worker that sends back what it gets, the pump before it, and a client that must get it all.
-fn smoke() -> Result<(), Failure> {
+/// The address of a worker that sends back what it gets.
+fn echo() -> io::Result<SocketAddr> {
     let echo = StdListener::bind("127.0.0.1:0")?;
-    let worker = echo.local_addr()?;
-    thread::spawn(move || -> io::Result<u64> {
-        let (mut stream, _) = echo.accept()?;
-        io::copy(&mut stream.try_clone()?, &mut stream)
+    let address = echo.local_addr()?;
+    thread::spawn(move || -> io::Result<()> {
+        loop {
+            let (mut stream, _) = echo.accept()?;
+            thread::spawn(move || io::copy(&mut stream.try_clone()?, &mut stream));
+        }
     });
+    Ok(address)
+}
+
+/// A client of a pump before these workers.
+fn client_of(workers: Vec<SocketAddr>, by_turns: bool) -> io::Result<StdStream> {
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let address = listener.local_addr()?;
-    let workers = Arc::new(Workers { addresses: vec![worker], turn: AtomicUsize::new(0) });
+    let workers = Arc::new(Workers::new(workers, by_turns));
     thread::spawn(move || run(listener, workers));
-    let mut client = StdStream::connect(address)?;
+    StdStream::connect(address)
+}
+
+/// Workers that send back what they get, the pump before them, and a client that must get it all.
+fn smoke() -> Result<(), Failure> {
+    let mut client = client_of(vec![echo()?, echo()?], true)?;
+    for said in 0..5 {
+        let mut came = [0];
+        client.write_all(&[said])?;
+        client.read_exact(&mut came)?;
+        if came != [said] {
+            return Err(format!("{came:?} came for {said}").into());
+        }
+    }
+    let mut client = client_of(vec![echo()?], false)?;
     let sent: Vec<u8> = (0..=255).cycle().take(3 * PIECE + 1).collect();
     client.write_all(&sent)?;
     client.shutdown(Shutdown::Write)?;

@@ -84,8 +84,8 @@ pub(in crate::forward) enum Stop {
 }
 
 impl Outgoing {
-    /// A request that begins to go out; none if all of it is gone, since it has no body and `socket` took the head. None
-    /// for that: it has to be asked whether anything may be sent by it.
+    /// A request that begins to go out. None if all of it is gone: it has no body, and the socket took the head at
+    /// once. Without a `socket` nothing is written yet: whether that one is alive has to be looked at first.
     pub(in crate::forward) fn begin(order: &Order, socket: Option<&Socket>) -> Option<Box<Self>> {
         let mut front = LENT.take();
         front.clear();
