@@ -9,6 +9,7 @@
 use std::num::NonZeroU64;
 
 use super::Visitor;
+use super::judged::Verdict;
 use crate::admit::caller::{CachedCaller, Caller, CallerBook, Keys};
 use crate::forward::seen::{Has, Seen, Sight};
 use crate::message::RequestHead;
@@ -19,6 +20,8 @@ use crate::refusal::Refusal;
 pub(super) struct Memory {
     /// By what they showed, whatever it came with.
     pub(super) callers: CachedCaller,
+    /// Whether its peer is trusted, by the book of that number.
+    pub(super) trust: (u64, bool),
     learned: Option<Box<Learned>>,
 }
 
@@ -29,6 +32,24 @@ struct Learned {
     book: u64,
     sight: Sight,
     caller: Option<Caller>,
+    /// They came more than once.
+    repeats: bool,
+    /// What was judged of the last request that came with them.
+    verdict: Option<Verdict>,
+}
+
+impl Memory {
+    /// What was judged of the last request, if that came with these fields: who called, and what was found.
+    pub(super) fn judged(&self, section: NonZeroU64) -> Option<(&Caller, &Verdict)> {
+        let learned = self.learned.as_deref().filter(|learned| learned.section == section)?;
+        Some((learned.caller.as_ref()?, learned.verdict.as_ref()?))
+    }
+
+    /// Where that is kept, if these fields have come more than once.
+    pub(super) fn verdict(&mut self, section: NonZeroU64) -> Option<&mut Option<Verdict>> {
+        let learned = self.learned.as_deref_mut()?;
+        (learned.section == section && learned.repeats).then_some(&mut learned.verdict)
+    }
 }
 
 impl Visitor {
@@ -39,11 +60,13 @@ impl Visitor {
         let mut memory = self.memory.borrow_mut();
         let memory = memory.get_or_insert_default();
         if let Some(learned) = of(&mut memory.learned, head, book) {
+            learned.repeats = true;
             debug_assert_eq!(learned.sight, look().sight());
             return Seen::again(&head.fields, learned.sight);
         }
         let seen = look();
-        let learned = Learned { section, book: book.number, sight: seen.sight(), caller: None };
+        let (book, sight) = (book.number, seen.sight());
+        let learned = Learned { section, book, sight, caller: None, repeats: false, verdict: None };
         memory.learned = Some(Box::new(learned));
         seen
     }
@@ -59,7 +82,7 @@ impl Visitor {
         seen: &Seen<'_>,
     ) -> Result<Caller, Refusal> {
         let mut memory = self.memory.borrow_mut();
-        let Memory { callers, learned } = &mut **memory.get_or_insert_default();
+        let Memory { callers, learned, .. } = &mut **memory.get_or_insert_default();
         let ask = |callers: &mut CachedCaller| {
             let keys = match seen.key() {
                 Some(key) if seen.keys() == 1 => Keys::One(key),
