@@ -28,8 +28,11 @@ pub struct Lines<'a> {
     /// Lines of the same key are the same: what a page has is not written again. All 0: there are none.
     pub key: [u64; 3],
     /// Hands them over.
-    pub write: &'a dyn Fn(&mut dyn FnMut(&[u8])),
+    pub write: &'a Write<'a>,
 }
+
+/// Hands lines to whoever puts them where they belong.
+type Write<'a> = dyn Fn(&mut dyn FnMut(&[u8])) + 'a;
 
 impl Lines<'_> {
     /// None.

@@ -288,6 +288,21 @@ mod tests {
     }
 
     #[test]
+    fn pages_hold_no_rule_beyond_those_that_are_kept() {
+        let rule = |n: usize| RuleRef { name: format!("rules[{n}]"), at: String::new(), reason: None };
+        let rules: Vec<_> = (0..4 * KEPT).map(|n| Arc::new(rule(n))).collect();
+        for rule in &rules {
+            for reason in [Reason::CallerRate, Reason::CallerConcurrency] {
+                let refusal = Refusal::new(reason, "no more").by(rule);
+                usual(&refusal, &Asked::default(), b"").unwrap().write(true, &mut Vec::new());
+                drop(usual(&refusal, &Asked::default(), b""));
+            }
+        }
+        let held = rules.iter().filter(|rule| Arc::strong_count(rule) > 1).count();
+        assert!((1..=KEPT).contains(&held), "{held}");
+    }
+
+    #[test]
     fn a_rule_of_any_name_and_reason_gives_valid_json() {
         let name = "quoted \" and \\ and \u{1} and ü";
         let rule = RuleRef { name: name.into(), at: String::new(), reason: Some("line\nbreak".into()) };
