@@ -4,6 +4,7 @@
 mod grpc;
 mod hops;
 mod http2_head;
+mod judged;
 mod key;
 mod learned;
 mod order;
@@ -23,10 +24,10 @@ use http::Version;
 use http::header::HeaderValue;
 use tokio::time::Instant;
 
+use crate::admit::Shadow;
 use crate::admit::caller::{Caller, Who};
 use crate::admit::headers::Standing;
 use crate::admit::limit::Refused;
-use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
 use crate::fields::{Fields, text};
 use crate::forward::early::Early;
@@ -40,6 +41,7 @@ use crate::record::{Asker, CallerNote, Outcome};
 use crate::refusal::{self, Reason, Refusal};
 use crate::service::Desk;
 use crate::workers::CallerGroup;
+use judged::Judged;
 use order::{Left, Said, Sender};
 pub use refused::refuse_unread;
 use reply::Held;
@@ -50,7 +52,7 @@ pub use visitor::{Arrival, Parting, Visitor};
 
 /// A request on its way, with what is learned of it.
 struct Journey<'a> {
-    desk: &'a Desk,
+    desk: &'a Rc<Desk>,
     visitor: &'a Visitor,
     now: Moment,
     held: Box<Held>,
@@ -129,29 +131,24 @@ async fn pass(
 ) -> Result<Response<Answer>, Refusal> {
     let (desk, visitor, now) = (journey.desk, journey.visitor, journey.now);
     let service = &desk.service;
-    http2_head::judge(&mut order.head, &service.config.bounds)?;
-    http2_head::judge_extended(&order.head, &service.config)?;
+    http2_head::judge(&mut order.head, &service.config)?;
     let (until, haste) = journey.until(&mut order.head.fields)?;
     let head = &order.head;
     let seen = visitor.look(head, &service.callers, trusted);
     journey.has = Some(seen.has());
-    let asked = target::read(&head.method, &head.target, seen.host(), &visitor.host)?;
-    visitor.is_directed_here(&asked.host)?;
 
-    // Who is calling?
-    let caller = &*journey.caller.insert(visitor.identify(head, &service.callers, &seen)?);
+    // Who is calling, for what, and may they? What is known to be too long is not charged for.
+    let mut shadows = Vec::new();
+    let Judged { asked, caller, may } = visitor.judge(desk, (head, &seen), now, &mut shadows)?;
+    let may = may.and_then(|()| fits(seen.length(), service.config.bounds.body_bytes));
+    let caller = &*journey.caller.insert(caller);
     let outcome = &mut journey.held.outcome;
     outcome.client(caller.client);
     outcome.caller(caller_note(caller));
-    let name = service.callers.name(caller);
-
-    // May they? What is known to be too long is not charged for.
-    let facts = Facts { method: &head.method, host: &asked.host, path: asked.path() };
-    let mut shadows = Vec::new();
-    let judged = permission::judge(&service.rules, (caller, name), &facts, now, &mut shadows);
-    let may = judged.and_then(|()| fits(seen.length(), service.config.bounds.body_bytes));
 
     // Is there room, and have they quota left?
+    let facts = asked.facts(&head.method);
+    let name = service.callers.name(caller);
     let key = key::of(&service.config.balance, &head.fields, name);
     let asking = Asking { desk, clock: visitor.clock(), caller, facts: &facts, key, until };
     let admitted = match may.map(|()| room::enter_at_once(&asking, now, &mut shadows)) {
@@ -159,7 +156,9 @@ async fn pass(
         Ok(None) => room::enter(&asking, now, outcome, &mut shadows).await,
         Err(refusal) => Err(Refused::without_standing(refusal)),
     };
-    note_shadows(outcome, &shadows);
+    if !shadows.is_empty() {
+        note_shadows(outcome, &shadows);
+    }
     let reserved = admit(admitted, &mut journey.standing, &mut journey.held.admission)?;
 
     // Which worker, and what does it say?
@@ -209,6 +208,7 @@ fn admit(
     }
 }
 
+#[cold]
 fn note_shadows(outcome: &mut Outcome, shadows: &[Shadow]) {
     for Shadow { rule, reason, .. } in shadows {
         outcome.shadow(rule, *reason);
@@ -228,6 +228,12 @@ fn is_not_misleading(asked: &RequestHead, response: &Response<Answer>) -> Result
 /// A body that says it is longer than allowed is refused before anything of it is sent.
 fn fits(length: Option<&[u8]>, most: Option<u64>) -> Result<(), Refusal> {
     let (Some(length), Some(most)) = (length, most) else { return Ok(()) };
+    fits_in(length, most)
+}
+
+/// Apart from the question whether a length is said, which most requests do not.
+#[inline(never)]
+fn fits_in(length: &[u8], most: u64) -> Result<(), Refusal> {
     match text(length).and_then(|length| length.parse::<u64>().ok()) {
         Some(length) if length > most => {
             Err(Refusal::new(Reason::BodyTooLarge, "`Content-Length` is more than `bounds.body_bytes`"))
@@ -245,14 +251,25 @@ impl Journey<'_> {
     /// When all must be over, answer and all: the operator says it, and a gRPC client if it waits for less, which is
     /// then told beside it.
     fn until(&self, fields: &mut Fields) -> Result<(Option<Instant>, Option<Instant>), Refusal> {
-        let total = self.desk.service.config.timeouts.total;
-        let asked = match &self.grpc {
-            Some(_) => grpc::timeout(fields, total)?,
-            None => None,
-        };
-        let at = |wait: Duration| Instant::from_std(self.now.instant()).checked_add(wait);
-        let haste = asked.filter(|asked| total.is_none_or(|total| *asked < total)).and_then(at);
-        Ok((haste.or(total.and_then(at)), haste))
+        match (&self.grpc, self.desk.service.config.timeouts.total) {
+            (None, None) => Ok((None, None)),
+            (grpc, total) => {
+                let haste = if grpc.is_some() { self.haste(fields, total)? } else { None };
+                Ok((haste.or_else(|| total.and_then(|total| self.at(total))), haste))
+            }
+        }
+    }
+
+    /// When a gRPC client waits no longer, if that is before all must be over.
+    #[inline(never)]
+    fn haste(&self, fields: &mut Fields, total: Option<Duration>) -> Result<Option<Instant>, Refusal> {
+        let asked = grpc::timeout(fields, total)?;
+        Ok(asked.filter(|asked| total.is_none_or(|total| *asked < total)).and_then(|asked| self.at(asked)))
+    }
+
+    #[inline(never)]
+    fn at(&self, wait: Duration) -> Option<Instant> {
+        Instant::from_std(self.now.instant()).checked_add(wait)
     }
 
     /// How the caller stands, if it is told.
@@ -266,7 +283,9 @@ impl Journey<'_> {
         let (visitor, one_at_a_time) = (self.visitor, self.one_at_a_time());
         let head = &mut response.head;
         // A page has said it.
-        if let (Some(standing), None) = (self.told(), &self.held.page) {
+        if self.held.page.is_none()
+            && let Some(standing) = self.told()
+        {
             self.desk.service.limits.write_headers(standing, &mut head.fields);
         }
         // What goes on with another protocol leaves in that protocol's own way.

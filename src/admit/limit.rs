@@ -36,6 +36,8 @@ use claims::{Claim, enforced};
 /// The limits of one service under one configuration.
 #[derive(Debug)]
 pub struct LimitBook {
+    /// No two books of a process have the same.
+    number: u64,
     ledger: Arc<Ledger>,
     region: Region,
     accounts: Arc<Accounts>,
@@ -112,8 +114,9 @@ impl LimitBook {
     }
 
     /// Looks whether the caller's own rate refuses the request, before anything is taken for it; what comes back
-    /// charges it. Where nothing but that rate is asked, the charge asks it: `takes_place` says that a place of
-    /// `capacity` is taken in between, which others might miss in that moment.
+    /// charges it. Where nothing but that rate is asked, the charge asks it; nothing is taken of the rest for a request
+    /// that the rate refuses. `takes_place` says that a place of `capacity` is taken in between, which others might
+    /// miss in that moment.
     ///
     /// # Errors
     /// 429 `caller_rate`.
@@ -125,8 +128,14 @@ impl LimitBook {
         takes_place: bool,
     ) -> Result<Claims<'_>, Refused> {
         let (own, total, cost) = (self.own(caller, now), self.total(), self.costs.of(facts));
-        self.fits((enforced(own), enforced(total)), cost, now, takes_place)?;
-        Ok(Claims { book: self, own, total, cost })
+        let claims = Claims { book: self, own, total, cost };
+        if let Some(own) = claims.own.as_ref().filter(|own| own.is_enforced()) {
+            let takes_total = claims.total.as_ref().is_some_and(Claim::is_enforced);
+            if takes_place || takes_total || own.limit.concurrent.is_some() {
+                own.fits(cost, now)?;
+            }
+        }
+        Ok(claims)
     }
 
     /// Charges one request of `caller`, to all its limits or to none. What shadow limits would have said goes to
@@ -218,6 +227,12 @@ impl LimitBook {
         standing.with_lines(self.limit_name(standing.limit), use_it)
     }
 
+    /// What these lines are told by from all others: of one limit, quota and window are always the same.
+    pub fn key_of_lines(&self, standing: &Standing) -> [u64; 3] {
+        let limit = self.number << u16::BITS | u64::from(standing.limit);
+        [limit, u64::from(standing.remaining), standing.reset]
+    }
+
     /// Counts both as in progress, then charges the total, then the caller. With a total, or a number in progress, the
     /// caller's own rate was looked at before: so the last step can fail only if another shard charged the same caller
     /// in between.
@@ -269,32 +284,14 @@ impl LimitBook {
         now: Moment,
         shadows: &mut Vec<Shadow>,
     ) -> Option<Permit> {
-        let claims = (Some(claim), None);
-        match self.fits(claims, cost, now, false).and_then(|()| self.enforce(claims, cost, now)) {
+        let fits = if claim.limit.concurrent.is_some() { claim.fits(cost, now) } else { Ok(()) };
+        match fits.and_then(|()| self.enforce((Some(claim), None), cost, now)) {
             Ok(Grant { permits: [permit, _], .. }) => permit,
             Err(Refused { refusal, .. }) => {
                 let rule = claim.limit.rule.clone();
                 shadows.push(Shadow { rule, reason: refusal.reason, would: Verdict::Deny });
                 None
             }
-        }
-    }
-
-    /// Whether the caller's own rate would let it pass, where more is taken beside it: nothing is taken of the rest
-    /// for one that it would not.
-    fn fits(
-        &self,
-        (own, total): (Option<Claim<'_>>, Option<Claim<'_>>),
-        cost: NonZeroU32,
-        now: Moment,
-        takes_place: bool,
-    ) -> Result<(), Refused> {
-        let Some(claim) = own else { return Ok(()) };
-        match &claim.limit.meter {
-            Some(meter) if takes_place || total.is_some() || claim.limit.concurrent.is_some() => {
-                meter.fits(claim.place, cost, now).map_err(|denied| claim.rate_refusal(denied))
-            }
-            _ => Ok(()),
         }
     }
 

@@ -19,11 +19,19 @@ const LONGEST_BODY: u64 = i64::MAX as u64;
 /// section 8.2.3).
 ///
 /// # Errors
-/// 405 for CONNECT and TRACE, 414 and 431 beyond `bounds`, 400 for what is malformed.
-pub(super) fn judge(head: &mut RequestHead, bounds: &Bounds) -> Result<(), Refusal> {
+/// 405 for CONNECT and TRACE, and for an extended CONNECT that is not carried; 414 and 431 beyond the bounds, 400 for
+/// what is malformed.
+pub(super) fn judge(head: &mut RequestHead, service: &Service) -> Result<(), Refusal> {
     if head.version != Version::HTTP_2 {
         return Ok(());
     }
+    judge_sound(head, &service.bounds)?;
+    judge_extended(head, service)
+}
+
+/// Apart from the question whether it came over HTTP/2, which all requests are asked.
+#[inline(never)]
+fn judge_sound(head: &mut RequestHead, bounds: &Bounds) -> Result<(), Refusal> {
     match head.method {
         Method::CONNECT => return Err(Refusal::new(Reason::MethodRefused, "CONNECT is never forwarded")),
         Method::TRACE => return Err(Refusal::new(Reason::MethodRefused, "TRACE is never forwarded")),
@@ -67,7 +75,7 @@ pub(super) fn judge(head: &mut RequestHead, bounds: &Bounds) -> Result<(), Refus
 ///
 /// # Errors
 /// 405, as for any other CONNECT.
-pub(super) fn judge_extended(head: &RequestHead, service: &Service) -> Result<(), Refusal> {
+fn judge_extended(head: &RequestHead, service: &Service) -> Result<(), Refusal> {
     if head.extended.is_some() && !upgrade::carries_websocket(service) {
         let detail = "a WebSocket on a stream of HTTP/2, which this service does not carry";
         return Err(Refusal::new(Reason::MethodRefused, detail));
@@ -155,13 +163,13 @@ mod tests {
 
     #[track_caller]
     fn refused(method: &str, uri: &str, fields: &[(&str, &[u8])]) -> Reason {
-        judge(&mut head(method, uri, fields), &BOUNDS).unwrap_err().reason
+        judge_sound(&mut head(method, uri, fields), &BOUNDS).unwrap_err().reason
     }
 
     #[track_caller]
     fn passed(method: &str, uri: &str, fields: &[(&str, &[u8])]) -> RequestHead {
         let mut head = head(method, uri, fields);
-        judge(&mut head, &BOUNDS).unwrap();
+        judge_sound(&mut head, &BOUNDS).unwrap();
         head
     }
 
@@ -190,10 +198,10 @@ mod tests {
         assert_eq!(refused("GET", &format!("https://a.test/{}", "x".repeat(20)), &[]), Reason::UriTooLong);
         let mut question = head("GET", "/", &[("host", b"a")]);
         question.target = Target::new("", "", "?x");
-        assert_eq!(judge(&mut question, &BOUNDS).unwrap_err().reason, Reason::BadRequest);
+        assert_eq!(judge_sound(&mut question, &BOUNDS).unwrap_err().reason, Reason::BadRequest);
         let mut none = head("GET", "/", &[("host", b"a")]);
         none.target = Target::new("", "", "");
-        assert_eq!(judge(&mut none, &BOUNDS).unwrap_err().reason, Reason::BadRequest);
+        assert_eq!(judge_sound(&mut none, &BOUNDS).unwrap_err().reason, Reason::BadRequest);
     }
 
     #[test]

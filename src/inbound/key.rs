@@ -5,13 +5,19 @@ use crate::config::{Balance, RingKey};
 use crate::fields::Fields;
 
 /// The key of a request with these fields by the caller of this `name`; 0 where nothing asks for one.
+#[inline]
 pub(super) fn of(balance: &Balance, fields: &Fields, name: &str) -> u64 {
     match balance {
-        Balance::Ring(RingKey::Header(header)) => {
-            key_of(fields.get(header.as_str()).unwrap_or(name.as_bytes()))
-        }
-        Balance::Ring(RingKey::Caller) => key_of(name.as_bytes()),
+        Balance::Ring(ring) => on_ring(ring, fields, name),
         Balance::Weighted | Balance::LeastRequests => 0,
+    }
+}
+
+#[inline(never)]
+fn on_ring(ring: &RingKey, fields: &Fields, name: &str) -> u64 {
+    match ring {
+        RingKey::Header(header) => key_of(fields.get(header.as_str()).unwrap_or(name.as_bytes())),
+        RingKey::Caller => key_of(name.as_bytes()),
     }
 }
 

@@ -10,6 +10,7 @@
 use std::num::NonZeroU64;
 
 use super::Visitor;
+use super::judged::Verdict;
 use crate::admit::caller::{CachedCaller, Caller, CallerBook, Keys};
 use crate::forward::seen::{Has, Seen, Sight};
 use crate::message::RequestHead;
@@ -20,6 +21,8 @@ use crate::refusal::Refusal;
 pub(super) struct Memory {
     /// By what they showed, whatever it came with.
     pub(super) callers: CachedCaller,
+    /// Whether its peer is trusted, by the book of that number.
+    pub(super) trust: (u64, bool),
     learned: Option<Box<Learned>>,
 }
 
@@ -29,8 +32,32 @@ struct Learned {
     names: NonZeroU64,
     book: u64,
     sight: Sight,
-    /// From the fields of this number.
-    caller: Option<(NonZeroU64, Caller)>,
+    known: Option<Known>,
+}
+
+/// What followed from the fields of this number.
+#[derive(Debug)]
+struct Known {
+    section: NonZeroU64,
+    caller: Caller,
+    /// They came more than once.
+    repeats: bool,
+    /// What was judged of the last request that came with them.
+    verdict: Option<Verdict>,
+}
+
+impl Memory {
+    /// What was judged of the last request, if that came with these fields: who called, and what was found.
+    pub(super) fn judged(&self, section: NonZeroU64) -> Option<(&Caller, &Verdict)> {
+        let known = self.learned.as_deref()?.known.as_ref().filter(|known| known.section == section)?;
+        Some((&known.caller, known.verdict.as_ref()?))
+    }
+
+    /// Where that is kept, if these fields have come more than once.
+    pub(super) fn verdict(&mut self, section: NonZeroU64) -> Option<&mut Option<Verdict>> {
+        let known = self.learned.as_deref_mut()?.known.as_mut()?;
+        (known.section == section && known.repeats).then_some(&mut known.verdict)
+    }
 }
 
 impl Visitor {
@@ -45,7 +72,7 @@ impl Visitor {
             return Seen::again(&head.fields, learned.sight);
         }
         let seen = look();
-        let learned = Learned { names, book: book.number, sight: seen.sight(), caller: None };
+        let learned = Learned { names, book: book.number, sight: seen.sight(), known: None };
         memory.learned = Some(Box::new(learned));
         seen
     }
@@ -61,7 +88,7 @@ impl Visitor {
         seen: &Seen<'_>,
     ) -> Result<Caller, Refusal> {
         let mut memory = self.memory.borrow_mut();
-        let Memory { callers, learned } = &mut **memory.get_or_insert_default();
+        let Memory { callers, learned, .. } = &mut **memory.get_or_insert_default();
         let ask = |callers: &mut CachedCaller| {
             let keys = match seen.key() {
                 Some(key) if seen.keys() == 1 => Keys::One(key),
@@ -72,16 +99,21 @@ impl Visitor {
             book.identify_by(self.credentials(), keys, forwarded, callers)
         };
         match of(learned, head, book) {
-            Some(Learned { caller: Some((section, caller)), .. }) if head.section == Some(*section) => {
+            Some(Learned { known: Some(known), .. }) if head.section == Some(known.section) => {
+                let caller = &known.caller;
                 debug_assert!(
                     ask(callers).is_ok_and(|anew| (anew.hash, anew.client) == (caller.hash, caller.client))
                 );
+                known.repeats = true;
                 Ok(caller.clone())
             }
-            Some(Learned { caller, .. }) => {
-                let asked = ask(callers)?;
-                *caller = head.section.map(|section| (section, asked.clone()));
-                Ok(asked)
+            Some(Learned { known, .. }) => {
+                let caller = ask(callers)?;
+                *known = head.section.map(|section| {
+                    let caller = caller.clone();
+                    Known { section, caller, repeats: false, verdict: None }
+                });
+                Ok(caller)
             }
             None => ask(callers),
         }

@@ -2,6 +2,7 @@
 //! `fallback`. Who refuses, and why, stands elsewhere.
 
 use std::borrow::Cow;
+use std::hint::cold_path;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -14,7 +15,7 @@ use crate::forward::seen::Has;
 use crate::forward::{Answer, headers};
 use crate::message::{RequestHead, Response, ResponseHead, Target};
 use crate::record::End;
-use crate::refusal::page::{self, Asked, Page};
+use crate::refusal::page::{self, Asked, Lines, Page};
 use crate::refusal::{self, Reason, Refusal, fallback};
 
 impl Journey<'_> {
@@ -32,6 +33,7 @@ impl Journey<'_> {
         }
         // Of a flood few are written down, and only for those the head is kept.
         if outcome.is_kept() && !outcome.is_logged() {
+            cold_path();
             outcome.request(head);
             outcome.request_id(self.request_id.as_bytes());
         }
@@ -51,12 +53,14 @@ impl Journey<'_> {
             key_header: Some(callers.callers().api_key_header.as_str()),
         };
         if let Some(kind) = &self.grpc {
+            cold_path();
             let page = refusal::grpc::page(refusal, &asked, kind.as_bytes()).map(|()| Answer::Own(None));
             return self.identified(page);
         }
         if let Some(given) = &self.desk.service.config.fallback
             && fallback::stands_in_for(refusal.reason)
         {
+            cold_path();
             self.held.outcome.fell_back();
             let given = (given.status, &given.headers, &given.body);
             let page = fallback::page(refusal, &asked, given).map(Answer::Own);
@@ -66,11 +70,13 @@ impl Journey<'_> {
         let mut body = None;
         self.held.page = if self.one_at_a_time() { self.usual(refusal, &asked) } else { None };
         if self.held.page.is_none() {
+            cold_path();
             body = Some(page::write(refusal, &asked, &mut fields));
         }
         // Who sends what can be read in two ways, or what is never forwarded, is not asked for a second request: what
         // comes behind it may be a part of the first one. Nor is who sends more than is read.
         if self.one_at_a_time() && is_doubtful(refusal.reason) {
+            cold_path();
             fields.add("connection", b"close");
             self.visitor.part(Parting::TurnedOut);
         }
@@ -80,13 +86,13 @@ impl Journey<'_> {
     /// The usual page of it, which says how the caller stands as well.
     fn usual(&self, refusal: &Refusal, asked: &Asked<'_>) -> Option<Page> {
         let limits = &self.desk.service.limits;
-        match self.told() {
-            Some(standing) => limits.with_header_lines(standing, |lines| Page::usual(refusal, asked, lines)),
-            None => Page::usual(refusal, asked, &[]),
-        }
+        let Some(standing) = self.told() else { return Page::usual(refusal, asked, &Lines::NONE) };
+        let write = |put: &mut dyn FnMut(&[u8])| limits.with_header_lines(standing, put);
+        Page::usual(refusal, asked, &Lines { key: limits.key_of_lines(standing), write: &write })
     }
 
     /// An answer in the words of others, with what Buckler says of each.
+    #[cold]
     fn identified(&self, mut response: Response<Answer>) -> Response<Answer> {
         let told = self.told().is_some();
         headers::to_client_own(&mut response.head.fields, self.request_id.as_bytes(), told);

@@ -2,6 +2,7 @@
 //! whether it is time to part.
 
 use std::cell::{Cell, OnceCell, Ref, RefCell};
+use std::hint::cold_path;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Waker;
@@ -125,9 +126,16 @@ impl Visitor {
 
     /// Whether the fields that trusted proxies set are believed.
     pub(super) fn is_trusted(&self) -> bool {
-        let cached = &mut self.memory.borrow_mut();
-        let cached = &mut cached.get_or_insert_default().callers;
-        !self.arrival.unknown && self.desk().service.callers.trusts(self.arrival.peer.ip(), cached)
+        let memory = &mut *self.memory.borrow_mut();
+        let memory = memory.get_or_insert_default();
+        let desk = self.desk();
+        let book = &desk.service.callers;
+        if memory.trust.0 != book.number {
+            cold_path();
+            let trusts = book.trusts(self.arrival.peer.ip(), &mut memory.callers);
+            memory.trust = (book.number, trusts && !self.arrival.unknown);
+        }
+        memory.trust.1
     }
 
     /// Whether it comes under TLS.

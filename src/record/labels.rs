@@ -11,15 +11,15 @@ pub const OTHER_METHOD: &str = "_OTHER";
 
 /// The place of a method in [`METHODS`].
 pub fn method_index(method: Option<&Method>) -> u8 {
-    match method.map_or(OTHER_METHOD, Method::as_str) {
-        "GET" => 0,
-        "HEAD" => 1,
-        "POST" => 2,
-        "PUT" => 3,
-        "DELETE" => 4,
-        "PATCH" => 5,
-        "OPTIONS" => 6,
-        "QUERY" => 7,
+    match method {
+        Some(&Method::GET) => 0,
+        Some(&Method::HEAD) => 1,
+        Some(&Method::POST) => 2,
+        Some(&Method::PUT) => 3,
+        Some(&Method::DELETE) => 4,
+        Some(&Method::PATCH) => 5,
+        Some(&Method::OPTIONS) => 6,
+        Some(&Method::QUERY) => 7,
         _ => 8,
     }
 }

@@ -127,11 +127,12 @@ impl Line<'_> {
                 text(out, key!("rule_at"), Some(&rule.at));
             }
         }
-        if outcome.shadows.is_empty() {
+        let shadows = outcome.told.as_ref().map(|told| &*told.shadows).unwrap_or_default();
+        if shadows.is_empty() {
             return;
         }
         out.extend_from_slice(b",\"shadow\":[");
-        for (n, (rule, reason)) in outcome.shadows.iter().enumerate() {
+        for (n, (rule, reason)) in shadows.iter().enumerate() {
             out.extend_from_slice(if n == 0 { b"{\"rule\":\"" } else { b",{\"rule\":\"" });
             escape_json(rule.name.as_bytes(), out);
             out.push(b'"');

@@ -69,7 +69,6 @@ pub struct Outcome {
     pub(super) sampled: Option<Option<u64>>,
     pub(super) status: Option<u16>,
     pub(super) grpc_status: Option<u16>,
-    pub(super) shadows: Vec<(Arc<RuleRef>, Reason)>,
     pub(super) attempts: u32,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
@@ -99,7 +98,6 @@ impl Outcome {
             sampled: None,
             status: None,
             grpc_status: None,
-            shadows: Vec::new(),
             attempts: 0,
             bytes_in: 0,
             bytes_out: 0,
@@ -190,8 +188,8 @@ impl Outcome {
         let mut limited = self.scribe.mine().limited.lock().unwrap_or_else(PoisonError::into_inner);
         limited.of(&rule.name).add(true, reason);
         drop(limited);
-        if self.shadows.len() < SHADOWS {
-            self.shadows.push((Arc::clone(rule), reason));
+        if let Some(told) = self.told.as_mut().filter(|told| told.shadows.len() < SHADOWS) {
+            told.shadows.push((Arc::clone(rule), reason));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which refusals of a flood are written down: the first few of each caller each second, and never more than so many
 //! of all callers together; the rest is counted and told with the caller's next one.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::RandomState;
 
@@ -40,7 +40,7 @@ impl Sampler {
     }
 
     /// Whether this refusal is written down, and then how many of the same caller were not since its last one.
-    pub(super) fn admit(&mut self, caller: &[u8], now: Moment) -> Option<u64> {
+    pub(super) fn admit(&mut self, caller: &(impl Hash + ?Sized), now: Moment) -> Option<u64> {
         if self.places.is_empty() {
             self.places.resize(PLACES, Place::default());
         }

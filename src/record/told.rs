@@ -1,11 +1,13 @@
 //! What only those want to know who read the log or look at refusals. Its texts stand one behind the other in one
 //! buffer, as they came; how they are written in a line is the business of `line.rs`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Version;
 
 use crate::message::RequestHead;
+use crate::refusal::{Reason, RuleRef};
 
 /// Room for the texts of a usual request, in bytes.
 const USUAL_BYTES: usize = 512;
@@ -38,6 +40,8 @@ pub(super) struct Told {
     pub(super) priority: u16,
     pub(super) connect: Option<Duration>,
     pub(super) first_byte: Option<Duration>,
+    /// What rules and limits in shadow would have refused it for.
+    pub(super) shadows: Vec<(Arc<RuleRef>, Reason)>,
 }
 
 /// Where a text stands in the buffer.
@@ -57,7 +61,8 @@ impl Told {
     pub(super) fn nothing() -> Box<Self> {
         let (text, places) = (Vec::with_capacity(USUAL_BYTES), [Place::NONE; PARTS]);
         let version = Version::HTTP_11;
-        Box::new(Self { text, places, version, priority: 0, connect: None, first_byte: None })
+        let (connect, first_byte, shadows) = (None, None, Vec::new());
+        Box::new(Self { text, places, version, priority: 0, connect, first_byte, shadows })
     }
 
     /// Notes a text. An earlier one of the same part is told no more; it stays in the buffer until that is cleared.
@@ -95,6 +100,7 @@ impl Told {
         self.places = [Place::NONE; PARTS];
         (self.version, self.priority) = (Version::HTTP_11, 0);
         (self.connect, self.first_byte) = (None, None);
+        self.shadows.clear();
         (USUAL_BYTES..=KEPT_BYTES).contains(&self.text.capacity())
     }
 }

@@ -49,13 +49,18 @@ impl Outcome {
             return;
         };
         if let Some(refusal) = &self.refusal {
-            let kept = self.keep(refusal, now, suppressed);
-            mine.refusals.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+            self.keep(refusal, now, suppressed);
         }
-        if let Some(log) = &self.scribe.log {
-            let line = Line { outcome: self, service: &self.scribe.service, now, suppressed };
-            log.write(|format, second, out| line.write(format, second, out));
+        if self.is_logged() {
+            self.log(now, suppressed);
         }
+    }
+
+    #[inline(never)]
+    fn log(&self, now: Moment, suppressed: u64) {
+        let Some(log) = &self.scribe.log else { return };
+        let line = Line { outcome: self, service: &self.scribe.service, now, suppressed };
+        log.write(|format, second, out| line.write(format, second, out));
     }
 
     fn count_caller(&self, mine: &ShardCounts) {
@@ -81,17 +86,20 @@ impl Outcome {
     /// Whether a request that was turned away is written down, and how many were not since the last one.
     pub(super) fn sample(&self, now: Moment) -> Option<u64> {
         let mut sampler = self.scribe.sampler.borrow_mut();
-        match (self.caller_name(), self.client) {
-            (Some(name), _) => sampler.admit(name.as_bytes(), now),
+        match (self.caller.as_ref().map(|caller| &caller.who), self.client) {
+            (Some(Asker::Known(number)), _) => sampler.admit(number, now),
+            (Some(Asker::Other(name)), _) => sampler.admit(name.as_bytes(), now),
             (None, IpAddr::V4(address)) => sampler.admit(&address.octets(), now),
             // A /64 is one client: whoever has it has all its addresses.
             (None, IpAddr::V6(address)) => sampler.admit(&address.octets()[..8], now),
         }
     }
 
-    fn keep(&self, refusal: &Refusal, now: Moment, suppressed: u64) -> Kept {
+    /// Of a flood few are kept.
+    #[cold]
+    fn keep(&self, refusal: &Refusal, now: Moment, suppressed: u64) {
         let text = |part| String::from_utf8_lossy(self.part(part).unwrap_or_default());
-        Kept {
+        let kept = Kept {
             unix_micros: now.unix_micros,
             request_id: text(Part::RequestId).into_owned(),
             caller: self.caller_name().map(Arc::clone),
@@ -106,7 +114,9 @@ impl Outcome {
             retry_after: refusal.retry_after,
             fallback: self.fallback,
             suppressed,
-        }
+        };
+        let mine = self.scribe.mine();
+        mine.refusals.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
     }
 }
 

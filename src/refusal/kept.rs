@@ -1,21 +1,21 @@
 //! The usual page of a refusal, in JSON: what is the same for all that one rule refuses is put together once for each
-//! thread, is looked up by the rule and the reason, and is lent to the answer, which fills in the rest. So a flood is
-//! refused by writing down two ids. What a page says stands in `refusal/page.rs` too.
+//! thread, is kept with the rule, and is lent to the answer, which fills in the rest. So a flood is refused by writing
+//! down two ids. What a page says stands in `refusal/page.rs` too.
 
-use std::cell::RefCell;
-use std::sync::Arc;
+use std::cell::Cell;
 
 use bytes::Bytes;
 
 use super::page::{
     Asked, END_OF_STATUS, PROXY_STATUS, REQUEST_ID, begin_status, is_plain, name_caller, whole_seconds,
 };
-use super::rule::{KEPT, place_of};
 use super::{HeldRule, Reason, Refusal};
 use crate::fields::{Fields, Form};
 
 thread_local! {
-    static PAGES: RefCell<[Option<Box<Prepared>>; KEPT]> = const { RefCell::new([const { None }; KEPT]) };
+    /// Those by no rule, by reason.
+    static PAGES: [Cell<Option<Box<Prepared>>>; Reason::COUNT] =
+        const { [const { Cell::new(None) }; Reason::COUNT] };
 }
 
 /// The answer to a refused request but for its first line and what its connection says: field lines, the end of the
@@ -23,21 +23,37 @@ thread_local! {
 #[derive(Debug)]
 pub struct Page(Box<Prepared>);
 
+/// Field lines that a page has more in its head.
+pub struct Lines<'a> {
+    /// Lines of the same key are the same: what a page has is not written again. All 0: there are none.
+    pub key: [u64; 3],
+    /// Hands them over.
+    pub write: &'a Write<'a>,
+}
+
+/// Hands lines to whoever puts them where they belong.
+type Write<'a> = dyn Fn(&mut dyn FnMut(&[u8])) + 'a;
+
+impl Lines<'_> {
+    /// None.
+    pub const NONE: Lines<'static> = Lines { key: [0; 3], write: &|put| put(b"") };
+}
+
 impl Page {
     /// The page of this refusal, with these lines more in its head. None: it would not be the usual one, since the
     /// client does not take JSON or more is to be said than stands in it.
-    pub fn usual(refusal: &Refusal, asked: &Asked<'_>, lines: &[u8]) -> Option<Self> {
+    pub fn usual(refusal: &Refusal, asked: &Asked<'_>, lines: &Lines<'_>) -> Option<Self> {
         let says_more = matches!(refusal.reason, Reason::NoIdentity | Reason::MethodRefused);
         if asked.plain || says_more { None } else { Some(Self::filled(refusal, asked, lines)) }
     }
 
-    pub(super) fn filled(refusal: &Refusal, asked: &Asked<'_>, lines: &[u8]) -> Self {
+    pub(super) fn filled(refusal: &Refusal, asked: &Asked<'_>, lines: &Lines<'_>) -> Self {
         let parts = (refusal.retry_after.is_some(), !asked.request_id.is_empty());
-        let kept = PAGES.with_borrow_mut(|pages| pages[place(refusal.rule.as_ref(), refusal.reason)].take());
-        let mut page = match kept {
+        let mut page = match at_place(refusal.rule.as_ref(), refusal.reason, Cell::take) {
             Some(page) if page.is_of(refusal, parts) => page,
             _ => Prepared::of(refusal, parts),
         };
+        page.rule.clone_from(&refusal.rule);
         page.fill(refusal, asked, lines);
         Self(page)
     }
@@ -63,20 +79,27 @@ impl Page {
         body
     }
 
-    fn keep(self) {
-        let place = place(self.0.rule.as_ref(), self.0.reason);
-        PAGES.with_borrow_mut(|pages| pages[place] = Some(self.0));
+    fn keep(mut self) {
+        let (rule, reason) = (self.0.rule.take(), self.0.reason);
+        at_place(rule.as_ref(), reason, |place| place.set(Some(self.0)));
     }
 }
 
-/// Where a thread keeps the page of this rule and reason.
-fn place(rule: Option<&HeldRule>, reason: Reason) -> usize {
-    (place_of(rule.map(HeldRule::shared)) + reason.index()) % KEPT
+/// Does something where a thread keeps the page of this rule and reason.
+fn at_place<T>(
+    rule: Option<&HeldRule>,
+    reason: Reason,
+    act: impl FnOnce(&Cell<Option<Box<Prepared>>>) -> T,
+) -> T {
+    match rule {
+        Some(rule) => act(rule.page(reason)),
+        None => PAGES.with(|pages| act(&pages[reason.index()])),
+    }
 }
 
 /// What all pages have in common by which one rule refuses for one reason, as it was filled in last.
-struct Prepared {
-    /// Held, so that no other rule can come to stand at its address.
+pub(super) struct Prepared {
+    /// Whose it is, while it is lent. None while it is kept: there it is that rule's, which would hold itself.
     rule: Option<HeldRule>,
     reason: Reason,
     detail: &'static str,
@@ -84,9 +107,11 @@ struct Prepared {
     parts: (bool, bool),
     form: Form,
     gaps: Gaps,
-    /// What mostly stays the same from one page to the next: the seconds to wait, the caller, the length of the body.
+    /// What mostly stays the same from one page to the next: the seconds to wait, the caller, the key of the lines
+    /// more, the length of the body.
     wait: u64,
     caller: Option<String>,
+    lines: [u64; 3],
     length: usize,
 }
 
@@ -101,14 +126,10 @@ struct Gaps {
 }
 
 impl Prepared {
+    /// Whether it is the one for this refusal, by whose rule it was kept.
     fn is_of(&self, refusal: &Refusal, parts: (bool, bool)) -> bool {
-        let same_rule = match (&self.rule, &refusal.rule) {
-            (Some(mine), Some(other)) => Arc::ptr_eq(mine.shared(), other.shared()),
-            (None, None) => true,
-            _ => false,
-        };
         let same_text = std::ptr::eq(self.detail, refusal.detail) && self.parts == parts;
-        same_rule && self.reason == refusal.reason && same_text
+        self.reason == refusal.reason && same_text
     }
 
     #[cold]
@@ -142,12 +163,13 @@ impl Prepared {
             form = form.behind(&[b",\"request_id\":\"", b"\""]);
         }
         form = form.behind(&[b"}\n"]);
-        let (rule, reason, detail) = (refusal.rule.clone(), refusal.reason, refusal.detail);
-        Box::new(Self { rule, reason, detail, parts, form, gaps, wait: 0, caller: None, length: 0 })
+        let (reason, detail) = (refusal.reason, refusal.detail);
+        let (wait, caller, lines, length) = (0, None, [0; 3], 0);
+        Box::new(Self { rule: None, reason, detail, parts, form, gaps, wait, caller, lines, length })
     }
 
     /// Fills in what is of this request alone.
-    fn fill(&mut self, refusal: &Refusal, asked: &Asked<'_>, lines: &[u8]) {
+    fn fill(&mut self, refusal: &Refusal, asked: &Asked<'_>, lines: &Lines<'_>) {
         let (waits, identified) = self.parts;
         let (form, gaps) = (&mut self.form, &self.gaps);
         let wait = refusal.retry_after.map_or(0, whole_seconds);
@@ -174,7 +196,10 @@ impl Prepared {
                 form.put(gaps.id.1, &escaped);
             }
         }
-        form.put(gaps.lines, lines);
+        if lines.key != self.lines {
+            (lines.write)(&mut |lines| form.put(gaps.lines, lines));
+            self.lines = lines.key;
+        }
         let length = self.body().len();
         if length != self.length {
             self.form.put(self.gaps.length, itoa::Buffer::new().format(length).as_bytes());

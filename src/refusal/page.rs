@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::StatusCode;
 
-pub use super::kept::Page;
+pub use super::kept::{Lines, Page};
 use super::{Reason, Refusal};
 use crate::fields::octets::{EACH, HIGH};
 use crate::fields::{Fields, text};
@@ -48,7 +48,7 @@ pub fn write(refusal: &Refusal, asked: &Asked<'_>, fields: &mut Fields) -> Bytes
         }
         Bytes::from(plain(refusal, asked))
     } else {
-        Page::filled(refusal, asked, b"").write_apart(fields)
+        Page::filled(refusal, asked, &Lines::NONE).write_apart(fields)
     };
     match refusal.reason {
         // RFC 9110 section 11.6.1 asks for a challenge with every 401, section 15.5.6 for Allow with every 405.
@@ -215,14 +215,20 @@ mod tests {
     use crate::refusal::kept::problem_type;
     use crate::refusal::rule::KEPT;
 
+    /// The usual page with these lines, of which each has another length.
+    fn usual(refusal: &Refusal, asked: &Asked<'_>, lines: &[u8]) -> Option<Page> {
+        let write = |put: &mut dyn FnMut(&[u8])| put(lines);
+        Page::usual(refusal, asked, &Lines { key: [0, 0, lines.len() as u64], write: &write })
+    }
+
     /// A page as a client sees it. The usual one says the same in one piece.
     fn page(refusal: &Refusal, asked: &Asked<'_>) -> Response<Bytes> {
         let lines = [&b""[..], b"x: 1\r\n", b"x: 12\r\ny: 3\r\n"][asked.request_id.len() % 3];
         let (mut whole, mut head) = (Vec::new(), Vec::new());
-        if let Some(page) = Page::usual(refusal, asked, lines) {
+        if let Some(page) = usual(refusal, asked, lines) {
             page.write(true, &mut whole);
         }
-        if let Some(page) = Page::usual(refusal, asked, lines) {
+        if let Some(page) = usual(refusal, asked, lines) {
             page.write(false, &mut head);
         }
         let mut response = Response::new(status(refusal.reason), Bytes::new());
@@ -262,23 +268,38 @@ mod tests {
     #[test]
     fn what_is_not_usual_has_no_page_that_is_kept() {
         let refusal = limited();
-        assert!(Page::usual(&refusal, &Asked::default(), b"").is_some());
-        assert!(Page::usual(&refusal, &Asked { plain: true, ..Asked::default() }, b"").is_none());
+        assert!(usual(&refusal, &Asked::default(), b"").is_some());
+        assert!(usual(&refusal, &Asked { plain: true, ..Asked::default() }, b"").is_none());
         for reason in [Reason::NoIdentity, Reason::MethodRefused] {
-            assert!(Page::usual(&Refusal::new(reason, "no"), &Asked::default(), b"").is_none(), "{reason:?}");
+            assert!(usual(&Refusal::new(reason, "no"), &Asked::default(), b"").is_none(), "{reason:?}");
         }
     }
 
     #[test]
     fn of_two_pages_at_a_time_each_says_its_own() {
         let refusal = limited();
-        let page = |id| Page::usual(&refusal, &Asked { request_id: id, ..Asked::default() }, b"").unwrap();
+        let page = |id| usual(&refusal, &Asked { request_id: id, ..Asked::default() }, b"").unwrap();
         let pages = [page(b"id-1"), page(b"id-2")];
         for (page, id) in pages.into_iter().zip(["id-1", "id-2"]) {
             let mut out = Vec::new();
             page.write(true, &mut out);
             assert_eq!(String::from_utf8(out).unwrap().matches(id).count(), 2, "{id}");
         }
+    }
+
+    #[test]
+    fn pages_hold_no_rule_beyond_those_that_are_kept() {
+        let rule = |n: usize| RuleRef { name: format!("rules[{n}]"), at: String::new(), reason: None };
+        let rules: Vec<_> = (0..4 * KEPT).map(|n| Arc::new(rule(n))).collect();
+        for rule in &rules {
+            for reason in [Reason::CallerRate, Reason::CallerConcurrency] {
+                let refusal = Refusal::new(reason, "no more").by(rule);
+                usual(&refusal, &Asked::default(), b"").unwrap().write(true, &mut Vec::new());
+                drop(usual(&refusal, &Asked::default(), b""));
+            }
+        }
+        let held = rules.iter().filter(|rule| Arc::strong_count(rule) > 1).count();
+        assert!((1..=KEPT).contains(&held), "{held}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::config::{Callers, Quota, Service};
 
@@ -22,6 +23,7 @@ pub(super) fn book(
     ledger: Arc<Ledger>,
     before: Option<&LimitBook>,
 ) -> LimitBook {
+    static BOOKS: AtomicU64 = AtomicU64::new(1);
     let before = before.map(|before| &*before.limits).unwrap_or_default();
     let before: Before<'_> = before.iter().map(|limit| (limit.rule.name.as_str(), limit)).collect();
     let name = service.name.as_str();
@@ -41,6 +43,7 @@ pub(super) fn book(
     let accounts = Accounts::new(Arc::clone(&ledger), service.name.clone(), Arc::clone(callers), others);
 
     let mut book = LimitBook {
+        number: BOOKS.fetch_add(1, Relaxed),
         service: keyed_hash((name, "strangers")),
         costs: Costs::new(&limits.costs),
         headers: limits.headers,

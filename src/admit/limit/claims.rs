@@ -34,7 +34,7 @@ pub(super) struct Claim<'a> {
 
 /// Shadows refuse nobody.
 pub(super) fn enforced(claim: Option<Claim<'_>>) -> Option<Claim<'_>> {
-    claim.filter(|claim| claim.limit.mode == Mode::Enforce)
+    claim.filter(Claim::is_enforced)
 }
 
 impl Claims<'_> {
@@ -58,6 +58,19 @@ impl Claims<'_> {
 }
 
 impl Claim<'_> {
+    /// Shadows are not.
+    pub(super) fn is_enforced(&self) -> bool {
+        self.limit.mode == Mode::Enforce
+    }
+
+    /// Whether its rate would let the request pass. Nothing is charged.
+    pub(super) fn fits(&self, cost: NonZeroU32, now: Moment) -> Result<(), Refused> {
+        match &self.limit.meter {
+            Some(meter) => meter.fits(self.place, cost, now).map_err(|denied| self.rate_refusal(denied)),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn crowd_refusal(&self, now: Moment) -> Refused {
         let refusal = Refusal::new(self.reasons.1, "too many requests in progress")
             .by(&self.limit.rule)
