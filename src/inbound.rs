@@ -4,7 +4,6 @@
 mod grpc;
 mod hops;
 mod http2_head;
-mod judged;
 mod key;
 mod learned;
 mod order;
@@ -24,10 +23,10 @@ use http::Version;
 use http::header::HeaderValue;
 use tokio::time::Instant;
 
-use crate::admit::Shadow;
 use crate::admit::caller::{Caller, Who};
 use crate::admit::headers::Standing;
 use crate::admit::limit::Refused;
+use crate::admit::{Facts, Shadow, permission};
 use crate::clock::Moment;
 use crate::fields::{Fields, text};
 use crate::forward::early::Early;
@@ -41,7 +40,6 @@ use crate::record::{Asker, CallerNote, Outcome};
 use crate::refusal::{self, Reason, Refusal};
 use crate::service::Desk;
 use crate::workers::CallerGroup;
-use judged::Judged;
 use order::{Left, Said, Sender};
 pub use refused::refuse_unread;
 use reply::Held;
@@ -52,7 +50,7 @@ pub use visitor::{Arrival, Parting, Visitor};
 
 /// A request on its way, with what is learned of it.
 struct Journey<'a> {
-    desk: &'a Rc<Desk>,
+    desk: &'a Desk,
     visitor: &'a Visitor,
     now: Moment,
     held: Box<Held>,
@@ -136,19 +134,23 @@ async fn pass(
     let head = &order.head;
     let seen = visitor.look(head, &service.callers, trusted);
     journey.has = Some(seen.has());
+    let asked = target::read(&head.method, &head.target, seen.host(), &visitor.host)?;
+    visitor.is_directed_here(&asked.host)?;
 
-    // Who is calling, for what, and may they? What is known to be too long is not charged for.
-    let mut shadows = Vec::new();
-    let Judged { asked, caller, may } = visitor.judge(desk, (head, &seen), now, &mut shadows)?;
-    let may = may.and_then(|()| fits(seen.length(), service.config.bounds.body_bytes));
-    let caller = &*journey.caller.insert(caller);
+    // Who is calling?
+    let caller = &*journey.caller.insert(visitor.identify(head, &service.callers, &seen)?);
     let outcome = &mut journey.held.outcome;
     outcome.client(caller.client);
     outcome.caller(caller_note(caller));
+    let name = service.callers.name(caller);
+
+    // May they? What is known to be too long is not charged for.
+    let facts = Facts { method: &head.method, host: &asked.host, path: asked.path() };
+    let mut shadows = Vec::new();
+    let judged = permission::judge(&service.rules, (caller, name), &facts, now, &mut shadows);
+    let may = judged.and_then(|()| fits(seen.length(), service.config.bounds.body_bytes));
 
     // Is there room, and have they quota left?
-    let facts = asked.facts(&head.method);
-    let name = service.callers.name(caller);
     let key = key::of(&service.config.balance, &head.fields, name);
     let asking = Asking { desk, clock: visitor.clock(), caller, facts: &facts, key, until };
     let admitted = match may.map(|()| room::enter_at_once(&asking, now, &mut shadows)) {

@@ -26,7 +26,6 @@ pub struct RuleBook {
     service: Arc<config::Service>,
     /// None: there are few rules.
     index: Option<Index>,
-    is_steady: bool,
 }
 
 impl RuleBook {
@@ -34,14 +33,7 @@ impl RuleBook {
     pub fn new(service: &Arc<config::Service>) -> Self {
         let rules = &service.permissions.rules;
         let index = (rules.len() >= FEW).then(|| Index::new(rules));
-        let is_steady = rules.iter().all(|rule| rule.until.is_none() && rule.mode == Mode::Enforce);
-        Self { service: Arc::clone(service), index, is_steady }
-    }
-
-    /// Whether it says the same of the same request at any time, and nothing beside it: no rule ends, and none is a
-    /// shadow.
-    pub const fn is_steady(&self) -> bool {
-        self.is_steady
+        Self { service: Arc::clone(service), index }
     }
 }
 

@@ -10,7 +10,6 @@
 use std::num::NonZeroU64;
 
 use super::Visitor;
-use super::judged::Verdict;
 use crate::admit::caller::{CachedCaller, Caller, CallerBook, Keys};
 use crate::forward::seen::{Has, Seen, Sight};
 use crate::message::RequestHead;
@@ -32,32 +31,8 @@ struct Learned {
     names: NonZeroU64,
     book: u64,
     sight: Sight,
-    known: Option<Known>,
-}
-
-/// What followed from the fields of this number.
-#[derive(Debug)]
-struct Known {
-    section: NonZeroU64,
-    caller: Caller,
-    /// They came more than once.
-    repeats: bool,
-    /// What was judged of the last request that came with them.
-    verdict: Option<Verdict>,
-}
-
-impl Memory {
-    /// What was judged of the last request, if that came with these fields: who called, and what was found.
-    pub(super) fn judged(&self, section: NonZeroU64) -> Option<(&Caller, &Verdict)> {
-        let known = self.learned.as_deref()?.known.as_ref().filter(|known| known.section == section)?;
-        Some((&known.caller, known.verdict.as_ref()?))
-    }
-
-    /// Where that is kept, if these fields have come more than once.
-    pub(super) fn verdict(&mut self, section: NonZeroU64) -> Option<&mut Option<Verdict>> {
-        let known = self.learned.as_deref_mut()?.known.as_mut()?;
-        (known.section == section && known.repeats).then_some(&mut known.verdict)
-    }
+    /// From the fields of this number.
+    caller: Option<(NonZeroU64, Caller)>,
 }
 
 impl Visitor {
@@ -72,7 +47,7 @@ impl Visitor {
             return Seen::again(&head.fields, learned.sight);
         }
         let seen = look();
-        let learned = Learned { names, book: book.number, sight: seen.sight(), known: None };
+        let learned = Learned { names, book: book.number, sight: seen.sight(), caller: None };
         memory.learned = Some(Box::new(learned));
         seen
     }
@@ -99,21 +74,16 @@ impl Visitor {
             book.identify_by(self.credentials(), keys, forwarded, callers)
         };
         match of(learned, head, book) {
-            Some(Learned { known: Some(known), .. }) if head.section == Some(known.section) => {
-                let caller = &known.caller;
+            Some(Learned { caller: Some((section, caller)), .. }) if head.section == Some(*section) => {
                 debug_assert!(
                     ask(callers).is_ok_and(|anew| (anew.hash, anew.client) == (caller.hash, caller.client))
                 );
-                known.repeats = true;
                 Ok(caller.clone())
             }
-            Some(Learned { known, .. }) => {
-                let caller = ask(callers)?;
-                *known = head.section.map(|section| {
-                    let caller = caller.clone();
-                    Known { section, caller, repeats: false, verdict: None }
-                });
-                Ok(caller)
+            Some(Learned { caller, .. }) => {
+                let asked = ask(callers)?;
+                *caller = head.section.map(|section| (section, asked.clone()));
+                Ok(asked)
             }
             None => ask(callers),
         }

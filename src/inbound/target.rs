@@ -79,12 +79,7 @@ fn host_of(written: &[u8], last: &RefCell<Option<Box<LastHost>>>) -> Result<(Rc<
     Ok((host, port))
 }
 
-impl<'a> Asked<'a> {
-    /// What is asked of this host by this path, which is canonical, and by nothing beside it.
-    pub(super) const fn as_it_came(host: Rc<str>, path: &'a str) -> Self {
-        Self { host, path: path::Target::Path(Cow::Borrowed(path)), authority: None }
-    }
-
+impl Asked<'_> {
     /// The canonical path, or `*`.
     pub(super) fn path(&self) -> &str {
         self.path.as_str()
