@@ -8,7 +8,6 @@ use aws_lc_rs::{constant_time, digest};
 use super::{CachedCaller, Caller, CallerBook, Keys, Via, Who};
 use crate::admit::seed::keyed_hash;
 use crate::config::UnknownKey;
-use crate::fields::octets;
 use crate::refusal::{Reason, Refusal};
 
 /// A longer key is hashed whenever a connection asks for its caller, instead of being remembered.
@@ -31,7 +30,7 @@ impl CallerBook {
         };
         // Another client's key, if a proxy brings the requests of both.
         if let Some((last, caller)) = &cached.key
-            && octets::are_same_untold(last, key)
+            && constant_time::verify_slices_are_equal(last, key).is_ok()
         {
             return Some(Ok(Caller { client, ..caller.clone() }));
         }
