@@ -38,7 +38,10 @@ pub(super) fn run(arguments: &Reload) -> Exit {
     };
     match ask(reachable(admin), token.as_deref()) {
         Ok(answer) => report(&answer, arguments.json),
-        Err(error) => output::failed(&format!("cannot ask the admin listener at {admin}: {error}")),
+        Err(error) => output::failed(&format!(
+            "cannot ask the admin listener at {admin}: {error}; is Buckler running, and is this its `admin.listen`? \
+             `--admin` names another, and HUP needs none"
+        )),
     }
 }
 

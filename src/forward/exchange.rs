@@ -251,7 +251,10 @@ pub(super) const fn starved() -> Refusal {
 }
 
 pub(super) const fn too_slow() -> Refusal {
-    Refusal::new(Reason::WorkerTimeout, "the worker sent no answer in time")
+    Refusal::new(
+        Reason::WorkerTimeout,
+        "the worker sent no answer within `timeouts.response`, or what was left of `timeouts.total`",
+    )
 }
 
 #[cfg(test)]

@@ -25,6 +25,10 @@ pub const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// So many times in a row DNS must say that a service is not there before its workers are dropped.
 pub const ABSENT_IN_A_ROW: u32 = 3;
 
+/// What whoever reads of a failure can do.
+const LOOK_AT: &str =
+    "Look at the name, and whether the servers of `dns.servers`, else of /etc/resolv.conf, can be asked";
+
 /// Every wait is shortened by up to this share, so that many questions do not fall together.
 const JITTER: f64 = 0.1;
 
@@ -147,7 +151,7 @@ impl Discovery {
                 tracing::warn!(
                     name = &*self.name,
                     why,
-                    "DNS gave no whole answer, and no worker is known yet; requests get 503 until it does"
+                    "DNS gave no whole answer, and no worker is known yet; requests get 503 until it does. {LOOK_AT}"
                 );
             }
             Some(why) => {
@@ -155,7 +159,7 @@ impl Discovery {
                     name = &*self.name,
                     why,
                     known,
-                    "DNS gave no whole answer; the workers known before stay"
+                    "DNS gave no whole answer; the workers known before stay. {LOOK_AT}"
                 );
             }
             None => tracing::info!(name = &*self.name, "DNS answers again"),

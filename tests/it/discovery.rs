@@ -97,6 +97,7 @@ fn buckler_starts_while_dns_is_down_and_recovers_by_itself() {
     let answer = buckler.answer(get("/")).is(503);
     assert_eq!(answer.reason(), "no_workers");
     assert!(answer.field("retry-after").is_some(), "{}", answer.head);
+    eventually("the operator's log", || buckler.stderr().contains("`dns.servers`"));
     bind.start();
     eventually("the first answer", || all_by(&buckler, "a", 2));
 }

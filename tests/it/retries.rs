@@ -138,7 +138,9 @@ fn all_attempts_have_one_deadline() {
     world.worker("b").always(&[Step::TakeBody, Step::Hang]);
     let times = "timeouts: { response: 60s, total: 2500ms, deadline_header: x-timeout-ms }";
     let buckler = in_order(&world, &format!("{times}\nretries: {{ attempts: 10 }}"));
-    assert_eq!(buckler.answer(get("/")).is(504).reason(), "worker_timeout");
+    let late = buckler.answer(get("/")).is(504);
+    assert_eq!(late.reason(), "worker_timeout");
+    assert!(late.text().contains("`timeouts.total`"), "{}", late.text());
     let told =
         |name: &str| -> u64 { world.worker(name).last().field("x-timeout-ms").unwrap().parse().unwrap() };
     assert!(told("a") <= 2_500, "{}", told("a"));

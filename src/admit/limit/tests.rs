@@ -1,4 +1,7 @@
-//! What limits promise, against a model that keeps true times and forgets nothing.
+//! What limits promise. The promises beside a model stand in `model.rs`.
+
+mod model;
+mod reloads;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -336,17 +339,6 @@ fn a_check_says_what_a_charge_would_and_takes_nothing() {
 }
 
 #[test]
-fn requests_in_progress_are_still_counted_after_a_reload() {
-    let (ledger, make) = (ledger(), || limits(Some(at_once(quota("default", 1, 1_000), 1))));
-    for who in [stranger(0), known(0)] {
-        let held = ask(&book(make(), &ledger), &who, START).unwrap();
-        assert!(ask(&book(make(), &ledger), &who, START).is_err());
-        drop(held);
-        assert!(ask(&book(make(), &ledger), &who, START).is_ok());
-    }
-}
-
-#[test]
 fn a_shadow_quota_counts_truthfully_and_decides_nothing() {
     let mut limits = limits(Some(shadow(at_once(quota("default", SECOND, 3), 100))));
     limits.total = Some(at_once(quota("total", SECOND, 5), 5));
@@ -381,41 +373,6 @@ fn a_shadow_total_lets_the_enforced_quota_decide() {
 }
 
 #[test]
-fn a_reload_grants_nobody_a_token() {
-    for who in [stranger(0), known(0)] {
-        let ledger = ledger();
-        let old = book(limits(Some(quota("default", SECOND / 10, 20))), &ledger);
-        assert_eq!(pass(&old, &who, START), 20);
-        for _ in 0..5 {
-            let same = book(limits(Some(quota("default", SECOND / 10, 20))), &ledger);
-            assert_eq!(pass(&same, &who, START), 0);
-        }
-        // The debt is 2 s. A burst of 30 at the same rate spans 3 s: 10 more, which is what the new rule says.
-        let raised = book(limits(Some(quota("default", SECOND / 10, 30))), &ledger);
-        assert_eq!(pass(&raised, &who, START), 10);
-        let lowered = book(limits(Some(quota("default", SECOND / 10, 5))), &ledger);
-        assert_eq!(pass(&lowered, &who, START), 0);
-    }
-}
-
-#[test]
-fn an_account_is_made_when_its_caller_first_asks_and_found_again_after_a_reload() {
-    let ledger = ledger();
-    let make = || book(limits(Some(quota("default", SECOND, 2))), &ledger);
-    let (first, second) = (make(), make());
-    assert_eq!(ledger.accounts(), 1, "the total's alone");
-    assert_eq!(pass(&first, &known(1), START), 2);
-    assert_eq!(ledger.accounts(), 2);
-    assert_eq!(pass(&second, &known(1), START), 0, "both books charge the same account");
-    drop((first, second));
-    ledger.forget_settled_accounts(later(SECOND));
-    assert_eq!(ledger.accounts(), 1, "what is owed is kept");
-    assert_eq!(pass(&make(), &known(1), later(SECOND)), 1);
-    ledger.forget_settled_accounts(later(9 * SECOND));
-    assert_eq!(ledger.accounts(), 0);
-}
-
-#[test]
 fn many_callers_have_accounts_of_their_own() {
     let mut many = Arc::into_inner(callers()).unwrap();
     let one = many.known[0].clone();
@@ -436,58 +393,6 @@ fn many_callers_have_accounts_of_their_own() {
         assert_eq!(pass(&book, &numbered(number), START), 0, "{number}");
     }
     assert!(book.peek(&numbered(1_000), START).is_none(), "nobody has this number");
-}
-
-#[test]
-fn a_shared_agreement_keeps_its_debt_when_its_members_change() {
-    let (ledger, shared) = (ledger(), |callers: &[usize]| {
-        let mut limits = limits(None);
-        limits.agreements.push(agreement(callers, true, quota("agreement a", SECOND, 6)));
-        limits
-    });
-    assert_eq!(pass(&book(shared(&[0, 1]), &ledger), &known(0), START), 6);
-    assert_eq!(pass(&book(shared(&[2, 1]), &ledger), &known(2), START), 0);
-}
-
-#[test]
-fn a_debt_of_a_slow_rule_does_not_outlive_the_rule() {
-    for who in [stranger(0), known(0)] {
-        let ledger = ledger();
-        let day = 86_400 * SECOND;
-        let slow = book(limits(Some(quota("default", day / 10, 10))), &ledger);
-        assert_eq!(pass(&slow, &who, START), 10);
-        let fast = book(limits(Some(quota("default", SECOND / 100, 100))), &ledger);
-        let wait = ask(&fast, &who, START).unwrap_err().refusal.retry_after.unwrap();
-        assert_eq!(wait, Duration::from_millis(10));
-        assert_eq!(pass(&fast, &who, later(SECOND / 100)), 1);
-        assert_eq!(pass(&fast, &who, later(SECOND)), 99);
-    }
-}
-
-#[test]
-fn a_smaller_burst_in_between_forgives_nothing() {
-    for who in [stranger(0), known(0)] {
-        let (ledger, hour) = (ledger(), 3_600 * SECOND);
-        let next = |before: Option<&LimitBook>, interval: u64, burst: u32| {
-            let limits = limits(Some(quota("default", interval, burst)));
-            LimitBook::after(before, &service(limits), &callers(), ledger.clone())
-        };
-        let first = next(None, hour, 5);
-        assert_eq!(pass(&first, &who, START), 5);
-        let smaller = next(Some(&first), hour, 3);
-        assert_eq!(pass(&smaller, &who, START), 0);
-        let slower = next(Some(&smaller), 2 * hour, 1);
-        assert_eq!(pass(&slower, &who, START), 0);
-        let again = next(Some(&slower), 2 * hour, 2);
-        assert_eq!(pass(&again, &who, START), 0);
-        let raised = next(Some(&again), SECOND, 3);
-        assert_eq!(pass(&raised, &who, START), 0);
-        assert_eq!(
-            pass(&raised, &who, later(2 * SECOND)),
-            2,
-            "nobody waits for hours by a rule that is gone"
-        );
-    }
 }
 
 #[test]
@@ -546,94 +451,6 @@ fn headers_go_to_whom_the_configuration_says() {
             (stranger(0), true, stranger_refused),
         ] {
             assert_eq!(book.tells(&who, refused), want, "{mode:?}");
-        }
-    }
-}
-
-/// GCRA as the papers have it, one number per caller.
-#[derive(Default)]
-struct Model(HashMap<u32, u64>);
-
-impl Model {
-    /// How long this charge has to wait; charges if that is zero.
-    fn charge(&mut self, who: u32, (interval, burst): (u64, u64), cost: u64, now: u64) -> u64 {
-        let tat = self.0.entry(who).or_default();
-        let start = (*tat).max(now);
-        let wait = (start + cost * interval).saturating_sub(now + burst * interval);
-        if wait == 0 {
-            *tat = start + cost * interval;
-        }
-        wait
-    }
-}
-
-proptest! {
-    #[test]
-    fn any_course_of_requests_agrees_with_the_model(
-        interval in 1..3 * SECOND,
-        burst in 5..60_u32,
-        steps in proptest::collection::vec((0..5_u32, 1..6_u32, 0..40_u64), 1..300),
-    ) {
-        let mut limits = limits(Some(quota("default", interval, burst)));
-        limits.costs = (2..6).map(|cost| Cost {
-            paths: vec![pattern(&format!("/{cost}"))],
-            methods: vec![],
-            cost: NonZeroU32::new(cost).unwrap(),
-        }).collect();
-        let book = book(limits, &ledger());
-        let person = |who| if who < 2 { known(who) } else { stranger(who) };
-        let people: BTreeMap<u32, Caller> = (0..5).map(|who| (who, person(who))).collect();
-        let (mut model, mut now) = (Model::default(), START);
-        let rule = (interval, u64::from(burst));
-        for (who, cost, tenths) in steps {
-            now = now.plus(Duration::from_nanos(interval * tenths / 10));
-            let path = format!("/{cost}");
-            let facts = Facts { path: &path, ..GET };
-            let wait = model.charge(who, rule, u64::from(cost), now.nanos);
-            let answer = book.charge(&people[&who], &facts, now, &mut Vec::new());
-            match answer {
-                Ok(_) => prop_assert_eq!(wait, 0),
-                Err(refused) => {
-                    prop_assert_eq!(refused.refusal.retry_after, Some(Duration::from_nanos(wait)));
-                    // A moment before the promised time it is refused still; at that time it passes.
-                    now = now.plus(Duration::from_nanos(wait - 1));
-                    prop_assert!(book.charge(&people[&who], &facts, now, &mut Vec::new()).is_err());
-                    now = now.plus(Duration::from_nanos(1));
-                    prop_assert!(book.charge(&people[&who], &facts, now, &mut Vec::new()).is_ok());
-                    prop_assert_eq!(model.charge(who, rule, u64::from(cost), now.nanos), 0);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn two_limits_are_charged_both_or_neither(
-        steps in proptest::collection::vec((0..4_u32, 0..20_u64), 1..200),
-    ) {
-        let mut limits = limits(Some(quota("default", SECOND / 2, 4)));
-        limits.total = Some(quota("total", SECOND / 4, 6));
-        let book = book(limits, &ledger());
-        let (mut own, mut total, mut now) = (Model::default(), Model::default(), START);
-        for (who, tenths) in steps {
-            now = now.plus(Duration::from_nanos(SECOND * tenths / 40));
-            let before = (own.0.clone(), total.0.clone());
-            let waits = (
-                own.charge(who, (SECOND / 2, 4), 1, now.nanos),
-                total.charge(0, (SECOND / 4, 6), 1, now.nanos),
-            );
-            if waits != (0, 0) {
-                (own.0, total.0) = before;
-            }
-            match ask(&book, &stranger(who), now) {
-                Ok(_) => prop_assert_eq!(waits, (0, 0)),
-                Err(refused) if refused.refusal.reason == Reason::CallerRate => {
-                    prop_assert_eq!(refused.refusal.retry_after, Some(Duration::from_nanos(waits.0)));
-                }
-                Err(refused) => {
-                    prop_assert_eq!(refused.refusal.reason, Reason::ServiceLimit);
-                    prop_assert_eq!((0, refused.refusal.retry_after), (waits.0, Some(Duration::from_nanos(waits.1))));
-                }
-            }
         }
     }
 }

@@ -973,10 +973,13 @@ fn a_parked_connection_is_closed_in_a_drain() {
             place.drain();
             std::future::pending::<()>().await;
         };
-        tokio::select! {
-            () = connection => {}
-            () = draining => {}
-        }
+        let closed = async {
+            tokio::select! {
+                () = connection => {}
+                () = draining => {}
+            }
+        };
+        timeout(Duration::from_secs(15), closed).await.expect("it is closed");
     });
 }
 

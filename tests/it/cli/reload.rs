@@ -56,7 +56,7 @@ fn reload_says_why_nobody_could_be_asked() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let done = buckler(&["reload", "--admin", &nobody]);
     assert_eq!((done.code, done.out.as_str()), (1, ""));
-    assert!(done.err.contains(&nobody), "{}", done.err);
+    assert!(done.err.contains(&nobody) && done.err.contains("is Buckler running"), "{}", done.err);
     let folder = folder("reload-without-admin", GOOD);
     let done = buckler_in(&folder, &["reload"], "");
     assert_eq!(done.code, 1);
