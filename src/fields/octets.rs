@@ -157,9 +157,7 @@ mod tests {
                     (0..text.len()).all(|at| visible(at, other[at])) && (fixed[at] == 0 || byte == text[at]);
                 assert_eq!(are_alike(&other, text, &fixed), want, "{byte} at {at}");
             }
-            assert!(
-                !are_alike(&text[1..], text, &fixed) && !are_alike(text, text, &fixed[1..])
-            );
+            assert!(!are_alike(&text[1..], text, &fixed) && !are_alike(text, text, &fixed[1..]));
             for length in 0..text.len() {
                 let (text, fixed) = (&text[..length], &fixed[..length]);
                 assert_eq!(are_alike(text, text, fixed), length >= 8, "{length}");
