@@ -55,22 +55,18 @@ impl Socket {
         }
     }
 
-    /// Whether there may be something to read, be it the end. Once a try has found nothing, there is not until
-    /// something comes.
-    #[inline]
-    pub fn may_read(&self) -> bool {
-        match self {
-            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
-            Self::Unix(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
-        }
-    }
-
     /// Reads what is here already. Where nothing came since all was read, this is no system call.
     ///
     /// # Errors
     /// `WouldBlock` if nothing is here, and those of read(2).
     #[inline]
     pub fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.read_what_came(bytes).unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
+    }
+
+    /// The same. None: nothing has come, be it the end, since a read found nothing or less than there was room for.
+    #[inline]
+    pub fn read_what_came(&self, bytes: &mut [u8]) -> Option<io::Result<usize>> {
         let room = bytes.len();
         self.try_at_once(Interest::READABLE, room, |fd| Ok(recv(fd, bytes, RecvFlags::empty())?.0))
     }
@@ -82,30 +78,33 @@ impl Socket {
     #[inline]
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.try_at_once(Interest::WRITABLE, bytes.len(), |fd| Ok(send(fd, bytes, SendFlags::NOSIGNAL)?))
+            .unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
     }
 
     /// Beside tokio's budget, and without asking to be woken. Less than `whole` means that nothing more is to be had
-    /// until epoll(7) tells so anew: tokio is told, as it tells itself, so that the next try is no system call.
+    /// until epoll(7) tells so anew: tokio is told, as it tells itself. None: that has not been told yet.
     #[inline]
     fn try_at_once(
         &self,
         interest: Interest,
         whole: usize,
         step: impl FnOnce(BorrowedFd<'_>) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let mut done = 0;
+    ) -> Option<io::Result<usize>> {
+        let mut done = None;
         let step = |fd: BorrowedFd<'_>| {
-            done = step(fd)?;
-            if (1..whole).contains(&done) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            let taken = done.insert(step(fd));
+            let over = match taken {
+                Ok(taken) => (1..whole).contains(taken),
+                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            };
+            if over { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         };
-        let tried = match self {
+        // What it says itself is only whether there was a try.
+        let _ = match self {
             Self::Tcp(stream) => stream.try_io(interest, || step(stream.as_fd())),
             Self::Unix(stream) => stream.try_io(interest, || step(stream.as_fd())),
         };
-        match tried {
-            Err(error) if done == 0 => Err(error),
-            _ => Ok(done),
-        }
+        done
     }
 
     /// From now on a close resets the connection instead of ending it, so that nobody takes what was sent for whole.
@@ -190,11 +189,9 @@ mod tests {
             let mut socket = Socket::Unix(UnixStream::from_std(near).unwrap());
             let blocks = |tried: io::Result<usize>| tried.unwrap_err().kind() == ErrorKind::WouldBlock;
             let mut piece = [0; 4096];
-
-            assert!(!socket.may_read());
+            assert!(socket.read_what_came(&mut piece).is_none());
             far.write_all(b"abc").unwrap();
             poll_fn(|cx| socket.poll_read_ready(cx)).await.unwrap();
-            assert!(socket.may_read());
             assert_eq!(socket.try_read(&mut piece[..2]).unwrap(), 2);
             assert_eq!(socket.try_read(&mut piece).unwrap(), 1);
             far.write_all(b"d").unwrap();

@@ -44,6 +44,31 @@ struct Ahead {
     passed: usize,
 }
 
+/// What is known of what comes over a connection that one task reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receiving {
+    /// Nothing.
+    Anything,
+    /// All that was here was read.
+    Drained,
+    /// That, and what comes wakes the task, which need not ask for it anew until then.
+    Awaited,
+}
+
+impl Receiving {
+    /// Ready once something has come since all was read, or may have; the task is woken then.
+    fn poll_more(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<io::Result<()>> {
+        *self = Self::Anything;
+        // Without any budget left the task is woken at once, and not when something comes.
+        let will_be_woken = has_budget_remaining();
+        let polled = socket.poll_read_ready(cx);
+        if polled.is_pending() && will_be_woken {
+            *self = Self::Awaited;
+        }
+        polled
+    }
+}
+
 impl Begun {
     /// A socket, and what was read from it too early.
     pub fn new(socket: Socket, ahead: Vec<u8>) -> Self {
@@ -94,39 +119,37 @@ impl Transport {
         }
     }
 
-    /// Reads a piece: how long it is, nothing at the end. `awaited` says that this task is already to be woken as soon
-    /// as something comes, and stays with this connection for as long as one task reads it here: who only looks whether
-    /// something has come does not ask for that anew. Not for bodies: tokio does not count what is read so, and whoever
-    /// reads on and on has to give way by itself.
+    /// Reads a piece: how long it is, nothing at the end. What is known of what comes stays with this connection for as
+    /// long as one task reads it here. Not for bodies: tokio does not count what is read so, and whoever reads on and
+    /// on has to give way by itself.
     #[inline]
     pub(super) fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         piece: &mut [u8],
-        awaited: &mut bool,
+        receiving: &mut Receiving,
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(Begun { socket, ahead: None }) => {
-                if *awaited && !socket.may_read() {
-                    return Poll::Pending;
+                if *receiving == Receiving::Drained {
+                    ready!(receiving.poll_more(cx, socket))?;
                 }
-                // Whatever has come has woken the task, and nothing else will, even if nothing is found to read.
-                *awaited = false;
                 loop {
-                    match socket.try_read(piece) {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        read => return Poll::Ready(read),
+                    match socket.read_what_came(piece) {
+                        None if *receiving == Receiving::Awaited => return Poll::Pending,
+                        None => {}
+                        Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        Some(read) => {
+                            // Less than there is room for is all (epoll(7)).
+                            let drained = matches!(read, Ok(n) if (1..piece.len()).contains(&n));
+                            *receiving = if drained { Receiving::Drained } else { Receiving::Anything };
+                            return Poll::Ready(read);
+                        }
                     }
-                    // Without any budget left the task is woken at once, and not when something comes.
-                    let will_be_woken = has_budget_remaining();
-                    let Poll::Ready(ready) = socket.poll_read_ready(cx) else {
-                        *awaited = will_be_woken;
-                        return Poll::Pending;
-                    };
-                    ready?;
+                    ready!(receiving.poll_more(cx, socket))?;
                 }
             }
-            other => other.poll_receive_otherwise(cx, piece, awaited),
+            other => other.poll_receive_otherwise(cx, piece, receiving),
         }
     }
 
@@ -136,9 +159,9 @@ impl Transport {
         &mut self,
         cx: &mut Context<'_>,
         piece: &mut [u8],
-        awaited: &mut bool,
+        receiving: &mut Receiving,
     ) -> Poll<io::Result<usize>> {
-        *awaited = false;
+        *receiving = Receiving::Anything;
         let mut piece = ReadBuf::new(piece);
         ready!(Pin::new(self).poll_read(cx, &mut piece))?;
         Poll::Ready(Ok(piece.filled().len()))

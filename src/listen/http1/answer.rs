@@ -124,8 +124,8 @@ fn write_whole(reply: &mut Reply, framing: Framing, out: &mut Vec<u8>) -> Result
 }
 
 impl Line {
-    /// The head of an answer follows: behind what it is written, what it has to know of its request, and whether another
-    /// may follow on the connection: not if what the client still has to say stands in its way.
+    /// The head of an answer follows: behind what it is written, what it has to know of its request, and whether
+    /// another may follow on the connection: not if what the client still has to say stands in its way.
     #[inline]
     fn begin_answer(&self, cx: &mut Context<'_>) -> (Out, Asked, bool) {
         let io = &mut *self.io.borrow_mut();

@@ -21,7 +21,7 @@ use crate::forward::early::Early;
 use crate::forward::pace::{Late, Pace};
 use crate::inbound::Visitor;
 use crate::listen::timer::after;
-use crate::listen::transport::Transport;
+use crate::listen::transport::{Receiving, Transport};
 use crate::listen::wire::{Stage, Wire, WireBounds};
 use crate::message::Target;
 use crate::refusal::Refusal;
@@ -60,8 +60,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Io {
     pub(super) transport: Transport,
-    /// The task is to be woken as soon as something comes (see [`Transport::poll_receive`]).
-    pub(super) awaited: bool,
+    pub(super) receiving: Receiving,
     pub(super) wire: Wire,
     /// What was received and not taken yet. Between bodies at most `head_bytes` and one [`PIECE`];
     /// behind a body in chunks what came with its end, at most 64 KiB.
@@ -147,8 +146,8 @@ impl Line {
         self.served.get() >= REQUESTS_PER_TURN
     }
 
-    /// What goes on beside a request: hints for the client go out, and it is noticed that it leaves. Then, what the next
-    /// time limit is and what it means.
+    /// What goes on beside a request: hints for the client go out, and it is noticed that it leaves. Then, what the
+    /// next time limit is and what it means.
     pub(super) fn poll_beside(&self, cx: &mut Context<'_>) -> Result<Option<(u64, Overdue)>, End> {
         let io = &mut *self.io.borrow_mut();
         if io.phase != Phase::Listening {
@@ -183,8 +182,8 @@ impl Line {
     /// come for, since the request does something else first: then nobody waits for the client.
     pub(super) fn late(&self, cx: &mut Context<'_>, late: Late) {
         let waker = {
-            let Io { transport, awaited, body, .. } = &mut *self.io.borrow_mut();
-            (body.reading, *awaited) = (None, false);
+            let Io { transport, receiving, body, .. } = &mut *self.io.borrow_mut();
+            (body.reading, *receiving) = (None, Receiving::Anything);
             if pin!(unconstrained(poll_fn(|cx| transport.poll_read_ready(cx)))).poll(cx).is_ready() {
                 return;
             }
@@ -205,7 +204,7 @@ impl Io {
             // Under TLS the protocol was agreed on in the handshake (RFC 9113 section 3.2).
             may_be_http2: rest.heads == 0 && !rest.transport.is_tls(),
             transport: rest.transport,
-            awaited: false,
+            receiving: Receiving::Anything,
             wire: Wire::new(WireBounds { head_bytes, head_fields, uri_bytes }),
             held: BytesMut::new(),
             out: Vec::new(),
@@ -226,7 +225,7 @@ impl Io {
     /// Receives one piece behind what is held. Nothing: the client has closed its side.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         scratch::incoming(|scratch| {
-            let received = ready!(self.transport.poll_receive(cx, scratch, &mut self.awaited))?;
+            let received = ready!(self.transport.poll_receive(cx, scratch, &mut self.receiving))?;
             self.held.extend_from_slice(&scratch[..received]);
             Poll::Ready(Ok(received))
         })

@@ -31,7 +31,7 @@ use crate::config::{self, Timeouts, Verdict};
 use crate::fields::Fields;
 use crate::forward::source::Source;
 use crate::inbound::Arrival;
-use crate::listen::transport::{Begun, Marked};
+use crate::listen::transport::{Begun, Marked, Receiving};
 use crate::message::{Request, RequestHead};
 use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
@@ -817,14 +817,18 @@ fn what_comes_wakes_a_connection_that_awaited_it_more_than_once() {
         let (line, mut far) = line();
         for _ in 0..3 {
             assert!(waits(|cx| line.poll_head(cx, &mut None)).await);
-            assert!(line.io.borrow().awaited);
+            assert_eq!(line.io.borrow().receiving, Receiving::Awaited);
         }
         let listening = async { timeout(Duration::from_secs(20), next(&line)).await.expect("it is woken") };
         let speaking = async { far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap() };
         assert!(tokio::join!(listening, speaking).0.is_ok());
-        assert!(!line.io.borrow().awaited, "what came has woken it, and nothing else will");
+        assert_eq!(
+            line.io.borrow().receiving,
+            Receiving::Drained,
+            "what came has woken it, and nothing else will"
+        );
         assert!(waits(|cx| line.poll_head(cx, &mut None)).await);
-        assert!(line.io.borrow().awaited);
+        assert_eq!(line.io.borrow().receiving, Receiving::Awaited);
     });
 }
 
@@ -837,7 +841,8 @@ fn a_connection_that_was_woken_for_nothing_awaits_what_comes_anew() {
         poll_fn(|cx| line.io.borrow().transport.poll_read_ready(cx)).await.unwrap();
         far.write_all(b"host: a\r\n").unwrap();
         assert!(waits(|cx| line.poll_head(cx, &mut None)).await);
-        assert!(line.io.borrow().awaited && line.io.borrow().held.ends_with(b"host: a\r\n"));
+        assert_eq!(line.io.borrow().receiving, Receiving::Awaited);
+        assert!(line.io.borrow().held.ends_with(b"host: a\r\n"));
         // The runtime looks, and is told of the second line.
         tokio::task::yield_now().await;
         assert!(waits(|cx| line.poll_head(cx, &mut None)).await);
@@ -859,7 +864,11 @@ fn a_task_that_has_used_up_its_turn_awaits_nothing_yet() {
             }
             assert!(!has_budget_remaining());
             assert!(line.poll_head(cx, &mut None).is_pending());
-            assert!(!line.io.borrow().awaited, "it is woken at once, and not when something comes");
+            assert_eq!(
+                line.io.borrow().receiving,
+                Receiving::Anything,
+                "it is woken at once, and not when something comes"
+            );
             Poll::Ready(())
         }));
         waiting.await.unwrap();
