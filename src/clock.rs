@@ -88,6 +88,7 @@ impl Origin {
     #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
     fn read() -> Self {
         let read = || {
+            // In this order: so a moment's instant is never before it, and whom a timer woke finds its time come.
             let origin = Self { nanos: monotonic_nanos(), instant: Instant::now() };
             (monotonic_nanos() - origin.nanos, origin)
         };

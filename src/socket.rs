@@ -58,7 +58,7 @@ impl Socket {
     /// Reads what is here already. Where nothing came since all was read, this is no system call.
     ///
     /// # Errors
-    /// `WouldBlock` if nothing is here, and those of read(2).
+    /// `WouldBlock` if nothing is here, and those of recv(2).
     #[inline]
     pub fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
         self.read_what_came(bytes).unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))

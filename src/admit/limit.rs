@@ -227,10 +227,11 @@ impl LimitBook {
         standing.with_lines(self.limit_name(standing.limit), use_it)
     }
 
-    /// What these lines are told by from all others: of one limit, quota and window are always the same.
-    pub fn key_of_lines(&self, standing: &Standing) -> [u64; 3] {
-        let limit = self.number << u16::BITS | u64::from(standing.limit);
-        [limit, u64::from(standing.remaining), standing.reset]
+    /// What these lines are told by from all others: the name is one of this book's, the rest is in them.
+    pub fn key_of_lines(&self, standing: &Standing) -> [u64; 5] {
+        let &Standing { limit, quota, window, remaining, reset } = standing;
+        let counts = u64::from(quota) << u32::BITS | u64::from(remaining);
+        [self.number, u64::from(limit), counts, window, reset]
     }
 
     /// Counts both as in progress, then charges the total, then the caller. With a total, or a number in progress, the

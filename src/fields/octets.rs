@@ -42,8 +42,8 @@ pub(crate) const EACH: u64 = 0x0101_0101_0101_0101;
 pub(crate) const HIGH: u64 = EACH << 7;
 
 /// Whether all bytes of one are those of the other; but where `fixed` has 0 instead of 255, any visible ASCII will do.
-/// There the two are not compared, so the time that it takes tells nothing of the other's. Texts of less than eight bytes are
-/// never alike.
+/// There the two are not compared, so the time that it takes tells nothing of the other's. Texts of less than eight
+/// bytes are never alike.
 pub(crate) fn are_alike(one: &[u8], other: &[u8], fixed: &[u8]) -> bool {
     if one.len() != other.len() || one.len() != fixed.len() {
         return false;

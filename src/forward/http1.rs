@@ -77,11 +77,10 @@ impl Route {
                 self.judge_head(&active, &mut head);
                 let answer = match whole(&mut link, head.framing) {
                     Some(whole) => {
-                        active.complete();
-                        if rest.is_none() && head.keeps {
-                            active.give_back(link);
-                        }
-                        active.answered(head.status);
+                        let kept = (rest.is_none() && head.keeps).then_some(link);
+                        // It gives back the body, which another attempt may need.
+                        drop(rest);
+                        came_whole(&active, kept, head.status);
                         whole
                     }
                     None => self.begin_body((link, active), &head, (rest, &upload), call.until)?,
@@ -161,6 +160,16 @@ impl Route {
         }
         is_unwanted
     }
+}
+
+/// The answer is here, all of it.
+#[inline]
+fn came_whole(active: &Active, kept: Option<Box<Link>>, status: StatusCode) {
+    active.complete();
+    if let Some(link) = kept {
+        active.give_back(link);
+    }
+    active.answered(status);
 }
 
 /// The whole body of an answer, if it is here already.

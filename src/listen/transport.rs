@@ -46,7 +46,7 @@ struct Ahead {
 
 /// What is known of what comes over a connection that one task reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Receiving {
+pub(super) enum Arriving {
     /// Nothing.
     Anything,
     /// All that was here was read.
@@ -55,7 +55,7 @@ pub(super) enum Receiving {
     Awaited,
 }
 
-impl Receiving {
+impl Arriving {
     /// Ready once something has come since all was read, or may have; the task is woken then.
     fn poll_more(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<io::Result<()>> {
         *self = Self::Anything;
@@ -120,36 +120,36 @@ impl Transport {
     }
 
     /// Reads a piece: how long it is, nothing at the end. What is known of what comes stays with this connection for as
-    /// long as one task reads it here. Not for bodies: tokio does not count what is read so, and whoever reads on and
-    /// on has to give way by itself.
+    /// long as one task reads it here. Not for whole bodies: tokio does not count what is read without a wait,
+    /// and whoever reads on and on has to give way by itself.
     #[inline]
     pub(super) fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         piece: &mut [u8],
-        receiving: &mut Receiving,
+        arriving: &mut Arriving,
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(Begun { socket, ahead: None }) => {
-                if *receiving == Receiving::Drained {
-                    ready!(receiving.poll_more(cx, socket))?;
+                if *arriving == Arriving::Drained {
+                    ready!(arriving.poll_more(cx, socket))?;
                 }
                 loop {
                     match socket.read_what_came(piece) {
-                        None if *receiving == Receiving::Awaited => return Poll::Pending,
+                        None if *arriving == Arriving::Awaited => return Poll::Pending,
                         None => {}
                         Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                         Some(read) => {
                             // Less than there is room for is all (epoll(7)).
                             let drained = matches!(read, Ok(n) if (1..piece.len()).contains(&n));
-                            *receiving = if drained { Receiving::Drained } else { Receiving::Anything };
+                            *arriving = if drained { Arriving::Drained } else { Arriving::Anything };
                             return Poll::Ready(read);
                         }
                     }
-                    ready!(receiving.poll_more(cx, socket))?;
+                    ready!(arriving.poll_more(cx, socket))?;
                 }
             }
-            other => other.poll_receive_otherwise(cx, piece, receiving),
+            other => other.poll_receive_otherwise(cx, piece, arriving),
         }
     }
 
@@ -159,9 +159,9 @@ impl Transport {
         &mut self,
         cx: &mut Context<'_>,
         piece: &mut [u8],
-        receiving: &mut Receiving,
+        arriving: &mut Arriving,
     ) -> Poll<io::Result<usize>> {
-        *receiving = Receiving::Anything;
+        *arriving = Arriving::Anything;
         let mut piece = ReadBuf::new(piece);
         ready!(Pin::new(self).poll_read(cx, &mut piece))?;
         Poll::Ready(Ok(piece.filled().len()))

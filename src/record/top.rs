@@ -243,8 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_one_chain_are_told_apart() {
-        // With one chain for all of them, whatever they are hashed to.
+    fn a_name_that_took_the_place_of_another_is_not_taken_for_it() {
         let mut top = Top::new(1);
         for name in ["a", "b", "b", "a", "a"] {
             top.add(name, true);

@@ -26,7 +26,7 @@ pub struct Page(Box<Prepared>);
 /// Field lines that a page has more in its head.
 pub struct Lines<'a> {
     /// Lines of the same key are the same: what a page has is not written again. All 0: there are none.
-    pub key: [u64; 3],
+    pub key: [u64; 5],
     /// Hands them over.
     pub write: &'a Write<'a>,
 }
@@ -36,7 +36,7 @@ type Write<'a> = dyn Fn(&mut dyn FnMut(&[u8])) + 'a;
 
 impl Lines<'_> {
     /// None.
-    pub const NONE: Lines<'static> = Lines { key: [0; 3], write: &|put| put(b"") };
+    pub const NONE: Lines<'static> = Lines { key: [0; 5], write: &|put| put(b"") };
 }
 
 impl Page {
@@ -111,7 +111,7 @@ pub(super) struct Prepared {
     /// more, the length of the body.
     wait: u64,
     caller: Option<String>,
-    lines: [u64; 3],
+    lines: [u64; 5],
     length: usize,
 }
 
@@ -164,7 +164,7 @@ impl Prepared {
         }
         form = form.behind(&[b"}\n"]);
         let (reason, detail) = (refusal.reason, refusal.detail);
-        let (wait, caller, lines, length) = (0, None, [0; 3], 0);
+        let (wait, caller, lines, length) = (0, None, [0; 5], 0);
         Box::new(Self { rule: None, reason, detail, parts, form, gaps, wait, caller, lines, length })
     }
 

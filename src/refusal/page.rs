@@ -218,7 +218,7 @@ mod tests {
     /// The usual page with these lines, of which each has another length.
     fn usual(refusal: &Refusal, asked: &Asked<'_>, lines: &[u8]) -> Option<Page> {
         let write = |put: &mut dyn FnMut(&[u8])| put(lines);
-        Page::usual(refusal, asked, &Lines { key: [0, 0, lines.len() as u64], write: &write })
+        Page::usual(refusal, asked, &Lines { key: [0, 0, 0, 0, lines.len() as u64], write: &write })
     }
 
     /// A page as a client sees it. The usual one says the same in one piece.

@@ -69,6 +69,24 @@ fn a_put_whose_body_still_waits_for_100_continue_goes_to_another_worker() {
 }
 
 #[test]
+fn a_put_of_whose_body_nothing_was_taken_goes_to_another_worker_after_an_unwanted_answer_that_came_whole() {
+    let world = World::new();
+    // It answers in one piece, and reads nothing of the body.
+    world.worker("a").always(&[Step::send("HTTP/1.1 503 Said\r\ncontent-length: 4\r\n\r\nmine")]);
+    let buckler = in_order(&world, "retries: { on: [503] }");
+    let mut raw = buckler.connect();
+    raw.send("PUT / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n");
+    eventually("the second attempt", || world.worker("b").count() == 1);
+    raw.send("hello");
+    let mut answer = raw.read_response();
+    if answer.status == 100 {
+        answer = raw.read_response();
+    }
+    assert_eq!(answer.is(200).worker(), Some("b"));
+    assert_eq!(world.worker("b").last().body, b"hello");
+}
+
+#[test]
 fn a_status_that_is_not_wanted_is_asked_of_another_worker_and_kept_if_that_has_nothing_better() {
     let world = World::new();
     world.worker("a").always(&says(503, "mine"));

@@ -102,6 +102,23 @@ fn who_calls_and_what_they_may_is_what_the_file_of_the_moment_says() {
 }
 
 #[test]
+fn callers_whose_keys_are_of_one_length_are_told_apart_on_one_connection() {
+    // Of `key-one` and `key-two`.
+    let known = "callers:
+  known:
+    one: { api_keys: [\"sha256:9b346041bc9a49574eb2665b2ad2a0a3f9f9cce4e42f5d1f26deb8a256b5966a\"] }
+    two: { api_keys: [\"sha256:c8df51469c308a59bfbd48a3e0bdd228ca922d6032035f5ef6e4ad45f473a9f3\"] }
+";
+    let world = World::new();
+    let buckler = world.buckler(&format!("{known}{}", one_service("")));
+    let mut raw = buckler.connect();
+    for name in ["one", "two", "one", "one", "two", "two", "one", "two", "one"] {
+        raw.answer(&get("/").key(&format!("key-{name}"))).is(200);
+        assert_eq!(named(&world), name);
+    }
+}
+
+#[test]
 fn a_refused_credential_is_judged_each_time() {
     let world = World::new();
     let buckler = world.buckler(&format!("{}{}", callers(), one_service("")));

@@ -1,5 +1,5 @@
 //! Short answers as a client gets them, however the worker's bytes are cut, and what becomes of their connection. The
-//! worker listens at a socket of the file system, where what is written is there at once: nothing here depends on time.
+//! worker listens at a socket of the file system, where what is written is there at once: nothing here waits for time.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;

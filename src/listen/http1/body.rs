@@ -15,7 +15,7 @@ use super::line::{Io, Line, Phase};
 use crate::fields::FieldSpan;
 use crate::forward::source::{self, ClientBody};
 use crate::inbound::Visitor;
-use crate::listen::transport::Receiving;
+use crate::listen::transport::Arriving;
 use crate::listen::wire::{PartKind, Stage};
 use crate::refusal::{Reason, Refusal};
 
@@ -156,7 +156,7 @@ impl Io {
             self.held.reserve(most);
         }
         // Whoever reads a body is who is woken.
-        self.receiving = Receiving::Anything;
+        self.arriving = Arriving::Anything;
         let mut room = (&mut self.held).limit(most);
         let read = std::pin::pin!(self.transport.read_buf(&mut room));
         let polled = read.poll(cx);

@@ -21,7 +21,7 @@ use crate::forward::early::Early;
 use crate::forward::pace::{Late, Pace};
 use crate::inbound::Visitor;
 use crate::listen::timer::after;
-use crate::listen::transport::{Receiving, Transport};
+use crate::listen::transport::{Arriving, Transport};
 use crate::listen::wire::{Stage, Wire, WireBounds};
 use crate::message::Target;
 use crate::refusal::Refusal;
@@ -60,7 +60,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Io {
     pub(super) transport: Transport,
-    pub(super) receiving: Receiving,
+    pub(super) arriving: Arriving,
     pub(super) wire: Wire,
     /// What was received and not taken yet. Between bodies at most `head_bytes` and one [`PIECE`];
     /// behind a body in chunks what came with its end, at most 64 KiB.
@@ -92,7 +92,7 @@ pub(super) struct Io {
     pub(super) body: BodyMarks,
 }
 
-/// How the present request's body stands.
+/// How the body stands of the last request that had one: all is new where the next body begins.
 #[derive(Debug, Default)]
 pub(super) struct BodyMarks {
     /// Somebody may still read it.
@@ -182,8 +182,8 @@ impl Line {
     /// come for, since the request does something else first: then nobody waits for the client.
     pub(super) fn late(&self, cx: &mut Context<'_>, late: Late) {
         let waker = {
-            let Io { transport, receiving, body, .. } = &mut *self.io.borrow_mut();
-            (body.reading, *receiving) = (None, Receiving::Anything);
+            let Io { transport, arriving, body, .. } = &mut *self.io.borrow_mut();
+            (body.reading, *arriving) = (None, Arriving::Anything);
             if pin!(unconstrained(poll_fn(|cx| transport.poll_read_ready(cx)))).poll(cx).is_ready() {
                 return;
             }
@@ -204,7 +204,7 @@ impl Io {
             // Under TLS the protocol was agreed on in the handshake (RFC 9113 section 3.2).
             may_be_http2: rest.heads == 0 && !rest.transport.is_tls(),
             transport: rest.transport,
-            receiving: Receiving::Anything,
+            arriving: Arriving::Anything,
             wire: Wire::new(WireBounds { head_bytes, head_fields, uri_bytes }),
             held: BytesMut::new(),
             out: Vec::new(),
@@ -225,7 +225,7 @@ impl Io {
     /// Receives one piece behind what is held. Nothing: the client has closed its side.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         scratch::incoming(|scratch| {
-            let received = ready!(self.transport.poll_receive(cx, scratch, &mut self.receiving))?;
+            let received = ready!(self.transport.poll_receive(cx, scratch, &mut self.arriving))?;
             self.held.extend_from_slice(&scratch[..received]);
             Poll::Ready(Ok(received))
         })
@@ -313,7 +313,7 @@ impl Io {
     pub(super) fn deadline(&self, visitor: &Visitor) -> Option<(u64, Overdue)> {
         let timeouts = || visitor.timeouts();
         let sending = self.writing.map(|since| (after(since, timeouts().send), Overdue::Send));
-        let receiving = match self.phase {
+        let arriving = match self.phase {
             // Once the answer has begun, the two of them may take their time.
             Phase::Answering => None,
             Phase::Serving if self.wire.stage() == Stage::Body => self.body.reading.map(|since| {
@@ -337,11 +337,9 @@ impl Io {
                 None => silence_ends(visitor, self.since, self.heads),
             }),
         };
-        match (sending, receiving) {
-            (Some(sending), Some(receiving)) => {
-                Some(if sending.0 <= receiving.0 { sending } else { receiving })
-            }
-            (sending, receiving) => sending.or(receiving),
+        match (sending, arriving) {
+            (Some(sending), Some(arriving)) => Some(if sending.0 <= arriving.0 { sending } else { arriving }),
+            (sending, arriving) => sending.or(arriving),
         }
     }
 }

@@ -71,7 +71,7 @@ impl Line {
         heard: &mut Heard,
     ) -> Poll<Result<(), End>> {
         scratch::incoming(|scratch| {
-            let received = io.transport.poll_receive(cx, scratch, &mut io.receiving);
+            let received = io.transport.poll_receive(cx, scratch, &mut io.arriving);
             let piece = &scratch[..ready!(received).map_err(|_| End::Broken)?];
             if piece.is_empty() {
                 io.closed_at = Some(self.visitor.now().nanos);

@@ -31,7 +31,7 @@ use crate::config::{self, Timeouts, Verdict};
 use crate::fields::Fields;
 use crate::forward::source::Source;
 use crate::inbound::Arrival;
-use crate::listen::transport::{Begun, Marked, Receiving};
+use crate::listen::transport::{Arriving, Begun, Marked};
 use crate::message::{Request, RequestHead};
 use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
@@ -238,20 +238,20 @@ proptest! {
 
 /// All requests of a stream that comes in these pieces, and how it ends: what is said of each, and which fields those
 /// are.
-fn said(stream: &[u8], cuts: &[usize]) -> (Vec<String>, Vec<Option<NonZeroU64>>) {
+fn said(stream: &[u8], cuts: &[usize]) -> (Vec<String>, Vec<[Option<NonZeroU64>; 2]>) {
     run(async {
         let (line, far) = line();
         // It takes the line with it: nobody would read on after a refusal.
         let listening = async move {
-            let (mut said, mut sections) = (Vec::new(), Vec::new());
+            let (mut said, mut numbers) = (Vec::new(), Vec::new());
             loop {
                 let (Request { head, mut body }, asked) = match next(&line).await {
                     Ok(heard) => heard,
                     Err(End::Refused(refused)) => {
                         said.push(format!("{refused:?}"));
-                        return (said, sections);
+                        return (said, numbers);
                     }
-                    Err(_) => return (said, sections),
+                    Err(_) => return (said, numbers),
                 };
                 let mut content = Vec::new();
                 while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
@@ -259,10 +259,10 @@ fn said(stream: &[u8], cuts: &[usize]) -> (Vec<String>, Vec<Option<NonZeroU64>>)
                 }
                 drop(body);
                 assert!(settles(&line).await);
-                let RequestHead { method, target, version, fields, section, .. } = head;
+                let RequestHead { method, target, version, fields, section, names, .. } = head;
                 let fields = pairs(&fields);
                 said.push(format!("{method} {target:?} {version:?} {fields:?} {asked:?} {content:?}"));
-                sections.push(section);
+                numbers.push([section, names]);
             }
         };
         tokio::join!(listening, write_in_pieces(far, stream, cuts)).0
@@ -305,12 +305,12 @@ proptest! {
         cuts in proptest::collection::vec(1_usize..600, 1..6),
     ) {
         let (read, _) = said(&stream, &[1]);
-        let (heard, sections) = said(&stream, &cuts);
+        let (heard, numbers) = said(&stream, &cuts);
         prop_assert_eq!(&heard, &read);
         // Who has one number has one version and the same fields.
         let fields = |n: usize| read[n].split_once(" HTTP/").map(|(_, rest)| rest.split(" Asked").next());
-        for (n, section) in sections.iter().enumerate().filter(|(_, section)| section.is_some()) {
-            let first = sections.iter().position(|other| other == section).unwrap_or(n);
+        for (n, [section, _]) in numbers.iter().enumerate().filter(|(_, [section, _])| section.is_some()) {
+            let first = numbers.iter().position(|[other, _]| other == section).unwrap_or(n);
             prop_assert_eq!(fields(n), fields(first));
         }
     }
@@ -321,22 +321,25 @@ fn requests_with_the_same_fields_have_one_number_whatever_they_ask_for() {
     let one = "Host: a\r\nX-A: b\r\n\r\n";
     let other = "Host: a\r\n\r\n";
     let stream = [one, one, one, one, other, other, one].map(|fields| format!("GET / HTTP/1.1\r\n{fields}"));
-    let (said, sections) = said(stream.concat().as_bytes(), &[stream.concat().len()]);
+    let (said, numbers) = said(stream.concat().as_bytes(), &[stream.concat().len()]);
     assert_eq!(said.len(), stream.len());
-    let numbers: Vec<_> = sections.iter().map(|section| section.map_or(0, NonZeroU64::get)).collect();
-    assert_eq!(numbers, [0, 2, 2, 2, 5, 5, 7]);
+    let numbers: Vec<_> =
+        numbers.iter().map(|both| both.map(|number| number.map_or(0, NonZeroU64::get))).collect();
+    assert_eq!(numbers, [0, 2, 2, 2, 5, 5, 7].map(|number| [number; 2]), "of the fields, and of their names");
 }
 
 #[test]
 fn requests_whose_fields_differ_in_a_value_are_heard_with_that_value() {
     let stream = ["one", "two", "six", "six", "ten", "three", "ten"]
         .map(|value| format!("GET / HTTP/1.1\r\nHost: a\r\nX-A: {value}\r\nX-B: b\r\n\r\n"));
-    let (said, sections) = said(stream.concat().as_bytes(), &[stream.concat().len()]);
+    let (said, numbers) = said(stream.concat().as_bytes(), &[stream.concat().len()]);
     for (n, value) in ["one", "two", "six", "six", "ten", "three", "ten"].into_iter().enumerate() {
         assert!(said[n].contains(&format!("{:?}", value.as_bytes())), "{value}: {}", said[n]);
     }
-    let numbers: Vec<_> = sections.iter().map(|section| section.map_or(0, NonZeroU64::get)).collect();
-    assert_eq!(numbers, [0, 2, 0, 3, 0, 6, 7]);
+    let numbers: Vec<_> =
+        numbers.iter().map(|both| both.map(|number| number.map_or(0, NonZeroU64::get))).collect();
+    let (fields, names) = ([0, 2, 0, 3, 0, 6, 7], [0, 2, 2, 2, 2, 6, 7]);
+    assert_eq!(numbers, std::array::from_fn::<_, 7, _>(|n| [fields[n], names[n]]));
 }
 
 #[test]
@@ -817,18 +820,18 @@ fn what_comes_wakes_a_connection_that_awaited_it_more_than_once() {
         let (line, mut far) = line();
         for _ in 0..3 {
             assert!(waits(|cx| line.poll_head(cx, &mut None)).await);
-            assert_eq!(line.io.borrow().receiving, Receiving::Awaited);
+            assert_eq!(line.io.borrow().arriving, Arriving::Awaited);
         }
         let listening = async { timeout(Duration::from_secs(20), next(&line)).await.expect("it is woken") };
         let speaking = async { far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap() };
         assert!(tokio::join!(listening, speaking).0.is_ok());
         assert_eq!(
-            line.io.borrow().receiving,
-            Receiving::Drained,
+            line.io.borrow().arriving,
+            Arriving::Drained,
             "what came has woken it, and nothing else will"
         );
         assert!(waits(|cx| line.poll_head(cx, &mut None)).await);
-        assert_eq!(line.io.borrow().receiving, Receiving::Awaited);
+        assert_eq!(line.io.borrow().arriving, Arriving::Awaited);
     });
 }
 
@@ -841,7 +844,7 @@ fn a_connection_that_was_woken_for_nothing_awaits_what_comes_anew() {
         poll_fn(|cx| line.io.borrow().transport.poll_read_ready(cx)).await.unwrap();
         far.write_all(b"host: a\r\n").unwrap();
         assert!(waits(|cx| line.poll_head(cx, &mut None)).await);
-        assert_eq!(line.io.borrow().receiving, Receiving::Awaited);
+        assert_eq!(line.io.borrow().arriving, Arriving::Awaited);
         assert!(line.io.borrow().held.ends_with(b"host: a\r\n"));
         // The runtime looks, and is told of the second line.
         tokio::task::yield_now().await;
@@ -865,8 +868,8 @@ fn a_task_that_has_used_up_its_turn_awaits_nothing_yet() {
             assert!(!has_budget_remaining());
             assert!(line.poll_head(cx, &mut None).is_pending());
             assert_eq!(
-                line.io.borrow().receiving,
-                Receiving::Anything,
+                line.io.borrow().arriving,
+                Arriving::Anything,
                 "it is woken at once, and not when something comes"
             );
             Poll::Ready(())

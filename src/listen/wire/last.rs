@@ -1,7 +1,7 @@
 //! The request line and the section of fields that the head before had, and what they said. A client says nearly the
 //! same on each request of a kept connection (RFC 7541 section 1 rests HPACK on it), and most of them the very same
 //! bytes: those were judged as a whole, and what they said they say again. Whoever polls, or asks anew as often as it
-//! is refused, says the same line too. Whatever differs is read like any other.
+//! is refused, says the same line too. Whatever else differs is read like any other.
 //!
 //! Only where the value of a field says nothing here ([`JUDGED`] are those that do), any visible ASCII may stand in it
 //! for another. A client that numbers its requests, and a proxy that brings those of several callers, says the same
@@ -21,8 +21,8 @@ use crate::fields::octets;
 /// The longest section that is kept, and the longest line, in bytes, for as long as their connection is in use.
 const LONGEST: usize = 4096;
 
-/// After so many heads in a row of which each said something else than the one before, nothing is kept any more:
-/// whoever says something new each time, as a proxy does for its many clients, pays nothing for those who do not.
+/// After so many heads in a row of which each had other fields than the one before, or values of other lengths, nothing
+/// is kept any more: whoever says something new each time pays nothing for those who do not.
 const MOST_UNLIKE: u8 = 8;
 
 /// Fields whose values say something of framing, of the connection, or of where the request goes.
