@@ -5,7 +5,8 @@
 //! Each thread has a listener of its own (SO_REUSEPORT) and a runtime of its own. A client connection gets one worker
 //! connection, and keeps it. With `--by-turns`, for `benches/flat`, each message goes to the next worker instead, over
 //! connections that are kept: what a client sends at once is taken for a message, and what the worker says for its
-//! answer. Without `--listen` it pumps a few bytes through itself and fails if they do not come back:
+//! answer. With `--refuse` there are no workers: each message is answered with one and the same text, which is the floor
+//! of a refusal. Without `--listen` it pumps a few bytes through itself and fails if they do not come back:
 //! that is what tests/run does.
 
 use std::cell::RefCell;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
-use clap::Parser;
+use clap::{ArgGroup, Parser};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -28,19 +29,25 @@ use tokio::task::{LocalSet, spawn_local};
 /// again, with 256 KiB a fifth less (measured on loopback); for small messages there is no difference.
 const PIECE: usize = 64 * 1024;
 const BACKLOG: i32 = 1024;
+/// What a refusal comes to, head and body: about as much as Buckler says of one in `benches/compare`.
+const REFUSAL_BYTES: usize = 780;
 
 /// A pump of bytes between clients and workers; `benches/compare` starts it.
 #[derive(Parser)]
+#[command(group = ArgGroup::new("work").args(["workers", "refuse"]))]
 struct Options {
     /// Where clients connect. Without it: a short run by itself.
-    #[arg(long, requires = "workers")]
+    #[arg(long, requires = "work")]
     listen: Option<SocketAddr>,
     /// Where the bytes go, by turns, separated by commas.
     #[arg(long, value_delimiter = ',')]
     workers: Vec<SocketAddr>,
     /// Each message goes to the next worker, over kept connections. For messages that are small and wait for an answer.
-    #[arg(long)]
+    #[arg(long, requires = "workers")]
     by_turns: bool,
+    /// Nothing is passed on: whatever comes is answered with this status, always in the same text.
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(400..=599))]
+    refuse: Option<u16>,
     /// Threads, each with a listener.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: u16,
@@ -54,14 +61,18 @@ type Failure = Box<dyn Error + Send + Sync>;
 fn main() -> Result<(), Failure> {
     let options = Options::parse();
     let Some(listen) = options.listen else { return smoke() };
-    let workers = Arc::new(Workers::new(options.workers, options.by_turns));
+    let work = Arc::new(match options.refuse {
+        Some(status) => Work::Refuse(refusal(status)),
+        None if options.by_turns => Work::ByTurns(Workers::new(options.workers)),
+        None => Work::Pump(Workers::new(options.workers)),
+    });
     // All are bound before one accepts: a port that is taken ends the program here.
     let listeners = (0..options.threads).map(|_| bind(listen)).collect::<io::Result<Vec<_>>>()?;
     let threads: Vec<_> = listeners
         .into_iter()
         .map(|listener| {
-            let workers = workers.clone();
-            thread::spawn(move || run(listener, workers))
+            let work = work.clone();
+            thread::spawn(move || run(listener, work))
         })
         .collect();
     for thread in threads {
@@ -70,16 +81,25 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
+/// What is done for a client.
+enum Work {
+    /// What it sends goes to one worker.
+    Pump(Workers),
+    /// Each message goes to the next worker.
+    ByTurns(Workers),
+    /// Each message is answered with this.
+    Refuse(String),
+}
+
 /// The workers, and whose turn it is.
 struct Workers {
     addresses: Vec<SocketAddr>,
-    by_turns: bool,
     turn: AtomicUsize,
 }
 
 impl Workers {
-    fn new(addresses: Vec<SocketAddr>, by_turns: bool) -> Self {
-        Self { addresses, by_turns, turn: AtomicUsize::new(0) }
+    fn new(addresses: Vec<SocketAddr>) -> Self {
+        Self { addresses, turn: AtomicUsize::new(0) }
     }
 
     /// The number of the one whose turn it is.
@@ -88,16 +108,33 @@ impl Workers {
     }
 }
 
+/// An answer of this status.
+fn refusal(status: u16) -> String {
+    // The length has three digits, as that of the whole has.
+    let head = |length: usize| format!("HTTP/1.1 {status} Refused\r\ncontent-length: {length}\r\n\r\n");
+    let length = REFUSAL_BYTES - head(REFUSAL_BYTES).len();
+    head(length) + &"x".repeat(length)
+}
+
 /// The idle connections of one thread, by worker.
+#[derive(Default)]
 struct Kept(RefCell<Vec<Vec<TcpStream>>>);
 
 impl Kept {
     async fn take(&self, workers: &Workers, number: usize) -> io::Result<TcpStream> {
-        let kept = self.0.borrow_mut()[number].pop();
+        let kept = self.0.borrow_mut().get_mut(number).and_then(Vec::pop);
         match kept {
             Some(stream) => Ok(stream),
             None => connect(workers.addresses[number]).await,
         }
+    }
+
+    fn put(&self, number: usize, worker: TcpStream) {
+        let mut kept = self.0.borrow_mut();
+        if kept.len() <= number {
+            kept.resize_with(number + 1, Vec::new);
+        }
+        kept[number].push(worker);
     }
 }
 
@@ -119,30 +156,33 @@ fn bind(address: SocketAddr) -> io::Result<StdListener> {
 }
 
 /// One thread: accepts until its listener fails.
-fn run(listener: StdListener, workers: Arc<Workers>) -> io::Result<()> {
+fn run(listener: StdListener, work: Arc<Work>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let idle = workers.addresses.iter().map(|_| Vec::new()).collect();
-    let (workers, kept) = (Rc::new(workers), Rc::new(Kept(RefCell::new(idle))));
+    let kept = Rc::new(Kept::default());
     LocalSet::new().block_on(&runtime, async move {
         let listener = TcpListener::from_std(listener)?;
         loop {
             let (client, _) = listener.accept().await?;
-            let (workers, kept) = (workers.clone(), kept.clone());
+            let (work, kept) = (work.clone(), kept.clone());
             // An end that breaks ends this pair and nothing else; the load counts what it did not get.
-            spawn_local(async move {
-                match workers.by_turns {
-                    true => pump_by_turns(client, &workers, &kept).await.ok(),
-                    false => pump(client, workers.addresses[workers.next()]).await.ok(),
-                }
-            });
+            spawn_local(async move { serve(client, &work, &kept).await.ok() });
         }
     })
+}
+
+/// One client, until it or its work ends.
+async fn serve(client: TcpStream, work: &Work, kept: &Kept) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    match work {
+        Work::Pump(workers) => pump(client, workers.addresses[workers.next()]).await,
+        Work::ByTurns(workers) => pump_by_turns(client, workers, kept).await,
+        Work::Refuse(text) => refuse(client, text.as_bytes()).await,
+    }
 }
 
 /// One client and its worker, until both have ended.
 async fn pump(mut client: TcpStream, address: SocketAddr) -> io::Result<()> {
     let mut worker = connect(address).await?;
-    client.set_nodelay(true)?;
     let (from_client, to_client) = client.split();
     let (from_worker, to_worker) = worker.split();
     tokio::try_join!(carry(from_client, to_worker), carry(from_worker, to_client))?;
@@ -151,7 +191,6 @@ async fn pump(mut client: TcpStream, address: SocketAddr) -> io::Result<()> {
 
 /// One client, each of whose messages goes by the next worker, whose answer it waits for.
 async fn pump_by_turns(mut client: TcpStream, workers: &Workers, kept: &Kept) -> io::Result<()> {
-    client.set_nodelay(true)?;
     let mut piece = vec![0; PIECE];
     loop {
         let length = client.read(&mut piece).await?;
@@ -166,8 +205,17 @@ async fn pump_by_turns(mut client: TcpStream, workers: &Workers, kept: &Kept) ->
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         client.write_all(&piece[..length]).await?;
-        kept.0.borrow_mut()[number].push(worker);
+        kept.put(number, worker);
     }
+}
+
+/// One client, each of whose messages gets the same answer.
+async fn refuse(mut client: TcpStream, text: &[u8]) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    while client.read(&mut piece).await? > 0 {
+        client.write_all(text).await?;
+    }
+    Ok(())
 }
 
 /// One direction, until its end, which is passed on.
@@ -194,18 +242,26 @@ fn echo() -> io::Result<SocketAddr> {
     Ok(address)
 }
 
-/// A client of a pump before these workers.
-fn client_of(workers: Vec<SocketAddr>, by_turns: bool) -> io::Result<StdStream> {
+/// A client of a pump that does this.
+fn client_of(work: Work) -> io::Result<StdStream> {
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let address = listener.local_addr()?;
-    let workers = Arc::new(Workers::new(workers, by_turns));
-    thread::spawn(move || run(listener, workers));
+    thread::spawn(move || run(listener, Arc::new(work)));
     StdStream::connect(address)
 }
 
-/// Workers that send back what they get, the pump before them, and a client that must get it all.
+/// Workers that send back what they get, the pump before them, and a client that must get it all; and one that is refused.
 fn smoke() -> Result<(), Failure> {
-    let mut client = client_of(vec![echo()?, echo()?], true)?;
+    let mut client = client_of(Work::Refuse(refusal(429)))?;
+    for _ in 0..2 {
+        let mut came = [0; REFUSAL_BYTES];
+        client.write_all(b"x")?;
+        client.read_exact(&mut came)?;
+        if !came.starts_with(b"HTTP/1.1 429 ") || !came.ends_with(b"x") {
+            return Err(format!("{} came for a refusal", came.escape_ascii()).into());
+        }
+    }
+    let mut client = client_of(Work::ByTurns(Workers::new(vec![echo()?, echo()?])))?;
     for said in 0..5 {
         let mut came = [0];
         client.write_all(&[said])?;
@@ -214,7 +270,7 @@ fn smoke() -> Result<(), Failure> {
             return Err(format!("{came:?} came for {said}").into());
         }
     }
-    let mut client = client_of(vec![echo()?], false)?;
+    let mut client = client_of(Work::Pump(Workers::new(vec![echo()?])))?;
     let sent: Vec<u8> = (0..=255).cycle().take(3 * PIECE + 1).collect();
     client.write_all(&sent)?;
     client.shutdown(Shutdown::Write)?;

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import socket
 import ssl
 import time
@@ -15,6 +16,9 @@ UNEVEN = 0.2
 # Go takes AES-128 first and cannot be told otherwise; all the others take what the client asks for first.
 CIPHERS = {"caddy": "TLS_AES_128_GCM_SHA256"}
 CIPHER = "TLS_AES_256_GCM_SHA384"
+# What Buckler says of a refusal, and its peers where that is asked of them.
+TOLD = ("x-request-id", "proxy-status", "ratelimit", "ratelimit-policy", "cache-control")
+TOLD_IN_BODY = ("type", "title", "status", "detail", "reason", "rule", "rule_reason", "request_id")
 
 
 class Failed(Exception):
@@ -86,6 +90,18 @@ def forbids(door, method, path):
     return f"{door.name}: refuses {method} {path} with 403"
 
 
+def tells(door, path):
+    """A refusal says why, by which rule, what the quota is, and by which id it is found again: in fields and in its body."""
+    with kept_connection(door) as ask:
+        answer = [ask("GET", path) for _ in range(3)][-1]
+    missing = {name for name in TOLD if name not in answer.headers}
+    problem = json.loads(answer.text) if answer.headers.get_content_type() == "application/problem+json" else {}
+    missing |= {name for name in TOLD_IN_BODY if name not in problem}
+    expect(door, f"what a {answer.status} leaves out", set(), missing)
+    expect(door, f"the id in the body of a {answer.status}", answer.headers["x-request-id"], problem["request_id"])
+    return f"{door.name}: says why with {answer.status}, in {len(answer.text)} bytes of problem+json"
+
+
 def carries(door):
     """As much as a proxy without rules can show: an answer of the origin comes through, the connection is kept."""
     with kept_connection(door) as ask:
@@ -120,7 +136,7 @@ def kept_connection(door):
             def ask(method, path):
                 connection.request(method, path, headers={"x-api-key": door.key, "x-forwarded-for": "203.0.113.9"})
                 answer = connection.getresponse()
-                answer.read()
+                answer.text = answer.read()
                 expect(door, f"keeping the connection after a {answer.status}", True, connection.sock is first)
                 return answer
 

