@@ -181,19 +181,17 @@ impl Fields {
         }
     }
 
-    /// Writes over all values with those of a section that was read and judged, whose fields have the same names in the
-    /// same order. Whether there are as many, of the same lengths; if not, some are those and some are not.
+    /// Puts the values of a section that was read and judged into all fields, which have its names in the same order.
+    /// False, and nothing is changed, if there are not as many.
     pub fn overwrite(&mut self, section: &[u8], spans: &[FieldSpan]) -> bool {
         let all = self.all_mut();
-        all.lines.len() == spans.len()
-            && spans.iter().enumerate().all(|(n, span)| {
-                let there = all.lines[n].value as usize..all.end_of(n) - 2;
-                let same = there.len() == span.value.len();
-                if same {
-                    all.text[there].copy_from_slice(&section[span.value.clone()]);
-                }
-                same
-            })
+        if all.lines.len() != spans.len() {
+            return false;
+        }
+        for (n, span) in spans.iter().enumerate() {
+            all.put(n, &section[span.value.clone()]);
+        }
+        true
     }
 
     /// Adds one with the value of the first one of another name, if there is such a one. A value that is never to be
@@ -592,13 +590,15 @@ mod tests {
             prop_assert_eq!(fields.len(), map.len());
             prop_assert_eq!(&fields.to_map(), &map);
             let mut other = Fields::new();
-            for FieldSpan { name, value } in &spans {
-                other.push(&text.as_bytes()[name.clone()], &vec![b'!'; value.len()]);
+            for (n, FieldSpan { name, value }) in spans.iter().enumerate() {
+                other.push(&text.as_bytes()[name.clone()], &vec![b'!'; value.len() + n % 2]);
             }
             prop_assert!(other.overwrite(text.as_bytes(), &spans));
             prop_assert_eq!(&other, &fields);
             other.push(b"x", b"y");
+            let unlike = other.clone();
             prop_assert!(!other.overwrite(text.as_bytes(), &spans), "one more");
+            prop_assert_eq!(&other, &unlike);
             let mut added = fields.clone();
             Fields::from(&map).iter().for_each(|(name, value)| added.push(name, value));
             prop_assert_eq!(added.len(), 2 * map.len());

@@ -2,7 +2,6 @@
 //! follow their set. Where all places are taken (`workers.concurrent_per_worker`), a request waits for one here.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -43,10 +42,10 @@ impl Reserved {
 }
 
 /// What came of a choice.
-pub(super) enum Choice {
+enum Choice {
     /// This one.
     One(Chosen),
-    /// Everybody who could be asked is full: [`Route::wait_for_place`].
+    /// Everybody who could be asked is full.
     Full,
     /// There is nobody.
     Nobody,
@@ -66,12 +65,7 @@ impl Route {
         outcome: &mut Outcome,
     ) -> Result<Reserved, Refusal> {
         let mut tries = Tries::begin(outcome.begun().plus(outcome.has_queued()));
-        let chosen = match self.next(&mut tries, key) {
-            Choice::One(chosen) => Some(chosen),
-            Choice::Full => self.wait_for_place(&mut tries, key, until, outcome).await,
-            Choice::Nobody => None,
-        };
-        if let Some(chosen) = chosen {
+        if let Some(chosen) = self.next(&mut tries, (key, until), outcome).await {
             return Ok(Reserved(Some(Box::new(chosen))));
         }
         let refusal = tries.into_refusal();
@@ -79,12 +73,28 @@ impl Route {
         if refusal.reason == Reason::Overload { Err(refusal) } else { Ok(Reserved(None)) }
     }
 
-    /// The worker for the next attempt. If there is nobody, `tries` knows what the client is told. Full: only for a
-    /// request that was sent to nobody yet.
+    /// The worker for the next attempt, and a place there; waits for one if all are taken, for what is left of
+    /// `capacity.wait` and no longer than `until`. None: `tries` knows what the client is told.
+    #[inline]
+    pub(super) async fn next(
+        &self,
+        tries: &mut Tries,
+        (key, until): (u64, Option<Instant>),
+        outcome: &mut Outcome,
+    ) -> Option<Chosen> {
+        match self.choose_next(tries, key) {
+            Choice::One(chosen) => Some(chosen),
+            // In a box: waiting is rare, and its state would make every request's larger.
+            Choice::Full => Box::pin(self.wait_for_place(tries, key, until, outcome)).await,
+            Choice::Nobody => None,
+        }
+    }
+
+    /// Full: only for a request that was sent to nobody yet.
     ///
     /// One that was sent wants others than those that had it: at the head of the line it would hold up everybody for a
     /// place that only it does not want. So it takes one that is free now, or gives up.
-    pub(super) fn next(&self, tries: &mut Tries, key: u64) -> Choice {
+    fn choose_next(&self, tries: &mut Tries, key: u64) -> Choice {
         let first = tries.is_first();
         // Who comes now does not overtake those who wait.
         let choice = match self.workers.freed.waiting() {
@@ -104,20 +114,7 @@ impl Route {
         }
     }
 
-    /// Waits for a place, for what is left of `capacity.wait` and no longer than `until`. None: none was free in time,
-    /// and `tries` knows what the client is told. In a box: waiting is rare, and its state would make every request's
-    /// larger.
-    pub(super) fn wait_for_place<'a>(
-        &'a self,
-        tries: &'a mut Tries,
-        key: u64,
-        until: Option<Instant>,
-        outcome: &'a mut Outcome,
-    ) -> Pin<Box<dyn Future<Output = Option<Chosen>> + 'a>> {
-        Box::pin(self.wait_in_line(tries, key, until, outcome))
-    }
-
-    async fn wait_in_line(
+    async fn wait_for_place(
         &self,
         tries: &mut Tries,
         key: u64,

@@ -45,7 +45,6 @@ use crate::workers::{CallerGroup, WorkerSet, Workers};
 use active::{Active, Fair};
 pub use answer::Answer;
 use budget::Budget;
-use choice::Choice;
 pub use choice::Reserved;
 use early::Early;
 use http1::{Heads, unasked, withheld};
@@ -179,11 +178,7 @@ impl Route {
         for _ in 0..ATTEMPTS_MAX {
             let chosen = match reserved.take() {
                 Some(chosen) => Some(chosen),
-                None => match self.next(&mut tries, call.key) {
-                    Choice::One(chosen) => Some(chosen),
-                    Choice::Full => self.wait_for_place(&mut tries, call.key, call.until, outcome).await,
-                    Choice::Nobody => None,
-                },
+                None => self.next(&mut tries, (call.key, call.until), outcome).await,
             };
             let Some(mut chosen) = chosen else { break };
             outcome.attempt(&chosen.lane.worker.name, chosen.priority);

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use crate::forward::answer::Answer;
-use crate::forward::choice::Choice;
 use crate::forward::http1::head::Head;
 use crate::forward::pool::{Link, Open};
 use crate::forward::proxy_header::Spoken;
@@ -56,11 +55,7 @@ impl Route {
         for _ in 0..ATTEMPTS_MAX {
             let chosen = match reserved.take() {
                 Some(chosen) => Some(chosen),
-                None => match self.next(&mut tries, key) {
-                    Choice::One(chosen) => Some(chosen),
-                    Choice::Full => self.wait_for_place(&mut tries, key, None, outcome).await,
-                    Choice::Nobody => None,
-                },
+                None => self.next(&mut tries, (key, None), outcome).await,
             };
             let Some(chosen) = chosen else { break };
             let lane = Rc::clone(&chosen.lane);
