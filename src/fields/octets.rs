@@ -1,6 +1,8 @@
 //! Which bytes may stand where in a head of HTTP/1.1, and how long a run of them is. The grammar of lines stands with
 //! those who read them: `listen::wire`, `forward::http1`.
 
+use std::hint::black_box;
+
 /// For each byte, whether it belongs to a class.
 pub(crate) type Class = [bool; 256];
 
@@ -40,6 +42,25 @@ pub(crate) static QUOTED: Class = class!(b'\t' | b' '..=b'!' | b'#'..=b'[' | b']
 pub(crate) const EACH: u64 = 0x0101_0101_0101_0101;
 /// The highest bit of each byte of a word.
 pub(crate) const HIGH: u64 = EACH << 7;
+
+/// Whether all bytes of one are those of the other. All words of both are looked at, wherever they differ, so that the
+/// time that it takes tells nothing but their lengths.
+#[inline]
+pub(crate) fn are_same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let differ = |one: &[u8; 8], other: &[u8; 8]| u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other);
+    let found = match (one.last_chunk(), other.last_chunk()) {
+        (Some(one_last), Some(other_last)) => {
+            let words = one.as_chunks().0.iter().zip(other.as_chunks().0);
+            words.fold(differ(one_last, other_last), |found, (one, other)| found | differ(one, other))
+        }
+        _ => one.iter().zip(other).fold(0, |found, (one, other)| found | u64::from(one ^ other)),
+    };
+    // So that no compiler sees that one difference would be enough.
+    black_box(found) == 0
+}
 
 /// Whether all bytes of one are those of the other; but where `fixed` has 0 instead of 255, any visible ASCII will do.
 /// There the two are not compared, so the time that it takes tells nothing of the other's. Texts of less than eight
@@ -161,6 +182,24 @@ mod tests {
             for length in 0..text.len() {
                 let (text, fixed) = (&text[..length], &fixed[..length]);
                 assert_eq!(are_alike(text, text, fixed), length >= 8, "{length}");
+            }
+        }
+    }
+
+    /// One bit in each byte of texts of all lengths up to eight words and more.
+    #[test]
+    fn texts_are_the_same_if_no_bit_of_them_differs() {
+        let text: Vec<u8> = (0..67).collect();
+        for length in 0..=text.len() {
+            let text = &text[..length];
+            assert!(are_same(text, text));
+            for at in 0..length {
+                for bit in 0..8 {
+                    let mut other = text.to_vec();
+                    other[at] ^= 1 << bit;
+                    assert!(!are_same(&other, text), "bit {bit} of byte {at} of {length}");
+                }
+                assert!(!are_same(&text[..at], text));
             }
         }
     }

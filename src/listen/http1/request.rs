@@ -4,7 +4,6 @@
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use aws_lc_rs::constant_time;
 use bytes::{Buf, BytesMut};
 use http::{Method, Uri, Version};
 
@@ -12,6 +11,7 @@ use super::body::RequestBody;
 use super::line::{BodyMarks, Io, Line, Phase};
 use super::said::Said;
 use super::{End, scratch};
+use crate::fields::octets;
 use crate::forward::source::Source;
 use crate::inbound::Visitor;
 use crate::listen::frames::PREFACE;
@@ -170,7 +170,7 @@ impl Io {
     /// a key, and somebody else's, if a proxy brings the requests of both.
     fn read_target(&mut self, text: &[u8]) -> Option<Target> {
         if let Some(last) = &self.target
-            && constant_time::verify_slices_are_equal(text, last.path_and_query().as_bytes()).is_ok()
+            && octets::are_same(text, last.path_and_query().as_bytes())
         {
             return Some(last.clone());
         }

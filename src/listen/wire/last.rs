@@ -13,8 +13,6 @@
 
 use std::fmt;
 
-use aws_lc_rs::constant_time;
-
 use super::{FieldSpan, HeadFacts};
 use crate::fields::octets;
 
@@ -70,7 +68,7 @@ impl Last {
         let Some(known) = &self.known else { return false };
         let Some(here) = bytes.get(..known.line.len()) else { return false };
         // A query may be as secret as a key.
-        let again = !here.is_empty() && are_same_untold(here, &known.line);
+        let again = !here.is_empty() && octets::are_same(here, &known.line);
         if again {
             (facts.method, facts.version_10) = (known.facts.method, known.facts.version_10);
         }
@@ -98,7 +96,7 @@ impl Last {
             return None;
         }
         // Another client's key may stand in it, if a proxy brings the requests of both.
-        self.likeness = if are_same_untold(here, &known.section) {
+        self.likeness = if octets::are_same(here, &known.section) {
             Likeness::Same
         } else if known.becomes(here) {
             Likeness::Alike
@@ -181,12 +179,6 @@ impl fmt::Debug for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Known").field("facts", &self.facts).finish_non_exhaustive()
     }
-}
-
-/// Whether all bytes of one are those of the other. How many of them are is not told by the time that it takes.
-#[inline]
-fn are_same_untold(one: &[u8], other: &[u8]) -> bool {
-    constant_time::verify_slices_are_equal(one, other).is_ok()
 }
 
 #[cfg(test)]
@@ -378,22 +370,6 @@ mod tests {
             assert_eq!(wire.spans().fields.len(), 2);
             assert_eq!(wire.scan(&request[head.pass..]).unwrap().event, Event::End);
             assert_eq!((wire.spans().fields.len(), wire.spans().section), (1, 0));
-        }
-    }
-
-    #[test]
-    fn texts_are_the_same_if_every_byte_is() {
-        let text: Vec<u8> = (0..67).collect();
-        for length in 0..text.len() {
-            let text = &text[..length];
-            let copy = text.to_vec();
-            assert!(are_same_untold(text, &copy));
-            assert!(!are_same_untold(text, &[text, b"a"].concat()));
-            for at in 0..length {
-                let mut other = text.to_vec();
-                other[at] ^= 1 << (at % 8);
-                assert!(!are_same_untold(text, &other), "{length} {at}");
-            }
         }
     }
 }
