@@ -1,0 +1,152 @@
+//! Connections on which nothing is under way: what wakes them, what ends them, and how small they are.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::task::{Wake, Waker};
+
+use super::*;
+
+fn serve_at_rest(rest: Rest, visitor: &Rc<Visitor>) -> Connection {
+    let visitor = Rc::clone(visitor);
+    Connection { visitor, state: State::Resting(rest), call: None, _held: None }
+}
+
+#[test]
+fn a_parked_connection_goes_on_as_if_nothing_had_been() {
+    run(async {
+        let (transport, visitor, far) = connection(&place());
+        let mut connection = serve(transport, visitor, None);
+        let mut far = tokio::net::UnixStream::from_std(far).unwrap();
+        for _ in 0..2 {
+            // It has been silent for long enough, and for no longer than a first head may take.
+            let now = connection.visitor.refresh_clock();
+            let State::InUse(line, ..) = &connection.state else { panic!("it is not in use") };
+            let park_after = u64::try_from(PARK_AFTER.as_nanos()).unwrap();
+            line.io.borrow_mut().since = now.nanos.saturating_sub(park_after);
+            poll_fn(|cx| match (Pin::new(&mut connection).poll(cx), &mut connection.state) {
+                (Poll::Pending, State::Resting(rest)) => {
+                    rest.since = connection.visitor.now().nanos;
+                    Poll::Ready(())
+                }
+                (Poll::Pending, _) => Poll::Pending,
+                (Poll::Ready(()), _) => panic!("it is closed"),
+            })
+            .await;
+            let asking = async {
+                far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+                // It comes in one write.
+                let mut bytes = Vec::with_capacity(4096);
+                far.read_buf(&mut bytes).await.unwrap();
+                bytes
+            };
+            tokio::select! {
+                bytes = asking => assert!(bytes.starts_with(b"HTTP/1.1 403 ")),
+                () = &mut connection => panic!("it is closed"),
+            }
+        }
+    });
+}
+
+#[test]
+fn a_parked_connection_is_closed_after_keep_alive() {
+    run(async {
+        let place = place_that_keeps(Duration::from_millis(500));
+        let (transport, visitor, mut far) = connection(&place);
+        let now = visitor.refresh_clock();
+        // Silent from an hour hence on: no machine stands still for so long.
+        let begins = now.plus(Duration::from_secs(3600)).nanos;
+        let mut connection = serve_at_rest(Rest { transport, since: begins, heads: 1 }, &visitor);
+        assert!(waits(|cx| Pin::new(&mut connection).poll(cx)).await);
+        let State::Resting(rest) = &mut connection.state else { panic!("it is not parked") };
+        rest.since = now.nanos - 500_000_000;
+        timeout(Duration::from_secs(15), connection).await.expect("it is closed");
+        let mut said = Vec::new();
+        far.read_to_end(&mut said).unwrap();
+        assert!(said.is_empty(), "it is closed without a word");
+    });
+}
+
+/// How often a task was woken.
+#[derive(Default)]
+struct Wakes(AtomicU32);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn only_a_parked_connection_is_woken_when_keep_alive_ends() {
+    run(async {
+        let place = place();
+        let (transport, visitor, mut far) = connection(&place);
+        let now = visitor.refresh_clock();
+        let mut connection = serve_at_rest(Rest { transport, since: now.nanos, heads: 1 }, &visitor);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut go_on = || Pin::new(&mut connection).poll(&mut Context::from_waker(&waker)).is_pending();
+        assert!(go_on());
+        let turned = |seconds| {
+            let before = wakes.0.load(Relaxed);
+            place.turn(now.plus(Duration::from_secs(seconds)));
+            wakes.0.load(Relaxed) - before
+        };
+        assert_eq!((turned(59), turned(61)), (0, 1));
+        assert!(go_on(), "it looked at the clock, and asked again");
+        far.write_all(b"GET").unwrap();
+        let before = wakes.0.load(Relaxed);
+        while wakes.0.load(Relaxed) == before {
+            tokio::task::yield_now().await;
+        }
+        assert!(go_on());
+        assert_eq!(turned(120), 0, "it is in use");
+    });
+}
+
+#[test]
+fn a_parked_connection_is_closed_in_a_drain() {
+    run(async {
+        let place = place();
+        let (transport, visitor, _far) = connection(&place);
+        // It has been silent for as long as one that is parked, and has much more of `timeouts.head` left.
+        let park_after = u64::try_from(PARK_AFTER.as_nanos()).unwrap();
+        let rest = Rest { transport, since: visitor.now().nanos.saturating_sub(park_after), heads: 0 };
+        let mut connection = serve_at_rest(rest, &visitor);
+        assert!(waits(|cx| Pin::new(&mut connection).poll(cx)).await);
+        let draining = async {
+            place.drain();
+            std::future::pending::<()>().await;
+        };
+        let closed = async {
+            tokio::select! {
+                () = connection => {}
+                () = draining => {}
+            }
+        };
+        timeout(Duration::from_secs(15), closed).await.expect("it is closed");
+    });
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    let bytes = size_of::<Connection>();
+    assert!(bytes <= 120, "{bytes} bytes");
+    let bytes = size_of::<Visitor>();
+    assert!(bytes <= 224, "{bytes} bytes for the visitor");
+    run(async {
+        let (line, _far) = line();
+        let bytes = size_of_val(&talk(line));
+        assert!(bytes <= 12 * 1024, "{bytes} bytes while in use");
+    });
+}
+
+#[test]
+fn a_connection_that_waits_for_its_close_is_small() {
+    run(async {
+        let (line, _far) = line();
+        let visitor = Rc::clone(&line.visitor);
+        let io = Rc::into_inner(line).unwrap().io.into_inner();
+        let bytes = size_of_val(&close::close(End::Done, io, &visitor));
+        assert!(bytes <= 2 * 1024, "{bytes} bytes");
+    });
+}
