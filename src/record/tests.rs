@@ -73,6 +73,14 @@ impl World {
         outcome
     }
 
+    /// A request of this caller, which goes well.
+    fn serve(&self, uri: &str, who: CallerNote) -> Outcome {
+        let mut outcome = self.begin(uri);
+        outcome.caller(who);
+        good(&mut outcome);
+        outcome
+    }
+
     /// What was written to the log; the world ends with it.
     fn text(self) -> String {
         drop(self.scribe);

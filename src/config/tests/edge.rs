@@ -25,8 +25,7 @@ fn only(config: &Config) -> &Service {
 
 /// Like [`SERVICE`], with these lines in the service from line 6 on.
 fn with(lines: &str) -> String {
-    let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
-    format!("{SERVICE}{lines}")
+    format!("{SERVICE}{}", indented(lines))
 }
 
 fn inside(lines: &str) -> Vec<String> {
@@ -36,8 +35,7 @@ fn inside(lines: &str) -> Vec<String> {
 /// The first problem: where, what, and what to do.
 fn first(text: &str) -> (String, String) {
     let loaded = load_text(text);
-    let help = loaded.problems.first().and_then(|problem| problem.help.clone()).unwrap_or_default();
-    (told(&loaded).into_iter().next().unwrap_or_default(), help)
+    (told(&loaded).into_iter().next().unwrap_or_default(), help(&loaded))
 }
 
 fn says(text: &str, what: &str, help: &str) {

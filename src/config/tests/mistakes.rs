@@ -16,19 +16,17 @@ fn beside(text: &str) -> Vec<String> {
 
 /// What is told of these lines in a service, from line 6 on, after four spaces.
 fn inside(text: &str) -> Vec<String> {
-    beside(&text.lines().map(|line| format!("    {line}\n")).collect::<String>())
+    beside(&indented(text))
 }
 
 /// The same with callers known before, in lines 1 and 2.
 fn inside_knowing(text: &str) -> Vec<String> {
     let known = "callers: { tiers: { big: { rate: 100/s } }, known: { web: { addresses: [10.0.0.1], tier: big },\n  \
                  office: { addresses: [10.0.0.2] } } }\n";
-    let text: String = text.lines().map(|line| format!("    {line}\n")).collect();
     let service = SERVICE.replace("    limits: { default: { rate: 10/s } }\n", "");
-    told(&load_text(&format!("{known}{service}{text}")))
+    told(&load_text(&format!("{known}{service}{}", indented(text))))
 }
 
 fn help(text: &str) -> String {
-    let loaded = load_text(text);
-    loaded.problems.first().and_then(|problem| problem.help.clone()).unwrap_or_default()
+    super::help(&load_text(text))
 }

@@ -35,6 +35,8 @@ use crate::service::{Desk, Place, Service};
 use crate::shard::ShardId;
 use crate::socket::Socket;
 
+const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
 /// A service that refuses every request.
 pub(in crate::listen) fn place() -> Rc<Place> {
     place_that_keeps(Duration::from_secs(60))
@@ -97,6 +99,14 @@ async fn settles(line: &Rc<Line>) -> bool {
     poll_fn(|cx| Poll::Ready(line.io.borrow_mut().settle(cx, &line.visitor, true).is_ok())).await
 }
 
+/// A connection on which this has come, its other end, and the request that it begins with.
+async fn line_with(stream: &[u8]) -> (Rc<Line>, UnixStream, Request<Source>) {
+    let (line, mut far) = line();
+    far.write_all(stream).unwrap();
+    let (request, _) = next(&line).await.ok().unwrap();
+    (line, far, request)
+}
+
 /// Writes all and says that it is all; whoever waits for the answers has to hold what is returned.
 async fn write_in_pieces(far: UnixStream, stream: &[u8], cuts: &[usize]) -> tokio::net::UnixStream {
     let mut far = tokio::net::UnixStream::from_std(far).unwrap();
@@ -126,6 +136,25 @@ fn with_client<T, F: Future<Output = T>>(client: impl FnOnce(tokio::net::UnixStr
         served.await.unwrap();
         found
     })
+}
+
+/// All that is answered to this, until the connection is closed.
+fn answered(stream: &str) -> Vec<u8> {
+    with_client(|mut far| async move {
+        far.write_all(stream.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        far.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    })
+}
+
+/// Takes what has come.
+fn take_all(far: &mut UnixStream) -> Vec<u8> {
+    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(n @ 1..) = far.read(&mut piece) {
+        all.extend_from_slice(&piece[..n]);
+    }
+    all
 }
 
 fn count(bytes: &[u8], what: &str) -> usize {

@@ -31,32 +31,37 @@ fn of_very_many_callers_those_are_shown_that_asked() {
 #[test]
 fn callers_that_left_the_configuration_are_forgotten() {
     let world = World::json();
-    let mut outcome = world.begin("/");
-    outcome.caller(web());
-    good(&mut outcome);
-    drop(outcome);
+    drop(world.serve("/", web()));
     world.counts.keep_only(&HashSet::from(["web"]));
     assert_eq!(world.counts.callers().named.len(), 1);
     world.counts.keep_only(&HashSet::new());
     assert!(world.counts.callers().named.is_empty());
 }
 
+fn tunnel(world: &World, who: CallerNote) -> Outcome {
+    let mut outcome = world.serve("/chat", who);
+    outcome.tunnel_opened();
+    outcome
+}
+
+/// What a shard has after a reload with these callers.
+fn after_reload(counts: &Arc<ServiceCounts>, callers: Callers) -> Rc<Scribe> {
+    let name = ServiceName::new("playlist").unwrap();
+    Scribe::new(&name, Arc::clone(counts), ShardId(1), &Arc::new(callers), None)
+}
+
 #[test]
 fn a_tunnel_outlives_its_configuration_in_memory_and_is_told_of_as_before() {
     let world = World::json();
     let before = Arc::downgrade(world.scribe.callers.as_ref().unwrap());
-    let mut outcome = world.begin("/chat");
-    outcome.caller(web());
-    good(&mut outcome);
-    outcome.tunnel_opened();
+    let mut outcome = tunnel(&world, web());
     // A reload, after which the caller has another number.
     let World { counts, scribe, log, written } = world;
     drop(scribe);
     assert!(before.upgrade().is_none(), "an open tunnel keeps all callers in memory");
     let mut next = callers();
     next.known.insert(0, KnownCaller { name: "other".into(), ..next.known[0].clone() });
-    let name = ServiceName::new("playlist").unwrap();
-    let scribe = Scribe::new(&name, Arc::clone(&counts), ShardId(1), &Arc::new(next), None);
+    let scribe = after_reload(&counts, next);
     counts.keep_only(&HashSet::from(["web", "other"]));
     outcome.carried(3, 4);
     assert_eq!(counts.shards.sum(|shard| &shard.tunnels), 1);
@@ -77,13 +82,6 @@ fn a_tunnel_outlives_its_configuration_in_memory_and_is_told_of_as_before() {
 
 #[test]
 fn a_tunnel_counts_for_its_caller_if_that_is_still_one_or_is_again() {
-    let tunnel = |world: &World, who: CallerNote| {
-        let mut outcome = world.begin("/chat");
-        outcome.caller(who);
-        good(&mut outcome);
-        outcome.tunnel_opened();
-        outcome
-    };
     let one = Tally { allowed: 1, refused: 0 };
     let world = World::json();
     let (first, second) = (tunnel(&world, web()), tunnel(&world, web()));
@@ -92,8 +90,7 @@ fn a_tunnel_counts_for_its_caller_if_that_is_still_one_or_is_again() {
     let table = world.counts.callers();
     assert!(table.named.is_empty(), "it is named no more");
     assert_eq!(table.others, one);
-    let name = ServiceName::new("playlist").unwrap();
-    let _again = Scribe::new(&name, Arc::clone(&world.counts), ShardId(1), &Arc::new(callers()), None);
+    let _again = after_reload(&world.counts, callers());
     drop(second);
     assert_eq!(world.counts.callers().named, [("web".into(), one)]);
     drop(tunnel(&world, stranger()));

@@ -47,10 +47,7 @@ fn under_pressure() -> (WorkerReading, RoomReading) {
 #[test]
 fn the_metrics_page_names_what_happened_and_stays_well_formed() {
     let world = World::json();
-    let mut outcome = world.begin("/");
-    outcome.caller(CallerNote { who: Asker::Other("bad\"name\n\\".into()), ..stranger() });
-    good(&mut outcome);
-    drop(outcome);
+    drop(world.serve("/", CallerNote { who: Asker::Other("bad\"name\n\\".into()), ..stranger() }));
     let mut outcome = world.begin("/");
     outcome.refused(Refusal::new(Reason::CallerRate, "").by(&by_default()));
     drop(outcome);

@@ -42,6 +42,13 @@ impl Simulation {
         Self { workers, random, millis: 0, owed: 0.0, running: BinaryHeap::new(), failed: 0, asked: 0 }
     }
 
+    /// Ten workers that have been well for so long, at 1,000 requests a second.
+    fn ten_well_for(millis: u64) -> Self {
+        let mut run = Self::new(10);
+        run.run(millis, 1_000.0, well);
+        run
+    }
+
     fn worker(&self, index: usize) -> Arc<Worker> {
         Arc::clone(&self.workers.load().members[index].worker)
     }

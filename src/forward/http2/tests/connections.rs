@@ -4,6 +4,41 @@ use tokio::task::JoinSet;
 
 use super::*;
 
+/// So many requests at the same time, and what is read of each answer.
+fn read_many(way: &Rc<Way>, count: usize) -> JoinSet<Vec<u8>> {
+    let mut requests = JoinSet::new();
+    for _ in 0..count {
+        let way = Rc::clone(way);
+        requests.spawn_local(async move {
+            let answer = way.send(get("/")).await.unwrap();
+            read(answer.body).await.unwrap().0
+        });
+    }
+    requests
+}
+
+/// What a worker does with each request of [`share`].
+async fn pass_the_gate(mut asked: Asked) {
+    asked.gate().await;
+    asked.answer("").await;
+}
+
+/// So many requests at the same time get so many connections, and all of them are answered.
+async fn share(way: Way, worker: &Worker, count: usize, connections: usize) {
+    let way = Rc::new(way);
+    let mut requests = JoinSet::new();
+    for _ in 0..count {
+        let way = Rc::clone(&way);
+        requests.spawn_local(async move { way.send(get("/")).await.map(|answer| answer.head.status) });
+    }
+    until("all streams", || worker.streams() == count).await;
+    assert_eq!(worker.connections(), connections);
+    worker.open();
+    while let Some(status) = requests.join_next().await {
+        assert_eq!(status.unwrap().unwrap(), StatusCode::OK);
+    }
+}
+
 #[test]
 fn requests_at_the_same_time_share_one_connection() {
     on_a_shard(async {
@@ -12,14 +47,7 @@ fn requests_at_the_same_time_share_one_connection() {
             asked.answer("hello").await;
         });
         let way = Rc::new(way(&[worker.address()], |_| {}));
-        let mut requests = JoinSet::new();
-        for _ in 0..50 {
-            let way = Rc::clone(&way);
-            requests.spawn_local(async move {
-                let answer = way.send(get("/")).await.unwrap();
-                read(answer.body).await.unwrap().0
-            });
-        }
+        let mut requests = read_many(&way, 50);
         until("fifty streams", || worker.streams() == 50).await;
         worker.open();
         while let Some(answer) = requests.join_next().await {
@@ -32,22 +60,9 @@ fn requests_at_the_same_time_share_one_connection() {
 #[test]
 fn a_full_connection_gets_a_second_one_beside_it_and_a_burst_no_more_than_it_needs() {
     on_a_shard(async {
-        let worker = Worker::start(|mut asked: Asked| async move {
-            asked.gate().await;
-            asked.answer("").await;
-        });
-        let way = Rc::new(way(&[worker.address()], |service| service.bounds.worker_streams = 10));
-        let mut requests = JoinSet::new();
-        for _ in 0..25 {
-            let way = Rc::clone(&way);
-            requests.spawn_local(async move { way.send(get("/")).await.map(|answer| answer.head.status) });
-        }
-        until("25 streams", || worker.streams() == 25).await;
-        assert_eq!(worker.connections(), 3);
-        worker.open();
-        while let Some(status) = requests.join_next().await {
-            assert_eq!(status.unwrap().unwrap(), StatusCode::OK);
-        }
+        let worker = Worker::start(pass_the_gate);
+        let way = way(&[worker.address()], |service| service.bounds.worker_streams = 10);
+        share(way, &worker, 25, 3).await;
     });
 }
 
@@ -57,22 +72,8 @@ fn a_worker_that_allows_few_streams_gets_no_more_than_those_on_a_connection() {
         let settings = |server: &mut h2::server::Builder| {
             server.max_concurrent_streams(2);
         };
-        let worker = Worker::with(settings, |mut asked: Asked| async move {
-            asked.gate().await;
-            asked.answer("").await;
-        });
-        let way = Rc::new(way(&[worker.address()], |_| {}));
-        let mut requests = JoinSet::new();
-        for _ in 0..4 {
-            let way = Rc::clone(&way);
-            requests.spawn_local(async move { way.send(get("/")).await.map(|answer| answer.head.status) });
-        }
-        until("4 streams", || worker.streams() == 4).await;
-        assert_eq!(worker.connections(), 2);
-        worker.open();
-        while let Some(status) = requests.join_next().await {
-            assert_eq!(status.unwrap().unwrap(), StatusCode::OK);
-        }
+        let worker = Worker::with(settings, pass_the_gate);
+        share(way(&[worker.address()], |_| {}), &worker, 4, 2).await;
     });
 }
 
@@ -103,12 +104,7 @@ fn a_goaway_loses_no_request() {
             asked.answer("here").await;
         });
         let way = Rc::new(way(&[worker.address()], |_| {}));
-        let mut requests = JoinSet::new();
-        for _ in 0..200 {
-            let way = Rc::clone(&way);
-            requests
-                .spawn_local(async move { read(way.send(get("/")).await.unwrap().body).await.unwrap().0 });
-        }
+        let mut requests = read_many(&way, 200);
         while let Some(answer) = requests.join_next().await {
             assert_eq!(answer.unwrap(), b"here");
         }

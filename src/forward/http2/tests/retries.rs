@@ -2,14 +2,20 @@
 
 use super::*;
 
+/// A worker that takes everything, and the way to it past one that is asked first.
+fn taking_beside(refusing: &Worker) -> (Worker, Way) {
+    let taking = Worker::start(|mut asked: Asked| async move { asked.echo().await });
+    let way = way(&[refusing.address(), taking.address()], |_| {});
+    (taking, way)
+}
+
 #[test]
 fn a_refused_stream_is_tried_again_at_another_worker_with_its_body() {
     on_a_shard(async {
         let refusing = Worker::start(|mut asked: Asked| async move {
             asked.reset(h2::Reason::REFUSED_STREAM).await;
         });
-        let taking = Worker::start(|mut asked: Asked| async move { asked.echo().await });
-        let way = way(&[refusing.address(), taking.address()], |_| {});
+        let (taking, way) = taking_beside(&refusing);
         let (mut client, upload) = body().await;
         client.send_data(Bytes::from("whole"), false).unwrap();
         client.send_data(Bytes::new(), true).unwrap();
@@ -26,8 +32,7 @@ fn a_refused_stream_that_took_more_than_is_kept_is_not_tried_again() {
             asked.take(128 * 1024).await;
             asked.reset(h2::Reason::REFUSED_STREAM).await;
         });
-        let taking = Worker::start(|mut asked: Asked| async move { asked.echo().await });
-        let way = way(&[refusing.address(), taking.address()], |_| {});
+        let (taking, way) = taking_beside(&refusing);
         let (mut client, upload) = body().await;
         let sending = tokio::task::spawn_local(async move {
             for _ in 0..32 {

@@ -27,15 +27,11 @@ fn what_is_said_of_a_length_is_what_follows() {
 
 #[test]
 fn a_refusal_says_to_each_version_and_method_what_is_its_own() {
-    let bytes = with_client(|mut far| async move {
-        let stream = "GET / HTTP/1.1\r\nhost: a\r\n\r\n\
-            GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n\
-            HEAD / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-        far.write_all(stream.as_bytes()).await.unwrap();
-        let mut bytes = Vec::new();
-        far.read_to_end(&mut bytes).await.unwrap();
-        bytes
-    });
+    let bytes = answered(
+        "GET / HTTP/1.1\r\nhost: a\r\n\r\n\
+         GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n\
+         HEAD / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+    );
     let text = String::from_utf8(bytes).unwrap();
     let answers: Vec<_> = text.split("HTTP/1.1 403 Forbidden\r\n").skip(1).collect();
     let [of_11, of_10, to_head] = answers[..] else { panic!("{text}") };
@@ -52,13 +48,17 @@ fn a_refusal_says_to_each_version_and_method_what_is_its_own() {
     }
 }
 
+/// A connection, its other end, and the refusal of its first request, which is to be sent.
+async fn line_about_to_refuse() -> (Rc<Line>, UnixStream, Response<inbound::Reply>) {
+    let (line, far, request) = line_with(GET).await;
+    let answer = inbound::serve(&line.visitor, request, &line.early).await;
+    (line, far, answer)
+}
+
 #[test]
 fn hints_go_before_the_head_of_their_answer() {
     run(async {
-        let (line, mut far) = line();
-        far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-        let (request, _) = next(&line).await.ok().unwrap();
-        let answer = inbound::serve(&line.visitor, request, &line.early).await;
+        let (line, mut far, answer) = line_about_to_refuse().await;
         line.early.tell(StatusCode::EARLY_HINTS, Fields::default());
         assert!(answer::send(&line, answer).await.is_ok());
         let mut bytes = [0; 4096];
@@ -71,10 +71,7 @@ fn hints_go_before_the_head_of_their_answer() {
 #[test]
 fn an_answer_that_its_client_does_not_take_at_once_waits_for_it() {
     run(unconstrained(async {
-        let (line, mut far) = line();
-        far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-        let (request, _) = next(&line).await.ok().unwrap();
-        let answer = inbound::serve(&line.visitor, request, &line.early).await;
+        let (line, mut far, answer) = line_about_to_refuse().await;
         let before = poll_fn(|cx| {
             let (io, mut before) = (&mut *line.io.borrow_mut(), 0);
             while let Poll::Ready(n) = Pin::new(&mut io.transport).poll_write(cx, &[b'x'; 4096]) {
@@ -87,15 +84,9 @@ fn an_answer_that_its_client_does_not_take_at_once_waits_for_it() {
         assert!(poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_pending())).await);
         assert!(line.io.borrow().writing.is_some(), "the client is waited for");
 
-        let (mut all, mut piece) = (Vec::new(), [0; 4096]);
-        let mut take = || {
-            while let Ok(n @ 1..) = far.read(&mut piece) {
-                all.extend_from_slice(&piece[..n]);
-            }
-        };
-        take();
+        let mut all = take_all(&mut far);
         assert!(sending.await.is_ok());
-        take();
+        all.extend(take_all(&mut far));
         assert!(line.io.borrow().out.is_empty() && line.io.borrow().writing.is_none());
         let text = String::from_utf8(all.split_off(before)).unwrap();
         let (head, page) = text.split_once("\r\n\r\n").unwrap();

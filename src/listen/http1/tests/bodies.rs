@@ -8,10 +8,8 @@ use super::*;
 #[test]
 fn the_client_is_told_to_go_on_once_its_body_is_wanted() {
     run(async {
-        let (line, mut far) = line();
-        far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
-            .unwrap();
-        let (request, _) = next(&line).await.ok().unwrap();
+        let head = b"PUT / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+        let (_line, mut far, request) = line_with(head).await;
         let mut answer = [0; 64];
         assert_eq!(far.read(&mut answer).unwrap_err().kind(), ErrorKind::WouldBlock, "nobody wants it yet");
         let mut body = request.body;
@@ -31,9 +29,8 @@ fn the_client_is_told_to_go_on_once_its_body_is_wanted() {
 #[test]
 fn a_body_that_is_cut_short_says_so_and_no_other_request_follows() {
     run(async {
-        let (line, mut far) = line();
-        far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhal").unwrap();
-        let (request, _) = next(&line).await.ok().unwrap();
+        let (line, far, request) =
+            line_with(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhal").await;
         drop(far);
         let mut body = request.body;
         let first = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
@@ -79,11 +76,10 @@ fn a_body_that_is_faulty_already_is_refused_before_anybody_sees_its_request() {
 fn a_body_that_nobody_reads_is_taken_away_if_it_is_here() {
     run(async {
         for (sent, follows) in [(&b"whole"[..], true), (b"hal", false)] {
-            let (line, mut far) = line();
-            far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n").unwrap();
-            let heard = next(&line).await.ok().unwrap();
+            let head = b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n";
+            let (line, mut far, request) = line_with(head).await;
             far.write_all(sent).unwrap();
-            drop(heard);
+            drop(request);
             // What was sent is seen once the runtime has looked.
             tokio::task::yield_now().await;
             assert_eq!(settles(&line).await, follows, "{sent:?}");
@@ -94,9 +90,8 @@ fn a_body_that_nobody_reads_is_taken_away_if_it_is_here() {
 #[test]
 fn a_body_that_somebody_still_has_lets_no_request_follow() {
     run(async {
-        let (line, mut far) = line();
-        far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nok").unwrap();
-        let (request, _) = next(&line).await.ok().unwrap();
+        let (line, _far, request) =
+            line_with(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nok").await;
         let mut body = request.body;
         poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
         assert!(body.is_end_stream());
@@ -109,9 +104,8 @@ fn a_body_that_somebody_still_has_lets_no_request_follow() {
 #[test]
 fn a_small_body_in_chunks_takes_little_room_and_a_large_one_is_read_in_large_pieces() {
     run(async {
-        let (line, mut far) = line();
-        far.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
-        let (request, _) = next(&line).await.ok().unwrap();
+        let (line, mut far, request) =
+            line_with(b"PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").await;
         let mut body = request.body;
         let chunk = [&b"8000\r\n"[..], &[b'x'; 0x8000], b"\r\n"].concat();
         let (mut sizes, mut left) = (Vec::new(), 4 * 0x8000);

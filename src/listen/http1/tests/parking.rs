@@ -4,10 +4,16 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::{Wake, Waker};
 
 use super::*;
+use crate::clock::Moment;
 
 fn serve_at_rest(rest: Rest, visitor: &Rc<Visitor>) -> Connection {
     let visitor = Rc::clone(visitor);
     Connection { visitor, state: State::Resting(rest), call: None, _held: None }
+}
+
+/// Since when a connection has been silent that may be parked now.
+fn silent_before_parking(now: Moment) -> u64 {
+    now.nanos.saturating_sub(u64::try_from(PARK_AFTER.as_nanos()).unwrap())
 }
 
 #[test]
@@ -20,8 +26,7 @@ fn a_parked_connection_goes_on_as_if_nothing_had_been() {
             // It has been silent for long enough, and for no longer than a first head may take.
             let now = connection.visitor.refresh_clock();
             let State::InUse(line, ..) = &connection.state else { panic!("it is not in use") };
-            let park_after = u64::try_from(PARK_AFTER.as_nanos()).unwrap();
-            line.io.borrow_mut().since = now.nanos.saturating_sub(park_after);
+            line.io.borrow_mut().since = silent_before_parking(now);
             poll_fn(|cx| match (Pin::new(&mut connection).poll(cx), &mut connection.state) {
                 (Poll::Pending, State::Resting(rest)) => {
                     rest.since = connection.visitor.now().nanos;
@@ -32,7 +37,7 @@ fn a_parked_connection_goes_on_as_if_nothing_had_been() {
             })
             .await;
             let asking = async {
-                far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+                far.write_all(GET).await.unwrap();
                 // It comes in one write.
                 let mut bytes = Vec::with_capacity(4096);
                 far.read_buf(&mut bytes).await.unwrap();
@@ -109,8 +114,7 @@ fn a_parked_connection_is_closed_in_a_drain() {
         let place = place();
         let (transport, visitor, _far) = connection(&place);
         // It has been silent for as long as one that is parked, and has much more of `timeouts.head` left.
-        let park_after = u64::try_from(PARK_AFTER.as_nanos()).unwrap();
-        let rest = Rest { transport, since: visitor.now().nanos.saturating_sub(park_after), heads: 0 };
+        let rest = Rest { transport, since: silent_before_parking(visitor.now()), heads: 0 };
         let mut connection = serve_at_rest(rest, &visitor);
         assert!(waits(|cx| Pin::new(&mut connection).poll(cx)).await);
         let draining = async {

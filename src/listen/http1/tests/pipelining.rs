@@ -7,16 +7,12 @@ use crate::listen::http1::line::REQUESTS_PER_TURN;
 
 #[test]
 fn pipelined_requests_are_answered_one_by_one_and_in_order() {
-    let bytes = with_client(|mut far| async move {
-        let stream = "GET /a HTTP/1.1\r\nhost: a\r\n\r\n\
-            PUT /b HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc\
-            HEAD /c HTTP/1.1\r\nhost: a\r\n\r\n\
-            GET /d HTTP/1.0\r\n\r\n";
-        far.write_all(stream.as_bytes()).await.unwrap();
-        let mut bytes = Vec::new();
-        far.read_to_end(&mut bytes).await.unwrap();
-        bytes
-    });
+    let bytes = answered(
+        "GET /a HTTP/1.1\r\nhost: a\r\n\r\n\
+         PUT /b HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc\
+         HEAD /c HTTP/1.1\r\nhost: a\r\n\r\n\
+         GET /d HTTP/1.0\r\n\r\n",
+    );
     assert_eq!(count(&bytes, "HTTP/1.1 403 "), 4, "{}", String::from_utf8_lossy(&bytes));
     assert_eq!(count(&bytes, "connection: "), 0, "HTTP/1.0 closes without a word");
 }
@@ -24,7 +20,6 @@ fn pipelined_requests_are_answered_one_by_one_and_in_order() {
 #[test]
 fn a_client_that_pipelines_leaves_others_their_turn() {
     const ASKED: usize = 100;
-    const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
     run(async {
         let place = place();
         let connect = || {
@@ -33,10 +28,10 @@ fn a_client_that_pipelines_leaves_others_their_turn() {
             far
         };
         let (mut noisy, mut quiet) = (connect(), connect());
-        noisy.write_all(&ASK.repeat(ASKED)).unwrap();
+        noisy.write_all(&GET.repeat(ASKED)).unwrap();
         let mut answered = 0;
         while answered < ASKED {
-            quiet.write_all(ASK).unwrap();
+            quiet.write_all(GET).unwrap();
             let asked = answered;
             while answers(&mut quiet) == 0 {
                 tokio::task::yield_now().await;
@@ -51,11 +46,7 @@ fn a_client_that_pipelines_leaves_others_their_turn() {
 
 /// How many answers have come.
 fn answers(far: &mut UnixStream) -> usize {
-    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
-    while let Ok(n @ 1..) = far.read(&mut piece) {
-        all.extend_from_slice(&piece[..n]);
-    }
-    String::from_utf8(all).unwrap().matches("HTTP/1.1 403 ").count()
+    String::from_utf8(take_all(far)).unwrap().matches("HTTP/1.1 403 ").count()
 }
 
 #[test]
@@ -64,7 +55,7 @@ fn a_client_that_reads_late_misses_nothing() {
     let bytes = with_client(|far| async move {
         let (mut reading, mut writing) = far.into_split();
         let asking = async {
-            writing.write_all(&b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(REQUESTS)).await.unwrap();
+            writing.write_all(&GET.repeat(REQUESTS)).await.unwrap();
             writing.shutdown().await.unwrap();
         };
         let hearing = async {

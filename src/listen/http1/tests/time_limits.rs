@@ -61,7 +61,7 @@ fn a_body_is_not_late_if_nobody_comes_for_what_is_here() {
 fn each_pipelined_request_of_a_half_closed_client_has_its_own_time() {
     run(async {
         let (line, mut far) = line();
-        far.write_all(&b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(2)).unwrap();
+        far.write_all(&GET.repeat(2)).unwrap();
         far.shutdown(Shutdown::Write).unwrap();
         let wait = u64::try_from(HALF_CLOSED_WAIT.as_nanos()).unwrap();
         assert!(next(&line).await.is_ok());
@@ -139,10 +139,4 @@ fn a_client_that_takes_some_of_what_tls_holds_back_is_not_too_slow() {
             take_all(&mut far);
         }
     });
-}
-
-/// Takes what has come.
-fn take_all(far: &mut UnixStream) {
-    let mut piece = [0; 4096];
-    while matches!(far.read(&mut piece), Ok(1..)) {}
 }

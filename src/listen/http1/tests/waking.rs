@@ -5,6 +5,13 @@ use tokio::task::coop::{consume_budget, has_budget_remaining};
 use super::*;
 use crate::listen::transport::Arriving;
 
+/// Whether a request is heard whose last bytes come while it is waited for.
+async fn is_woken_by(line: &Rc<Line>, far: &mut UnixStream, bytes: &[u8]) -> bool {
+    let listening = async { timeout(Duration::from_secs(20), next(line)).await.expect("it is woken") };
+    let speaking = async { far.write_all(bytes).unwrap() };
+    tokio::join!(listening, speaking).0.is_ok()
+}
+
 #[test]
 fn what_comes_wakes_a_connection_that_awaited_it_more_than_once() {
     run(async {
@@ -13,9 +20,7 @@ fn what_comes_wakes_a_connection_that_awaited_it_more_than_once() {
             assert!(waits(|cx| line.poll_head(cx, &mut None)).await);
             assert_eq!(line.io.borrow().arriving, Arriving::Awaited);
         }
-        let listening = async { timeout(Duration::from_secs(20), next(&line)).await.expect("it is woken") };
-        let speaking = async { far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap() };
-        assert!(tokio::join!(listening, speaking).0.is_ok());
+        assert!(is_woken_by(&line, &mut far, GET).await);
         assert_eq!(
             line.io.borrow().arriving,
             Arriving::Drained,
@@ -40,9 +45,7 @@ fn a_connection_that_was_woken_for_nothing_awaits_what_comes_anew() {
         // The runtime looks, and is told of the second line.
         tokio::task::yield_now().await;
         assert!(waits(|cx| line.poll_head(cx, &mut None)).await);
-        let listening = async { timeout(Duration::from_secs(20), next(&line)).await.expect("it is woken") };
-        let speaking = async { far.write_all(b"\r\n").unwrap() };
-        assert!(tokio::join!(listening, speaking).0.is_ok());
+        assert!(is_woken_by(&line, &mut far, b"\r\n").await);
     });
 }
 

@@ -4,8 +4,7 @@ use super::*;
 
 #[test]
 fn the_version_stays_while_all_is_well_and_moves_seldom_when_not() {
-    let mut run = Simulation::new(10);
-    run.run(1_000, 1_000.0, well);
+    let mut run = Simulation::ten_well_for(1_000);
     let before = run.workers.version();
     run.run(10_000, 1_000.0, well);
     assert_eq!(run.workers.version(), before);

@@ -6,8 +6,7 @@ use super::*;
 #[test]
 fn one_of_ten_that_fails_is_at_the_trickle_within_a_second_and_comes_back_slowly() {
     for failing_for in [1_000, 30_000] {
-        let mut run = Simulation::new(10);
-        run.run(10_000, 1_000.0, well);
+        let mut run = Simulation::ten_well_for(10_000);
         run.run(1_000, 1_000.0, first_fails);
         assert_eq!((run.state(0), run.share(0)), (State::Ejected, TRICKLE));
         assert!(run.failed < 50, "{}", run.failed);
@@ -35,8 +34,7 @@ fn one_of_two_that_fails_is_at_the_trickle_too() {
 
 #[test]
 fn most_workers_may_fail_and_the_others_are_found() {
-    let mut run = Simulation::new(10);
-    run.run(5_000, 1_000.0, well);
+    let mut run = Simulation::ten_well_for(5_000);
     run.run(3_000, 1_000.0, |_, index| (10, index >= 7));
     let shares: Vec<u8> = (0..10).map(|index| run.share(index)).collect();
     assert_eq!(shares, [1, 1, 1, 1, 1, 1, 1, 64, 64, 64]);
@@ -44,8 +42,7 @@ fn most_workers_may_fail_and_the_others_are_found() {
 
 #[test]
 fn a_third_of_failures_everywhere_changes_no_share_and_rejects_nothing() {
-    let mut run = Simulation::new(10);
-    run.run(5_000, 1_000.0, well);
+    let mut run = Simulation::ten_well_for(5_000);
     for _ in 0..600 {
         run.run(100, 1_000.0, |random, _| (10, random.f64() >= 0.3));
         assert!((0..10).all(|index| run.share(index) == FULL_SHARE));
@@ -63,8 +60,7 @@ fn a_third_of_failures_at_one_worker_lessens_its_share_without_ejecting_it() {
 
 #[test]
 fn all_that_fail_at_once_are_asked_little_and_all_of_it_a_second_after_they_are_back() {
-    let mut run = Simulation::new(10);
-    run.run(10_000, 1_000.0, well);
+    let mut run = Simulation::ten_well_for(10_000);
     run.run(20_000, 1_000.0, |_, _| (10, false));
     assert!(run.acceptance() < 0.1, "{}", run.acceptance());
     assert!((0..10).all(|index| run.share(index) == FULL_SHARE), "none is worse than its siblings");

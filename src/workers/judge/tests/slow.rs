@@ -5,8 +5,7 @@ use crate::workers::score::SUSPECT_BELOW;
 
 #[test]
 fn one_that_takes_ten_times_as_long_gets_little_and_its_share_again_when_it_is_quick() {
-    let mut run = Simulation::new(10);
-    run.run(5_000, 1_000.0, well);
+    let mut run = Simulation::ten_well_for(5_000);
     run.run(10_000, 1_000.0, |_, index| (if index == 0 { 100 } else { 10 }, true));
     assert!(run.share(0) <= 12, "{}", run.share(0));
     assert!((1..10).all(|index| run.share(index) == FULL_SHARE));
@@ -66,8 +65,7 @@ fn one_that_hangs_with_few_in_progress_is_ejected_within_two_seconds() {
 
 #[test]
 fn one_that_hangs_is_noticed_before_any_request_has_ended() {
-    let mut run = Simulation::new(10);
-    run.run(10_000, 1_000.0, well);
+    let mut run = Simulation::ten_well_for(10_000);
     run.run(1_000, 1_000.0, |_, index| (if index == 0 { TIMEOUT } else { 10 }, true));
     assert_eq!(run.failed, 0, "none is too late yet");
     assert!(run.share(0) <= 16, "{}", run.share(0));
