@@ -31,6 +31,16 @@ fn told(loaded: &Loaded) -> Vec<String> {
     loaded.problems.iter().map(line).collect()
 }
 
+/// What to do about the first problem.
+fn help(loaded: &Loaded) -> String {
+    loaded.problems.first().and_then(|problem| problem.help.clone()).unwrap_or_default()
+}
+
+/// These lines as those of a service stand in a file.
+fn indented(lines: &str) -> String {
+    lines.lines().map(|line| format!("    {line}\n")).collect()
+}
+
 /// A service that is right, to put mistakes beside.
 const SERVICE: &str = "\
 services:

@@ -1,6 +1,12 @@
 //! Limits beside a model that keeps true times and forgets nothing.
 
+use std::collections::{BTreeMap, HashMap};
+
+use proptest::prelude::*;
+
 use super::*;
+use crate::admit::pattern::tests::pattern;
+use crate::config::Cost;
 
 /// GCRA as the papers have it, one number per caller.
 #[derive(Default)]
