@@ -5,8 +5,8 @@
 //! Each thread has a listener of its own (SO_REUSEPORT) and a runtime of its own. A client connection gets one worker
 //! connection, and keeps it. With `--by-turns`, for `benches/flat`, each message goes to the next worker instead, over
 //! connections that are kept: what a client sends at once is taken for a message, and what the worker says for its
-//! answer. With `--refuse` there are no workers: each message is answered with one and the same text, which is the floor
-//! of a refusal. Without `--listen` it pumps a few bytes through itself and fails if they do not come back:
+//! answer. With `--refuse` there are no workers: each message is answered with one and the same text, which is the
+//! floor of a refusal. Without `--listen` it pumps a few bytes through itself and fails if they do not come back:
 //! that is what tests/run does.
 
 use std::cell::RefCell;
@@ -29,8 +29,9 @@ use tokio::task::{LocalSet, spawn_local};
 /// again, with 256 KiB a fifth less (measured on loopback); for small messages there is no difference.
 const PIECE: usize = 64 * 1024;
 const BACKLOG: i32 = 1024;
-/// What a refusal comes to, head and body: about as much as Buckler says of one in `benches/compare`.
-const REFUSAL_BYTES: usize = 780;
+/// What a refusal comes to, head and body: as much as Buckler says of one in `benches/compare`.
+const BYTES_OF_429: usize = 781;
+const BYTES_OF_403: usize = 662;
 
 /// A pump of bytes between clients and workers; `benches/compare` starts it.
 #[derive(Parser)]
@@ -108,11 +109,12 @@ impl Workers {
     }
 }
 
-/// An answer of this status.
+/// An answer of this status, always the same one.
 fn refusal(status: u16) -> String {
+    let whole = if status == 403 { BYTES_OF_403 } else { BYTES_OF_429 };
     // The length has three digits, as that of the whole has.
     let head = |length: usize| format!("HTTP/1.1 {status} Refused\r\ncontent-length: {length}\r\n\r\n");
-    let length = REFUSAL_BYTES - head(REFUSAL_BYTES).len();
+    let length = whole - head(whole).len();
     head(length) + &"x".repeat(length)
 }
 
@@ -250,11 +252,12 @@ fn client_of(work: Work) -> io::Result<StdStream> {
     StdStream::connect(address)
 }
 
-/// Workers that send back what they get, the pump before them, and a client that must get it all; and one that is refused.
+/// Workers that send back what they get, the pump before them, and a client that must get it all; and one that is
+/// refused.
 fn smoke() -> Result<(), Failure> {
     let mut client = client_of(Work::Refuse(refusal(429)))?;
     for _ in 0..2 {
-        let mut came = [0; REFUSAL_BYTES];
+        let mut came = [0; BYTES_OF_429];
         client.write_all(b"x")?;
         client.read_exact(&mut came)?;
         if !came.starts_with(b"HTTP/1.1 429 ") || !came.ends_with(b"x") {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 # The peer with the best median, of those that do a proxy's work.
 BEST = "the best"
-NO_PROXIES = ("direct", "pump")
+NO_PROXIES = ("direct", "pump", "refuser")
 PASS, MISS, EVEN, NOT_MEASURED = "pass", "MISS", "even", "not measured"
 
 

@@ -60,7 +60,8 @@ class Stage:
         callers = scene.load.callers if isinstance(scene.load, loads.Wrk) else 1
         values = {
             **workers, **(quota or scene.quota), "name": name, "port": port, "admin": admin, "folder": self.folder, "threads": threads,
-            "refusal": 403 if scene.outcome == scenes.REFUSED_BY_RULE else 429, "key_sha256": sha256(loads.KEY), "others": others(callers), "access_log": self.access_log(peer, name),
+            "key_sha256": sha256(loads.KEY), "others": others(callers), "access_log": self.access_log(peer, name),
+            "refusal": 403 if scene.outcome == scenes.REFUSED_BY_RULE else 429,
         }
         if "tls" in scene.flags:
             self.authority()

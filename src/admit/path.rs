@@ -292,6 +292,21 @@ mod tests {
         canonical(raw).unwrap().into_owned()
     }
 
+    /// All of up to two bytes behind a slash, and behind a name.
+    #[test]
+    fn what_is_plain_is_canonical() {
+        let ascii = || (0..128).map(char::from);
+        let pairs = ascii().flat_map(|one| ascii().map(move |other| format!("{one}{other}")));
+        for text in ascii().map(String::from).chain(pairs) {
+            for raw in [format!("/{text}"), format!("/a{text}")] {
+                if is_plain(raw.as_bytes()) {
+                    assert_eq!(rebuild(&raw).as_deref(), Ok(&*raw));
+                }
+            }
+        }
+        assert!(is_plain(b"/v1/a.b/") && !is_plain(b"/.") && !is_plain("/\u{fc}".as_bytes()));
+    }
+
     #[test]
     fn a_plain_path_is_borrowed() {
         for raw in [

@@ -43,8 +43,8 @@ pub(crate) const EACH: u64 = 0x0101_0101_0101_0101;
 /// The highest bit of each byte of a word.
 pub(crate) const HIGH: u64 = EACH << 7;
 
-/// Whether all bytes of one are those of the other. All words of both are looked at, wherever they differ, so that the
-/// time that it takes tells nothing but their lengths.
+/// Whether all bytes of one are those of the other. The time that it takes tells nothing but their lengths: what
+/// differs is put together by OR over all words, and asked for once, at the end. What is compared may hold a key.
 #[inline]
 pub(crate) fn are_same(one: &[u8], other: &[u8]) -> bool {
     if one.len() != other.len() {
@@ -58,7 +58,7 @@ pub(crate) fn are_same(one: &[u8], other: &[u8]) -> bool {
         }
         _ => one.iter().zip(other).fold(0, |found, (one, other)| found | u64::from(one ^ other)),
     };
-    // So that no compiler sees that one difference would be enough.
+    // A hint, so that no compiler has a reason to ask after each word.
     black_box(found) == 0
 }
 

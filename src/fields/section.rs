@@ -163,7 +163,7 @@ impl Section {
         self.note(at, value, bit);
     }
 
-    /// Puts another value into the nth, if there is room.
+    /// Puts another value into the nth, if there is room. Readers bound a head by some MiB, so there is.
     pub(super) fn put(&mut self, n: usize, value: &[u8]) {
         let there = self.lines[n].value as usize..self.end_of(n) - 2;
         if there.len() == value.len() {

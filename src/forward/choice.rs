@@ -90,6 +90,7 @@ impl Route {
         }
     }
 
+    /// The worker for the next attempt, without a wait; if there is nobody, `tries` knows what the client is told.
     /// Full: only for a request that was sent to nobody yet.
     ///
     /// One that was sent wants others than those that had it: at the head of the line it would hold up everybody for a

@@ -70,8 +70,8 @@ impl Said {
         Self { section: self.section, names: self.names, fields: self.fields.clone(), asked }
     }
 
-    /// Makes it what a head says whose fields resemble these; false if they do not, and then it is nothing any more.
-    /// Those that [`Asked`] looks at are the same.
+    /// Makes it what a head says whose fields resemble these; false if there are not as many, and then it is of no use
+    /// any more. Those that [`Asked`] looks at are the same.
     fn overwrite(&mut self, head: &[u8], spans: &Spans, number: Option<NonZeroU64>) -> bool {
         self.section = number;
         self.fields.overwrite(&head[spans.section..], &spans.fields)

@@ -38,6 +38,7 @@ fn callers_that_left_the_configuration_are_forgotten() {
     assert!(world.counts.callers().named.is_empty());
 }
 
+/// A tunnel of this caller's, open.
 fn tunnel(world: &World, who: CallerNote) -> Outcome {
     let mut outcome = world.serve("/chat", who);
     outcome.tunnel_opened();

@@ -87,7 +87,7 @@ proptest! {
     }
 }
 
-/// Zero where there is none.
+/// The numbers of sections and of names as plain ones, zero where there is none.
 fn plain(numbers: &[[Option<NonZeroU64>; 2]]) -> Vec<[u64; 2]> {
     numbers.iter().map(|both| both.map(|number| number.map_or(0, NonZeroU64::get))).collect()
 }
