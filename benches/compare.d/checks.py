@@ -99,10 +99,11 @@ def tells(door, path):
     """A refusal says why, by which rule, what the quota is, when to come again if that helps, and by which id it is
     found again: in fields and in its body, in about as many bytes as Buckler."""
     with kept_connection(door) as ask:
-        # The first one may pass.
-        _, *refusals = (ask("GET", path) for _ in range(3))
+        # The first ones may pass.
+        refusals = [ask("GET", path) for _ in range(6)][-2:]
     ids = set()
     for answer in refusals:
+        expect(door, f"whether GET {path} is refused", True, answer.status in TOLD)
         told, told_in_body, length = TOLD[answer.status]
         try:
             problem = json.loads(answer.text)
