@@ -50,8 +50,8 @@ impl Standing {
             let told = (self.remaining, self.reset);
             // In a flood of refusals it is the same each time.
             if prepared.told != Some(told) {
-                prepared.fields.put(0, itoa::Buffer::new().format(self.remaining).as_bytes());
-                prepared.fields.put(1, itoa::Buffer::new().format(self.reset).as_bytes());
+                prepared.fields.put(1, itoa::Buffer::new().format(self.remaining).as_bytes());
+                prepared.fields.put(2, itoa::Buffer::new().format(self.reset).as_bytes());
                 prepared.told = Some(told);
             }
             use_it(&prepared.fields)
@@ -59,13 +59,13 @@ impl Standing {
     }
 }
 
-/// What is said in the same words to all who are held to one limit: put together once for each thread.
+/// What was said last, on this thread, to somebody who is held to one limit.
 struct Prepared {
-    name: Box<str>,
+    name: String,
     terms: (u32, u64),
-    /// Both fields, but for what is left and when all is there again.
+    /// Both fields, filled in.
     fields: Form,
-    /// What they were filled in with.
+    /// What is left, and when all is there again, as they say.
     told: Option<(u32, u64)>,
 }
 
@@ -82,21 +82,33 @@ fn with_prepared<T>(
     PREPARED.with_borrow_mut(|kept| {
         let kept = &mut kept[usize::from(number) % KEPT];
         // Another service's limits have the same numbers, and a reload's may have the same name.
-        if !kept.as_ref().is_some_and(|kept| *kept.name == *name && kept.terms == terms) {
-            *kept = None;
+        let kept = kept.get_or_insert_with(Prepared::new);
+        if kept.name != name || kept.terms != terms {
+            kept.turn_to(name, terms);
         }
-        write(kept.get_or_insert_with(|| Prepared::of(name, terms)))
+        write(kept)
     })
 }
 
 impl Prepared {
-    fn of(name: &str, (quota, window): (u32, u64)) -> Self {
-        let begin = format!("{name};r=");
-        let policy = format!("{name};q={quota};w={window}");
+    fn new() -> Self {
         let fields = Form::default()
-            .line("ratelimit", &[begin.as_bytes(), b";t=", b""])
-            .line("ratelimit-policy", &[policy.as_bytes()]);
-        Self { name: name.into(), terms: (quota, window), fields, told: None }
+            .line("ratelimit", &[b"", b";r=", b";t=", b""])
+            .line("ratelimit-policy", &[b"", b";q=", b";w=", b""]);
+        Self { name: String::new(), terms: (0, 0), fields, told: None }
+    }
+
+    /// Says it of another limit, in the same memory: with thousands of agreements each request may be of another one.
+    #[inline(never)]
+    fn turn_to(&mut self, name: &str, (quota, window): (u32, u64)) {
+        self.name.clear();
+        self.name.push_str(name);
+        self.terms = (quota, window);
+        self.told = None;
+        self.fields.put(0, name.as_bytes());
+        self.fields.put(3, name.as_bytes());
+        self.fields.put(4, itoa::Buffer::new().format(quota).as_bytes());
+        self.fields.put(5, itoa::Buffer::new().format(window).as_bytes());
     }
 }
 

@@ -67,7 +67,13 @@ impl Form {
     #[cold]
     fn put_another_length(&mut self, gap: usize, word: &[u8]) {
         let (start, end) = self.gaps[gap];
-        self.section.text.splice(start..end, word.iter().copied());
+        let text = &mut self.section.text;
+        let before = text.len();
+        // Behind a longer word room is made first.
+        text.resize(before.max(before - (end - start) + word.len()), 0);
+        text.copy_within(end..before, start + word.len());
+        text[start..start + word.len()].copy_from_slice(word);
+        text.truncate(before - (end - start) + word.len());
         let moved = |at: usize| at - end + start + word.len();
         self.gaps[gap].1 = moved(end);
         self.gaps[gap + 1..].iter_mut().for_each(|gap| *gap = (moved(gap.0), moved(gap.1)));
