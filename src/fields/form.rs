@@ -3,7 +3,7 @@
 //! nothing else is written.
 
 use super::Fields;
-use super::section::{Line, NOTHING, Section, bit, is_value};
+use super::section::{Line, NOTHING, Section, bit, is_value, replace};
 
 /// Field lines with gaps, in the order in which they were added; behind them a text with gaps, if any. Gaps are
 /// numbered as they come; they are empty, or hold what was filled in last.
@@ -67,13 +67,7 @@ impl Form {
     #[cold]
     fn put_another_length(&mut self, gap: usize, word: &[u8]) {
         let (start, end) = self.gaps[gap];
-        let text = &mut self.section.text;
-        let before = text.len();
-        // Behind a longer word room is made first.
-        text.resize(before.max(before - (end - start) + word.len()), 0);
-        text.copy_within(end..before, start + word.len());
-        text[start..start + word.len()].copy_from_slice(word);
-        text.truncate(before - (end - start) + word.len());
+        replace(&mut self.section.text, start..end, word);
         let moved = |at: usize| at - end + start + word.len();
         self.gaps[gap].1 = moved(end);
         self.gaps[gap + 1..].iter_mut().for_each(|gap| *gap = (moved(gap.0), moved(gap.1)));

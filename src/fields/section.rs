@@ -2,6 +2,7 @@
 //! come. Which fields there are is `fields.rs`'s business.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::octets::{EACH, HIGH};
 
@@ -173,7 +174,7 @@ impl Section {
             return;
         }
         let (before, after) = (there.len() as u32, value.len() as u32);
-        self.text.splice(there, value.iter().copied());
+        replace(&mut self.text, there, value);
         for line in &mut self.lines[n + 1..] {
             *line = Line { at: line.at - before + after, value: line.value - before + after };
         }
@@ -206,6 +207,17 @@ impl Section {
             }
         });
     }
+}
+
+/// Puts `word` in the place of what stands `there`, and moves what stands behind it.
+pub(super) fn replace(text: &mut Vec<u8>, there: Range<usize>, word: &[u8]) {
+    let (before, end) = (text.len(), there.start + word.len());
+    let after = before - there.len() + word.len();
+    // For a longer word room is made first.
+    text.resize(before.max(after), 0);
+    text.copy_within(there.end..before, end);
+    text[there.start..end].copy_from_slice(word);
+    text.truncate(after);
 }
 
 /// A line that stands in the code, judged when that is compiled.
